@@ -1,0 +1,54 @@
+# One environment in .venv, made by uv. Nothing outside this folder is touched; uv itself goes to .tools if it is missing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+UV := $(shell command -v uv 2>/dev/null)
+ifeq ($(UV),)
+UV := .tools/bin/uv
+# Without a uv of the user's own, its cache stays here too.
+export UV_CACHE_DIR ?= $(CURDIR)/.tools/cache
+endif
+PYTHON ?= python3
+RUN := .venv/bin
+
+.PHONY: help setup demo check format test test-all clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.tools/bin/uv:
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }
+	@echo "installing uv into .tools"
+	@$(PYTHON) -m venv .tools 2>/dev/null && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv \
+		|| { rm -rf .tools; $(PYTHON) -m pip install --quiet --target .tools uv; }
+
+setup: .venv/.ready ## make the environment (about 5 GB: torch comes with CUDA)
+
+.venv/.ready: pyproject.toml $(filter .tools/bin/uv,$(UV))
+	@echo "making the environment in .venv (the first time takes a few minutes)"
+	@$(UV) sync --quiet
+	@touch $@
+
+demo: setup ## train five variants on handwritten digits and compare them (under five minutes)
+	@$(RUN)/orchestrator run experiments/quickstart.yaml
+
+check: setup ## style, types and layers
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/mypy
+	$(RUN)/lint-imports
+
+format: setup ## put the code into its one format
+	$(RUN)/ruff check --fix-only --quiet .
+	$(RUN)/ruff format --quiet .
+
+test: setup ## the tests that run anywhere within ten minutes
+	$(RUN)/pytest -m "not slow and not cluster and not browser and not gpu"
+
+test-all: setup ## every test that this machine can run
+	$(RUN)/pytest
+
+clean: ## remove the environment and everything that runs left here
+	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,79 @@
+"""From a variant's name to its class: built in, ``path/to/file.py:Class`` or ``package.module:Class``."""
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from pathlib import Path
+from types import ModuleType
+
+from torch import nn
+
+from orchestrator.architectures.table import VARIANTS
+from orchestrator.errors import VariantError
+
+
+def load_class(variant: str) -> type[nn.Module]:
+    """The network class that ``variant`` names. Raises VariantError that says what is allowed."""
+    _, target = VARIANTS.get(variant, ("", variant))
+    source, colon, name = target.rpartition(":")
+    if not colon or not source or not name:
+        raise VariantError(_unknown(variant))
+    module = _from_file(variant, Path(source)) if source.endswith(".py") else _from_package(variant, source)
+    network = getattr(module, name, None)
+    if not (inspect.isclass(network) and issubclass(network, nn.Module)):
+        here = [k for k, v in vars(module).items() if inspect.isclass(v) and issubclass(v, nn.Module)]
+        what = "is not a torch.nn.Module class" if network is not None else "does not exist"
+        raise VariantError(f"{variant}: {name} {what} in {source}; it has: {', '.join(sorted(here)) or 'none'}")
+    return network
+
+
+def source_digest(variant: str) -> str:
+    """sha256 (hexadecimal) of the file that a user's own network comes from; empty for a built-in variant."""
+    if variant in VARIANTS:
+        return ""
+    source = inspect.getsourcefile(load_class(variant))
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+
+
+def _unknown(variant: str) -> str:
+    near = difflib.get_close_matches(variant, VARIANTS, n=1)
+    hint = f" (did you mean {near[0]}?)" if near else ""
+    return (
+        f"no variant is called {variant!r}{hint}. Built in: {', '.join(VARIANTS)}. "
+        "A network of your own is named path/to/file.py:Class or package.module:Class."
+    )
+
+
+def _from_package(variant: str, name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as problem:
+        raise VariantError(f"{variant}: the module {name} cannot be imported: {problem}") from problem
+
+
+def _from_file(variant: str, path: Path) -> ModuleType:
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise VariantError(f"{variant}: there is no file {path}")
+    content = path.read_bytes()
+    # A module is known by its content: an edited file is read anew, an unchanged one is not executed twice.
+    name = f"orchestrator_user_{path.stem}_{hashlib.sha256(str(path).encode() + content).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    location = importlib.util.spec_from_file_location(name, path)
+    if location is None or location.loader is None:
+        raise VariantError(f"{variant}: {path} is not a Python file")
+    module = importlib.util.module_from_spec(location)
+    sys.modules[name] = module
+    sys.path.insert(0, str(path.parent))  # as for a script: its neighbours can be imported
+    try:
+        location.loader.exec_module(module)
+    except Exception as problem:  # whatever a user's file raises while it is read
+        del sys.modules[name]
+        raise VariantError(f"{variant}: {path} fails when it is read: {type(problem).__name__}: {problem}") from problem
+    finally:
+        sys.path.remove(str(path.parent))
+    return module

@@ -1,0 +1,62 @@
+"""Everything that is checked before anything starts: data, networks, augmentation and contract."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.architectures import build_network
+from orchestrator.contract import Analysis, ContractResult, analyse, check_contract
+from orchestrator.data import Dataset, check_transforms, load_dataset
+from orchestrator.errors import ContractError, ExperimentError, VariantError
+from orchestrator.experiment import make_plan
+from orchestrator.spec import Experiment, Plan, TrialSpec
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An experiment that can be run: its data, its plan, and each trial's network analysed."""
+
+    plan: Plan
+    dataset: Dataset
+    analyses: dict[str, Analysis]  # by trial name
+    contracts: dict[str, ContractResult]
+
+
+def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str], None]) -> Checked:
+    """Raises a RequestError of its kind, listing every variant that is wrong, if the experiment cannot be run."""
+    say(f"reading data: {experiment.dataset.name}")
+    dataset = load_dataset(experiment.dataset, data_dir)
+    if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
+        raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
+    known: dict[str, tuple[Analysis, ContractResult]] = {}
+
+    def judge(spec: TrialSpec) -> ContractResult:
+        key = f"{spec.variant} {sorted(spec.arguments.items())}"
+        if key not in known:
+            network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+            analysis = analyse(network, dataset.shape)
+            known[key] = analysis, check_contract(analysis, experiment.contract)
+        return known[key][1]
+
+    if experiment.search is None:
+        _refuse_broken(experiment, judge)
+    plan = make_plan(experiment, dataset.digest, lambda spec: judge(spec).passed)
+    contracts = {spec.name: judge(spec) for spec in plan.trials}
+    analyses = {spec.name: known[f"{spec.variant} {sorted(spec.arguments.items())}"][0] for spec in plan.trials}
+    return Checked(plan, dataset, analyses, contracts)
+
+
+def _refuse_broken(experiment: Experiment, judge: Callable[[TrialSpec], ContractResult]) -> None:
+    """Raise one error that names every variant that cannot be built or breaks the contract."""
+    unfit, broken = [], []
+    for variant in experiment.variants:
+        try:
+            result = judge(TrialSpec(variant=variant.name, arguments=variant.arguments))
+        except VariantError as problem:
+            unfit.append(str(problem))
+            continue
+        broken += [f"{variant.label}: {check.in_words()}" for check in result.checks if not check.passed]
+    if unfit:
+        raise VariantError("\n".join(unfit))
+    if broken:
+        raise ContractError("\n".join(["the contract is broken, nothing was started:", *(f"  - {b}" for b in broken)]))

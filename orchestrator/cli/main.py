@@ -1,0 +1,70 @@
+"""``orchestrator``: the list of commands, and the one place where an error becomes a line and an exit code."""
+
+import importlib
+import sys
+import traceback
+
+import click
+
+from orchestrator import __version__
+from orchestrator.errors import OrchestratorError
+
+# name: (module in this room, one line for --help). Modules are imported when their command is used.
+COMMANDS = {
+    "run": "Train every trial of an experiment file, record it in MLflow, print the verdict.",
+    "train": "Train one variant without Ray or MLflow.",
+    "validate": "Check an experiment file and print its plan; train nothing.",
+    "inspect": "Layers, parameters, MACs, receptive field and contract of a variant.",
+    "variants": "The table of built-in variants.",
+    "compare": "The verdict of an MLflow experiment.",
+    "resume": "Carry on an interrupted launch.",
+    "ui": "Open MLflow's web page on loopback.",
+}
+
+
+class _Commands(click.Group):
+    """Commands by name, imported one by one so that --help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"orchestrator.cli.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="orchestrator")
+def cli() -> None:
+    """Which network is really better? One YAML file trains architecture variants side by side and compares them."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point. Exit codes: 0 done, 1 a trial failed, 2 the request was wrong, 130 interrupted."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
+    except click.exceptions.Abort:
+        code = 130
+    except click.ClickException as problem:
+        problem.show()
+        code = problem.exit_code
+    except OrchestratorError as problem:
+        if "--debug" in given:
+            traceback.print_exc()
+        click.echo(f"error: {problem}", err=True)
+        code = problem.exit_code
+    except KeyboardInterrupt:
+        click.echo("interrupted", err=True)
+        code = 130
+    except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
+        sys.stderr.close()
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)

@@ -1,0 +1,92 @@
+"""An experiment's plan as people and programs read it: used by ``validate``."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.cli.checking import Checked, check_experiment
+from orchestrator.cli.options import print_json
+from orchestrator.spec import Experiment
+from orchestrator.spec.fields import to_plain
+
+
+def show_plan(experiment: Experiment, data_dir: Path, as_json: bool) -> None:
+    """Check ``experiment`` and print what a launch of it would do."""
+    checked = check_experiment(experiment, data_dir, lambda line: click.echo(line, err=True))
+    if as_json:
+        print_json(_plain(checked))
+    else:
+        _print(checked)
+
+
+def training_cost(checked: Checked) -> float:
+    """Multiply-accumulates of the whole launch: about three forward passes a picture (forward and backward)."""
+    cost = 0.0
+    for spec in checked.plan.trials:
+        held_out = 0.0 if spec.trainer.protocol == "published" else spec.dataset.validation
+        pictures = len(checked.dataset.train) * (1 - held_out) * spec.trainer.epochs
+        cost += 3 * pictures * (checked.analyses[spec.name].macs or 0)
+    return cost
+
+
+def _plain(checked: Checked) -> dict[str, Any]:
+    return {
+        "experiment": to_plain(checked.plan.experiment),
+        "launch": checked.plan.identity()[:8],
+        "dataset": {
+            "name": checked.dataset.name,
+            "digest": checked.dataset.digest,
+            "train": len(checked.dataset.train),
+            "test": len(checked.dataset.test),
+            "shape": list(checked.dataset.shape),
+        },
+        "rejected_samples": checked.plan.rejected_samples,
+        "training_macs": training_cost(checked),
+        "trials": [
+            {
+                "trial": spec.name,
+                "identity": spec.identity(),
+                "parameters": checked.analyses[spec.name].parameters,
+                "macs": checked.analyses[spec.name].macs,
+                "receptive_field": checked.analyses[spec.name].receptive_field.to_json(),
+                "contract": checked.contracts[spec.name].to_json(),
+            }
+            for spec in checked.plan.trials
+        ],
+    }
+
+
+def _print(checked: Checked) -> None:
+    plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
+    console = Console()
+    size = "x".join(map(str, dataset.shape))
+    console.print(
+        f"{experiment.name}: {len(plan.trials)} trials of {experiment.trainer.epochs} epochs on {dataset.name} "
+        f"({len(dataset.train):,} + {len(dataset.test):,} pictures, {size}, {len(dataset.classes)} classes)",
+        highlight=False,
+    )
+    table = Table(header_style="bold")
+    table.add_column("variant", no_wrap=True)
+    for column in ("trials", "parameters", "MACs", "receptive field"):
+        table.add_column(column, justify="right")
+    table.add_column("contract")
+    for variant in experiment.variants:
+        mine = [spec for spec in plan.trials if spec.label == variant.label]
+        analysis, contract = checked.analyses[mine[0].name], checked.contracts[mine[0].name]
+        macs = "unknown" if analysis.macs is None else f"{analysis.macs / 1e6:,.1f} M"
+        kept = f"{len(contract.checks)} checks passed" if contract.checks else "none"
+        table.add_row(
+            variant.label, str(len(mine)), f"{analysis.parameters:,}", macs, str(analysis.receptive_field.output), kept
+        )
+    console.print(table)
+    resources = experiment.resources
+    console.print(
+        f"a trial gets {resources.cpus} CPUs and {resources.gpus} GPUs; scheduler {experiment.scheduler.name}; "
+        f"about {training_cost(checked) / 1e15:.2g} x 10^15 multiply-accumulates in all",
+        highlight=False,
+    )
+    if plan.rejected_samples:
+        console.print(f"{plan.rejected_samples} draws broke the contract and were drawn again", highlight=False)

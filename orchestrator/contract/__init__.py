@@ -1,0 +1,17 @@
+"""What a network is, before it trains: parameters, multiply-accumulates, receptive field, layers, and its contract."""
+
+from orchestrator.contract.analyse import analyse
+from orchestrator.contract.analysis import Analysis, BlockRow, LayerRow, ReceptiveField
+from orchestrator.contract.check import ContractCheck, ContractResult, check_contract, describe
+
+__all__ = [
+    "Analysis",
+    "BlockRow",
+    "ContractCheck",
+    "ContractResult",
+    "LayerRow",
+    "ReceptiveField",
+    "analyse",
+    "check_contract",
+    "describe",
+]

@@ -1,0 +1,98 @@
+"""The way from a network to its analysis."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from orchestrator.contract.analysis import Analysis, Extent, ReceptiveField
+from orchestrator.contract.follow import PICTURES, Operation
+from orchestrator.contract.recognise import POOLINGS, last_large_map, leaves_no_positions, recognise, view_after
+from orchestrator.contract.rows import field_of, layer_rows, narrowest_of
+from orchestrator.contract.rules import NORMALISATIONS
+from orchestrator.contract.trace import Shape, Trace, trace
+from orchestrator.contract.view import View, picture
+
+
+def analyse(network: nn.Module, shape: Shape) -> Analysis:
+    """What ``network`` is, for pictures of ``shape`` (channels, height, width), in evaluation mode.
+
+    It is traced by torch.fx and run on the meta device, without weights' values; the network itself is not touched.
+    Receptive fields are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
+    Networks" (Distill 2019), exact also over branches and resampling; what cannot be known is None, with its reason.
+    Raises whatever the network itself raises on such a picture.
+    """
+    found = trace(network, shape)
+    known = not found.needs_values
+    rows = layer_rows(found.layers, known)
+    kinds: dict[str, bool | None] = dict(recognise(found.operations))
+    if not known:
+        kinds = {kind: present or None for kind, present in kinds.items()}
+    return Analysis(
+        input_shape=shape,
+        output_shape=found.output_shape[1:],
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=sum(operation.macs for operation in found.operations),
+        receptive_field=_receptive_field(found, shape)
+        if known
+        else ReceptiveField(None, None, None, found.needs_values),
+        layers=rows,
+        kinds=kinds,
+        traced_by=found.traced_by,
+        notes=(*found.notes, *_notes(found)),
+    )
+
+
+def _receptive_field(found: Trace, shape: Shape) -> ReceptiveField:
+    if found.output is None:
+        return ReceptiveField(None, None, None, "its output does not depend on the picture")
+    used = _ancestors(found.operations, found.output.operation)
+    output, reason = field_of(found.output.view)
+    if isinstance(found.output.view, str):
+        return ReceptiveField(None, None, None, reason)
+    features, features_reason = _features(used, picture((PICTURES, *shape)))
+    return ReceptiveField(features, output, narrowest_of(found.output.view), reason or features_reason)
+
+
+def _features(used: Sequence[Operation], start: View) -> tuple[Extent | None, str]:
+    """The receptive field of the last map before global pooling; of the last map if there is no global pooling."""
+    for operation in used:
+        if isinstance(operation.output.view, str):
+            return None, operation.output.view
+    head = last_large_map(used)
+    pooling = next((o.number for o in used if o.number > head and _is_global_pooling(o)), None)
+    maps = [v for o in used if (pooling is None or o.number < pooling) and (v := view_after(o)) and v.is_map]
+    return field_of(maps[-1] if maps else start)
+
+
+def _is_global_pooling(operation: Operation) -> bool:
+    view = operation.inputs[0].view
+    larger = isinstance(view, View) and view.spatial_extent() > 1
+    return operation.name in POOLINGS and larger and leaves_no_positions(operation)
+
+
+def _ancestors(operations: Sequence[Operation], last: int) -> list[Operation]:
+    """The operations that the one with number ``last`` depends on, itself included, in order."""
+    wanted = {last}
+    for operation in reversed(operations):
+        if operation.number in wanted:
+            wanted |= {mark.operation for mark in operation.inputs}
+    return [operation for operation in operations if operation.number in wanted]
+
+
+def _notes(found: Trace) -> list[str]:
+    notes = []
+    if any(o.name in NORMALISATIONS and "batch_norm" not in o.name and _over_positions(o) for o in found.operations):
+        notes.append("normalisation over positions is not counted in the receptive field, as is usual")
+    if found.needs_values:
+        notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")
+    return notes
+
+
+def _over_positions(operation: Operation) -> bool:
+    """Whether a group, instance or layer normalisation takes its figures over positions of a map."""
+    view = operation.inputs[0].view
+    if not isinstance(view, View):
+        return False
+    normalised = operation.arguments.get("normalized_shape")
+    first = len(view.dims) - len(normalised) if normalised is not None else 2
+    return any(view.axes_of(dim) and view.shape[dim] > 1 for dim in range(first, len(view.dims)))

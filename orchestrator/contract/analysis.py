@@ -1,0 +1,99 @@
+"""What is known of a network before it trains: parameters, multiply-accumulates, receptive field, layers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Extent = int | tuple[int, int]  # one number for squares, (height, width) otherwise
+Step = int | float | tuple[int | float, int | float]  # below 1 after upsampling
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Pixels that one unit in the middle sees, not clipped by the picture's border; None where it is not known."""
+
+    features: Extent | None  # of the last map before global pooling
+    output: Extent | None  # of the network's output
+    narrowest: Extent | None = None  # of the output, along the branch that sees least
+    reason: str = ""  # why a figure is None
+
+    def to_json(self) -> dict[str, Any]:
+        """Both figures."""
+        return {"features": plain(self.features), "output": plain(self.output)}
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One layer as it is computed: a module without children, or a function such as ``cat``.
+
+    Shapes are without the batch. A module that is called twice has two rows, its parameters in the first only.
+    """
+
+    name: str
+    type: str
+    output_shape: tuple[int, ...]
+    parameters: int
+    kernel: Extent | None
+    stride: Extent | None
+    padding: Extent | None
+    dilation: Extent | None
+    groups: int | None
+    jump: Step | None  # pixels between neighbouring units; where no positions are left, that of the layer before
+    receptive_field: Extent | None  # pixels, as in ReceptiveField
+    narrowest: Extent | None = None  # the same along the branch that sees least
+    inputs: tuple[str, ...] = ()  # names of the layers that feed it; ``input`` is the picture
+    macs: int = 0  # multiply-accumulates for one picture
+    block: str = ""  # the top-level module that it belongs to
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys that ``inspect --json`` promises."""
+        keys = (
+            "name", "type", "output_shape", "parameters", "kernel", "stride", "padding", "dilation", "groups", "jump",
+            "receptive_field",
+        )  # fmt: skip
+        return {key: plain(getattr(self, key)) for key in keys}
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """The shape that leaves a top-level module, without the batch."""
+
+    name: str
+    output_shape: tuple[int, ...]
+    receptive_field: Extent | None
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What :func:`orchestrator.contract.analyse` found out about a network for pictures of ``input_shape``."""
+
+    input_shape: tuple[int, int, int]  # channels, height, width
+    output_shape: tuple[int, ...]  # without the batch
+    parameters: int  # each counted once, however often it is used
+    macs: int | None  # multiply-accumulates for one picture
+    receptive_field: ReceptiveField
+    layers: tuple[LayerRow, ...]
+    kinds: Mapping[str, bool | None]  # by the names of the experiment file's require and forbid; None: not known
+    traced_by: Literal["torch.fx", "hooks"] = "torch.fx"
+    notes: tuple[str, ...] = field(default=())
+
+    def blocks(self) -> tuple[BlockRow, ...]:
+        """The shape after each top-level module, in the order of their last layers."""
+        last = {row.block: row for row in self.layers if row.block}
+        rows = [row for row in self.layers if last.get(row.block) is row]
+        return tuple(BlockRow(row.block, row.output_shape, row.receptive_field) for row in rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """``inspect --json`` without variant, family and contract."""
+        return {
+            "parameters": self.parameters,
+            "macs": self.macs,
+            "receptive_field": self.receptive_field.to_json(),
+            "output_shape": list(self.output_shape),
+            "layers": [row.to_json() for row in self.layers],
+        }
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists."""
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,22 @@
+"""Pictures: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
+
+from orchestrator.data.augmentation import Augmentation, build_augmentation, check_transforms
+from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.normalisation import Normalisation, apply, measure
+from orchestrator.data.packed import save_packed
+from orchestrator.data.sources import load_dataset
+from orchestrator.data.split import train_validation_indices
+
+__all__ = [
+    "Augmentation",
+    "Dataset",
+    "Normalisation",
+    "Split",
+    "apply",
+    "build_augmentation",
+    "check_transforms",
+    "load_dataset",
+    "measure",
+    "save_packed",
+    "train_validation_indices",
+]

@@ -1,0 +1,96 @@
+"""The compiled engine: a pipeline as batched torch operations on the pictures' own device. Needs torch only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orchestrator.data.augment import crop, dropout, symmetry, warp
+from orchestrator.data.augment.operation import Operation, UnsupportedError, per_picture, select
+from orchestrator.data.augment.schema import SCHEMAS, parse
+from orchestrator.data.random_numbers import uniform
+
+
+class CompiledAugmentation:
+    """Runs operations one after the other; see :class:`orchestrator.data.augmentation.Augmentation`."""
+
+    def __init__(self, operations: Sequence[Operation], seed: int) -> None:
+        self.operations = tuple(operations)
+        self.seed = seed
+
+    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """images: (B, 3, H, W) uint8; indices: (B,) int64, on the same device. Returns (B, 3, H, W) uint8."""
+        if not self.operations or not len(images):
+            return images
+        # Two operations never share a number: each takes one for "is it applied", then those of its parameters.
+        numbers = uniform(self.seed, epoch, indices, sum(1 + op.draws for op in self.operations))
+        first = 0
+        for operation in self.operations:
+            last = first + 1 + operation.draws
+            images = _sometimes(operation, images, numbers[:, first:last])
+            first = last
+        return images
+
+
+def _sometimes(operation: Operation, images: Tensor, numbers: Tensor) -> Tensor:
+    """Apply the operation to each picture with its probability. numbers: (B, 1 + draws)."""
+    if operation.probability == 1:
+        return operation.apply(images, operation.sample(numbers[:, 1:]))
+    applied = numbers[:, 0] < operation.probability
+    if operation.neutral:
+        parameters = operation.sample(numbers[:, 1:])
+        return operation.apply(images, parameters * applied.view(-1, *[1] * (parameters.ndim - 1)))
+    if images.device.type != "cpu":  # to count them would make the host wait; to change them all costs little
+        return select(per_picture(applied), operation.apply(images, operation.sample(numbers[:, 1:])), images)
+    rows = applied.nonzero()[:, 0]
+    if not len(rows):
+        return images
+    parameters = operation.sample(numbers.index_select(0, rows)[:, 1:])
+    changed = operation.apply(images.index_select(0, rows), parameters)
+    after = torch.arange(len(images), len(images) + len(rows))
+    order = torch.arange(len(images)).scatter_(0, rows, after)
+    return torch.cat((images, changed)).index_select(0, order)
+
+
+def compile_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], size: tuple[int, int]) -> list[Operation]:
+    """The operations of a pipeline whose arguments have been checked, for pictures of ``size`` (height, width).
+
+    Raises UnsupportedError naming the first transform without a compiled form, and ValueError, with the transform's
+    position, where pictures of this size do not fit.
+    """
+    operations: list[Operation] = []
+    start = size
+    for position, transform in enumerate(transforms):
+        [(name, written)] = transform.items()
+        if name not in SCHEMAS:
+            raise UnsupportedError(name)
+        settings, _ = parse(name, written)
+        try:
+            operations += _build(name, settings, size)
+        except UnsupportedError as reason:
+            raise UnsupportedError(f"{name} ({reason})") from None
+        except ValueError as problem:
+            raise ValueError(f"[{position}] {name}: {problem}") from None
+        size = operations[-1].output_size if operations else size
+    if size != start:
+        raise ValueError(f"makes pictures of {size[0]} × {size[1]} out of {start[0]} × {start[1]}: end with RandomCrop")
+    return operations
+
+
+def _build(name: str, settings: dict[str, Any], size: tuple[int, int]) -> Sequence[Operation]:
+    """The operations, none or more, that one transform becomes."""
+    if name == "RandomCrop":
+        return crop.build_crop(settings, size)
+    if name == "PadIfNeeded":
+        return crop.build_padding(settings, size)
+    operation: Operation | None = None
+    if name in symmetry.SYMMETRIES:
+        operation = symmetry.build(name, settings, size)
+    elif name == "ShiftScaleRotate":
+        operation = warp.build_shift_scale_rotate(settings, size)
+    elif name == "Affine":
+        operation = warp.build_affine(settings, size)
+    elif name == "CoarseDropout":
+        operation = dropout.build(settings, size)
+    return [operation] if operation and operation.probability else []

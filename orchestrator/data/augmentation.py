@@ -1,0 +1,108 @@
+"""The one seam to augmentation: a recipe's Albumentations pipeline in, a function over batches out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol
+
+from torch import Tensor
+
+from orchestrator.data.augment.arguments import BORDERS, INTERPOLATIONS
+from orchestrator.data.augment.compiled import CompiledAugmentation, compile_transforms
+from orchestrator.data.augment.library import LibraryAugmentation, check_transform, is_entry, try_out
+from orchestrator.data.augment.operation import UnsupportedError
+from orchestrator.data.augment.schema import SCHEMAS, parse
+from orchestrator.errors import AugmentationError
+
+Transforms = Sequence[Mapping[str, Mapping[str, Any]]]
+Engine = Literal["auto", "compiled", "albumentations"]
+
+_IMPLIED = ("Normalize", "ToTensorV2")
+
+
+class Augmentation(Protocol):
+    """Augments one batch; what happens to a picture depends on (seed, epoch, sample index) and nothing else."""
+
+    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
+        """images: (B, 3, H, W) uint8; indices: (B,) int64, into the training split. Returns the same shape."""
+
+
+def build_augmentation(
+    transforms: Transforms,
+    *,
+    seed: int,
+    mean: Sequence[float],
+    shape: tuple[int, int, int],
+    engine: Engine = "auto",
+    on_fallback: Callable[[str], None] | None = None,
+) -> Augmentation:
+    """The pipeline as a function over batches of pictures of ``shape`` (3, H, W), on whatever device they are.
+
+    ``mean`` is the data set's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
+    batched torch, ``albumentations`` the library picture by picture; ``auto`` takes the first if it has every transform
+    and otherwise the second for the whole pipeline, telling ``on_fallback`` why, in one line. Both engines sample from
+    the same distributions, but not the same numbers.
+    Raises AugmentationError with every problem of the pipeline, or if ``compiled`` is asked for and cannot be had.
+    """
+    if problems := check_transforms(transforms, shape):
+        raise AugmentationError("\n".join(["the augmentation cannot be built:", *(f"  - {line}" for line in problems)]))
+    resolved = [_resolve(transform, mean) for transform in transforms]
+    if engine != "albumentations":
+        try:
+            return CompiledAugmentation(compile_transforms(resolved, (shape[1], shape[2])), seed)
+        except UnsupportedError as reason:
+            if engine == "compiled":
+                raise AugmentationError(f"augmentation: there is no compiled form of {reason}") from None
+            if on_fallback is not None:
+                on_fallback(
+                    f"augmentation: there is no compiled form of {reason}; "
+                    "the whole pipeline runs through Albumentations, one picture at a time, which is slower"
+                )
+    return LibraryAugmentation(resolved, seed)
+
+
+def check_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> list[str]:
+    """Every problem of a pipeline for pictures of ``shape`` (3, H, W), in words; an empty list if it can be built.
+
+    Albumentations itself is imported only for what the compiled engine does not have.
+    """
+    problems = []
+    for position, transform in enumerate(transforms):
+        problems += [f"[{position}] {problem}" for problem in _check_entry(transform)]
+    if problems:
+        return problems
+    grey = [_resolve(transform, (0.5, 0.5, 0.5)) for transform in transforms]
+    try:
+        compile_transforms(grey, (shape[1], shape[2]))
+    except UnsupportedError:
+        return try_out(grey, shape)
+    except ValueError as problem:
+        return [str(problem)]
+    return []
+
+
+def _check_entry(transform: Any) -> list[str]:
+    """Problems of one entry of the list, but for those that come with a picture's size."""
+    if not is_entry(transform):
+        return [f"one transform an entry, with its arguments, as `HorizontalFlip: {{p: 0.5}}`, not {transform!r}"]
+    [name] = transform
+    if name in _IMPLIED:
+        return [f"{name} is implied: the trainer always normalises, after the last transform; leave it out"]
+    arguments = _resolve(transform, (0.5, 0.5, 0.5))[name]
+    problems = parse(name, arguments)[1] if name in SCHEMAS else check_transform(name, arguments)
+    return [f"{name}: {problem}" for problem in problems]
+
+
+def _resolve(transform: Mapping[str, Mapping[str, Any]], mean: Sequence[float]) -> dict[str, dict[str, Any]]:
+    """The transform with OpenCV's numbers for its names, and the mean colour (rounded to uint8) for ``mean``."""
+    [(name, written)] = transform.items()
+    arguments = dict(written)
+    if arguments.get("fill") == "mean":
+        arguments["fill"] = [round(255 * fraction) for fraction in mean]
+    for argument, names in (("border_mode", BORDERS), ("interpolation", INTERPOLATIONS)):
+        for key in (argument, f"mask_{argument}"):
+            if isinstance(value := arguments.get(key), str):
+                plain = value.lower().removeprefix("border_").removeprefix("inter_")
+                arguments[key] = names.get(plain, value)
+    children = arguments.get("transforms")
+    if isinstance(children, (list, tuple)):
+        arguments["transforms"] = [_resolve(child, mean) if is_entry(child) else child for child in children]
+    return {name: arguments}

@@ -1,0 +1,75 @@
+"""A data set in memory: uint8 pictures, int64 labels, class names and a digest of its content."""
+
+import ctypes
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from orchestrator.errors import DataError
+
+
+@dataclass(frozen=True)
+class Split:
+    """images: (N, 3, H, W) uint8; labels: (N,) int64."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return int(self.labels.shape[0])
+
+    def subset(self, indices: Tensor) -> "Split":
+        """The pictures at ``indices``: (M,) int64."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The official training and test splits; a validation split is cut from the former by seed."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for which, split in (("training", self.train), ("test", self.test)):
+            _check(f"{self.name}, {which} split", split, self)
+        if len(set(self.classes)) != len(self.classes):
+            raise DataError(f"{self.name}: two classes have one name: {', '.join(self.classes)}")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of every picture."""
+        channels, height, width = self.train.images.shape[1:]
+        return int(channels), int(height), int(width)
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hexadecimal) of the pictures, labels and class names."""
+        shapes = [tuple(split.images.shape) for split in (self.train, self.test)]
+        content = hashlib.sha256(repr((self.classes, *shapes)).encode())
+        for tensor in (self.train.images, self.train.labels, self.test.images, self.test.labels):
+            flat = tensor.cpu().contiguous()
+            # The tensor's own memory: neither a copy nor numpy, which a machine may lack.
+            content.update((ctypes.c_ubyte * flat.nbytes).from_address(flat.data_ptr()))
+        return content.hexdigest()
+
+
+def _check(where: str, split: Split, dataset: Dataset) -> None:
+    """Raise DataError unless the split is what its types promise."""
+    images, labels = split.images, split.labels
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        raise DataError(f"{where}: pictures must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
+    if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
+        raise DataError(f"{where}: labels must be ({images.shape[0]},) int64, not {tuple(labels.shape)} {labels.dtype}")
+    if not len(split):
+        raise DataError(f"{where}: holds no pictures")
+    if images.shape[1:] != dataset.train.images.shape[1:]:
+        raise DataError(f"{where}: its pictures are not of the training pictures' size {dataset.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= len(dataset.classes):
+        raise DataError(f"{where}: labels run from {low} to {high}, but there are {len(dataset.classes)} classes")

@@ -1,0 +1,57 @@
+"""Pictures to zero mean and unit variance, channel by channel, with figures measured on the training pictures."""
+
+import functools
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COUNTED_AT_A_TIME = 4096  # pictures
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Mean and population standard deviation of each channel, as fractions of 255."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+def measure(images: Tensor) -> Normalisation:
+    """Exact figures of ``images``: (N, 3, H, W) uint8, N at least 1; sums are integers, rounded once at the end."""
+    counts = torch.zeros(3, 256, dtype=torch.int64)
+    for part in torch.split(images.cpu(), COUNTED_AT_A_TIME):
+        for channel in range(3):
+            counts[channel] += torch.bincount(part[:, channel].flatten(), minlength=256)
+    means, stds = [], []
+    for histogram in counts.tolist():
+        pixels = sum(histogram)
+        total = sum(value * count for value, count in enumerate(histogram))
+        squares = sum(value * value * count for value, count in enumerate(histogram))
+        std = math.sqrt(pixels * squares - total * total) / pixels
+        means.append(total / pixels / 255)
+        # A channel that never varies holds nothing to scale: one grey level keeps the division finite.
+        stds.append((std or 1.0) / 255)
+    return Normalisation((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
+
+
+def apply(images: Tensor, normalisation: Normalisation) -> Tensor:
+    """``(images / 255 - mean) / std`` in one pass.
+
+    images: (N, 3, H, W), uint8 or float from 0 to 255, on any device. Returns float32 of the same shape.
+    """
+    scale, shift = _scale_and_shift(normalisation, images.device)
+    return torch.addcmul(shift, images, scale).float()
+
+
+@functools.lru_cache(maxsize=64)  # a copy to an accelerator for every batch would make it wait
+def _scale_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The two (1, 3, 1, 1) float32 tensors of ``images * scale + shift``."""
+    scale = [1 / (255 * std) for std in normalisation.std]
+    shift = [-mean / std for mean, std in zip(normalisation.mean, normalisation.std, strict=True)]
+    with torch.inference_mode(False):  # they outlive the evaluation that may ask for them first
+        return (
+            torch.tensor(scale, device=device).view(1, 3, 1, 1),
+            torch.tensor(shift, device=device).view(1, 3, 1, 1),
+        )

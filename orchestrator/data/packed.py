@@ -1,0 +1,69 @@
+"""A data set as one ``.pt`` file: written once, readable on a machine that has only torch."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.pictures import resize
+from orchestrator.data.reading import refusing
+from orchestrator.errors import DataError
+from orchestrator.files import write_atomically
+
+RESIZED_AT_A_TIME = 1024  # pictures
+KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes", "sha256")
+
+
+def save_packed(dataset: Dataset, path: Path) -> None:
+    """Write pictures, labels, class names and their digest; the file is whole or absent."""
+    content = {
+        "train_images": dataset.train.images.cpu().clone(),  # clone: a view would drag its whole storage along
+        "train_labels": dataset.train.labels.cpu().clone(),
+        "test_images": dataset.test.images.cpu().clone(),
+        "test_labels": dataset.test.labels.cpu().clone(),
+        "classes": list(dataset.classes),
+        "sha256": dataset.digest,
+    }
+    write_atomically(path, lambda partial: torch.save(content, partial))
+
+
+def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset:
+    """Read what :func:`save_packed` wrote, without unpickling anything but tensors, lists and text.
+
+    Raises DataError naming the file if it is missing, damaged, or something else.
+    """
+    with refusing(path):
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(content, dict) or set(content) != set(KEYS):
+        raise DataError(f"{path}: not a packed data set; save_packed writes one, with {', '.join(KEYS)}")
+    classes = content["classes"]
+    if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
+        raise DataError(f"{path}: the class names must be a list of text")
+    train, test = (
+        Split(_tensor(path, content, f"{split}_images"), _tensor(path, content, f"{split}_labels"))
+        for split in ("train", "test")
+    )
+    dataset = Dataset(str(path), train, test, tuple(classes))  # named so, that what is refused names the file
+    if dataset.digest != content["sha256"]:
+        raise DataError(f"{path}: damaged, its content is not what its digest says")
+    if image_size is not None:
+        train, test = resized(train, image_size), resized(test, image_size)
+    return Dataset(name, train, test, dataset.classes)
+
+
+def _tensor(path: Path, content: dict[str, Any], key: str) -> Tensor:
+    value = content[key]
+    # Contiguous: a hostile file can hold a tensor of terabytes that repeats one byte.
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or not value.is_contiguous():
+        raise DataError(f"{path}: {key} must be a plain, contiguous tensor")
+    return value
+
+
+def resized(split: Split, image_size: int) -> Split:
+    """The split with its pictures resized to ``image_size`` × ``image_size`` pixels, a few at a time."""
+    if split.images.shape[-2:] == (image_size, image_size):
+        return split
+    parts = [resize(part, image_size) for part in torch.split(split.images, RESIZED_AT_A_TIME)]
+    return Split(torch.cat(parts), split.labels)

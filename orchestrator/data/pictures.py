@@ -1,0 +1,110 @@
+"""Encoded pictures in, one uint8 tensor out: decoding, colour, resizing, and every reason to refuse a picture."""
+
+import warnings
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from orchestrator.data.reading import refusing, require
+from orchestrator.errors import DataError
+
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none of which starts another program, as EPS does
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel: the others would be clipped
+MAX_PIXELS = 2**26  # 8192 × 8192, 200 MB decoded; Pillow itself only warns below 179 million
+CHUNK_BYTES = 2**25  # decoded pictures turned into one tensor at a time
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Stacker:
+    """Decodes the pictures of one data set and brings them to one size.
+
+    With ``image_size`` (pixels) every picture is resized to that square. Without, the first picture's size is the
+    data set's size, in every split, and a picture of another size is refused.
+    """
+
+    def __init__(self, image_size: int | None) -> None:
+        self._image_size = image_size
+        self._size: tuple[int, int] | None = None  # height and width of the first picture
+        self._first = ""
+
+    def stack(self, pictures: Iterable[tuple[str, bytes]]) -> Tensor:
+        """Decode ``(where, content)`` pairs, in order, to (N, 3, H, W) uint8.
+
+        Grey becomes three equal channels; palettes are looked up; transparency is dropped. Raises DataError that
+        opens with ``where`` for a picture that cannot be decoded or has another size, or if there are none.
+        """
+        library = require("PIL.Image", "pillow", "decoding pictures")
+        chunks: list[Tensor] = []
+        pending, pending_size = bytearray(), (0, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; a picture is either decoded or refused
+            for where, content in pictures:
+                pixels, size = _decode(library, where, content)
+                self._check_size(where, size)
+                if pending and (size != pending_size or len(pending) >= CHUNK_BYTES):
+                    chunks.append(self._tensor(pending, pending_size))
+                    pending = bytearray()
+                pending += pixels
+                pending_size = size
+        if not pending:
+            raise DataError("there are no pictures to read")
+        chunks.append(self._tensor(pending, pending_size))
+        return torch.cat(chunks)
+
+    def _check_size(self, where: str, size: tuple[int, int]) -> None:
+        if self._size is None:
+            self._size, self._first = size, where
+        if self._image_size is None and size != self._size:
+            raise DataError(
+                f"{where}: this picture is {size[1]} × {size[0]} pixels, but {self._first} is "
+                f"{self._size[1]} × {self._size[0]}; make them equal or set the data set's image_size"
+            )
+
+    def _tensor(self, pixels: bytearray, size: tuple[int, int]) -> Tensor:
+        images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, *size, 3).permute(0, 3, 1, 2)
+        return images.contiguous() if self._image_size is None else resize(images, self._image_size)
+
+
+def resize(images: Tensor, size: int) -> Tensor:
+    """Bilinear with antialiasing to ``size`` × ``size`` pixels.
+
+    images: (N, C, H, W), uint8 or float from 0 to 255. Returns (N, C, size, size) uint8, rounded.
+    """
+    values = images.float()
+    if images.shape[-2:] != (size, size):
+        values = F.interpolate(values, size=(size, size), mode="bilinear", antialias=True)
+    return values.round().clamp(0, 255).to(torch.uint8).contiguous()
+
+
+def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int, int]]:
+    """The picture's pixels as (H, W, 3) bytes, and its height and width. ``library`` is PIL.Image."""
+    with refusing(where):
+        if content.startswith(PNG_SIGNATURE):
+            _check_png(where, content)
+        with library.open(BytesIO(content), formats=FORMATS) as picture:
+            width, height = picture.size
+            if width * height > MAX_PIXELS:
+                raise DataError(f"{where}: {width} × {height} pixels; at most {MAX_PIXELS:,} are decoded")
+            if picture.mode not in MODES:
+                raise DataError(f"{where}: colour mode {picture.mode}; allowed, with 8 bits: {', '.join(MODES)}")
+            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
+            return rgb.tobytes(), (height, width)
+
+
+def _check_png(where: str, content: bytes) -> None:
+    """Raise DataError unless every chunk up to the end mark has its checksum; Pillow does not look at the pixels'."""
+    position = len(PNG_SIGNATURE)
+    kind = b""
+    while kind != b"IEND":
+        end = position + 8 + int.from_bytes(content[position : position + 4], "big")
+        kind = content[position + 4 : position + 8]
+        if end + 4 > len(content):
+            raise DataError(f"{where}: damaged, this PNG picture is cut short")
+        if zlib.crc32(content[position + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
+            raise DataError(f"{where}: damaged, a part of this PNG picture does not match its checksum")
+        position = end + 4

@@ -1,0 +1,53 @@
+"""The validation split: a stratified part of the training pictures, held out by seed."""
+
+import torch
+from torch import Tensor
+
+from orchestrator.errors import DataError
+
+
+def train_validation_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Which pictures to learn from, and which to hold out.
+
+    labels: (N,) int64. Returns two sorted int64 index tensors, disjoint and together complete; the second holds
+    exactly ``round(fraction * N)`` pictures, shared among the classes in proportion by the method of largest
+    remainders. Every class keeps a training picture, and a class of two or more gives a validation picture if there
+    are enough to go round. A function of its arguments only; torch's global random state is not touched.
+    Raises DataError if nothing would be held out, or if a class would have no picture left to learn from.
+    """
+    labels = labels.cpu()
+    total = len(labels)
+    held_out = round(fraction * total)
+    _, classes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
+    sizes: list[int] = counts.tolist()
+    if not 1 <= held_out <= total - len(sizes):
+        raise DataError(
+            f"a validation fraction of {fraction:g} holds out {held_out} of {total} training pictures; with "
+            f"{len(sizes)} classes, each of which keeps one to learn from, it must be from 1 to {total - len(sizes)}"
+        )
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
+    by_class = torch.split(order[classes[order].argsort(stable=True)], sizes)  # shuffled within each class
+    shares = _shares(sizes, held_out)
+    validation = torch.cat([members[:share] for members, share in zip(by_class, shares, strict=True)])
+    training = torch.cat([members[share:] for members, share in zip(by_class, shares, strict=True)])
+    return training.sort().values, validation.sort().values
+
+
+def _shares(sizes: list[int], held_out: int) -> list[int]:
+    """How many of each class to hold out; they add up to ``held_out``. Exact: integers only."""
+    total = sum(sizes)
+    most = [size - 1 for size in sizes]
+    least = [min(1, limit) for limit in most]
+    if sum(least) > held_out:
+        least = [0] * len(sizes)
+    shares = [min(max(size * held_out // total, low), high) for size, low, high in zip(sizes, least, most, strict=True)]
+
+    def owed(c: int) -> int:
+        """What class ``c`` still lacks of its exact proportion, in 1/total of a picture."""
+        return sizes[c] * held_out - shares[c] * total
+
+    while sum(shares) < held_out:
+        shares[max((c for c in range(len(sizes)) if shares[c] < most[c]), key=owed)] += 1
+    while sum(shares) > held_out:
+        shares[min((c for c in range(len(sizes)) if shares[c] > least[c]), key=owed)] -= 1
+    return shares

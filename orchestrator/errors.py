@@ -1,0 +1,97 @@
+"""The one error tree: every error a person can meet, and the exit code that goes with it.
+
+OrchestratorError                exit code 1
+├── RequestError                 exit code 2: the request was wrong, nothing was started
+│   ├── ExperimentError          an experiment file or an override; lists every problem at once
+│   ├── VariantError             no such architecture, or it does not fit the data
+│   ├── ContractError            a variant breaks the experiment's contract
+│   ├── DataError                a data set is missing, damaged or mislabelled; names the file
+│   ├── AugmentationError        an augmentation pipeline that cannot be built
+│   ├── ResourceError            the machine or cluster can never give what a trial asks for
+│   └── StorageError             a folder or a tracking store that cannot be used
+├── TrialError                   one trial failed; the others go on
+│   ├── DivergedError            the loss is not a finite number; names the epoch and the step
+│   └── CheckpointError          a checkpoint that cannot be read or does not belong here
+├── TrackingError                MLflow refused or lost something
+└── InterruptedLaunchError            exit code 130: stopped from outside; says how to go on
+"""
+
+from collections.abc import Sequence
+
+
+class OrchestratorError(Exception):
+    """The root of everything this project raises on purpose. Its text is written for a person."""
+
+    exit_code = 1
+
+
+class RequestError(OrchestratorError):
+    """The request was wrong: nothing has been started and nothing has been changed."""
+
+    exit_code = 2
+
+
+class ExperimentError(RequestError):
+    """An experiment file that cannot be used; ``problems`` holds every problem found, one line each."""
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.source = source
+        self.problems = tuple(problems)
+        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in self.problems)]))
+
+
+class VariantError(RequestError):
+    """No such architecture, or an architecture that does not fit the data it is given."""
+
+
+class ContractError(RequestError):
+    """A variant breaks the experiment's contract; the text holds its figures."""
+
+
+class DataError(RequestError):
+    """A data set is missing, truncated, mislabelled or not what it says; the text names the file."""
+
+
+class AugmentationError(RequestError):
+    """An augmentation pipeline that cannot be built: an unknown transform or an unknown argument."""
+
+
+class ResourceError(RequestError):
+    """A trial asks for more than any node of the machine or cluster has: it would wait for ever."""
+
+
+class StorageError(RequestError):
+    """A folder that cannot be written, or a tracking store that cannot be used."""
+
+
+class TrialError(OrchestratorError):
+    """One trial failed. The other trials of its launch go on."""
+
+
+class DivergedError(TrialError):
+    """The loss is no longer a finite number."""
+
+    def __init__(self, epoch: int, step: int, loss: float) -> None:
+        self.epoch, self.step, self.loss = epoch, step, loss
+        super().__init__(
+            f"the loss became {loss} at epoch {epoch}, step {step}; "
+            "lower the learning rate, clip gradients or use precision float32"
+        )
+
+    def __reduce__(self) -> tuple[type["DivergedError"], tuple[int, int, float]]:
+        return type(self), (self.epoch, self.step, self.loss)
+
+
+class CheckpointError(TrialError):
+    """A checkpoint that cannot be read, is damaged, or belongs to another trial."""
+
+
+class TrackingError(OrchestratorError):
+    """MLflow refused a record or could not be reached."""
+
+
+class InterruptedLaunchError(OrchestratorError):
+    """The launch was stopped from outside; what was done is kept and the text says how to go on."""
+
+    exit_code = 130

@@ -1,0 +1,67 @@
+"""``--set a.b=value``: dotted overrides of an experiment file."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.errors import ExperimentError
+
+
+def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """A copy of ``tree`` with each ``path=value`` put in; the value is read as JSON, or else as text.
+
+    Mappings on the way are made as needed; a number in the path is a position in a list. Raises ExperimentError
+    that lists every override that cannot be applied.
+    """
+    result = copy.deepcopy(dict(tree))
+    problems = []
+    for override in overrides:
+        path, equals, text = override.partition("=")
+        if not equals or not all(path.split(".")):
+            problems.append(f"--set {override}: write it as a.b=value")
+            continue
+        try:
+            put(result, path, _value(text))
+        except (TypeError, IndexError, ValueError) as problem:
+            problems.append(f"--set {override}: {problem}")
+    if problems:
+        raise ExperimentError("command line", problems)
+    return result
+
+
+def put(tree: dict[str, Any], path: str, value: Any) -> None:
+    """Set ``value`` at the dotted ``path``, in place."""
+    *parents, last = path.split(".")
+    place: Any = tree
+    for name in parents:
+        place = _enter(place, name, path)
+    if isinstance(place, list):
+        place[_position(place, last, path)] = value
+    else:
+        place[last] = value
+
+
+def _enter(place: Any, name: str, path: str) -> Any:
+    if isinstance(place, list):
+        inside = place[_position(place, name, path)]
+    else:
+        inside = place.setdefault(name, {})
+        if inside is None:
+            inside = place[name] = {}
+    if not isinstance(inside, (dict, list)):
+        raise TypeError(f"{path}: {name} is {inside!r}, it has nothing inside")
+    return inside
+
+
+def _position(place: list[Any], name: str, path: str) -> int:
+    if not name.isdigit() or int(name) >= len(place):
+        raise IndexError(f"{path}: {name} is not a position in a list of {len(place)}")
+    return int(name)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"True": True, "False": False, "None": None}.get(text, text)

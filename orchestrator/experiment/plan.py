@@ -1,0 +1,112 @@
+"""From an experiment to its plan: every trial spelled out, random draws and all, before anything starts."""
+
+import math
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from orchestrator.architectures import source_digest
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.overrides import put
+from orchestrator.spec import Distribution, Experiment, Plan, Search, TrialSpec
+from orchestrator.spec.fields import to_plain
+
+MOST_DRAWS = 1_000  # for one sample: past this, hardly any draw keeps the contract
+
+# Whether a trial's network keeps the contract; told of every draw of a search.
+Keeps = Callable[[TrialSpec], bool]
+
+
+def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: Keeps | None = None) -> Plan:
+    """Every trial of ``experiment``: seeds outermost, so that each variant is seen early.
+
+    The k-th sample is the same draw for every variant and seed. A draw for which ``keeps_contract`` is false for
+    any variant is drawn again; the plan counts those. Raises ExperimentError if a searched path does not exist.
+    """
+    samples: list[tuple[int | None, dict[str, Any]]] = [(None, {})]
+    rejected = 0
+    if experiment.search is not None:
+        settings, rejected = _draw(experiment, experiment.search, dataset_digest, keeps_contract)
+        samples = list(enumerate(settings))
+    trials = [
+        _trial(experiment, variant.name, variant.arguments, seed, dataset_digest, sample, drawn)
+        for sample, drawn in samples
+        for seed in experiment.seeds
+        for variant in experiment.variants
+    ]
+    return Plan(experiment=experiment, trials=tuple(trials), rejected_samples=rejected)
+
+
+def _trial(
+    experiment: Experiment,
+    variant: str,
+    arguments: dict[str, Any],
+    seed: int,
+    dataset_digest: str,
+    sample: int | None,
+    drawn: dict[str, Any],
+) -> TrialSpec:
+    spec = TrialSpec(
+        variant=absolute(variant),
+        arguments=arguments,
+        source_digest=source_digest(variant),
+        seed=seed,
+        sample=sample,
+        dataset=experiment.dataset,
+        dataset_digest=dataset_digest,
+        trainer=experiment.trainer,
+    )
+    if not drawn:
+        return spec
+    plain = to_plain(spec)
+    try:
+        for path, value in drawn.items():
+            put(plain, path, value)
+        return TrialSpec.from_json(plain)
+    except (ValueError, TypeError, IndexError) as problem:
+        raise ExperimentError(
+            experiment.name, [f"search.space: {problem}; paths start with trainer. or arguments."]
+        ) from problem
+
+
+def _draw(
+    experiment: Experiment, search: Search, dataset_digest: str, keeps_contract: Keeps | None
+) -> tuple[list[dict[str, Any]], int]:
+    """The settings of every sample, and how many draws were rejected."""
+    stream = random.Random(search.seed)
+    kept: list[dict[str, Any]] = []
+    rejected = 0
+    while len(kept) < search.samples:
+        drawn = {path: _value(distribution, stream) for path, distribution in sorted(search.space.items())}
+        trials = [
+            _trial(experiment, v.name, v.arguments, experiment.seeds[0], dataset_digest, len(kept), drawn)
+            for v in experiment.variants
+        ]
+        if keeps_contract is None or all(map(keeps_contract, trials)):
+            kept.append(drawn)
+            continue
+        rejected += 1
+        if rejected >= MOST_DRAWS * search.samples:
+            raise ExperimentError(
+                experiment.name,
+                [f"search.space: {rejected} draws in a row broke the contract; widen the one or the other"],
+            )
+    return kept, rejected
+
+
+def _value(distribution: Distribution, stream: random.Random) -> Any:
+    if distribution.uniform is not None:
+        return stream.uniform(*distribution.uniform)
+    if distribution.loguniform is not None:
+        low, high = distribution.loguniform
+        return math.exp(stream.uniform(math.log(low), math.log(high)))
+    if distribution.randint is not None:
+        return stream.randrange(*distribution.randint)
+    return stream.choice(distribution.choice or ())
+
+
+def absolute(variant: str) -> str:
+    """A user's own ``file.py:Class`` with the file's whole path: workers stand in other folders."""
+    source, colon, name = variant.rpartition(":")
+    return f"{Path(source).expanduser().resolve()}:{name}" if colon and source.endswith(".py") else variant

@@ -1,0 +1,110 @@
+"""What a trial leaves behind in words: epoch records, the one enum of how it ended, and every key's name, once."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+# Metrics of every epoch.
+TRAIN_LOSS = "train/loss"  # mean of the loss that was optimised, over the images of the epoch
+TRAIN_ACCURACY = "train/accuracy"  # fraction, on augmented images, while the weights still moved
+VAL_LOSS = "val/loss"
+VAL_ACCURACY = "val/accuracy"  # fraction
+LR = "lr"  # the first parameter group's rate at the epoch's last step
+EPOCH_SECONDS = "epoch_seconds"  # training and evaluation
+IMAGES_PER_SECOND = "images_per_second"  # training only
+EPOCH = "epoch"  # counts from 1
+
+# Metrics of the whole trial, measured once on the chosen checkpoint.
+TEST_LOSS = "test/loss"
+TEST_ACCURACY = "test/accuracy"  # fraction
+BEST_EPOCH = "best_epoch"  # the epoch whose weights were chosen
+PUBLISHED_BEST = "published/best_test_accuracy"  # chosen on the test set: for replication only, never compared
+
+# Facts of the network, known before it trains.
+PARAMETERS = "parameters"
+MACS = "macs"
+RECEPTIVE_FIELD = "receptive_field"  # pixels, of the whole network's output
+RECEPTIVE_FIELD_FEATURES = "receptive_field/features"  # pixels, of the last map before global pooling
+
+
+INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be carried on
+
+
+class Status(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"  # every epoch, or its target accuracy
+    STOPPED = "stopped"  # a scheduler or a person ended it early
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One epoch of one trial.
+
+    ``time`` is when it was made, in seconds since 1970. ``final`` marks the one record that follows the last epoch
+    and carries the measurements on the test split.
+    """
+
+    epoch: int
+    time: float
+    metrics: Mapping[str, float]
+    final: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; a value that JSON has no number for (nan, inf) is written as a string."""
+        metrics = {k: v if math.isfinite(v) else str(v) for k, v in self.metrics.items()}
+        return {"epoch": self.epoch, "time": self.time, "final": self.final, "metrics": metrics}
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> "Record":
+        """Read what :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
+        metrics = {str(k): float(v) for k, v in dict(plain["metrics"]).items()}
+        return cls(int(plain["epoch"]), float(plain["time"]), metrics, bool(plain["final"]))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one trial ended, and where everything it left lies."""
+
+    trial: str
+    status: Status
+    reason: str = ""
+    folder: Path | None = None
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TrialRow:
+    """One trial as commands print it; accuracies are fractions, seconds are wall time of training."""
+
+    trial: str
+    run_id: str
+    variant: str
+    seed: int
+    status: str
+    reason: str = ""
+    epochs: int = 0
+    parameters: int | None = None
+    macs: int | None = None
+    receptive_field: int | None = None
+    val_accuracy: float | None = None
+    test_accuracy: float | None = None
+    seconds: float | None = None
+    curve: tuple[tuple[int, float], ...] = field(default=(), repr=False)  # (epoch, validation accuracy)
+
+
+class Listener(Protocol):
+    """Whoever watches a launch: the sink, the live table. Called on the driver, in order, from one thread."""
+
+    def on_start(self, trial: str) -> None:
+        """The trial has begun to train."""
+
+    def on_record(self, trial: str, record: Record) -> None:
+        """The trial finished an epoch, or its final measurement."""
+
+    def on_end(self, outcome: Outcome) -> None:
+        """The trial will send nothing more."""

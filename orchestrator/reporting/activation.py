@@ -1,0 +1,119 @@
+"""Class-activation maps: which part of a picture spoke for the predicted class (Selvaraju et al., Grad-CAM, 2017)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from orchestrator.reporting.material import Material
+from orchestrator.reporting.pictures import HEADER, PICTURE, write_prediction
+from orchestrator.reporting.style import (
+    GREEN,
+    LARGE,
+    MARGIN,
+    VERMILION,
+    picture_at,
+    sheet,
+)
+
+EACH = 6  # right and wrong predictions shown
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the last spatial map before global pooling is: a module's output, or its input if it pools it away."""
+
+    module: nn.Module
+    before: bool
+
+
+def last_spatial_map(network: nn.Module, picture: Tensor) -> Place:
+    """Find it by running ``picture``: (1, 3, H, W). Raises ValueError if no module sees a map of several positions."""
+    found: list[Place] = []
+
+    def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if inputs and _is_map(inputs[0]):
+            found.append(Place(module, before=not _is_map(output)))
+
+    leaves = [module for module in network.modules() if not list(module.children())]
+    hooks = [module.register_forward_hook(look) for module in leaves]
+    try:
+        with torch.no_grad():
+            network(picture)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not found:
+        raise ValueError("the network has no layer that works on a map of several positions")
+    return found[-1]
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] * value.shape[3] > 1
+
+
+def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+    """Maps (N, H, W) float32 from 0 to 1, of the evidence for ``targets``: (N,) int64.
+
+    pictures: (N, 3, H, W) float32, normalised. The map of the last spatial layer is scaled up to the picture; its
+    largest value is 1, and evidence against the class is 0.
+    """
+    from captum.attr import LayerGradCam
+
+    place = last_spatial_map(network, pictures[:1])
+    method = LayerGradCam(network, place.module)
+    maps = method.attribute(pictures, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
+    size = (pictures.shape[2], pictures.shape[3])
+    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[:, 0]
+    return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
+
+
+def draw_activation(material: Material) -> Figure:
+    """Confident right predictions of different classes and the most confident wrong ones, each with its map below."""
+    if material.network is None:
+        raise ValueError("the trial has no trained network")
+    right, wrong = _of_different_classes(material, material.correct), _most_confident(material, ~material.correct)
+    chosen = [*right, *wrong]
+    images = material.dataset.test.images[torch.tensor(chosen)]
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (material.mean, material.std))
+    targets = torch.from_numpy(material.predicted[chosen])
+    maps = activation_maps(material.network, (images.float() / 255 - mean) / std, targets).numpy()
+    groups = [(name, colour, group) for name, colour, group in
+              (("Right", GREEN, right), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
+    across, block = PICTURE + 0.12, 2 * PICTURE + HEADER + 0.66
+    figure, axes = sheet(2 * MARGIN + EACH * across - 0.12, MARGIN + len(groups) * block)
+    for row, (name, colour, group) in enumerate(groups):
+        top = MARGIN + row * block
+        axes.text(MARGIN, top, f"{name} predictions", fontsize=LARGE, fontweight="bold", color=colour, va="top")
+        for column, index in enumerate(group):
+            left, first = MARGIN + column * across, top + HEADER
+            picture = material.test_picture(index)
+            picture_at(figure, picture, left, first, PICTURE)
+            picture_at(figure, overlay(picture, maps[chosen.index(index)]), left, first + PICTURE + 0.05, PICTURE)
+            write_prediction(axes, material, index, left, first + 2 * PICTURE + 0.1)
+    return figure
+
+
+def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """A map (H, W), 0 to 1, in colour over the grey picture (H, W, 3)."""
+    grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+    colour = np.asarray(colormaps["inferno"](heat))[..., :3]
+    return np.asarray((255 * (0.4 * grey + 0.6 * colour)).clip(0, 255).astype(np.uint8))
+
+
+def _most_confident(material: Material, mask: NDArray[np.bool_]) -> list[int]:
+    """Up to EACH of the pictures under ``mask``, most confident first."""
+    inside = np.flatnonzero(mask)
+    return [int(i) for i in inside[np.argsort(-material.confidences[inside], kind="stable")][:EACH]]
+
+
+def _of_different_classes(material: Material, mask: NDArray[np.bool_]) -> list[int]:
+    """The most confident picture of each class under ``mask``, up to EACH."""
+    best = [_most_confident(material, mask & (material.labels == c))[:1] for c in range(len(material.classes))]
+    return [index for found in best for index in found][:EACH]

@@ -1,0 +1,169 @@
+"""What the network knows of each class: confusion, accuracy with its interval, and how often each class occurs."""
+
+from typing import Any
+
+import numpy as np
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from orchestrator.reporting.material import Material
+from orchestrator.reporting.measures import confusion_matrix, wilson_interval
+from orchestrator.reporting.style import (
+    BLUE,
+    BLUES,
+    GREEN,
+    HAIRLINE,
+    INK,
+    NORMAL,
+    ORANGE,
+    QUIET,
+    SKY,
+    SMALL,
+    VERMILION,
+    literal,
+    new_figure,
+    percent,
+    percent_axis,
+    quiet_axes,
+    title,
+)
+
+WITH_COUNTS = 20  # classes up to which the cells hold their counts
+MOST_ROWS = 40  # bars that fit on one page
+
+
+def draw_confusion(material: Material) -> Figure:
+    """Rows are true classes, columns predicted ones; colour is the share of the row, the number is the count."""
+    count = len(material.classes)
+    matrix = confusion_matrix(material.labels, material.predicted, count)
+    shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
+    side = min(10.0, max(5.0, 2.2 + 0.52 * count))
+    figure = new_figure(side + 0.6, side)
+    axes: Any = figure.add_subplot()
+    shown = axes.imshow(shares, cmap=BLUES, norm=PowerNorm(0.6, 0, 1))  # rare errors stay visible
+    names = [literal(name, 16) for name in material.classes]
+    step = -(-count // MOST_ROWS)
+    ticks = range(0, count, step)
+    turned = max(map(len, names)) > 4 or count > WITH_COUNTS
+    small = SMALL if count <= WITH_COUNTS else 7.0
+    axes.set_xticks(ticks, names[::step], fontsize=small, rotation=90 if turned else 0)
+    axes.set_yticks(ticks, names[::step], fontsize=small)
+    axes.tick_params(length=0, labelcolor=INK)
+    axes.set_xlabel("predicted class", fontsize=NORMAL)
+    axes.set_ylabel("true class", fontsize=NORMAL)
+    axes.spines[:].set_color(HAIRLINE)
+    if count <= WITH_COUNTS:
+        axes.set_xticks(np.arange(count - 1) + 0.5, minor=True)
+        axes.set_yticks(np.arange(count - 1) + 0.5, minor=True)
+        axes.grid(visible=True, which="minor", color=HAIRLINE, linewidth=1.3)
+        axes.tick_params(which="minor", length=0)
+    if count <= WITH_COUNTS:
+        for row, column in zip(*np.nonzero(matrix), strict=True):
+            axes.text(
+                column,
+                row,
+                f"{matrix[row, column]}",
+                ha="center",
+                va="center",
+                fontsize=SMALL if count <= 12 else 7.5,
+                fontweight="bold" if row == column else "normal",
+                color="white" if shares[row, column] > 0.4 else INK,
+            )
+    bar: Any = figure.colorbar(shown, ax=axes, shrink=0.5, aspect=25, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0, labelsize=SMALL, labelcolor=QUIET)
+    percent_axis(bar.ax.yaxis)
+    title(axes, "Confusion matrix")
+    return figure
+
+
+def draw_class_accuracy(material: Material) -> Figure:
+    """Bars sorted by accuracy with 95 % Wilson intervals; of many classes the lowest and the highest."""
+    rows = []
+    for position, name in enumerate(material.classes):
+        mine = material.labels == position
+        if support := int(mine.sum()):
+            hits = int(material.correct[mine].sum())
+            rows.append((hits / support, wilson_interval(hits, support), support, literal(name, 24)))
+    rows.sort(key=lambda row: row[0])
+    total, note = len(rows), "black lines: 95 % Wilson intervals"
+    if total > MOST_ROWS:
+        rows = rows[: MOST_ROWS // 2] + rows[-MOST_ROWS // 2 :]
+        note = f"the {MOST_ROWS // 2} lowest and the {MOST_ROWS // 2} highest of {total} classes, 95 % Wilson intervals"
+    figure = new_figure(7.5, max(2.2, 1.1 + 0.3 * len(rows)))
+    axes = figure.add_subplot()
+    quiet_axes(axes, grid="x")
+    overall = float(material.correct.mean())
+    for height, (share, (low, high), support, _) in enumerate(rows):
+        axes.barh(height, share, height=0.72, color=BLUE if share >= overall else SKY)
+        axes.plot([low, high], [height, height], color=INK, linewidth=1.4, solid_capstyle="butt")
+        axes.annotate(
+            f"{percent(share)}  of {support:,}", (1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
+            textcoords="offset points", va="center", fontsize=SMALL, color=INK, annotation_clip=False,
+        )  # fmt: skip
+    axes.axvline(overall, color=VERMILION, linewidth=1.4, linestyle="--")
+    axes.set_yticks(range(len(rows)), [name for *_, name in rows], fontsize=NORMAL)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlim(0, 1)
+    percent_axis(axes.xaxis)
+    axes.set_xlabel(f"test accuracy ({note})", fontsize=NORMAL)
+    title(axes, "Accuracy of each class", f"┆ all pictures {percent(overall, 2)}", VERMILION)
+    return figure
+
+
+def draw_class_distribution(material: Material) -> Figure:
+    """How many pictures of each class are learned from, held out and tested on; mean and deviation of each channel."""
+    count = len(material.classes)
+    everything = material.dataset.train.labels
+    learned = np.bincount(everything[material.training_indices].numpy(), minlength=count)
+    held_out = np.bincount(everything.numpy(), minlength=count) - learned
+    tested = np.bincount(material.labels, minlength=count)
+    figure = new_figure(9.0, 4.2)
+    left, right = figure.subplots(1, 2, width_ratios=[2.5, 1])
+    quiet_axes(left)
+    parts = [("training", learned, BLUE), ("validation", held_out, ORANGE), ("test", tested, GREEN)]
+    parts = [part for part in parts if part[1].any()]
+    places = np.arange(count)
+    width = 0.84 / len(parts)
+    for number, (name, counts, colour) in enumerate(parts):
+        label = f"{name} {counts.sum():,}"
+        if count <= MOST_ROWS:
+            left.bar(places + (number - (len(parts) - 1) / 2) * width, counts, width * 0.94, color=colour, label=label)
+        else:
+            left.stairs(counts, np.arange(count + 1) - 0.5, baseline=None, color=colour, linewidth=1.6, label=label)
+    names = [literal(name, 16) for name in material.classes]
+    step = -(-count // MOST_ROWS)
+    turned = max(map(len, names)) * len(names[::step]) > 60  # characters that fit side by side
+    left.set_xticks(
+        places[::step], names[::step], fontsize=SMALL if count <= 20 else 7, rotation=45 if turned else 0,
+        ha="right" if turned else "center", rotation_mode="anchor",
+    )  # fmt: skip
+    left.set_ylim(0)
+    left.set_ylabel("pictures", fontsize=NORMAL)
+    title(left, "Pictures of each class\n")
+    left.legend(
+        frameon=False, fontsize=NORMAL, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
+        borderpad=0.2, handlelength=0.9, columnspacing=1.2,
+    )  # fmt: skip
+    _channels(right, material)
+    return figure
+
+
+def _channels(axes: Any, material: Material) -> None:
+    """Mean and standard deviation of the training pictures, one point and one bar a channel."""
+    quiet_axes(axes)
+    title(axes, "Mean ± standard deviation\n", size=NORMAL)
+    axes.set_ylim(0, 1)
+    if not material.mean:
+        axes.set_xticks([])
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET, fontsize=NORMAL)
+        return
+    colours = (VERMILION, GREEN, BLUE)
+    for place, (mean, std) in enumerate(zip(material.mean, material.std, strict=True)):
+        colour = colours[place % 3]
+        axes.plot([place, place], [mean - std, mean + std], color=colour, linewidth=3, alpha=0.45)
+        axes.plot([place], [mean], "o", color=colour, markersize=8)
+    texts = [f"{mean:.4f}\n± {std:.4f}" for mean, std in zip(material.mean, material.std, strict=True)]
+    names = ["red", "green", "blue"] if len(texts) == 3 else [str(i) for i in range(len(texts))]
+    axes.set_xticks(range(len(texts)), [f"{n}\n{t}" for n, t in zip(names, texts, strict=True)], fontsize=7.5)
+    axes.set_xlim(-0.6, len(texts) - 0.4)

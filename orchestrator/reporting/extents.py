@@ -1,0 +1,23 @@
+"""How sizes along one or two axes are written."""
+
+from collections.abc import Sequence
+
+from orchestrator.contract.analysis import Extent
+
+
+def height_and_width(extent: Extent) -> tuple[int, int]:
+    """One number stands for both."""
+    return extent if isinstance(extent, tuple) else (extent, extent)
+
+
+def extent_text(extent: Extent | None) -> str:
+    """``39 px``, ``39 × 41 px`` (height first) or ``unknown``."""
+    if extent is None:
+        return "unknown"
+    high, wide = height_and_width(extent)
+    return f"{high} px" if high == wide else f"{high} × {wide} px"
+
+
+def shape_text(sizes: Sequence[float]) -> str:
+    """``3 × 32 × 32``."""
+    return " × ".join(f"{size:.10g}" for size in sizes)

@@ -1,0 +1,110 @@
+"""Everything that figures, tables and the page of one trial are made from."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from orchestrator import records as keys
+from orchestrator.contract.analysis import Analysis
+from orchestrator.data.augmentation import Augmentation
+from orchestrator.data.dataset import Dataset
+from orchestrator.records import Outcome, Record
+from orchestrator.spec import TrialSpec
+
+Curve = list[tuple[int, float]]  # (epoch, value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """One trial, however it ended; what it did not get to is None or empty."""
+
+    spec: TrialSpec
+    records: Sequence[Record]
+    dataset: Dataset
+    logits: Tensor | None  # (N_test, C) float32, of the test split, with the chosen weights
+    network: nn.Module | None  # the chosen weights, in evaluation mode, on the CPU
+    training_indices: Tensor  # (M,) int64, into the training split: what was learned from
+    mean: tuple[float, ...]  # of the training pictures, a channel, as fractions of 255
+    std: tuple[float, ...]
+    augmentation: Augmentation | None
+    analysis: Analysis | None
+    published: Sequence[tuple[int, float]] = ()  # (epoch, published test accuracy as a fraction)
+    outcome: Outcome | None = None
+
+    @property
+    def judged(self) -> str:
+        """Which split is measured every epoch: ``val``, or ``test`` in the published protocol."""
+        return "test" if self.spec.trainer.protocol == "published" else "val"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names."""
+        return self.dataset.classes
+
+    @cached_property
+    def final(self) -> Mapping[str, float]:
+        """The measurements of the record that follows the last epoch; empty if the trial did not get there."""
+        return next((record.metrics for record in reversed(self.records) if record.final), {})
+
+    def curve(self, key: str) -> Curve:
+        """A metric by epoch, in order; values that are not finite numbers are left out."""
+        found = {r.epoch: r.metrics[key] for r in self.records if not r.final and key in r.metrics}
+        return [(epoch, value) for epoch, value in sorted(found.items()) if math.isfinite(value)]
+
+    @cached_property
+    def epochs(self) -> int:
+        """Epochs with a record."""
+        return len({record.epoch for record in self.records if not record.final})
+
+    @cached_property
+    def chosen_epoch(self) -> int | None:
+        """The epoch whose weights were kept: as recorded, or else the best so far; None without any epoch."""
+        if math.isfinite(recorded := self.final.get(keys.BEST_EPOCH, math.nan)):
+            return int(recorded)
+        accuracies = self.curve(f"{self.judged}/accuracy")
+        if not accuracies:
+            return None
+        if self.judged == "test":  # nothing was held out to choose by
+            return accuracies[-1][0]
+        return max(accuracies, key=lambda point: (point[1], -point[0]))[0]
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """(N_test,) true classes of the test split."""
+        return np.asarray(self.dataset.test.labels.numpy())
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(N_test, C) softmax of the logits. Raises ValueError where there are none."""
+        if self.logits is None:
+            raise ValueError("the trial has no predictions of the test split")
+        return np.asarray(self.logits.double().softmax(dim=1).numpy())
+
+    @cached_property
+    def predicted(self) -> NDArray[np.int64]:
+        """(N_test,) the class with the largest probability."""
+        return np.asarray(self.probabilities.argmax(axis=1))
+
+    @cached_property
+    def confidences(self) -> NDArray[np.float64]:
+        """(N_test,) the largest probability of each picture."""
+        return np.asarray(self.probabilities.max(axis=1))
+
+    @cached_property
+    def correct(self) -> NDArray[np.bool_]:
+        """(N_test,) whether the predicted class is the true one."""
+        return np.asarray(self.predicted == self.labels)
+
+    def test_picture(self, index: int) -> NDArray[np.uint8]:
+        """(H, W, 3) of the test split."""
+        return as_picture(self.dataset.test.images[index])
+
+
+def as_picture(image: Tensor) -> NDArray[np.uint8]:
+    """(3, H, W), 0 to 255, as (H, W, 3) uint8."""
+    return np.asarray(image.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

@@ -1,0 +1,50 @@
+"""The tables of the network: its layers, and how its receptive field grows."""
+
+from orchestrator.contract.analysis import Analysis, LayerRow, Step
+from orchestrator.reporting.extents import height_and_width, shape_text
+from orchestrator.reporting.material import Material
+from orchestrator.reporting.tables import Cell, Table
+
+
+def layers(material: Material) -> Table:
+    """Every layer with its output shape, parameters and multiply-accumulates."""
+    rows: list[list[Cell]] = [
+        [row.name, row.type, shape_text(row.output_shape), row.parameters, row.macs, row.block]
+        for row in _analysis(material).layers
+    ]
+    columns = ("layer", "type", "output shape", "parameters", "MACs", "block")
+    return Table("layers", "Layers", columns, rows)
+
+
+def receptive_field(material: Material) -> Table:
+    """Kernel, padding, stride, dilation, jump, size and receptive field, in and out, of each layer, in pixels.
+
+    What enters a layer that joins branches is that of the branch that sees most.
+    """
+    found = _analysis(material)
+    computed: dict[str, LayerRow] = {}  # the latest, of a layer that is called more than once
+    rows: list[list[Cell]] = []
+    for row in found.layers:
+        feeding = [computed[name] for name in row.inputs if name in computed]
+        before = max(feeding, key=lambda r: max(height_and_width(r.receptive_field or 0)), default=None)
+        geometry = [_cell(value) for value in (row.kernel, row.padding, row.stride, row.dilation)]
+        jumps = (_cell(before.jump) if before else 1, _cell(row.jump))
+        fields = (_cell(before.receptive_field) if before else 1, _cell(row.receptive_field))
+        rows.append([row.name, row.type, *geometry, *jumps, shape_text(row.output_shape[1:]), *fields])
+        computed[row.name] = row
+    columns = (
+        "layer", "type", "kernel", "padding", "stride", "dilation", "jump in", "jump out", "size",
+        "receptive field in", "receptive field out",
+    )  # fmt: skip
+    return Table("receptive_field", "Receptive field", columns, rows)
+
+
+def _analysis(material: Material) -> Analysis:
+    if material.analysis is None:
+        raise ValueError("the trial's network has not been analysed")
+    return material.analysis
+
+
+def _cell(value: Step | None) -> Cell:
+    """One number where both axes agree."""
+    return shape_text(value) if isinstance(value, tuple) else value

@@ -1,0 +1,185 @@
+"""What a launch looks like in a terminal: a live table on a screen, one line a change of state elsewhere."""
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator import records as keys
+from orchestrator.records import Outcome, Record, TrialRow
+from orchestrator.reporting.comparison import Comparison
+from orchestrator.spec import Plan
+
+STYLES = {"waiting": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
+
+
+@dataclass
+class _Line:
+    """One trial, as the live table shows it."""
+
+    state: str = "waiting"
+    epoch: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    reason: str = ""
+
+
+class View:
+    """A listener that shows a launch on ``console``; ``quiet`` shows failures only."""
+
+    def __init__(self, plan: Plan, console: Console, quiet: bool = False) -> None:
+        self.console = console
+        self.quiet = quiet
+        self.epochs = plan.experiment.trainer.epochs
+        self.lines = {spec.name: _Line() for spec in plan.trials}
+        self._lock = threading.Lock()
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("epochs"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+        )
+        self._task = self._progress.add_task("all trials", total=self.epochs * len(self.lines))
+        self._live: Live | None = None
+
+    def __enter__(self) -> "View":
+        if self.console.is_terminal and not self.quiet:
+            self._live = Live(self, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def __rich__(self) -> Group:
+        with self._lock:
+            return Group(self._table(), self._progress)
+
+    def on_start(self, trial: str) -> None:
+        """Listener: the trial has begun."""
+        self._change(trial, "running", f"{trial}: started")
+
+    def on_record(self, trial: str, record: Record) -> None:
+        """Listener: an epoch is done."""
+        with self._lock:
+            line = self.lines[trial]
+            line.epoch = record.epoch
+            line.metrics.update(record.metrics)
+            self._advance()
+        if not record.final:
+            self._say(f"{trial}: epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Listener: the trial has ended."""
+        with self._lock:
+            line = self.lines[outcome.trial]
+            line.reason = outcome.reason
+            if outcome.status == "complete":
+                line.epoch = self.epochs
+            self._advance()
+        measured = line.metrics.get(keys.TEST_ACCURACY)
+        result = f", test accuracy {100 * measured:.2f} %" if measured is not None else ""
+        reason = f": {outcome.reason}" if outcome.reason else ""
+        self._change(outcome.trial, str(outcome.status), f"{outcome.trial}: {outcome.status}{result}{reason}")
+
+    def _change(self, trial: str, state: str, text: str) -> None:
+        with self._lock:
+            self.lines[trial].state = state
+        self._say(text, always=state == "failed")
+
+    def _say(self, text: str, always: bool = False) -> None:
+        if (self._live is None and not self.quiet) or (always and self.quiet):
+            self.console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def _advance(self) -> None:
+        self._progress.update(self._task, completed=sum(line.epoch for line in self.lines.values()))
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column("trial", no_wrap=True)
+        for name in ("epoch", "train", "validation", "test", "images/s"):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("state", no_wrap=True)
+        room = max(5, self.console.size.height - 6)
+        order = sorted(self.lines.items(), key=lambda item: item[1].state == "waiting")
+        shown = [item for item in order if item[1].state == "running"]
+        shown += [item for item in order if item[1].state != "running"][: max(0, room - len(shown))]
+        for trial, line in sorted(shown, key=lambda item: list(self.lines).index(item[0])):
+            percents = [
+                f"{100 * line.metrics[key]:.2f}" if key in line.metrics else ""
+                for key in (keys.TRAIN_ACCURACY, keys.VAL_ACCURACY, keys.TEST_ACCURACY)
+            ]
+            speed = f"{line.metrics[keys.IMAGES_PER_SECOND]:,.0f}" if keys.IMAGES_PER_SECOND in line.metrics else ""
+            state = Text(line.state + (f": {line.reason}" if line.reason else ""), style=STYLES[line.state])
+            table.add_row(trial, f"{line.epoch}/{self.epochs}", *percents, speed, state)
+        if hidden := len(self.lines) - len(shown):
+            table.add_row(f"... and {hidden} more", style="dim")
+        return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row a variant, best first."""
+    table = Table(
+        title="Comparison",
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("variant", no_wrap=True)
+    target = f"epochs\nto {100 * comparison.target:g} %"
+    for name in ("parameters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
+        table.add_column(name, justify="right", no_wrap=name != "n")
+    for row in comparison.rows:
+        spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
+        accuracy = "" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f}{spread}"
+        lost = [f"{count} {word}" for count, word in ((row.failed, "failed"), (row.stopped, "stopped")) if count]
+        reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
+        if row.epochs_to_target is not None and row.reached_target < row.trials:
+            reached += f" ({row.reached_target} of {row.trials})"
+        table.add_row(
+            f"{row.variant} *" if row.best else row.variant,
+            "" if row.parameters is None else f"{row.parameters:,}",
+            "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
+            "" if row.receptive_field is None else str(row.receptive_field),
+            accuracy,
+            ", ".join([str(row.trials), *lost]),
+            reached,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            style="bold green" if row.best else None,
+        )
+    table.caption = "* best mean test accuracy; ± is the standard deviation over n seeds; seconds of training a trial"
+    table.caption_justify = "left"
+    return table
+
+
+def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
+    """The trials that are not complete and why, or None if all are."""
+    odd = [trial for trial in trials if trial.status != "complete"]
+    if not odd:
+        return None
+    table = Table(title="Not complete", title_justify="left", header_style="bold", title_style="bold")
+    for name in ("trial", "status", "epochs", "reason"):
+        table.add_column(name, overflow="fold")
+    for trial in odd:
+        style = STYLES.get(trial.status)
+        table.add_row(trial.trial, Text(trial.status, style=style or ""), str(trial.epochs), Text(trial.reason))
+    return table
+
+
+def _accuracy(metrics: Mapping[str, float]) -> str:
+    known = metrics
+    name = keys.VAL_ACCURACY if keys.VAL_ACCURACY in known else keys.TEST_ACCURACY
+    which = "validation" if name == keys.VAL_ACCURACY else "test"
+    return f"train {100 * known[keys.TRAIN_ACCURACY]:.2f} %, {which} {100 * known[name]:.2f} %"

@@ -1,0 +1,6 @@
+"""Ray Tune: spreads a plan's trials over the machine or the cluster. The only room that imports Ray."""
+
+from orchestrator.scheduling.launch import Launch, run_launch
+from orchestrator.scheduling.session import ray_session
+
+__all__ = ["Launch", "ray_session", "run_launch"]

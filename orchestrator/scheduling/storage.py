@@ -1,0 +1,110 @@
+"""The storage folder: ``<storage>/<experiment>/<launch>/trials/<trial>``; nothing in it is ever overwritten."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import StorageError
+from orchestrator.files import write_json
+from orchestrator.records import Status
+from orchestrator.spec import Plan
+from orchestrator.spec.fields import to_plain
+from orchestrator.trial import TrialFolder
+
+DIGITS = 8  # of the plan's hash, in a launch's name
+
+
+@dataclass(frozen=True)
+class LaunchFolder:
+    """One launch's folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The launch's name: the first digits of its plan's hash, and a count where it was asked for again."""
+        return self.path.name
+
+    def trial(self, name: str) -> Path:
+        """Where the finished trial called ``name`` lies."""
+        return self.path / "trials" / name
+
+    def finished(self, plan: Plan) -> dict[str, Status]:
+        """The trials that need not be run again: complete, or stopped by the scheduler. Failed ones are tried again."""
+        found: dict[str, Status] = {}
+        for spec in plan.trials:
+            folder = TrialFolder(self.trial(spec.name))
+            try:
+                outcome = folder.outcome()
+                same = outcome is not None and folder.spec().identity() == spec.identity()
+            except StorageError:
+                continue
+            if outcome is not None and same and outcome.status is not Status.FAILED:
+                found[spec.name] = outcome.status
+        return found
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the launch: two drivers on one launch would write over one another."""
+        lock = FileLock(self.path / "launch.lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as problem:
+            raise StorageError(f"{self.path} is being run by another process; wait for it, or use --again") from problem
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:
+    """The folder of this plan's launch: the one it was begun in, or a new one. Raises StorageError."""
+    home = storage / plan.experiment.name
+    identity = plan.identity()
+    taken = _launches(home, identity)
+    if taken and not again:
+        return taken[-1]
+    suffix = f"-{len(taken) + 1}" if taken else ""
+    folder = LaunchFolder(home / f"{identity[:DIGITS]}{suffix}")
+    try:
+        write_json(
+            folder.path / "launch.json",
+            {"identity": identity, "created": time.time(), "experiment": to_plain(plan.experiment)},
+        )
+    except OSError as problem:
+        raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
+    return folder
+
+
+def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:
+    """The last launch of ``experiment`` and its experiment as plain values. Raises StorageError if there is none."""
+    found = [(plain["created"], path.parent, plain) for path, plain in _read_all(storage / experiment)]
+    if not found:
+        names = sorted(p.name for p in storage.iterdir() if p.is_dir()) if storage.is_dir() else []
+        raise StorageError(
+            f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
+        )
+    _, path, plain = max(found, key=lambda item: item[0])
+    return LaunchFolder(path), dict(plain["experiment"])
+
+
+def _launches(home: Path, identity: str) -> list[LaunchFolder]:
+    found = [(plain["created"], path.parent) for path, plain in _read_all(home) if plain["identity"] == identity]
+    return [LaunchFolder(path) for _, path in sorted(found)]
+
+
+def _read_all(home: Path) -> list[tuple[Path, dict[str, Any]]]:
+    found = []
+    for path in sorted(home.glob("*/launch.json")):
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            found.append((path, {key: plain[key] for key in ("created", "identity", "experiment")}))
+        except (ValueError, KeyError, TypeError, OSError) as problem:
+            raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
+    return found

@@ -1,0 +1,113 @@
+"""The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record, the folder is the checkpoint."""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray import tune
+
+from orchestrator.data import Dataset, Split
+from orchestrator.records import EPOCH, VAL_ACCURACY, Record
+from orchestrator.spec import TrialSpec
+from orchestrator.training.loop import reached
+from orchestrator.trial import TrialFolder, run_trial
+
+RECORDS = "records"  # key of a step's records in Tune's result
+FAILURE = "failure"  # key of a failed trial's reason
+
+
+class TrialWorker(tune.Trainable):  # type: ignore[misc]
+    """Trains one trial after another in one process; the data set is mapped from Ray's object store."""
+
+    def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
+        """Called once a process; ``data`` is what :func:`pack` made."""
+        self.records: Iterator[Record] | None = None
+        self.epoch = 0
+        assert data is not None
+        self.dataset = unpack(data)
+        self._begin(config["trial"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take another trial in the same process."""
+        self._end()
+        self._begin(new_config["trial"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train one epoch; after the last one, measure on the test split and say done."""
+        if self.records is None:
+            torch.set_num_threads(max(1, int(self.trial_config["threads"])))
+            self._take_up(self.trial_config["resume_from"])
+            self.records = run_trial(self.spec, self.dataset, self.folder)
+        try:
+            made = list(self._until_reported(self.records))
+        except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
+            outcome = TrialFolder(self.folder).outcome()
+            reason = outcome.reason if outcome else f"{type(problem).__name__}: {problem}"
+            return {"done": True, FAILURE: reason, EPOCH: self.epoch}
+        if not made:  # it was complete before it was taken up
+            return {"done": True, EPOCH: self.epoch}
+        self.epoch = made[-1].epoch
+        metrics = {name: value for record in made for name, value in record.metrics.items()}
+        return {"done": made[-1].final, RECORDS: [r.to_json() for r in made], EPOCH: self.epoch, **metrics}
+
+    def _until_reported(self, records: Iterator[Record]) -> Iterator[Record]:
+        """One record; after the last epoch the final one too, so that no scheduler can come between them."""
+        for record in records:
+            yield record
+            recipe = self.spec.trainer
+            if record.epoch < recipe.epochs and not reached(recipe, record.metrics.get(VAL_ACCURACY, -1.0)):
+                return
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Hand the whole trial folder to Ray."""
+        shutil.copytree(self.folder, checkpoint_dir, dirs_exist_ok=True)
+
+    def load_checkpoint(self, checkpoint_dir: str) -> None:
+        """Take the trial folder back, in this process or on another node."""
+        self._end()
+        self._begin(self.trial_config)
+        self._take_up(checkpoint_dir)
+
+    def cleanup(self) -> None:
+        """Leave nothing behind on this node."""
+        self._end()
+
+    def _begin(self, config: dict[str, Any]) -> None:
+        self.trial_config = config
+        self.spec = TrialSpec.from_json(config["spec"])
+        self.scratch = Path(tempfile.mkdtemp(prefix="trial-"))
+        self.folder = self.scratch / "folder"
+        self.records = None
+        self.epoch = 0
+
+    def _take_up(self, source: str | None) -> None:
+        if source is not None and not self.folder.exists():
+            shutil.copytree(source, self.folder)
+            self.epoch = max((record.epoch for record in TrialFolder(self.folder).records()), default=0)
+
+    def _end(self) -> None:
+        self.records = None
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def pack(dataset: Dataset) -> dict[str, Any]:
+    """The data set as arrays that Ray stores once a node and maps, without copying, into every worker."""
+    return {
+        "name": dataset.name,
+        "classes": dataset.classes,
+        "train": (dataset.train.images.numpy(), dataset.train.labels.numpy()),
+        "test": (dataset.test.images.numpy(), dataset.test.labels.numpy()),
+    }
+
+
+def unpack(packed: Mapping[str, Any]) -> Dataset:
+    """The data set again, on top of the mapped arrays."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
+        train, test = (Split(*map(torch.from_numpy, packed[which])) for which in ("train", "test"))
+    return Dataset(packed["name"], train, test, packed["classes"])

@@ -1,0 +1,32 @@
+"""The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
+
+from orchestrator.spec.experiment import (
+    Contract,
+    Distribution,
+    Experiment,
+    Plan,
+    Resources,
+    Scheduler,
+    Search,
+    Variant,
+)
+from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
+from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
+
+__all__ = [
+    "Contract",
+    "DatasetSpec",
+    "Distribution",
+    "Experiment",
+    "Optimizer",
+    "Plan",
+    "Recipe",
+    "Resources",
+    "Schedule",
+    "Scheduler",
+    "Search",
+    "TrialSpec",
+    "Variant",
+    "digest",
+    "variant_label",
+]

@@ -1,0 +1,170 @@
+"""An experiment: which variants, seeds, recipe, search, resources and contract, as one YAML file says them."""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from orchestrator.spec.fields import Range, check, to_plain
+from orchestrator.spec.recipe import STRICT, Count, Recipe
+from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
+
+Layer = Literal[
+    "depthwise_separable",
+    "dilated",
+    "global_average_pooling",
+    "grouped",
+    "residual",
+    "concatenation",
+    "max_pool",
+    "batch_norm",
+    "dropout",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contract:
+    """Limits that every variant must keep, checked before any training time is spent."""
+
+    __pydantic_config__ = STRICT
+
+    max_parameters: Count | None = None
+    max_macs: Count | None = None  # multiply-accumulates for one picture
+    min_receptive_field: Count | None = None  # pixels, of the output (after global pooling)
+    require: tuple[Layer, ...] = ()
+    forbid: tuple[Layer, ...] = ()
+
+    def __post_init__(self) -> None:
+        check(self)
+        if both := sorted(set(self.require) & set(self.forbid)):
+            raise ValueError(f"required and forbidden at once: {', '.join(both)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One architecture: a built-in name or a user's own network, with arguments for its constructor."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        """The name people read."""
+        return variant_label(self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distribution:
+    """What one searched setting is drawn from; exactly one of the four, in Ray Tune's words."""
+
+    __pydantic_config__ = STRICT
+
+    uniform: tuple[float, float] | None = None
+    loguniform: tuple[float, float] | None = None
+    randint: tuple[int, int] | None = None  # the upper end is not included
+    choice: tuple[Any, ...] | None = None
+
+    def __post_init__(self) -> None:
+        given = [k for k in ("uniform", "loguniform", "randint", "choice") if getattr(self, k) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of uniform, loguniform, randint, choice")
+        bounds = self.uniform or self.loguniform or self.randint
+        if bounds is not None and not bounds[0] < bounds[1]:
+            raise ValueError(f"{given[0]}: the lower end must be below the upper end, not {list(bounds)}")
+        if self.loguniform is not None and self.loguniform[0] <= 0:
+            raise ValueError("loguniform: the lower end must be greater than 0")
+        if self.choice is not None and not self.choice:
+            raise ValueError("choice: needs at least one value")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """A random search: ``samples`` draws, shared by all variants and seeds so that they stay comparable."""
+
+    __pydantic_config__ = STRICT
+
+    space: dict[str, Distribution]  # dotted path (trainer.optimizer.lr, arguments.width) to its distribution
+    samples: Count = 8
+    seed: Annotated[int, Range(ge=0)] = 0  # of the draws, not of the training
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.space:
+            raise ValueError("space: needs at least one setting to search")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheduler:
+    """Who may end a trial early: nobody (fifo), or asynchronous successive halving on validation accuracy."""
+
+    __pydantic_config__ = STRICT
+
+    name: Literal["fifo", "asha"] = "fifo"
+    grace_period: Count = 1  # asha: epochs every trial gets
+    reduction_factor: Annotated[int, Range(ge=2)] = 3  # asha: one trial in this many goes on at each rung
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial gets; ``auto``: one core on a CPU machine, a quarter of a GPU and its share of cores on a GPU."""
+
+    __pydantic_config__ = STRICT
+
+    cpus: Annotated[float, Range(gt=0)] | Literal["auto"] = "auto"
+    gpus: Annotated[float, Range(ge=0)] | Literal["auto"] = "auto"
+    max_concurrent_trials: Count | None = None
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One experiment file."""
+
+    __pydantic_config__ = STRICT
+
+    name: str
+    description: str = ""
+    variants: tuple[Variant, ...]
+    seeds: tuple[Annotated[int, Range(ge=0, lt=2**31)], ...] = (0,)
+    dataset: DatasetSpec = field(default_factory=DatasetSpec)
+    trainer: Recipe = field(default_factory=Recipe)
+    search: Search | None = None
+    scheduler: Scheduler = field(default_factory=Scheduler)
+    resources: Resources = field(default_factory=Resources)
+    contract: Contract = field(default_factory=Contract)
+    published_curve: str | None = None  # CSV with columns epoch, test_accuracy (per cent), drawn beside our curves
+    target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85  # fraction; what "epochs to target" counts to
+
+    def __post_init__(self) -> None:
+        check(self)
+        problems = []
+        if not self.name or any(not (c.isalnum() or c in "-_.") for c in self.name) or self.name[0] in "-.":
+            problems.append(f"name: letters, digits, '-', '_' and '.' only, not {self.name!r}")
+        for what, values in (("variants", [v.label for v in self.variants]), ("seeds", [str(s) for s in self.seeds])):
+            if not values:
+                problems.append(f"{what}: needs at least one")
+            if twice := sorted({v for v in values if values.count(v) > 1}):
+                problems.append(f"{what}: named twice: {', '.join(twice)}")
+        if self.scheduler.name == "asha" and self.trainer.protocol == "published":
+            problems.append("scheduler: asha follows validation accuracy, which the published protocol does not have")
+        if problems:
+            raise ValueError("; ".join(problems))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """An experiment with every trial spelled out, in the order in which they are started."""
+
+    experiment: Experiment
+    trials: tuple[TrialSpec, ...]
+    rejected_samples: int = 0  # draws that broke the contract and were drawn again
+
+    def identity(self) -> str:
+        """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""
+        trials = [trial.identity() for trial in self.trials]
+        return digest([self.experiment.name, trials, to_plain(self.experiment.scheduler)])

@@ -1,0 +1,143 @@
+"""How a setting says what it allows: a range beside its type, and reading plain JSON back without any library."""
+
+import dataclasses
+import operator
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Limits of a number, or of a list's length, written as ``Annotated[int, Range(ge=1)]``.
+
+    pydantic reads it through the hook below when an experiment file is parsed; :func:`check` reads it when a
+    specification is built without pydantic. Both refuse the same values.
+    """
+
+    gt: float | None = None
+    ge: float | None = None
+    lt: float | None = None
+    le: float | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        """Put the limits into pydantic's own schema, so that its errors and its JSON schema know them."""
+        schema = handler(source)
+        target = schema["schema"] if schema["type"] == "nullable" else schema
+        target.update({k: v for k, v in dataclasses.asdict(self).items() if v is not None})
+        return schema
+
+    def problem(self, value: float) -> str | None:
+        """What is wrong with ``value``, or None."""
+        wrong = [
+            f"{word} {limit:g}"
+            for limit, holds, word in (
+                (self.gt, operator.gt, "greater than"),
+                (self.ge, operator.ge, "at least"),
+                (self.lt, operator.lt, "less than"),
+                (self.le, operator.le, "at most"),
+            )
+            if limit is not None and not holds(value, limit)
+        ]
+        return f"must be {' and '.join(wrong)}" if wrong else None
+
+
+def check(settings: Any) -> None:
+    """Raise ValueError, naming every field, if a number in the dataclass ``settings`` is outside its range."""
+    hints = typing.get_type_hints(type(settings), include_extras=True)
+    problems = [p for name, hint in hints.items() for p in _problems(hint, getattr(settings, name), name)]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+
+def _problems(hint: Any, value: Any, where: str) -> list[str]:
+    """Every number in ``value`` that is outside a range that its type ``hint`` carries."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [p for choice in typing.get_args(hint) for p in _problems(choice, value, where)]
+    if isinstance(value, tuple) and typing.get_origin(hint) is tuple:
+        return [p for i, item in enumerate(value) for p in _problems(typing.get_args(hint)[0], item, f"{where}[{i}]")]
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return []
+    limits = [limit for limit in getattr(hint, "__metadata__", ()) if isinstance(limit, Range)]
+    return [f"{where}: {problem}, not {value!r}" for limit in limits if (problem := limit.problem(value))]
+
+
+def to_plain(settings: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values: tuples become lists."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {str(k): plain(v) for k, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+    return {str(k): plain(v) for k, v in dataclasses.asdict(settings).items()}
+
+
+def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
+    """Build the dataclass ``kind`` from plain JSON. Raises ValueError naming the place of what does not fit."""
+    return typing.cast(T, _read(kind, plain, where or kind.__name__))
+
+
+def _read(hint: Any, value: Any, where: str) -> Any:
+    """One value, read as the type ``hint`` says."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _read(arguments[0], value, where)
+    if dataclasses.is_dataclass(hint):
+        return _read_dataclass(typing.cast(type, hint), value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _read_union(arguments, value, where)
+    if origin is Literal:
+        if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
+            raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}")
+        return value
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: expected a list, not {value!r}")
+        return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
+            raise ValueError(f"{where}: expected a mapping, not {value!r}")
+        return {k: _read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is Any:
+        return value
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if type(value) is not hint:
+        expected = "null" if hint is type(None) else hint.__name__
+        raise ValueError(f"{where}: expected {expected}, not {value!r}")
+    return value
+
+
+def _read_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    problems = []
+    for choice in choices:
+        try:
+            return _read(choice, value, where)
+        except ValueError as problem:
+            problems.append(str(problem))
+    raise ValueError(problems[0])
+
+
+def _read_dataclass(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, dict):
+        raise ValueError(f"{where}: expected a mapping, not {value!r}")
+    hints = typing.get_type_hints(kind, include_extras=True)
+    if unknown := sorted(set(value) - set(hints)):
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(sorted(hints))}")
+    required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
+    if missing := [name for name in required if name not in value]:
+        raise ValueError(f"{where}: missing {', '.join(missing)}")
+    try:
+        return kind(**{k: _read(hints[k], v, f"{where}.{k}") for k, v in value.items()})
+    except ValueError as problem:
+        text = str(problem)
+        raise ValueError(text if text.startswith(where) else f"{where}: {text}") from None
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

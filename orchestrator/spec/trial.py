@@ -1,0 +1,81 @@
+"""One trial, completely specified: the same specification gives the same weights, and its hash is its identity."""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from orchestrator.spec.fields import Range, check, from_plain, to_plain
+from orchestrator.spec.recipe import STRICT, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """Which data: ``digits``, ``cifar10``, or a folder or file (parquet files, image folders, packed tensors)."""
+
+    __pydantic_config__ = STRICT
+
+    name: str = "digits"
+    validation: Annotated[float, Range(gt=0, lt=1)] = 0.1  # fraction of the training split held out, by seed
+    image_size: Annotated[int, Range(ge=8, le=1024)] | None = None  # pixels; null keeps the pictures' own size
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """One training of one variant with one seed and one set of hyperparameters."""
+
+    __pydantic_config__ = STRICT
+
+    variant: str  # a built-in name, `path/to/file.py:Class` or `package.module:Class`
+    arguments: dict[str, Any] = field(default_factory=dict)  # passed to the network's constructor
+    source_digest: str = ""  # sha256 of the file a user's own network comes from
+    seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
+    sample: int | None = None  # which draw from the search space
+    dataset: DatasetSpec = field(default_factory=DatasetSpec)
+    dataset_digest: str = ""  # sha256 of the pictures and labels; empty where they are not yet read
+    trainer: Recipe = field(default_factory=Recipe)
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    @property
+    def label(self) -> str:
+        """The variant as people read it: the class name for a user's own network."""
+        return variant_label(self.variant)
+
+    @property
+    def name(self) -> str:
+        """The trial's name within its launch: ``variant/seed-0`` or ``variant/seed-0/sample-3``."""
+        sample = "" if self.sample is None else f"/sample-{self.sample}"
+        return f"{self.label}/seed-{self.seed}{sample}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, complete: every default is written out."""
+        return to_plain(self)
+
+    @classmethod
+    def from_json(cls, plain: Any) -> "TrialSpec":
+        """Read what :meth:`to_json` wrote. Raises ValueError naming the place of what does not fit."""
+        return from_plain(cls, plain, "spec")
+
+    def identity(self) -> str:
+        """Hash (sha256, hexadecimal) of the whole specification: two trials with one identity are one trial.
+
+        A user's own network is known by its source, not by where the file happens to lie.
+        """
+        plain = self.to_json()
+        return digest({**plain, "variant": self.label} if self.source_digest else plain)
+
+
+def variant_label(variant: str) -> str:
+    """``stride`` for ``stride``, ``Net`` for ``path/to/file.py:Net``."""
+    return variant.rpartition(":")[2]
+
+
+def digest(plain: Any) -> str:
+    """sha256 (hexadecimal) of a JSON document, whatever the order of its keys."""
+    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

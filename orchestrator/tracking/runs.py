@@ -1,0 +1,183 @@
+"""The MLflow tree of a launch: one experiment, one parent run, one child run a trial, found again by identity."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.spec import Plan, TrialSpec
+from orchestrator.tracking.store import sqlite_file
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# Tags; the UI filters by them.
+LAUNCH = "launch"
+KIND = "kind"  # "launch" for a parent run, "trial" for a child
+SPEC_HASH = "spec_hash"
+TRIAL = "trial"
+VARIANT = "variant"
+FAMILY = "family"
+SEED = "seed"
+STATUS = "status"
+REASON = "status_reason"
+PROTOCOL = "protocol"
+CONTRACT = "contract"
+TARGET = "target_accuracy"
+PARENT = "mlflow.parentRunId"  # MLflow's own
+
+LONGEST_TAG = 5_000  # characters; MLflow's limit
+MOST_PARAMS = 100  # in one batch; MLflow's limit
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What is known of a trial before it trains: numbers to sort by, and tags to filter by."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """The data set as MLflow shows it among a run's inputs."""
+
+    name: str
+    digest: str
+    source: str
+    profile: str  # JSON
+
+
+@dataclass(frozen=True)
+class LaunchRuns:
+    """Where a launch is recorded."""
+
+    client: "MlflowClient"
+    experiment_id: str
+    parent_run_id: str
+    plan: Plan
+    dataset: DatasetFacts
+    facts: Mapping[str, TrialFacts]  # by trial name
+    tags: Mapping[str, str]  # for every run: commit and the like
+
+    def spec(self, trial: str) -> TrialSpec:
+        """The specification of the trial called ``trial``."""
+        return next(spec for spec in self.plan.trials if spec.name == trial)
+
+    def find(self, trial: str) -> str | None:
+        """The run of ``trial`` in this launch, if it has one."""
+        spec_hash = self.spec(trial).identity()
+        runs = self.client.search_runs(
+            [self.experiment_id],
+            f"tags.`{PARENT}` = '{self.parent_run_id}' and tags.{SPEC_HASH} = '{spec_hash}'",
+            max_results=1,
+        )
+        return str(runs[0].info.run_id) if runs else None
+
+    def is_closed(self, trial: str) -> bool:
+        """Whether the trial's run has been ended."""
+        run_id = self.find(trial)
+        return run_id is not None and self.client.get_run(run_id).info.status != "RUNNING"
+
+    def create(self, trial: str) -> str:
+        """A new run for ``trial``, with its params, tags, data set and known figures."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+
+        spec = self.spec(trial)
+        facts = self.facts.get(trial, TrialFacts())
+        tags = {
+            PARENT: self.parent_run_id,
+            KIND: "trial",
+            TRIAL: spec.name,
+            VARIANT: spec.label,
+            SEED: str(spec.seed),
+            SPEC_HASH: spec.identity(),
+            PROTOCOL: spec.trainer.protocol,
+            **self.tags,
+            **facts.tags,
+        }
+        run = self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name)
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, 0) for name, value in facts.metrics.items()]
+        params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
+        run_id = str(run.info.run_id)
+        for start in range(0, max(len(params), 1), MOST_PARAMS):
+            self.client.log_batch(run_id, metrics if start == 0 else [], params[start : start + MOST_PARAMS])
+        d = self.dataset
+        data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+        self.client.log_batch(run_id, tags=[RunTag("mlflow.runColor", _color(spec.label))])
+        return run_id
+
+
+def open_launch(
+    client: "MlflowClient",
+    uri: str,
+    launch: str,
+    plan: Plan,
+    dataset: DatasetFacts,
+    facts: Mapping[str, TrialFacts],
+    tags: Mapping[str, str],
+) -> LaunchRuns:
+    """The launch called ``launch`` in MLflow: found if it has been recorded before, made if not."""
+    from mlflow.entities import RunStatus
+
+    name = plan.experiment.name
+    experiment_id = _experiment(client, uri, name)
+    runs = client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{LAUNCH} = '{launch}'", max_results=1)
+    if runs:
+        parent = str(runs[0].info.run_id)
+        client.update_run(parent, RunStatus.to_string(RunStatus.RUNNING))
+    else:
+        known = {
+            KIND: "launch",
+            LAUNCH: launch,
+            SPEC_HASH: plan.identity(),
+            TARGET: str(plan.experiment.target_accuracy),
+            **tags,
+        }
+        if plan.experiment.description:
+            known["mlflow.note.content"] = plan.experiment.description
+        parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
+    return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch})
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
+    """A nested specification as flat params: ``trainer.optimizer.lr`` = ``0.1``; lists as their text."""
+    if isinstance(tree, Mapping) and tree:
+        pairs = (flatten(value, f"{prefix}.{key}" if prefix else str(key)).items() for key, value in tree.items())
+        return {name: value for part in pairs for name, value in part}
+    if isinstance(tree, (list, Mapping)):
+        return {prefix: json.dumps(tree)}
+    return {prefix: str(tree)}
+
+
+def shorten(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags no longer than MLflow takes."""
+    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
+
+
+def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        database = sqlite_file(uri)
+        artifacts = (database.parent / "mlruns" / name).as_uri() if database else None
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts))
+        except MlflowException:  # somebody else made it in this moment
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _color(label: str) -> str:
+    """The same colour for a variant's runs in every chart: Okabe and Ito's colour-blind safe set."""
+    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+    return colors[sum(label.encode()) % len(colors)]

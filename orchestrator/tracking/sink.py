@@ -1,0 +1,171 @@
+"""The sink: a thread on the driver that writes records to MLflow in order, each once, one batched call at a time."""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from orchestrator import records as keys
+from orchestrator.errors import TrackingError
+from orchestrator.records import Outcome, Record, Status
+from orchestrator.tracking.artifacts import log_folder
+from orchestrator.tracking.runs import REASON, STATUS, LaunchRuns, shorten
+from orchestrator.trial import TrialFolder
+
+MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
+PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
+LONGEST_PAUSE = 10.0  # seconds between two tries
+MOST_METRICS = 1_000  # in one batch; MLflow's limit
+LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
+
+_logger = logging.getLogger(__name__)
+Prepare = Callable[[Outcome], None]
+
+
+class Sink:
+    """A listener that records a launch in MLflow.
+
+    Calls return at once; a thread of its own does the writing. Records that wait for the same run go out in one
+    call. A store that does not answer is asked again until :meth:`close` has waited ``patience`` seconds.
+    """
+
+    def __init__(self, runs: LaunchRuns, prepare: Prepare = lambda _: None, patience: float = PATIENCE) -> None:
+        self.runs = runs
+        self.prepare = prepare  # makes figures and the model in a finished trial's folder, before it is sent
+        self.patience = patience
+        self.run_ids: dict[str, str] = {}
+        self._published: dict[str, set[tuple[int, bool]]] = {}
+        self._events: queue.SimpleQueue[Callable[[], None] | tuple[str, Record] | None] = queue.SimpleQueue()
+        self._deadline: float | None = None
+        self._problems: list[str] = []
+        self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
+        self._thread.start()
+
+    def on_start(self, trial: str) -> None:
+        """Open the trial's run, or find the one it has."""
+        self._events.put(lambda: self._open(trial))
+
+    def on_record(self, trial: str, record: Record) -> None:
+        """Publish one record, unless its epoch has been published before."""
+        self._events.put((trial, record))
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Publish everything the trial left and how it ended."""
+        self._events.put(lambda: self._finish(outcome))
+
+    def catch_up(self, trial: str, records: Iterable[Record]) -> None:
+        """Publish what an earlier process had recorded on disk but perhaps not delivered."""
+        self.on_start(trial)
+        for record in records:
+            self.on_record(trial, record)
+
+    def close(self, status: Status, reason: str = "") -> None:
+        """Deliver everything and end the launch's own run. Raises TrackingError that names what was not delivered."""
+        self._events.put(lambda: self._end_launch(status, reason))
+        self._events.put(None)
+        self._deadline = time.monotonic() + self.patience
+        self._thread.join()
+        if self._problems:
+            raise TrackingError("\n".join([*dict.fromkeys(self._problems), LAST_WORD]))
+
+    def _work(self) -> None:
+        waiting: list[tuple[str, Record]] = []
+        while True:
+            event = self._events.get()
+            if isinstance(event, tuple):
+                waiting.append(event)
+                if not self._events.empty():
+                    continue  # more has come in the meantime: it may go out in the same call
+            self._deliver(lambda: self._publish(waiting))
+            waiting.clear()
+            if event is None:
+                return
+            if callable(event):
+                self._deliver(event)
+
+    def _deliver(self, write: Callable[[], None]) -> None:
+        """Call ``write`` until it succeeds, is refused for good, or time is up."""
+        pause = 0.25
+        while True:
+            try:
+                return write()
+            except Exception as problem:  # the boundary to another program: it is told, and never stops the training
+                if not _may_pass(problem):
+                    self._problems.append(f"MLflow refused a record: {_first_line(problem)}")
+                    return None
+                if self._deadline is not None and time.monotonic() + pause > self._deadline:
+                    self._problems.append(f"the tracking store did not answer: {_first_line(problem)}")
+                    return None
+                if pause == 0.25:
+                    _logger.warning("the tracking store does not answer, records wait: %s", _first_line(problem))
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _open(self, trial: str) -> None:
+        if trial in self.run_ids:
+            return
+        run_id = self.runs.find(trial)
+        if run_id is None:
+            run_id, published = self.runs.create(trial), set()
+        else:
+            client = self.runs.client
+            epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
+            published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
+            client.update_run(run_id, "RUNNING")  # it may have been ended as failed or killed before
+        self.run_ids[trial], self._published[trial] = run_id, published
+
+    def _publish(self, waiting: list[tuple[str, Record]]) -> None:
+        from mlflow.entities import Metric
+
+        by_trial: dict[str, list[Record]] = {}
+        for trial, record in waiting:
+            by_trial.setdefault(trial, []).append(record)
+        for trial, records in by_trial.items():
+            self._open(trial)
+            published = self._published[trial]
+            fresh = [r for r in records if (r.epoch, r.final) not in published]
+            metrics = [
+                Metric(name, value, int(record.time * 1000), record.epoch)
+                for record in fresh
+                for name, value in record.metrics.items()
+            ]
+            for start in range(0, len(metrics), MOST_METRICS):
+                self.runs.client.log_batch(self.run_ids[trial], metrics[start : start + MOST_METRICS])
+            published.update((r.epoch, r.final) for r in fresh)
+
+    def _finish(self, outcome: Outcome) -> None:
+        from mlflow.entities import RunTag
+
+        self._open(outcome.trial)
+        run_id, client = self.run_ids[outcome.trial], self.runs.client
+        self.prepare(outcome)
+        if outcome.folder is not None:
+            log_folder(client, run_id, outcome.folder)
+        if outcome.traceback:
+            client.log_text(run_id, outcome.traceback, "traceback.txt")
+        machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
+        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **machine})
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
+
+    def _end_launch(self, status: Status, reason: str) -> None:
+        client, parent = self.runs.client, self.runs.parent_run_id
+        client.set_tag(parent, STATUS, str(status))
+        client.set_tag(parent, REASON, reason)
+        client.set_terminated(parent, MLFLOW_STATUS[status])
+
+
+def _may_pass(problem: Exception) -> bool:
+    """Whether it may help to ask again: the store is away or busy, rather than of another opinion."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(problem, MlflowException):
+        final = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED"}
+        return problem.error_code not in final
+    return isinstance(problem, (ConnectionError, TimeoutError))
+
+
+def _first_line(problem: Any) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -1,0 +1,36 @@
+"""MLflow's own web page over the store, on loopback only."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+from orchestrator.errors import RequestError
+from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
+
+
+def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
+    """Serve the store at ``http://127.0.0.1:port`` until interrupted; returns the exit code."""
+    uri = tracking_uri(given)
+    if uri.startswith(("http://", "https://")):
+        raise RequestError(f"{without_secrets(uri)} is a tracking server and serves its own page: open it in a browser")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as problem:
+            raise RequestError(f"port {port} on 127.0.0.1 is taken: choose another with --port") from problem
+    connect(uri)
+    say(f"MLflow shows {without_secrets(uri)} at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    database = sqlite_file(uri)
+    folder = database.parent if database else None
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    process = subprocess.Popen([*command, "--backend-store-uri", uri], cwd=folder, env=environment)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(timeout=30)
+        return 0

@@ -1,0 +1,87 @@
+"""Where and how precisely a trial computes: device, precision and memory layout, resolved from ``auto``."""
+
+import os
+import platform
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from orchestrator.errors import ResourceError
+from orchestrator.spec import Recipe
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """The decisions of one trial."""
+
+    device: torch.device
+    precision: torch.dtype  # of the arithmetic under autocast; weights are float32 throughout
+    channels_last: bool
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """The layout of pictures and convolution weights."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+
+def place(recipe: Recipe, network: nn.Module) -> Placement:
+    """Resolve every ``auto`` of the recipe for this machine. Raises ResourceError if a request cannot be met."""
+    device = torch.device(_device(recipe.device))
+    precision = _precision(recipe.precision, device)
+    channels_last = recipe.channels_last
+    if channels_last is None:
+        channels_last = device.type == "cuda" or (device.type == "cpu" and _mostly_plain(network))
+    return Placement(device, precision, channels_last)
+
+
+def describe_machine(device: torch.device) -> dict[str, str]:
+    """What decides whether two runs can agree to the bit: the device kind and the software."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {
+        "device": device.type,
+        "device_name": name,
+        "torch_version": torch.__version__,
+        "threads": str(torch.get_num_threads()),
+        "host": platform.node(),
+    }
+
+
+def make_deterministic() -> None:
+    """Ask torch for the same bits every time; an operation that has no exact form warns instead of failing."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def _device(wanted: str) -> str:
+    has_mps = torch.backends.mps.is_available()
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
+    if (wanted == "cuda" and not torch.cuda.is_available()) or (wanted == "mps" and not has_mps):
+        raise ResourceError(f"trainer.device is {wanted}, but this machine has none; use auto or cpu")
+    return wanted
+
+
+def _precision(wanted: str, device: torch.device) -> torch.dtype:
+    if wanted == "float16" and device.type == "cpu":
+        raise ResourceError("trainer.precision float16 needs a GPU; on a CPU use auto, float32 or bfloat16")
+    if wanted != "auto":
+        return PRECISIONS[wanted]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if device.type == "cpu" and _cpu_has_bfloat16() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    """Whether the CPU multiplies bfloat16 itself; emulating it is slower than float32."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _mostly_plain(network: nn.Module) -> bool:
+    """Whether every convolution is an ordinary one: on CPUs channels-last helps those and hurts depthwise ones."""
+    return all(m.groups == 1 for m in network.modules() if isinstance(m, nn.Conv2d))

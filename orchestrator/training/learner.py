@@ -1,0 +1,82 @@
+"""Everything that changes while a network learns, and how to save it and take it up again to the bit."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.records import Record
+from orchestrator.spec import Recipe
+from orchestrator.training.device import Placement
+from orchestrator.training.optimizers import LearningRate, build_optimizer
+
+
+@dataclass
+class Learner:
+    """A network with its optimiser and counters, after ``epoch`` whole epochs."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    learning_rate: LearningRate
+    scaler: torch.amp.GradScaler
+    placement: Placement
+    epoch: int = 0
+    best_epoch: int = 0
+    best_accuracy: float = -1.0  # fraction, on the split that choices are made by
+    best_loss: float = math.inf  # on the same split; decides between epochs of equal accuracy
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    records: list[Record] = field(default_factory=list)
+
+    @classmethod
+    def build(cls, network: nn.Module, recipe: Recipe, placement: Placement, batches: int) -> "Learner":
+        """A learner at epoch 0; ``batches`` is the number of optimiser steps of one epoch."""
+        device = placement.device
+        network.to(device=device, memory_format=placement.memory_format)  # type: ignore[call-overload]
+        optimizer = build_optimizer(recipe.optimizer, network.parameters(), fused=device.type in ("cuda", "cpu"))
+        learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches)
+        scaler = torch.amp.GradScaler(device.type, enabled=placement.precision == torch.float16)
+        return cls(network, optimizer, learning_rate, scaler, placement)
+
+    def keep(self, record: Record, accuracy: float, loss: float) -> None:
+        """Count a finished epoch, and keep its weights if it is the most accurate; of equals, the one of least loss."""
+        self.epoch = record.epoch
+        self.records.append(record)
+        if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
+            self.best_epoch, self.best_accuracy, self.best_loss = record.epoch, accuracy, loss
+            self.best_weights = self.weights()
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the network's weights and buffers, on the CPU."""
+        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in self.network.state_dict().items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a later process needs to carry on as if nothing had happened."""
+        return {
+            "epoch": self.epoch,
+            "network": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "learning_rate": self.learning_rate.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "best": {
+                "epoch": self.best_epoch,
+                "accuracy": self.best_accuracy,
+                "loss": self.best_loss,
+                "weights": self.best_weights,
+            },
+            "records": [record.to_json() for record in self.records],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state_dict` described. Raises KeyError, ValueError or RuntimeError if it does not fit."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.learning_rate.load_state_dict(state["learning_rate"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch = state["epoch"]
+        self.best_epoch = state["best"]["epoch"]
+        self.best_accuracy = state["best"]["accuracy"]
+        self.best_loss = state["best"]["loss"]
+        self.best_weights = state["best"]["weights"]
+        self.records = [Record.from_json(plain) for plain in state["records"]]

@@ -1,0 +1,72 @@
+"""The training loop: one generator, one record an epoch."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+
+import torch
+
+from orchestrator import records as keys
+from orchestrator.errors import DivergedError
+from orchestrator.records import Record
+from orchestrator.spec import Recipe
+from orchestrator.training.batches import Batches
+from orchestrator.training.learner import Learner
+from orchestrator.training.randomness import seed_everything
+from orchestrator.training.step import Step
+
+# The loss and the accuracy (fraction) on the split that choices are made by.
+Evaluate = Callable[[], tuple[float, float]]
+
+
+def fit(
+    learner: Learner, step: Step, batches: Batches, evaluate: Evaluate, recipe: Recipe, seed: int
+) -> Iterator[Record]:
+    """Train from ``learner.epoch`` to the recipe's last epoch or its target accuracy; yield one record an epoch.
+
+    When a record is yielded the learner already counts its epoch, so that this is the moment to save it.
+    Raises DivergedError, naming epoch and step, if a loss is not finite.
+    """
+    evaluated = "test" if recipe.protocol == "published" else "val"
+    while learner.epoch < recipe.epochs and not reached(recipe, learner.best_accuracy):
+        epoch, started = learner.epoch + 1, time.perf_counter()
+        seed_everything(seed, epoch, "dropout")
+        learner.network.train()
+        losses, hits = [], []
+        for pictures, labels in batches.epoch(epoch):
+            loss, right = step(pictures, labels)
+            losses.append(loss * len(labels))
+            hits.append(right)
+            lr = learner.learning_rate.value
+            learner.learning_rate.after_batch()
+        train_loss, train_accuracy = summarise(losses, hits, len(batches.indices), epoch)
+        trained = time.perf_counter()
+        judged_loss, accuracy = evaluate()
+        learner.learning_rate.after_epoch(accuracy)
+        metrics = {
+            keys.TRAIN_LOSS: train_loss,
+            keys.TRAIN_ACCURACY: train_accuracy,
+            f"{evaluated}/loss": judged_loss,
+            f"{evaluated}/accuracy": accuracy,
+            keys.LR: lr,
+            keys.EPOCH_SECONDS: time.perf_counter() - started,
+            keys.IMAGES_PER_SECOND: len(batches.indices) / (trained - started),
+        }
+        record = Record(epoch, time.time(), metrics)
+        learner.keep(record, accuracy, judged_loss)
+        yield record
+
+
+def reached(recipe: Recipe, best_accuracy: float) -> bool:
+    """Whether the recipe's target accuracy has been reached."""
+    return recipe.stop_at_accuracy is not None and best_accuracy >= recipe.stop_at_accuracy
+
+
+def summarise(losses: list[torch.Tensor], hits: list[torch.Tensor], images: int, epoch: int) -> tuple[float, float]:
+    """Mean loss and accuracy (fraction) of an epoch: the one moment at which the host waits for the device."""
+    by_step = torch.stack(losses).double().cpu()
+    total = float(by_step.sum())
+    if not math.isfinite(total):
+        step = int((~torch.isfinite(by_step)).nonzero()[0]) + 1
+        raise DivergedError(epoch, step, float(by_step[step - 1]))
+    return total / images, int(torch.stack(hits).sum()) / images

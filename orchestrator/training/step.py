@@ -1,0 +1,47 @@
+"""One optimiser step, built once for a trial's recipe and placement and handed to the loop."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from orchestrator.spec import Recipe
+from orchestrator.training.learner import Learner
+
+# pictures (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
+# device: reading them would make the host wait for every step.
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+def build_step(learner: Learner, recipe: Recipe) -> Step:
+    """The step of the recipe: forward, loss, backward, clip, update."""
+    network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    precision, kind = learner.placement.precision, learner.placement.device.type
+
+    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(kind, precision, enabled=precision != torch.float32):
+            logits = network(pictures)
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+        loss = loss + penalty(parameters, recipe.l1, recipe.l2)
+        optimizer.zero_grad(set_to_none=True)
+        scaler.scale(loss).backward()
+        if recipe.gradient_clip is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
+        scaler.step(optimizer)
+        scaler.update()
+        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+
+    return step
+
+
+def penalty(parameters: list[nn.Parameter], l1: float, l2: float) -> Tensor | float:
+    """``l1`` times the sum of magnitudes plus ``l2`` times the sum of squares, over all parameters."""
+    total: Tensor | float = 0.0
+    if l1:
+        total = total + l1 * torch.stack([p.abs().sum() for p in parameters]).sum()
+    if l2:
+        total = total + l2 * torch.stack([p.square().sum() for p in parameters]).sum()
+    return total

@@ -1,0 +1,155 @@
+"""The trial folder: all that a trial leaves, and the only place that knows what each file is called.
+
+spec.json               the complete specification
+records.jsonl           one line an epoch, appended and synced; the truth that MLflow shows
+checkpoints/last.pt     everything needed to carry on; replaced atomically after every epoch
+checkpoints/best.pt     the chosen weights
+predictions.pt          logits of the test split, of the chosen weights
+metrics.csv             the records as a table
+facts.json              parameters, normalisation, machine
+outcome.json            how it ended; absent while it has not
+"""
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from orchestrator.architectures import build_network
+from orchestrator.errors import CheckpointError, StorageError
+from orchestrator.files import append_line, write_json, write_text
+from orchestrator.records import Outcome, Record, Status
+from orchestrator.spec import TrialSpec
+from orchestrator.training import checkpoint
+
+
+class TrialFolder:
+    """Reads and writes one trial's folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last = path / "checkpoints" / "last.pt"
+        self.best = path / "checkpoints" / "best.pt"
+
+    @classmethod
+    def create(cls, path: Path, spec: TrialSpec) -> "TrialFolder":
+        """A folder for ``spec``: new, or one that this very trial has begun. Raises StorageError for any other."""
+        folder = cls(path)
+        if (path / "spec.json").exists():
+            if folder.spec().identity() != spec.identity():
+                raise StorageError(f"{path} holds another trial; give another folder with --out, or remove it")
+            return folder
+        if path.is_dir() and any(path.iterdir()):
+            raise StorageError(f"{path} is not empty and holds no trial; give another folder with --out")
+        try:
+            write_json(path / "spec.json", spec.to_json())
+        except OSError as problem:
+            raise StorageError(f"{path} cannot be written: {problem.strerror}") from problem
+        return folder
+
+    def spec(self) -> TrialSpec:
+        """The trial's specification. Raises StorageError naming the file if it cannot be used."""
+        plain = self._json("spec.json")
+        try:
+            return TrialSpec.from_json(plain)
+        except ValueError as problem:
+            raise StorageError(f"{self.path / 'spec.json'}: {problem}") from problem
+
+    def records(self) -> list[Record]:
+        """Every record, in order. A last line that was cut off while it was written is left out."""
+        log = self.path / "records.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        found = []
+        for number, line in enumerate(lines, start=1):
+            try:
+                found.append(Record.from_json(json.loads(line)))
+            except (ValueError, KeyError, TypeError) as problem:
+                if number == len(lines):
+                    break
+                raise StorageError(f"{log}, line {number}: not a record ({problem})") from problem
+        return found
+
+    def restore_records(self, records: Sequence[Record]) -> None:
+        """Make the log say exactly ``records``: what the checkpoint knows."""
+        if self.records() != list(records) or not (self.path / "records.jsonl").exists():
+            lines = [json.dumps(record.to_json()) + "\n" for record in records]
+            write_text(self.path / "records.jsonl", "".join(lines))
+
+    def append(self, record: Record) -> None:
+        """Add one record to the log."""
+        append_line(self.path / "records.jsonl", json.dumps(record.to_json()))
+
+    def save_best(self, weights: Mapping[str, Tensor], epoch: int) -> None:
+        """Write the chosen weights."""
+        checkpoint.save(self.best, {"epoch": epoch, "network": dict(weights)})
+
+    def save_predictions(self, logits: Tensor) -> None:
+        """Write logits (N, classes) float32 of the test split."""
+        checkpoint.save(self.path / "predictions.pt", {"logits": logits.cpu()})
+
+    def predictions(self) -> Tensor | None:
+        """Logits (N, classes) float32 of the test split, or None if the trial did not get so far."""
+        path = self.path / "predictions.pt"
+        return checkpoint.load(path)["logits"] if path.exists() else None
+
+    def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module | None:
+        """The network with the chosen weights, in evaluation mode on the CPU; None if there are none yet."""
+        if not self.best.exists():
+            return None
+        spec = self.spec()
+        network = build_network(spec.variant, spec.arguments, num_classes, shape)
+        try:
+            network.load_state_dict(checkpoint.load(self.best)["network"])
+        except (KeyError, RuntimeError) as problem:
+            raise CheckpointError(f"{self.best}: does not fit {spec.variant}: {problem}") from problem
+        return network.eval()
+
+    def save_facts(self, facts: Mapping[str, Any]) -> None:
+        """Write what is known of the network, the data and the machine before training."""
+        write_json(self.path / "facts.json", dict(facts))
+
+    def facts(self) -> dict[str, Any]:
+        """What :meth:`save_facts` wrote, or nothing."""
+        return dict(self._json("facts.json")) if (self.path / "facts.json").exists() else {}
+
+    def finish(self, status: Status, reason: str = "", traceback: str = "") -> Outcome:
+        """Write the table of metrics and how the trial ended."""
+        write_text(self.path / "metrics.csv", _as_csv(self.records()))
+        plain = {"status": str(status), "reason": reason, "traceback": traceback}
+        write_json(self.path / "outcome.json", plain)
+        return Outcome(self.spec().name, status, reason, self.path, traceback)
+
+    def outcome(self) -> Outcome | None:
+        """How the trial ended, or None if it has not."""
+        if not (self.path / "outcome.json").exists():
+            return None
+        plain = self._json("outcome.json")
+        return Outcome(
+            self.spec().name, Status(plain["status"]), plain["reason"], self.path, plain.get("traceback", "")
+        )
+
+    def _json(self, name: str) -> Any:
+        path = self.path / name
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as problem:
+            raise StorageError(f"{path}: there is no such file; is this a trial folder?") from problem
+        except (ValueError, OSError) as problem:
+            raise StorageError(f"{path}: cannot be read: {problem}") from problem
+
+
+def _as_csv(records: Sequence[Record]) -> str:
+    """One row an epoch; the final measurements join the row of the last epoch."""
+    rows: dict[int, dict[str, float]] = {}
+    for record in records:
+        rows.setdefault(record.epoch, {}).update(record.metrics)
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["epoch", *columns])
+    table.writerows([epoch, *(row.get(name, "") for name in columns)] for epoch, row in rows.items())
+    return text.getvalue()

@@ -1,0 +1,124 @@
+"""Run one trial in its folder, from the beginning or from its last checkpoint, to its outcome."""
+
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from orchestrator import records as keys
+from orchestrator.architectures import build_network
+from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
+from orchestrator.errors import CheckpointError, OrchestratorError
+from orchestrator.records import Record, Status
+from orchestrator.spec import TrialSpec
+from orchestrator.training import checkpoint
+from orchestrator.training.batches import Batches
+from orchestrator.training.device import describe_machine, make_deterministic, place
+from orchestrator.training.evaluate import predict, score
+from orchestrator.training.learner import Learner
+from orchestrator.training.loop import fit
+from orchestrator.training.randomness import seed_everything
+from orchestrator.training.step import build_step
+from orchestrator.trial.folder import TrialFolder
+
+
+def run_trial(spec: TrialSpec, dataset: Dataset, path: Path) -> Iterator[Record]:
+    """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
+
+    A folder in which this trial was begun is carried on from its last checkpoint, to the same bits as if it had
+    never stopped; records that it already holds are not yielded again, and a complete trial yields nothing.
+    Whatever goes wrong is written to the folder as the trial's outcome and then raised.
+    """
+    folder = TrialFolder.create(path, spec)
+    if (before := folder.outcome()) and before.status is Status.COMPLETE:
+        return
+    try:
+        yield from _train(spec, dataset, folder)
+    except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
+        reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
+        folder.finish(Status.FAILED, reason.splitlines()[0] if reason else "", traceback.format_exc())
+        raise
+
+
+def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[Record]:
+    recipe = spec.trainer
+    make_deterministic()
+    seed_everything(spec.seed, "weights")
+    network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+    placement = place(recipe, network)
+    training, judged = _split(spec, dataset)
+    normalisation = measure(dataset.train.images[training])
+    augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
+    resident = Split(dataset.train.images.to(placement.device), dataset.train.labels.to(placement.device))
+    batches = Batches(resident, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
+    learner = Learner.build(network, recipe, placement, len(batches))
+    _restore(learner, spec, folder)
+    folder.save_facts(
+        {
+            keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
+            "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
+            "machine": describe_machine(placement.device),
+            "precision": str(placement.precision).removeprefix("torch."),
+            "channels_last": placement.channels_last,
+        }
+    )
+
+    def evaluate() -> tuple[float, float]:
+        return score(
+            predict(network, judged.images, normalisation, placement, recipe.evaluation_batch_size), judged.labels
+        )
+
+    for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
+        checkpoint.save(folder.last, {"identity": spec.identity(), **learner.state_dict()})
+        if learner.best_epoch == record.epoch:
+            folder.save_best(learner.best_weights, learner.best_epoch)
+        folder.append(record)
+        yield record
+
+    weights, chosen = learner.best_weights, learner.best_epoch
+    if recipe.protocol == "published":  # nothing was held out to choose by: the last weights, as they are
+        weights, chosen = learner.weights(), learner.epoch
+    network.load_state_dict(weights)
+    folder.save_best(weights, chosen)
+    test = dataset.test
+    logits = predict(network, test.images, normalisation, placement, recipe.evaluation_batch_size)
+    folder.save_predictions(logits)
+    loss, accuracy = score(logits, test.labels)
+    metrics = {keys.BEST_EPOCH: float(chosen), keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
+    if recipe.protocol == "published":  # the last epoch's record holds the same test figures
+        metrics = {keys.BEST_EPOCH: float(chosen), keys.PUBLISHED_BEST: learner.best_accuracy}
+    final = Record(learner.epoch, time.time(), metrics, final=True)
+    folder.append(final)
+    folder.finish(Status.COMPLETE)
+    yield final
+
+
+def training_indices(spec: TrialSpec, dataset: Dataset) -> Tensor:
+    """Which pictures of the training split, (M,) int64, the trial learns from."""
+    return _split(spec, dataset)[0]
+
+
+def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
+    """Which pictures to learn from, and the pictures that choices are made by."""
+    if spec.trainer.protocol == "published":
+        return torch.arange(len(dataset.train)), dataset.test
+    training, validation = train_validation_indices(dataset.train.labels, spec.dataset.validation, spec.seed)
+    return training, dataset.train.subset(validation)
+
+
+def _restore(learner: Learner, spec: TrialSpec, folder: TrialFolder) -> None:
+    """Bring the learner and the folder to the last checkpoint, or to the beginning if there is none."""
+    if not folder.last.exists():
+        folder.restore_records([])
+        return
+    state = checkpoint.load(folder.last)
+    if state.get("identity") != spec.identity():
+        raise CheckpointError(f"{folder.last}: belongs to another trial")
+    try:
+        learner.load_state_dict(state)
+    except (KeyError, ValueError, RuntimeError, TypeError) as problem:
+        raise CheckpointError(f"{folder.last}: does not fit this trial: {problem}") from problem
+    folder.restore_records(learner.records)

@@ -1,0 +1,157 @@
+"""Every registered variant: its shapes, its exact size, that all of it learns, and that misfits are refused."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from orchestrator.architectures import VARIANTS, build_network, family, load_class, source_digest
+from orchestrator.errors import VariantError
+
+PUBLISHED = {
+    "stride": 192_298,
+    "grouped_concat": 145_114,
+    "dilated_separable": 98_779,
+    "dilated_stride": 186_570,
+}
+# Maps after C1 to C4 as the report of `stride` prints them.
+STRIDE_SHAPES = {"c1": (12, 32, 32), "c2": (24, 16, 16), "c3": (32, 16, 16), "c4": (64, 14, 14)}
+
+
+def size(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_for_ten_classes(variant: str) -> None:
+    logits = build_network(variant).eval()(torch.randn(3, 3, 32, 32))
+    assert logits.shape == (3, 10)
+    assert logits.dtype == torch.float32
+    assert not torch.allclose(logits.exp().sum(dim=1), torch.ones(3)), "log-probabilities, not logits"
+
+
+@pytest.mark.parametrize(("variant", "parameters"), PUBLISHED.items())
+def test_published_parameters(variant: str, parameters: int) -> None:
+    assert size(build_network(variant)) == parameters
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_under_200_000_parameters(variant: str) -> None:
+    assert size(build_network(variant)) < 200_000
+
+
+def test_published_shapes_of_stride() -> None:
+    network, x = build_network("stride").eval(), torch.randn(1, 3, 32, 32)
+    for name, shape in STRIDE_SHAPES.items():
+        x = getattr(network, name)(x)
+        assert x.shape[1:] == shape
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_gradient(variant: str) -> None:
+    torch.manual_seed(0)
+    network = build_network(variant)
+    F.cross_entropy(network(torch.randn(8, 3, 32, 32)), torch.arange(8)).backward()
+    idle = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert idle == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_overfits_64_pictures(variant: str) -> None:
+    torch.manual_seed(0)
+    images, labels = torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,))
+    network = build_network(variant, {"dropout": 0.0})
+    optimizer = torch.optim.Adam(network.parameters(), 0.003)
+    for _ in range(80):
+        loss = F.cross_entropy(network(images), labels)
+        if loss < 0.05:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert (network(images).argmax(dim=1) == labels).float().mean() == 1.0
+
+
+@pytest.mark.parametrize("size", [(28, 28), (48, 48), (64, 40), (8, 8)])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_other_sizes_and_class_counts_work_or_are_refused_with_a_reason(variant: str, size: tuple[int, int]) -> None:
+    if min(size) < 28 and variant in ("grouped_concat", "dilated_separable", "dilated_stride"):
+        with pytest.raises(VariantError, match=f"3x{size[0]}x{size[1]}"):
+            build_network(variant, num_classes=7, shape=(3, *size))
+    else:
+        network = build_network(variant, num_classes=7, shape=(3, *size))
+        assert network.eval()(torch.zeros(2, 3, *size)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_same_seed_gives_the_same_weights(variant: str) -> None:
+    weights = []
+    for _ in range(2):
+        torch.manual_seed(3)
+        weights.append(torch.cat([p.flatten() for p in build_network(variant).parameters()]))
+    assert torch.equal(*weights)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_family_is_known(variant: str) -> None:
+    assert family(variant) in {"stride-based", "dilation-as-downsample", "grouped-concat"}
+    assert source_digest(variant) == ""
+
+
+def test_unknown_variant_names_the_nearest() -> None:
+    with pytest.raises(VariantError, match=r"did you mean stride\?.*grouped_concat"):
+        load_class("strid")
+
+
+OWN = """
+import torch.nn as nn
+class Own(nn.Module):
+    def __init__(self, num_classes=10, width=4):
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.output = nn.Linear(width, num_classes)
+    def forward(self, x):
+        return self.output(self.features(x))
+class Wrong(Own):
+    def forward(self, x):
+        return x
+def function():
+    pass
+"""
+
+
+def test_a_network_of_ones_own(tmp_path) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    network = build_network(f"{file}:Own", {"width": 6}, num_classes=5)
+    assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
+    assert family(f"{file}:Own") == "custom"
+    before = source_digest(f"{file}:Own")
+    file.write_text(OWN + "# edited\n")
+    assert len(before) == 64
+    assert source_digest(f"{file}:Own") != before
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("Missing", {}, "does not exist.*Own"),
+        ("function", {}, "not a torch.nn.Module"),
+        ("Wrong", {}, r"logits of shape \(N, 10\)"),
+        ("Own", {"wdith": 3}, "takes no wdith; it takes.*width"),
+        ("Own", {"width": -1}, "cannot be built"),
+    ],
+)
+def test_a_wrong_network_of_ones_own_is_refused(tmp_path, name: str, arguments: dict, words: str) -> None:
+    file = tmp_path / "own.py"
+    file.write_text(OWN)
+    with pytest.raises(VariantError, match=words):
+        build_network(f"{file}:{name}", arguments)
+
+
+def test_a_file_that_fails_when_read_is_refused(tmp_path) -> None:
+    file = tmp_path / "broken.py"
+    file.write_text("1 / 0\n")
+    with pytest.raises(VariantError, match="ZeroDivisionError"):
+        load_class(f"{file}:Net")
+    with pytest.raises(VariantError, match="there is no file"):
+        load_class(f"{tmp_path / 'absent.py'}:Net")

@@ -1,0 +1,286 @@
+"""The commands through their real entry point: output, exit codes, one JSON document, no tracebacks."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator.architectures import VARIANTS
+from orchestrator.cli.main import COMMANDS
+
+ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+QUIET_ENVIRONMENT.pop("MLFLOW_TRACKING_URI", None)
+
+
+def orchestrator(
+    *arguments: str, cwd: Path, timeout: float = 240, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ORCHESTRATOR, *arguments],
+        cwd=cwd,
+        env={**QUIET_ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+EXPERIMENT = """
+# a small experiment for the tests
+name: small
+variants: ["{networks}:Tiny", "{networks}:{second}"]
+seeds: [0, 1]
+target_accuracy: 0.5
+dataset: {{name: "{data}"}}
+trainer: {{epochs: 3, batch_size: 32, optimizer: {{lr: 0.3}}}}
+"""
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, network_file: Path, packed: Path) -> Path:
+    file = tmp_path / "small.yaml"
+    file.write_text(EXPERIMENT.format(networks=network_file, data=packed, second="Failing"))
+    return file
+
+
+def test_help_lists_every_command_and_is_quick_to_import() -> None:
+    helped = orchestrator("--help", cwd=Path.cwd())
+    assert helped.returncode == 0
+    for name in COMMANDS:
+        assert name in helped.stdout
+    heavy = {"torch", "ray", "mlflow", "matplotlib", "numpy", "rich", "pydantic", "yaml"}
+    code = f"import sys, orchestrator.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
+    helped = orchestrator(name, "--help", cwd=tmp_path)
+    assert helped.returncode == 0
+    assert helped.stdout.startswith(f"Usage: orchestrator {name}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "absent.yaml"], "absent.yaml: 1 problem"),
+        (["validate", "absent.yaml"], "cannot be read"),
+        (["compare", "nothing"], "MLflow has no experiment 'nothing'"),
+        (["resume", "nothing"], "holds no launch of 'nothing'"),
+        (["inspect", "strid"], "did you mean stride?"),
+        (["inspect", "stride", "--size", "big"], "neither a number"),
+        (["train", "strid"], "did you mean stride?"),
+        (["train", "stride", "--set", "trainer.epochs=0"], "must be at least 1"),
+        (["train", "stride", "--dataset", "nowhere/at/all"], "nowhere/at/all"),
+        (["ui", "--tracking-uri", "http://127.0.0.1:1"], "serves its own page"),
+        (["frobnicate"], "No such command"),
+        (["run"], "Missing argument"),
+    ],
+)
+def test_a_wrong_request_is_one_clear_error(arguments: list[str], words: str, tmp_path: Path) -> None:
+    refused = orchestrator(*arguments, cwd=tmp_path)
+    assert refused.returncode == 2, refused.stderr
+    assert words in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert refused.stdout == ""
+
+
+def test_variants_as_json(tmp_path: Path) -> None:
+    rows = json.loads(orchestrator("variants", "--json", cwd=tmp_path).stdout)
+    assert [row["variant"] for row in rows] == list(VARIANTS)
+    by_name = {row["variant"]: row for row in rows}
+    assert by_name["stride"]["parameters"] == 192_298
+    assert by_name["stride"]["receptive_field"] == {"features": 41, "output": 67}
+
+
+@pytest.mark.parametrize(
+    ("variant", "parameters", "features", "output"),
+    [
+        ("stride", 192_298, 41, 67),
+        ("grouped_concat", 145_114, 39, 55),
+        ("dilated_separable", 98_779, 51, 71),
+        ("dilated_stride", 186_570, 61, 69),
+    ],
+)
+def test_inspect_as_json(variant: str, parameters: int, features: int, output: int, tmp_path: Path) -> None:
+    plain = json.loads(orchestrator("inspect", variant, "--json", cwd=tmp_path).stdout)
+    assert plain["parameters"] == parameters
+    assert plain["receptive_field"] == {"features": features, "output": output}
+    assert plain["output_shape"] == [10]
+    assert {"name", "type", "output_shape", "parameters", "kernel", "stride", "padding", "dilation", "groups", "jump",
+            "receptive_field"} <= set(plain["layers"][0])  # fmt: skip
+    assert sum(layer["parameters"] for layer in plain["layers"]) == parameters
+
+
+@pytest.mark.ray
+def test_run_compare_and_run_again(experiment: Path, tmp_path: Path) -> None:
+    run = orchestrator("run", str(experiment), "--json", cwd=tmp_path)
+    assert run.returncode == 1, run.stderr  # two of its trials fail
+    result = json.loads(run.stdout)
+    assert "Traceback" not in run.stderr
+    rows = {trial["trial"]: trial for trial in result["trials"]}
+    assert set(rows) == {f"{variant}/seed-{seed}" for variant in ("Tiny", "Failing") for seed in (0, 1)}
+    assert rows["Tiny/seed-0"]["status"] == "complete"
+    assert 0.0 <= rows["Tiny/seed-0"]["test_accuracy"] <= 1.0
+    assert rows["Tiny/seed-0"]["parameters"] == 195
+    assert (rows["Failing/seed-1"]["status"], rows["Failing/seed-1"]["reason"]) == (
+        "failed",
+        "RuntimeError: planted failure",
+    )
+    assert result["verdict"]["best"] == "Tiny"
+    assert {"trial", "run_id", "variant", "seed", "status", "reason", "epochs", "parameters", "macs", "receptive_field",
+            "val_accuracy", "test_accuracy", "seconds"} <= set(rows["Tiny/seed-0"])  # fmt: skip
+    folder = next((tmp_path / "storage" / "small").iterdir()) / "trials" / "Tiny" / "seed-0"
+    for name in ("report.html", "figures", "tables", "model", "spec.json", "metrics.csv", "checkpoints/best.pt"):
+        assert (folder / name).exists(), name
+    assert (tmp_path / "mlflow.db").exists()
+
+    compared = orchestrator("compare", "small", cwd=tmp_path)
+    assert compared.returncode == 0
+    assert "Tiny *" in compared.stdout
+    assert "planted failure" in compared.stdout
+
+    again = orchestrator("run", str(experiment), "--json", "--quiet", cwd=tmp_path)  # only what failed is tried again
+    assert again.returncode == 1
+    assert {t["trial"]: t["run_id"] for t in json.loads(again.stdout)["trials"]} == {
+        name: trial["run_id"] for name, trial in rows.items()
+    }
+
+
+@pytest.mark.ray
+def test_asking_for_too_much_is_refused_before_anything_waits(experiment: Path, tmp_path: Path) -> None:
+    refused = orchestrator("run", str(experiment), "--set", "resources.cpus=4096", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "4096 CPUs" in refused.stderr
+
+
+def test_validate_prints_the_plan_and_trains_nothing(experiment: Path, tmp_path: Path) -> None:
+    before = sorted(tmp_path.iterdir())
+    plan = json.loads(orchestrator("validate", str(experiment), "--json", cwd=tmp_path).stdout)
+    assert plan["trials"][0]["trial"] == "Tiny/seed-0"
+    assert plan["dataset"]["train"] == 120
+    assert "Tiny" in orchestrator("validate", str(experiment), cwd=tmp_path).stdout
+    assert sorted(tmp_path.iterdir()) == before
+    broken = orchestrator("validate", str(experiment), "--set", "contract.max_parameters=100", cwd=tmp_path)
+    assert broken.returncode == 2
+    assert "195" in broken.stderr
+    odd = orchestrator(
+        "validate", str(experiment), "--set", 'trainer.augmentation=[{"HorizontalFlop": {}}]', cwd=tmp_path
+    )
+    assert odd.returncode == 2
+    assert "HorizontalFlip" in odd.stderr
+
+
+def test_the_schema_in_the_repository_is_the_one_we_print(tmp_path: Path) -> None:
+    printed = json.loads(orchestrator("validate", "--schema", cwd=tmp_path).stdout)
+    assert printed["title"] == "Experiment"
+
+
+def test_train_leaves_a_folder_and_carries_on(packed: Path, network_file: Path, tmp_path: Path) -> None:
+    command = ["train", f"{network_file}:Tiny", "--dataset", str(packed), "--epochs", "2", "--out", "t", "--json"]
+    first = orchestrator(*command, cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    summary = json.loads(first.stdout)
+    assert (summary["status"], summary["epochs"], summary["parameters"]) == ("complete", 2, 195)
+    assert (tmp_path / "t" / "report.html").exists()
+    second = orchestrator(*command, cwd=tmp_path)
+    assert json.loads(second.stdout)["metrics"] == summary["metrics"]
+    other = orchestrator(*command, "--seed", "1", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "holds another trial" in other.stderr
+
+
+BLOCKER = """
+import importlib.abc, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {blocked!r}:
+            raise ImportError(f"{{name}} is blocked")
+
+sys.meta_path.insert(0, Blocker())
+"""
+AUGMENTED = [{"HorizontalFlip": {"p": 0.5}}, {"ShiftScaleRotate": {"p": 0.5}}, {"CoarseDropout": {"fill": "mean"}}]
+
+
+@pytest.mark.parametrize("how", ["trial", "train"])
+def test_a_trial_needs_torch_only(how: str, packed: Path, network_file: Path, tmp_path: Path) -> None:
+    """Ray, MLflow and the rest cannot even be imported, in the process that trains."""
+    blocked = {"ray", "mlflow", "yaml", "albumentations", "torchvision", "cv2"}
+    if how == "trial":
+        blocked |= {"sklearn", "pyarrow", "pydantic", "matplotlib", "rich", "click", "scipy", "pandas", "PIL"}
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BLOCKER.format(blocked=blocked))
+    environment = {"PYTHONPATH": str(site)}
+    if how == "trial":
+        spec = {
+            "variant": f"{network_file}:Tiny",
+            "dataset": {"name": str(packed)},
+            "trainer": {"epochs": 2, "augmentation": AUGMENTED},
+        }
+        (tmp_path / "spec.json").write_text(json.dumps(spec))
+        command = [sys.executable, "-m", "orchestrator.trial", "spec.json", "--out", "t"]
+    else:
+        command = [ORCHESTRATOR, "train", f"{network_file}:Tiny", "--dataset", str(packed), "--epochs", "2",
+                   "--out", "t", "--set", f"trainer.augmentation={json.dumps(AUGMENTED)}"]  # fmt: skip
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**QUIET_ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "t" / "outcome.json").read_text())["status"] == "complete"
+    blocked_import = subprocess.run(
+        [sys.executable, "-c", "import ray"], env={**QUIET_ENVIRONMENT, **environment}, capture_output=True
+    )
+    assert blocked_import.returncode == 1  # the blocker does block
+
+
+def test_a_wrong_spec_is_one_clear_error(tmp_path: Path) -> None:
+    for content in (b"", b"{", b"[]", b'{"variant": "stride", "sead": 1}', b"\xff\xfe"):
+        (tmp_path / "spec.json").write_bytes(content)
+        refused = subprocess.run(
+            [sys.executable, "-m", "orchestrator.trial", "spec.json"], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert refused.returncode == 2
+        assert refused.stderr.startswith("error: spec.json")
+        assert "Traceback" not in refused.stderr
+
+
+def test_ui_serves_the_page_on_loopback(tmp_path: Path) -> None:
+    import signal
+    import socket
+    import urllib.request
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [ORCHESTRATOR, "ui", "--port", str(port)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+                    assert answer.status == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "no answer"
+                time.sleep(0.5)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=30)
+        process.stdout.close()
+
+
+def test_the_command_is_installed_where_python_is() -> None:
+    assert shutil.which(ORCHESTRATOR)

@@ -1,0 +1,105 @@
+"""Image folders: every pixel, classes by name, one size; and everything that is refused, by the name of the file."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from orchestrator.data import Dataset, load_dataset
+from orchestrator.data.pictures import resize
+from orchestrator.errors import DataError
+from orchestrator.spec import DatasetSpec
+
+
+def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def read(name: str | Path, data_dir: Path = Path("nowhere"), image_size: int | None = None) -> Dataset:
+    return load_dataset(DatasetSpec(name=str(name), image_size=image_size), data_dir)
+
+
+def expected(seeds: range) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(pixels(seed)).permute(2, 0, 1) for seed in seeds])
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    folder = tmp_path / "folders"
+    for seed, file in enumerate(
+        ["train/cat/b.png", "train/cat/c.png", "train/dog/a.png", "test/cat/x.png", "test/dog/y.png"]
+    ):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(encode(pixels(seed)))
+    return folder
+
+
+def test_image_folders_give_every_pixel_and_classes_by_name(folders):
+    dataset = read(folders)
+    assert torch.equal(dataset.train.images, expected(range(3)))
+    assert torch.equal(dataset.test.images, expected(range(3, 5)))
+    assert dataset.train.labels.tolist() == [0, 0, 1]
+    assert dataset.test.labels.tolist() == [0, 1]
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_image_folders_may_have_val_links_and_hidden_files(folders):
+    before = read(folders).digest
+    (folders / "test").rename(folders / "val")
+    (folders / "train" / "dog").rename(folders / "elsewhere")
+    (folders / "train" / "dog").symlink_to(folders / "elsewhere")
+    (folders / "train" / ".DS_Store").write_bytes(b"?")
+    (folders / "train" / "cat" / ".hidden").write_bytes(b"?")
+    assert read(folders).digest == before
+
+
+def test_differing_sizes_are_refused_with_the_file_and_both_sizes(folders):
+    (folders / "test" / "dog" / "y.png").write_bytes(encode(pixels(0, height=5, width=9)))
+    with pytest.raises(DataError, match=r"y\.png: this picture is 9 × 5 pixels, but .*b\.png is 6 × 4.*image_size"):
+        read(folders)
+
+
+def test_image_size_makes_every_size_one(folders):
+    (folders / "train" / "cat" / "c.png").write_bytes(encode(pixels(0, height=30, width=9)))
+    dataset = read(folders, image_size=8)
+    assert dataset.shape == (3, 8, 8)
+    for position, picture in enumerate([pixels(0), pixels(0, 30, 9), pixels(2)]):
+        alone = resize(torch.from_numpy(picture).permute(2, 0, 1)[None], 8)
+        assert torch.equal(dataset.train.images[position], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda f: (f / "train/cat/notes.txt").write_text("hello"), r"notes\.txt: damaged or not"),
+        (lambda f: (f / "train/notes.txt").write_text("hello"), r"notes\.txt: not a folder"),
+        (lambda f: (f / "train/cat/b.png").write_bytes(b""), r"b\.png: damaged or not"),
+        (lambda f: (f / "train/cow").mkdir(), r"cow: holds no pictures"),
+        (lambda f: (f / "test/cat").rename(f / "test/cow"), r"different classes: cat, cow"),
+        (lambda f: (f / "train/cat/inner").mkdir(), r"inner: not a picture file"),
+        (lambda f: (f / "train/cat/link.png").symlink_to(f / "nowhere"), r"link\.png: not a picture file"),
+        (lambda f: os.mkfifo(f / "train/cat/pipe.png"), r"pipe\.png: not a picture file"),
+        (lambda f: (f / "test").rename(f / "evaluation"), r"neither test/ nor val/"),
+        (lambda f: (f / "train").rename(f / "training"), r"holds neither train-\*\.parquet nor train/"),
+    ],
+)
+def test_a_wrong_image_folder_is_refused(folders, change, message):
+    change(folders)
+    with pytest.raises(DataError, match=message):
+        read(folders)
+
+
+def test_a_file_that_is_no_packed_data_set_is_refused(folders):
+    with pytest.raises(DataError, match=r"b\.png: not a data set; allowed"):
+        read(folders / "train" / "cat" / "b.png")

@@ -1,0 +1,245 @@
+"""Parquet files: every pixel and label in order, and everything that is refused, by file and row."""
+
+import io
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from orchestrator.data import Dataset, load_dataset
+from orchestrator.data.cifar10 import CLASSES
+from orchestrator.errors import DataError
+from orchestrator.spec import DatasetSpec
+
+T = TypeVar("T")
+IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+
+def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_parquet(
+    path: Path, pictures: list, labels: list | pa.Array, names: object = None, column: str = "img", struct: bool = True
+) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [{"bytes": content, "path": None} for content in pictures] if struct else pictures
+    table = pa.table({column: pa.array(cells, IMAGE if struct else pa.binary()), "label": labels})
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+    pq.write_table(table, path)
+
+
+def read(name: str | Path, data_dir: Path = Path("nowhere"), image_size: int | None = None) -> Dataset:
+    return load_dataset(DatasetSpec(name=str(name), image_size=image_size), data_dir)
+
+
+def expected(seeds: range) -> torch.Tensor:
+    return torch.stack([torch.from_numpy(pixels(seed)).permute(2, 0, 1) for seed in seeds])
+
+
+@pytest.fixture
+def parquet(tmp_path: Path) -> Path:
+    folder = tmp_path / "parquet"
+    write_parquet(folder / "train-00000-of-00002.parquet", [encode(pixels(i)) for i in (0, 1)], [0, 1], ["cat", "dog"])
+    write_parquet(folder / "train-00001-of-00002.parquet", [encode(pixels(2))], [1], ["cat", "dog"])
+    write_parquet(folder / "test-00000-of-00001.parquet", [encode(pixels(3))], [0], ["cat", "dog"])
+    return folder
+
+
+# --- what each source gives
+
+
+@pytest.mark.parametrize(("column", "struct"), [("img", True), ("image", True), ("img", False), ("image", False)])
+def test_parquet_gives_every_pixel_in_order(tmp_path, column, struct):
+    pictures = [encode(pixels(i)) for i in range(6)]
+    write_parquet(tmp_path / "data" / "train-0.parquet", pictures[:4], [1, 0, 2, 1], None, column, struct)
+    write_parquet(tmp_path / "data" / "test-0.parquet", pictures[4:], [2, 0], None, column, struct)
+    dataset = read(tmp_path)  # the files lie one level down
+    assert torch.equal(dataset.train.images, expected(range(4)))
+    assert torch.equal(dataset.test.images, expected(range(4, 6)))
+    assert dataset.train.labels.tolist() == [1, 0, 2, 1]
+    assert dataset.test.labels.tolist() == [2, 0]
+    assert dataset.classes == ("0", "1", "2")
+    assert dataset.train.images.is_contiguous()
+
+
+def test_parquet_shards_are_joined_and_classes_named_by_their_metadata(parquet):
+    dataset = read(parquet)
+    assert torch.equal(dataset.train.images, expected(range(3)))
+    assert dataset.train.labels.tolist() == [0, 1, 1]
+    assert dataset.classes == ("cat", "dog")
+
+
+def test_cifar10_in_parquet_has_its_own_class_names(tmp_path):
+    for split in ("train", "test"):
+        write_parquet(
+            tmp_path / "cifar10" / f"{split}-0.parquet", [encode(pixels(i)) for i in range(10)], list(range(10))
+        )
+    dataset = read("cifar10", tmp_path)
+    assert dataset.name == "cifar10"
+    assert dataset.classes == CLASSES
+
+
+def test_cifar10_with_other_classes_is_refused(tmp_path, parquet):
+    parquet.rename(tmp_path / "cifar10")
+    with pytest.raises(DataError, match="CIFAR-10 has 10 classes"):
+        read("cifar10", tmp_path)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, -1], "row 1: the label -1 is negative"),
+        ([0, 2], "row 1: the label 2 is too big, there are 2 classes"),
+        ([None, 1], "row 0: the label is missing"),
+        ([0.0, 1.0], "must hold whole numbers, not double"),
+        (["a", "b"], "must hold whole numbers, not string"),
+        ([True, False], "must hold whole numbers, not bool"),
+        (pa.array([0, 2**64 - 1], pa.uint64()), "row 1: the label 18446744073709551615 is too big"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train-00000-of-00002", "test-00000-of-00001"])
+def test_mislabelled_rows_are_refused(parquet, split, labels, message):
+    path = parquet / f"{split}.parquet"
+    write_parquet(path, [encode(pixels(0)), encode(pixels(1))], labels, ["cat", "dog"])
+    with pytest.raises(DataError, match=message) as refused:
+        read(parquet)
+    assert str(refused.value).startswith(str(path))
+
+
+def test_labels_with_a_gap_are_refused_where_classes_have_no_names(tmp_path):
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}-0.parquet", [encode(pixels(i)) for i in range(3)], [0, 1, 2**40])
+    with pytest.raises(DataError, match="row 2: the label 1099511627776 is too big, there are 3 classes"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("names", ["cat", ["cat", 1], [["cat"]], ["cat", "cat"], ["cat", "wolf"]])
+def test_class_names_that_are_none_or_differ_are_refused(parquet, names):
+    write_parquet(parquet / "test-00000-of-00001.parquet", [encode(pixels(3))], [0], names)
+    with pytest.raises(DataError, match="test-00000-of-00001"):
+        read(parquet)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "the picture is missing"),
+        (b"", "damaged or not"),
+        (b"not a picture", "damaged or not"),
+        (encode(pixels(0))[:-1], "cut short"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "damaged or not"),
+    ],
+)
+def test_a_row_that_holds_no_picture_is_refused(parquet, content, message):
+    path = parquet / "test-00000-of-00001.parquet"
+    write_parquet(path, [encode(pixels(0)), content], [0, 1], ["cat", "dog"])
+    with pytest.raises(DataError, match=message) as refused:
+        read(parquet)
+    assert str(refused.value).startswith(f"{path}, row 1")
+
+
+def test_a_missing_struct_is_a_missing_picture(tmp_path):
+    for split in ("train", "test"):
+        table = pa.table({"img": pa.array([{"bytes": encode(pixels(0)), "path": None}, None], IMAGE), "label": [0, 0]})
+        pq.write_table(table, tmp_path / f"{split}-0.parquet")
+    with pytest.raises(DataError, match="row 1: the picture is missing"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pa.table({"label": [0]}),
+        pa.table({"img": pa.array([b""])}),
+        pa.table({"img": ["text"], "label": [0]}),
+        pa.table({"img": [{"path": "a.png"}], "label": [0]}),
+        pa.table({"img": [{"bytes": "text"}], "label": [0]}),
+        pa.table({"img": pa.array([], pa.binary()), "label": pa.array([], pa.int64())}),
+        pa.table({}),
+    ],
+)
+def test_a_table_of_another_kind_is_refused(parquet, table):
+    pq.write_table(table, parquet / "test-00000-of-00001.parquet")
+    with pytest.raises(DataError, match="test-00000-of-00001"):
+        read(parquet)
+
+
+def test_missing_parquet_files_are_refused(parquet):
+    (parquet / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(DataError, match="not all there"):
+        read(parquet)
+    (parquet / "test-00000-of-00001.parquet").unlink()
+    with pytest.raises(DataError, match=r"there is no test-\*\.parquet|not all there"):
+        read(parquet)
+
+
+def test_two_parquet_data_sets_in_one_folder_are_refused(parquet, tmp_path):
+    (tmp_path / "both").mkdir()
+    parquet.rename(tmp_path / "both" / "one")
+    write_parquet(tmp_path / "both" / "two" / "train-0.parquet", [encode(pixels(0))], [0])
+    with pytest.raises(DataError, match=r"several data sets, give one of .*one, .*two"):
+        read(tmp_path / "both")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" * 100, os.urandom(500)])
+def test_a_file_that_is_no_parquet_is_refused(parquet, content):
+    (parquet / "train-00001-of-00002.parquet").write_bytes(content)
+    with pytest.raises(DataError, match="train-00001-of-00002"):
+        read(parquet)
+
+
+def attempt(action: Callable[[], T]) -> T | DataError:
+    try:
+        return action()
+    except DataError as refused:
+        return refused
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_damaged_parquet_is_a_data_set_or_refused(small_parquet, data):
+    folder, whole = small_parquet
+    content = bytearray(whole)
+    if data.draw(st.booleans(), label="truncate"):
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    else:
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    (folder / "train-0.parquet").write_bytes(content)
+    result = attempt(lambda: read(folder))
+    if isinstance(result, DataError):
+        assert str(folder) in str(result)
+    else:
+        assert result.train.images.dtype == torch.uint8
+        assert len(result.train.images) == len(result.train.labels)
+
+
+@pytest.fixture(scope="module")
+def small_parquet(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("damaged")
+    for split, count in (("train", 4), ("test", 2)):
+        pictures = [encode(pixels(i)) for i in range(count)]
+        write_parquet(folder / f"{split}-0.parquet", pictures, [i % 2 for i in range(count)], ["cat", "dog"])
+    return folder, (folder / "train-0.parquet").read_bytes()

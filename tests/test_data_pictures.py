@@ -1,0 +1,126 @@
+"""Decoding and resizing: every colour mode and kind of file, and damage of every kind."""
+
+import io
+import warnings
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from orchestrator.data.pictures import MAX_PIXELS, Stacker, resize
+from orchestrator.errors import DataError
+
+T = TypeVar("T")
+
+
+def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [(mode, kind) for mode in ("1", "L", "LA", "P", "RGB", "RGBA") for kind in ("PNG", "TIFF")] + [("CMYK", "TIFF")],
+)
+def test_every_colour_mode_becomes_three_channels(mode, kind):
+    image = Image.fromarray(pixels(0)).convert(mode)
+    result = Stacker(None).stack([("x", encode(image, kind))])
+    assert torch.equal(result[0].permute(1, 2, 0), torch.from_numpy(np.array(image.convert("RGB"))))
+    if mode in ("1", "L", "LA"):
+        assert torch.equal(result[:, 0], result[:, 1])
+        assert torch.equal(result[:, 0], result[:, 2])
+
+
+def test_transparent_palettes_do_not_warn():
+    image = Image.fromarray(pixels(0)).convert("P")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", transparency=bytes(range(256)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Stacker(None).stack([("x", buffer.getvalue())]).shape == (1, 3, 4, 6)
+
+
+def test_sixteen_bits_are_refused_rather_than_clipped():
+    image = Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16))
+    with pytest.raises(DataError, match=r"x\.png: colour mode I;16"):
+        Stacker(None).stack([("x.png", encode(image))])
+
+
+@given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(8, 40))
+@settings(max_examples=40, deadline=None)
+def test_resizing_is_pillows_bilinear(seed, height, width, size):
+    picture = pixels(seed, height, width)
+    ours = resize(torch.from_numpy(picture).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).numpy().astype(int)
+    theirs = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(ours - theirs).max() <= 2  # Pillow rounds after each of the two directions
+
+
+def test_resizing_to_its_own_size_changes_nothing():
+    picture = torch.from_numpy(pixels(0, 16, 16)).permute(2, 0, 1)[None]
+    assert torch.equal(resize(picture, 16), picture)
+
+
+def test_many_pictures_are_the_same_as_few(monkeypatch):
+    pairs = [(str(i), encode(pixels(i))) for i in range(20)]
+    whole = Stacker(None).stack(pairs)
+    monkeypatch.setattr("orchestrator.data.pictures.CHUNK_BYTES", 100)
+    assert torch.equal(Stacker(None).stack(pairs), whole)
+
+
+def test_decompression_bombs_are_refused_before_they_are_decoded():
+    side = int(MAX_PIXELS**0.5) + 1
+    bomb = encode(Image.new("1", (side, side)))
+    assert len(bomb) < 100_000
+    with pytest.raises(DataError, match=r"bomb\.png: 8193 × 8193 pixels; at most"):
+        Stacker(32).stack([("bomb.png", bomb)])
+
+
+PNG = encode(pixels(0, 9, 9))
+ENCODED = {kind: encode(pixels(0, 9, 9), kind) for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")}
+
+
+def attempt(action: Callable[[], T]) -> T | DataError:
+    try:
+        return action()
+    except DataError as refused:
+        return refused
+
+
+@given(st.integers(0, len(PNG) * 8 - 1))
+def test_any_flipped_bit_of_a_png_is_refused(bit):
+    content = bytearray(PNG)
+    content[bit // 8] ^= 1 << bit % 8
+    with pytest.raises(DataError, match=r"^some file, row 7: "):
+        Stacker(None).stack([("some file, row 7", bytes(content))])
+
+
+@given(st.integers(0, len(PNG) - 1))
+def test_any_truncated_png_is_refused(length):
+    with pytest.raises(DataError, match=r"^some file, row 7: "):
+        Stacker(None).stack([("some file, row 7", PNG[:length])])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(ENCODED)), st.data())
+def test_damaged_pictures_of_every_kind_are_decoded_or_refused(kind, data):
+    content = bytearray(ENCODED[kind])
+    for _ in range(data.draw(st.integers(0, 3))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    del content[data.draw(st.integers(0, len(content))) :]
+    result = attempt(lambda: Stacker(16).stack([("here", bytes(content))]))
+    if isinstance(result, DataError):
+        assert str(result).startswith("here: ")
+    else:
+        assert result.shape == (1, 3, 16, 16)
+        assert result.dtype == torch.uint8

@@ -1,0 +1,261 @@
+"""Experiment files: every problem at once, nearest spellings, round trips, overrides, plans."""
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment import apply_overrides, json_schema, make_plan, read_experiment, read_file
+from orchestrator.spec import Contract, Experiment, Optimizer, Recipe, Schedule, TrialSpec
+from orchestrator.spec.fields import from_plain, to_plain
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
+SMALL = {"name": "small", "variants": ["stride"]}
+
+
+def write(folder: Path, text: str) -> Path:
+    file = folder / "experiment.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_file_reads_and_plans(file: Path) -> None:
+    experiment = read_file(file)
+    plan = make_plan(experiment)
+    samples = experiment.search.samples if experiment.search else 1
+    assert len(plan.trials) == len(experiment.variants) * len(experiment.seeds) * samples
+    assert len({trial.identity() for trial in plan.trials}) == len(plan.trials)
+    assert len({trial.name for trial in plan.trials}) == len(plan.trials)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_file_says_what_it_is_for_and_how_to_run_it(file: Path) -> None:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("# ")
+    assert lines[1].startswith(f"#   orchestrator run {file.relative_to(ROOT)}")
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    file = write(
+        tmp_path,
+        """
+name: bad/name
+variants: [stride, stride]
+seeds: [0]
+trainer:
+  epochs: 0
+  optimzer: {lr: 1}
+  optimizer: {name: sdg, lr: fast}
+  schedule: {name: plateau, interval: batch}
+contract: {require: [dilatd]}
+colour: blue
+""",
+    )
+    with pytest.raises(ExperimentError) as refusal:
+        read_file(file)
+    text = str(refusal.value)
+    assert text.startswith(f"{file}: ")
+    for expected in (
+        "trainer.epochs: must be greater than or equal to 1, not 0",
+        "trainer.optimzer: unknown key (did you mean optimizer?)",
+        "trainer.optimizer.name: 'sdg' is not allowed (did you mean sgd?); allowed: sgd, adam, adamw, rmsprop",
+        "trainer.optimizer.lr: must be a valid number",
+        "trainer.schedule: plateau follows the accuracy",
+        "contract.require.0: 'dilatd' is not allowed (did you mean dilated?)",
+        "colour: unknown key",
+    ):
+        assert expected in text
+    with pytest.raises(ExperimentError, match=r"(?s)letters, digits.*named twice: stride"):
+        read_experiment({"name": "bad/name", "variants": ["stride", "stride"]}, "x")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("- a\n- b\n", "not a mapping"),
+        ("name: [unclosed", "line 1, column"),
+        ("name: a\nname: b\n", "line 2.*'name' is given twice"),
+        ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ("a: &x [1]\nb: *x\n", "anchors"),
+        ("name: x\nvariants: [stride]\ntrainer: {label_smoothing: .nan}\n", "finite"),
+        ("1: x\n", "keys are words"),
+    ],
+)
+def test_text_that_is_no_experiment_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ExperimentError, match=words):
+        read_file(write(tmp_path, text))
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    file = tmp_path_factory.mktemp("bytes") / "x.yaml"
+    file.write_bytes(content)
+    with contextlib.suppress(ExperimentError):
+        read_file(file)
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=8,
+)
+_PLACES = ["name", "variants", "seeds", "dataset", "trainer", "search", "scheduler", "resources", "contract",
+           "trainer.epochs", "trainer.optimizer", "trainer.augmentation", "search.space", "dataset.name",
+           "seeds.0"]  # fmt: skip
+
+
+@given(st.sampled_from(_PLACES), _JSON)
+def test_any_value_anywhere_is_read_or_refused(place: str, value: object) -> None:
+    tree = {**SMALL, "seeds": [0], "trainer": {}, "search": None, "dataset": {}}
+    with contextlib.suppress(ExperimentError):
+        changed = apply_overrides(tree, [f"{place}={json.dumps(value)}"])
+        assert isinstance(read_experiment(changed, "x"), Experiment)
+
+
+def test_overrides_reach_everything_and_are_told_when_wrong() -> None:
+    tree = apply_overrides(
+        {**SMALL, "seeds": [0, 1]}, ["trainer.epochs=3", "seeds.1=7", "trainer.optimizer.lr=1e-3", "name=other"]
+    )
+    experiment = read_experiment(tree, "x")
+    assert (experiment.trainer.epochs, experiment.seeds, experiment.name) == (3, (0, 7), "other")
+    assert experiment.trainer.optimizer.lr == pytest.approx(0.001)
+    with pytest.raises(ExperimentError, match=r"(?s)a.b=value.*nothing inside.*not a position"):
+        apply_overrides({**SMALL, "seeds": [0]}, ["trainer", "name.x=1", "seeds.4=1"])
+
+
+def test_exponents_without_a_dot_are_numbers(tmp_path: Path) -> None:
+    file = write(tmp_path, "name: x\nvariants: [stride]\ntrainer: {optimizer: {lr: 1e-3, weight_decay: 5E-4}}\n")
+    assert read_file(file).trainer.optimizer.lr == 0.001
+
+
+recipes = st.builds(
+    Recipe,
+    epochs=st.integers(1, 500),
+    batch_size=st.integers(1, 4096),
+    optimizer=st.builds(
+        Optimizer,
+        name=st.sampled_from(["sgd", "adam", "adamw", "rmsprop"]),
+        lr=st.floats(1e-6, 10),
+        momentum=st.floats(0, 0.99),
+    ),
+    schedule=st.builds(Schedule, name=st.sampled_from(["onecycle", "cosine", "step"]), warmup=st.floats(0, 0.9)),
+    label_smoothing=st.floats(0, 0.5),
+    gradient_clip=st.none() | st.floats(0.1, 10),
+    augmentation=st.just(({"HorizontalFlip": {"p": 0.5}},)),
+)
+
+
+@given(recipes, st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True))
+def test_an_experiment_survives_yaml_and_a_trial_survives_json(recipe: Recipe, seeds: list[int]) -> None:
+    experiment = dataclasses.replace(read_experiment(SMALL, "x"), trainer=recipe, seeds=tuple(seeds))
+    again = read_experiment(yaml.safe_load(yaml.safe_dump(to_plain(experiment))), "x")
+    assert again == experiment
+    for trial in make_plan(experiment).trials:
+        back = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
+        assert back == trial
+        assert back.identity() == trial.identity()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"variant": 3}, "spec.variant: expected str"),
+        ({"seed": True}, "spec.seed: expected int"),
+        ({"seed": -1}, "seed: must be at least 0"),
+        ({"extra": 1}, "unknown extra"),
+        ({"trainer": {"optimizer": {"name": "sdg"}}}, "spec.trainer.optimizer.name: 'sdg' is not one of"),
+        ({"trainer": {"augmentation": [{"A": {}, "B": {}}]}}, "one transform an entry"),
+        ({"dataset": []}, "spec.dataset: expected a mapping"),
+    ],
+)
+def test_a_spec_without_pydantic_is_as_strict(change: dict, words: str) -> None:
+    plain = {**TrialSpec(variant="stride").to_json(), **change}
+    with pytest.raises(ValueError, match=words):
+        TrialSpec.from_json(plain)
+    with pytest.raises(ValueError, match="missing variant"):
+        from_plain(TrialSpec, {}, "spec")
+
+
+def test_both_readers_refuse_the_same_numbers() -> None:
+    for change in ({"epochs": 0}, {"label_smoothing": 1.0}, {"l1": -1}, {"gradient_clip": 0}):
+        with pytest.raises(ExperimentError):
+            read_experiment({**SMALL, "trainer": change}, "x")
+        with pytest.raises(ValueError, match="must be"):
+            Recipe(**change)
+
+
+def test_a_search_draws_the_same_settings_for_every_variant_and_is_repeatable() -> None:
+    tree = {
+        **SMALL,
+        "variants": ["stride", "grouped_concat"],
+        "seeds": [0, 1],
+        "search": {
+            "samples": 3,
+            "space": {
+                "trainer.optimizer.lr": {"loguniform": [0.001, 0.1]},
+                "arguments.dropout": {"choice": [0.0, 0.1]},
+            },
+        },
+    }
+    plan = make_plan(read_experiment(tree, "x"))
+    assert plan == make_plan(read_experiment(tree, "x"))
+    assert len(plan.trials) == 12
+    for sample in range(3):
+        mine = [t for t in plan.trials if t.sample == sample]
+        assert len({t.trainer.optimizer.lr for t in mine}) == 1
+        assert all(0.001 <= t.trainer.optimizer.lr <= 0.1 for t in mine)
+        assert mine[0].name == f"stride/seed-0/sample-{sample}"
+    assert len({t.trainer.optimizer.lr for t in plan.trials}) == 3
+
+
+def test_draws_that_break_the_contract_are_drawn_again_and_counted() -> None:
+    tree = {
+        **SMALL,
+        "variants": ["depthwise_stride"],
+        "search": {"samples": 4, "space": {"arguments.width": {"uniform": [0.5, 2.0]}}},
+    }
+    plan = make_plan(read_experiment(tree, "x"), keeps_contract=lambda spec: spec.arguments["width"] < 1.0)
+    assert all(t.arguments["width"] < 1.0 for t in plan.trials)
+    assert plan.rejected_samples > 0
+    with pytest.raises(ExperimentError, match="broke the contract"):
+        make_plan(read_experiment(tree, "x"), keeps_contract=lambda spec: False)
+
+
+def test_a_searched_path_that_does_not_exist_is_refused() -> None:
+    tree = {**SMALL, "search": {"samples": 1, "space": {"trainer.optimiser.lr": {"uniform": [0, 1]}}}}
+    with pytest.raises(ExperimentError, match=r"search\.space.*optimiser"):
+        make_plan(read_experiment(tree, "x"))
+
+
+def test_identity_is_the_content_not_the_place(tmp_path: Path) -> None:
+    source = "import torch.nn as nn\nclass Net(nn.Module): pass\n"
+    plans = []
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        file = tmp_path / folder / "net.py"
+        file.write_text(source)
+        plans.append(make_plan(read_experiment({**SMALL, "variants": [f"{file}:Net"]}, "x")))
+    assert plans[0].identity() == plans[1].identity()
+    (tmp_path / "b" / "net.py").write_text(source + "# edited\n")
+    edited = make_plan(read_experiment({**SMALL, "variants": [f"{tmp_path / 'b' / 'net.py'}:Net"]}, "x"))
+    assert edited.identity() != plans[0].identity()
+
+
+def test_the_schema_for_editors_knows_every_key() -> None:
+    schema = json_schema()
+    assert set(schema["properties"]) == {field.name for field in dataclasses.fields(Experiment)}
+    assert schema["additionalProperties"] is False
+
+
+def test_a_contract_cannot_contradict_itself() -> None:
+    with pytest.raises(ValueError, match="required and forbidden at once: dilated"):
+        Contract(require=("dilated",), forbid=("dilated",))
