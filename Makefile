@@ -13,7 +13,7 @@ endif
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: help setup demo check format test test-all clean
+.PHONY: help setup demo check format test test-slow clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ setup: .venv/.ready ## make the environment (about 5 GB: torch comes with CUDA)
 
 .venv/.ready: pyproject.toml $(filter .tools/bin/uv,$(UV))
 	@echo "making the environment in .venv (the first time takes a few minutes)"
-	@$(UV) sync --quiet
+	@$(UV) sync --quiet --compile-bytecode
 	@touch $@
 
 demo: setup ## train five variants on handwritten digits and compare them (under five minutes)
@@ -47,8 +47,8 @@ format: setup ## put the code into its one format
 test: setup ## the tests that run anywhere within ten minutes
 	$(RUN)/pytest -m "not slow and not cluster and not browser and not gpu"
 
-test-all: setup ## every test that this machine can run
-	$(RUN)/pytest
+test-slow: setup ## the slow tests, and those that look at pages in Chromium
+	$(RUN)/pytest -m "(slow or browser) and not cluster and not gpu"
 
 clean: ## remove the environment and everything that runs left here
 	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

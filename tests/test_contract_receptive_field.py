@@ -82,7 +82,8 @@ def same_size(draw: st.DrawFn) -> nn.Module:
 
 
 def resampling() -> st.SearchStrategy[nn.Module]:
-    return st.sampled_from(
+    """Each with its channels mixed again: the figure of a map is the union over its channels."""
+    drawn = st.sampled_from(
         [
             nn.Upsample(scale_factor=2),
             nn.Upsample(scale_factor=2, mode="bilinear"),
@@ -101,6 +102,7 @@ def resampling() -> st.SearchStrategy[nn.Module]:
             Lambda(lambda x: x.unflatten(1, (2, 2)).transpose(1, 2).flatten(1, 2)),
         ]
     )
+    return drawn.map(lambda layer: nn.Sequential(layer, nn.Conv2d(CHANNELS, CHANNELS, 1)))
 
 
 def space_to_depth(x: Tensor) -> Tensor:

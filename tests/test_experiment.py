@@ -10,8 +10,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import ExperimentError
+from orchestrator.architectures import build_network
+from orchestrator.contract import analyse, check_contract
+from orchestrator.data import check_transforms
+from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment import apply_overrides, json_schema, make_plan, read_experiment, read_file
+from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_plain, to_plain
 
@@ -259,3 +263,26 @@ def test_the_schema_for_editors_knows_every_key() -> None:
 def test_a_contract_cannot_contradict_itself() -> None:
     with pytest.raises(ValueError, match="required and forbidden at once: dilated"):
         Contract(require=("dilated",), forbid=("dilated",))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_experiment_file_can_be_run(file: Path) -> None:
+    """Its networks keep its contract and its augmentation can be built, for pictures of CIFAR's size."""
+    experiment = read_file(file)
+    assert check_transforms(experiment.trainer.augmentation, (3, 32, 32)) == []
+    for variant in experiment.variants:
+        network = build_network(variant.name, variant.arguments)
+        result = check_contract(analyse(network, (3, 32, 32)), experiment.contract)
+        assert [check.in_words() for check in result.checks if not check.passed] == []
+
+
+def test_a_published_curve_is_found_beside_its_experiment(tmp_path: Path) -> None:
+    curve = read_curve(Path(read_file(ROOT / "experiments" / "published" / "stride.yaml").published_curve or ""))
+    assert curve[0] == (1, pytest.approx(0.45))
+    assert max(curve, key=lambda point: point[1]) == (47, pytest.approx(0.8636))
+    file = write(tmp_path, "name: x\nvariants: [stride]\npublished_curve: absent.csv\n")
+    with pytest.raises(ExperimentError, match="no file"):
+        read_file(file)
+    (tmp_path / "bad.csv").write_text("epoch,test_accuracy\n1,many\n")
+    with pytest.raises(RequestError, match=r"bad\.csv, line 2"):
+        read_curve(tmp_path / "bad.csv")

@@ -309,7 +309,10 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
 
 
 def test_the_classification_report_is_scikit_learns() -> None:
-    material = make_material()
+    dataset = make_dataset()
+    labels = (torch.arange(60) ** 0.8).long() % len(CLASSES)  # classes of different sizes
+    dataset = replace(dataset, test=Split(dataset.test.images, labels))
+    material = make_material(dataset)
     rows = list(csv.reader(io.StringIO(tables.classification_report(material).to_csv())))
     expected = precision_recall_fscore_support(material.labels, material.predicted, zero_division=0)
     for position, name in enumerate(CLASSES):

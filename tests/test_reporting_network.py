@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.contract import analyse
 from orchestrator.reporting.figures import to_png
-from orchestrator.reporting.network import _box, _detours, _place, draw_network
+from orchestrator.reporting.network import _box, _detours, _lane, _place, draw_network
 from orchestrator.reporting.network_layout import MOST_LINES, PICTURE, Block, blocks
 
 SHAPE = (3, 32, 32)
@@ -54,6 +54,31 @@ def test_every_variant_is_drawn_without_overlaps(variant: str) -> None:
     assert variant in texts
     assert {" × ".join(map(str, box.block.shape)) for box in boxes.values()} <= set(texts)
     assert to_png(figure).startswith(b"\x89PNG")
+
+
+class Shortcuts(nn.Module):
+    """Two sums that pass by the same layers, one inside the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+        self.output = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.second(self.first(x)) + x
+        return self.output(inner + x)
+
+
+def test_detours_run_beside_one_another() -> None:
+    found = layout(Shortcuts())
+    assert [block.rank for block in found.values()] == [0, 1, 2, 3, 4, 5]
+    boxes = {name: _box(block) for name, block in found.items()}
+    detours = _detours(boxes)
+    assert [source for source, _ in detours] == [PICTURE, PICTURE]
+    width, _ = _place(boxes, len(detours))
+    lanes = [_lane(boxes, detours, number) for number in range(len(detours))]
+    beside = [box.x + box.width / 2 for name, box in boxes.items() if name != "output"]
+    assert max(beside) < lanes[0] < lanes[1] < width
 
 
 class Flat(nn.Module):

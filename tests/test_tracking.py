@@ -2,6 +2,7 @@
 
 import sqlite3
 import threading
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from orchestrator.errors import RequestError, StorageError, TrackingError
 from orchestrator.experiment import make_plan, read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
+from orchestrator.tracking import lease
 from orchestrator.tracking.artifacts import save_model
+from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.runs import PARENT, DatasetFacts, LaunchRuns, TrialFacts, flatten, open_launch
 from orchestrator.tracking.sink import Sink
@@ -224,3 +227,20 @@ def test_what_is_not_there_is_told(uri: str, plan: Plan) -> None:
 def test_params_are_the_flat_specification() -> None:
     flat = flatten({"a": {"b": 1, "c": [1, {"d": None}]}, "e": {}, "f": None})
     assert flat == {"a.b": "1", "a.c": '[1, {"d": null}]', "e": "{}", "f": "None"}
+
+
+def test_what_a_lost_driver_left_running_is_closed_by_the_next_who_looks(uri: str, plan: Plan) -> None:
+    sink = Sink(open_runs(uri, plan))
+    sink.catch_up("stride/seed-0", [record(1)])
+    deadline = time.monotonic() + 60
+    client, experiment = connect(uri), sink.runs.experiment_id
+    while len(client.search_runs([experiment])) < 2 or "stride/seed-0" not in sink.run_ids:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert close_abandoned(client, "exp") == []  # its lease is good
+    later = time.time() + 2 * lease.LENGTH
+    assert close_abandoned(client, "exp", later) == [sink.runs.parent_run_id]
+    statuses = {run.info.status for run in client.search_runs([experiment])}
+    assert statuses == {"KILLED"}
+    assert "resume" in client.get_run(sink.run_ids["stride/seed-0"]).data.tags["status_reason"]
+    sink.close(Status.COMPLETE)

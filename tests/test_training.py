@@ -159,25 +159,47 @@ def test_another_trials_folder_is_refused(network_file: Path, dataset: Dataset, 
         list(run_trial(make_spec(network_file), dataset, tmp_path / "u"))
 
 
-@pytest.mark.parametrize("damage", ["truncate", "flip", "pickle", "empty"])
-def test_a_damaged_checkpoint_is_named(damage: str, network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
+def damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "truncate":
+        content = content[: len(content) // 2]
+    elif how == "flip":
+        content[len(content) // 2] ^= 1
+    elif how == "empty":
+        content = bytearray()
+    path.write_bytes(content)
+    if how == "pickle":
+        torch.save({"sha256": "", "network": nn.Linear(1, 1)}, path)
+
+
+@pytest.mark.parametrize("how", ["truncate", "flip", "pickle", "empty"])
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
+    how: str, network_file: Path, dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec = make_spec(network_file)
+    whole = list(run_trial(spec, dataset, tmp_path / "whole"))
+    running = run_trial(spec, dataset, tmp_path / "t")
+    next(running), next(running)
+    running.close()
+    folder = TrialFolder(tmp_path / "t")
+    damage(folder.last, how)
+    rest = list(run_trial(spec, dataset, tmp_path / "t"))
+    assert str(folder.last) in caplog.text
+    assert exact(rest) == exact(whole)[1:]  # epoch 2 is done again
+    assert exact(folder.records()) == exact(whole)
+    assert weights(tmp_path / "t") == weights(tmp_path / "whole")
+
+
+def test_without_any_whole_checkpoint_the_trial_says_what_to_do(
+    network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
     spec = make_spec(network_file)
     running = run_trial(spec, dataset, tmp_path / "t")
-    next(running)
+    next(running), next(running)
     running.close()
-    last = TrialFolder(tmp_path / "t").last
-    content = bytearray(last.read_bytes())
-    if damage == "truncate":
-        content = content[: len(content) // 2]
-    elif damage == "flip":
-        content[len(content) // 2] ^= 1
-    elif damage == "empty":
-        content = bytearray()
-    if damage == "pickle":
-        torch.save({"sha256": "", "network": nn.Linear(1, 1)}, last)
-    else:
-        last.write_bytes(content)
-    with pytest.raises(CheckpointError, match=str(last)):
+    folder = TrialFolder(tmp_path / "t")
+    damage(folder.last, "flip"), damage(folder.previous, "truncate")
+    with pytest.raises(CheckpointError, match=r"last\.pt.*begin anew"):
         list(run_trial(spec, dataset, tmp_path / "t"))
 
 

@@ -36,7 +36,7 @@ class GroupedConcat(nn.Module):
         )
         self.c4 = block(32, 32, dropout, stride=2)
         self.c4_residual = block(32, 32, dropout)
-        self.pool = nn.AvgPool2d(5)  # at 32 pixels the map is 7 x 7, so this leaves one position
+        self.pool = nn.AvgPool2d(5)  # at 32 pixels the map is 5 x 5, so this leaves one position
         self.output = nn.Linear(32, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:

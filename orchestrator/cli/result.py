@@ -9,6 +9,7 @@ from orchestrator.cli.options import print_json
 from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison import Comparison, compare
 from orchestrator.reporting.terminal import comparison_table, trouble_table
+from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_trials
 
 
@@ -36,6 +37,7 @@ class Result:
 
 def read_result(client: Any, experiment: str, launch: str | None = None, target: float | None = None) -> Result:
     """Read a launch and compare its variants; ``target`` (fraction) null means the launch's own."""
+    close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
     trials = read_trials(client, parent)
     return Result(experiment, launch, parent, trials, compare(trials, target or own_target))

@@ -31,7 +31,7 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
         input_shape=shape,
         output_shape=found.output_shape[1:],
         parameters=sum(p.numel() for p in network.parameters()),
-        macs=sum(operation.macs for operation in found.operations),
+        macs=None if found.uncounted else sum(operation.macs for operation in found.operations),
         receptive_field=_receptive_field(found, shape)
         if known
         else ReceptiveField(None, None, None, found.needs_values),
@@ -83,6 +83,8 @@ def _notes(found: Trace) -> list[str]:
     notes = []
     if any(o.name in NORMALISATIONS and "batch_norm" not in o.name and _over_positions(o) for o in found.operations):
         notes.append("normalisation over positions is not counted in the receptive field, as is usual")
+    if found.uncounted:
+        notes.append(f"MACs are not known: there is no rule for {', '.join(sorted(found.uncounted))}")
     if found.needs_values:
         notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")
     return notes

@@ -6,7 +6,8 @@ from dataclasses import replace
 from orchestrator.contract import combine
 from orchestrator.contract.call import Call
 from orchestrator.contract.law import Resampling, Unfollowable, window
-from orchestrator.contract.view import Factor, View, blank
+from orchestrator.contract.sight import Factor
+from orchestrator.contract.view import View, blank
 
 
 def untouched(call: Call) -> View:

@@ -79,7 +79,7 @@ def describe(variant: str, family: str, analysis: Analysis, result: ContractResu
 
 def _missing(analysis: Analysis, value: Any) -> str:
     """Why ``value`` is not known, if it is not."""
-    return "" if value is not None else analysis.receptive_field.reason or "; ".join(analysis.notes)
+    return "" if value is not None else "; ".join(analysis.notes)
 
 
 def _smaller(extent: Extent) -> int:

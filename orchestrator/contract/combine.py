@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from orchestrator.contract.law import Unfollowable
-from orchestrator.contract.view import Factor, Sight, View, merge
+from orchestrator.contract.sight import Factor, Sight, merge
+from orchestrator.contract.view import View
 
 
 def reshape(view: View, shape: Sequence[int]) -> View:

@@ -13,7 +13,7 @@ from orchestrator.contract.call import Call
 from orchestrator.contract.combine import everything, is_everywhere
 from orchestrator.contract.law import Unfollowable
 from orchestrator.contract.macs import multiply_accumulates
-from orchestrator.contract.rules import rule_of
+from orchestrator.contract.rules import name_of, rule_of
 from orchestrator.contract.view import View, blank
 
 SPOILED = "a tensor was changed in place through another that shares its memory"
@@ -48,6 +48,7 @@ class Follower(TorchDispatchMode):
     """While active, marks every tensor that is computed from a marked one and writes down each operation."""
 
     operations: list[Operation] = field(default_factory=list)
+    uncounted: set[str] = field(default_factory=set)  # operations with weights whose multiply-accumulates are not known
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -89,7 +90,7 @@ class Follower(TorchDispatchMode):
             return
         marks = [mark for tensor in given if (mark := mark_of(tensor)) is not None]
         arguments = _by_name(func, args, kwargs)
-        name = func.overloadpacket.__name__
+        name = name_of(func)
         views = self._views(func, arguments, given, made)
         sources = tuple(dict.fromkeys(name for mark in marks for name in mark.sources))
         number = len(self.operations)
@@ -105,6 +106,9 @@ class Follower(TorchDispatchMode):
         if (output := mark_of(made[0])) is None:
             output = Mark("it does not depend on the picture", sources, number)
         macs = multiply_accumulates(name, arguments, tuple(made[0].shape)) // PICTURES
+        weights = [t for t in given if mark_of(t) is None and t.is_floating_point() and t.dim() > 1]
+        if rule_of(func) is None and weights and not macs:
+            self.uncounted.add(name)
         self.operations.append(Operation(number, name, arguments, tuple(marks), output, tuple(made[0].shape), macs))
 
     def _views(
@@ -116,7 +120,7 @@ class Follower(TorchDispatchMode):
             if isinstance(view, str):
                 return [view] * len(made)
             views.append(view)
-        name, rule = func.overloadpacket.__name__, rule_of(func)
+        name, rule = name_of(func), rule_of(func)
         shape = tuple(made[0].shape)
         try:
             if rule is None:

@@ -22,4 +22,7 @@ def multiply_accumulates(name: str, arguments: Mapping[str, Any], shape: Sequenc
         return int(math.prod(arguments["batch1"]) * arguments["batch2"][-1])
     if name in ("mv", "dot", "vdot"):
         return int(math.prod(arguments["self"]))
+    if name.startswith("_scaled_dot_product"):  # fused: Q K^T, then its product with V
+        query, key, value = arguments["query"], arguments["key"], arguments["value"]
+        return int(math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
     return 0

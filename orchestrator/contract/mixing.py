@@ -5,7 +5,8 @@ from fractions import Fraction
 from orchestrator.contract import combine
 from orchestrator.contract.call import Call
 from orchestrator.contract.law import Resampling, Unfollowable, adaptive_bins, interpolation, transposed_window, window
-from orchestrator.contract.view import Factor, View
+from orchestrator.contract.sight import Factor
+from orchestrator.contract.view import View
 
 
 def pointwise(call: Call) -> View:

@@ -68,5 +68,11 @@ RULES: dict[str, Rule] = {
 
 def rule_of(operation: OpOverload) -> Rule | None:
     """The rule of ``operation``; torch itself marks the operations that act on each element alone."""
-    known = RULES.get(operation.overloadpacket.__name__)
+    known = RULES.get(name_of(operation))
     return mixing.pointwise if known is None and torch.Tag.pointwise in operation.tags else known
+
+
+def name_of(operation: OpOverload) -> str:
+    """Torch's name of the operation; the variant of the convolution that traced scripts call is the same to us."""
+    name = str(operation.overloadpacket.__name__)
+    return "convolution" if name == "_convolution" else name

@@ -36,6 +36,7 @@ class Trace:
 
     layers: list[TracedLayer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    uncounted: set[str] = field(default_factory=set)  # operations whose multiply-accumulates are not known
     output: Mark | None = None
     output_shape: tuple[int, ...] = ()  # with the batch
     traced_by: Literal["torch.fx", "hooks"] = "torch.fx"
@@ -62,7 +63,7 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
                 raise
             reasons.append(_first_line(problem))
             continue
-        found.operations = follower.operations
+        found.operations, found.uncounted = follower.operations, follower.uncounted
         _take_output(found, follower, output)
         break
     if found.traced_by == "hooks":
@@ -76,12 +77,17 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
 def _following(shape: Shape, device: str, dtype: torch.dtype) -> Iterator[tuple[Follower, Tensor]]:
     """The follower at work, and a marked batch of pictures."""
     follower = Follower()
+    fused = torch.backends.mha.get_fastpath_enabled()
     values = torch.randn(PICTURES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode(), torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         attach(batch, Mark(picture(batch.shape)))
-        with follower:
-            yield follower, batch
+        torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
+        try:
+            with follower:
+                yield follower, batch
+        finally:
+            torch.backends.mha.set_fastpath_enabled(fused)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:

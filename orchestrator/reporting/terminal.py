@@ -136,10 +136,12 @@ def comparison_table(comparison: Comparison) -> Table:
         header_style="bold",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
     )
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
-    for name in ("parameters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
+    for name in ("para-\nmeters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
         table.add_column(name, justify="right", no_wrap=name != "n")
     for row in comparison.rows:
         spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
@@ -159,7 +161,7 @@ def comparison_table(comparison: Comparison) -> Table:
             "" if row.seconds is None else f"{row.seconds:.1f}",
             style="bold green" if row.best else None,
         )
-    table.caption = "* best mean test accuracy; ± is the standard deviation over n seeds; seconds of training a trial"
+    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"
     table.caption_justify = "left"
     return table
 

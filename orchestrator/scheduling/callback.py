@@ -1,13 +1,13 @@
 """From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from orchestrator.records import EPOCH, Listener, Outcome, Record, Status
+from orchestrator.records import EPOCH, INTERRUPTED, Listener, Outcome, Record, Status
 from orchestrator.scheduling.worker import FAILURE, RECORDS
 from orchestrator.trial import TrialFolder
 
@@ -59,6 +59,14 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker was lost more often than is allowed."""
         self._end(trial, Status.FAILED, f"its worker was lost: {_last_line(trial.get_error())}")
+
+    def interrupt(self, trials: Iterable[str]) -> None:
+        """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
+        for name in trials:
+            if name not in self.outcomes:
+                self.outcomes[name] = Outcome(name, Status.STOPPED, INTERRUPTED)
+                for listener in self.listeners if name in self.started else ():
+                    listener.on_end(self.outcomes[name])
 
     def _end(self, trial: Any, status: Status, reason: str) -> None:
         name = trial.config["trial"]["name"]

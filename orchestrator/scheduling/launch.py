@@ -7,9 +7,8 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.errors import CheckpointError, StorageError
-from orchestrator.records import EPOCH, INTERRUPTED, VAL_ACCURACY, Listener, Outcome, Status
+from orchestrator.records import EPOCH, VAL_ACCURACY, Listener, Outcome
 from orchestrator.spec import Plan, Scheduler, TrialSpec
-from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 
 ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
@@ -68,9 +67,7 @@ def run_launch(launch: Launch) -> dict[str, Outcome]:
         ),
     )
     tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
-    for spec in waiting:
-        if spec.name not in messenger.outcomes:
-            messenger.outcomes[spec.name] = Outcome(spec.name, Status.STOPPED, INTERRUPTED)
+    messenger.interrupt(spec.name for spec in waiting)
     return messenger.outcomes
 
 
@@ -93,7 +90,7 @@ def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
 def _is_whole(folder: Path, spec: TrialSpec) -> bool:
     trial = TrialFolder(folder)
     try:
-        return trial.spec().identity() == spec.identity() and bool(checkpoint.load(trial.last))
+        return trial.spec().identity() == spec.identity() and trial.checkpoint() is not None
     except (StorageError, CheckpointError):
         return False
 

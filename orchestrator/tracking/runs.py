@@ -25,6 +25,7 @@ REASON = "status_reason"
 PROTOCOL = "protocol"
 CONTRACT = "contract"
 TARGET = "target_accuracy"
+REJECTED = "rejected_samples"  # draws of a search that broke the contract and were drawn again
 PARENT = "mlflow.parentRunId"  # MLflow's own
 
 LONGEST_TAG = 5_000  # characters; MLflow's limit
@@ -136,6 +137,7 @@ def open_launch(
             LAUNCH: launch,
             SPEC_HASH: plan.identity(),
             TARGET: str(plan.experiment.target_accuracy),
+            REJECTED: str(plan.rejected_samples),
             **tags,
         }
         if plan.experiment.description:

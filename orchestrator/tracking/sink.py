@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
+from orchestrator.tracking import lease
 from orchestrator.tracking.artifacts import log_folder
 from orchestrator.tracking.runs import REASON, STATUS, LaunchRuns, shorten
 from orchestrator.trial import TrialFolder
@@ -39,6 +40,7 @@ class Sink:
         self._published: dict[str, set[tuple[int, bool]]] = {}
         self._events: queue.SimpleQueue[Callable[[], None] | tuple[str, Record] | None] = queue.SimpleQueue()
         self._deadline: float | None = None
+        self._renewal = 0.0  # when the lease is to be renewed, on the monotonic clock
         self._problems: list[str] = []
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
@@ -73,7 +75,12 @@ class Sink:
     def _work(self) -> None:
         waiting: list[tuple[str, Record]] = []
         while True:
-            event = self._events.get()
+            if time.monotonic() > self._renewal:
+                self._deliver(self._renew)
+            try:
+                event = self._events.get(timeout=lease.RENEWAL)
+            except queue.Empty:
+                continue
             if isinstance(event, tuple):
                 waiting.append(event)
                 if not self._events.empty():
@@ -84,6 +91,10 @@ class Sink:
                 return
             if callable(event):
                 self._deliver(event)
+
+    def _renew(self) -> None:
+        lease.renew(self.runs.client, self.runs.parent_run_id)
+        self._renewal = time.monotonic() + lease.RENEWAL
 
     def _deliver(self, write: Callable[[], None]) -> None:
         """Call ``write`` until it succeeds, is refused for good, or time is up."""

@@ -3,6 +3,7 @@
 spec.json               the complete specification
 records.jsonl           one line an epoch, appended and synced; the truth that MLflow shows
 checkpoints/last.pt     everything needed to carry on; replaced atomically after every epoch
+checkpoints/previous.pt the one before it, should the last one be damaged
 checkpoints/best.pt     the chosen weights
 predictions.pt          logits of the test split, of the chosen weights
 metrics.csv             the records as a table
@@ -13,6 +14,7 @@ outcome.json            how it ended; absent while it has not
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,8 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import TrialSpec
 from orchestrator.training import checkpoint
 
+_logger = logging.getLogger(__name__)
+
 
 class TrialFolder:
     """Reads and writes one trial's folder."""
@@ -33,6 +37,7 @@ class TrialFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.last = path / "checkpoints" / "last.pt"
+        self.previous = path / "checkpoints" / "previous.pt"
         self.best = path / "checkpoints" / "best.pt"
 
     @classmethod
@@ -82,6 +87,36 @@ class TrialFolder:
     def append(self, record: Record) -> None:
         """Add one record to the log."""
         append_line(self.path / "records.jsonl", json.dumps(record.to_json()))
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Write everything needed to carry on; the checkpoint before it is kept."""
+        fresh = self.last.with_name("next.pt")
+        checkpoint.save(fresh, {"identity": self.spec().identity(), **state})
+        if self.last.exists():
+            self.last.replace(self.previous)
+        fresh.replace(self.last)
+
+    def checkpoint(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint, or None if none was written.
+
+        A damaged one is named in a warning and the one before it is used. Raises CheckpointError if there is none
+        that is whole, or if it belongs to another trial.
+        """
+        written = [path for path in (self.last, self.previous) if path.exists()]
+        problem: CheckpointError | None = None
+        for path in written:
+            try:
+                state = checkpoint.load(path)
+            except CheckpointError as damage:
+                _logger.warning("%s; using the one before it", damage)
+                problem = problem or damage
+                continue
+            if state.pop("identity", None) != self.spec().identity():
+                raise CheckpointError(f"{path}: belongs to another trial")
+            return state
+        if problem is not None:
+            raise CheckpointError(f"{problem}; no whole checkpoint is left: remove {self.path} to begin anew")
+        return None
 
     def save_best(self, weights: Mapping[str, Tensor], epoch: int) -> None:
         """Write the chosen weights."""

@@ -14,7 +14,6 @@ from orchestrator.data import Dataset, Split, build_augmentation, measure, train
 from orchestrator.errors import CheckpointError, OrchestratorError
 from orchestrator.records import Record, Status
 from orchestrator.spec import TrialSpec
-from orchestrator.training import checkpoint
 from orchestrator.training.batches import Batches
 from orchestrator.training.device import describe_machine, make_deterministic, place
 from orchestrator.training.evaluate import predict, score
@@ -55,7 +54,7 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     resident = Split(dataset.train.images.to(placement.device), dataset.train.labels.to(placement.device))
     batches = Batches(resident, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
     learner = Learner.build(network, recipe, placement, len(batches))
-    _restore(learner, spec, folder)
+    _restore(learner, folder)
     folder.save_facts(
         {
             keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
@@ -72,7 +71,7 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
         )
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
-        checkpoint.save(folder.last, {"identity": spec.identity(), **learner.state_dict()})
+        folder.save_checkpoint(learner.state_dict())
         if learner.best_epoch == record.epoch:
             folder.save_best(learner.best_weights, learner.best_epoch)
         folder.append(record)
@@ -109,16 +108,12 @@ def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
     return training, dataset.train.subset(validation)
 
 
-def _restore(learner: Learner, spec: TrialSpec, folder: TrialFolder) -> None:
-    """Bring the learner and the folder to the last checkpoint, or to the beginning if there is none."""
-    if not folder.last.exists():
-        folder.restore_records([])
-        return
-    state = checkpoint.load(folder.last)
-    if state.get("identity") != spec.identity():
-        raise CheckpointError(f"{folder.last}: belongs to another trial")
-    try:
-        learner.load_state_dict(state)
-    except (KeyError, ValueError, RuntimeError, TypeError) as problem:
-        raise CheckpointError(f"{folder.last}: does not fit this trial: {problem}") from problem
+def _restore(learner: Learner, folder: TrialFolder) -> None:
+    """Bring the learner and the folder to the newest whole checkpoint, or to the beginning if there is none."""
+    state = folder.checkpoint()
+    if state is not None:
+        try:
+            learner.load_state_dict(state)
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as problem:
+            raise CheckpointError(f"{folder.path}: its checkpoint does not fit this trial: {problem}") from problem
     folder.restore_records(learner.records)

@@ -1,0 +1,133 @@
+"""What a person sees: the report page, MLflow's run table and its compare page, in a real headless Chromium."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator import records as keys
+from orchestrator.data import Dataset
+from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.store import connect
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+SHOTS = Path(os.environ.get("SCREENSHOTS", "build/screenshots"))
+FLAGS = [
+    "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic",
+]  # fmt: skip
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.ray,
+    pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
+    pytest.mark.timeout(600),
+]
+
+
+def look(url: str, profile: Path, shot: str, size: str = "1400,1000") -> str:
+    """The page's document after its scripts have run; its picture goes to ``build/screenshots``."""
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    common = [
+        str(CHROMIUM),
+        *FLAGS,
+        f"--user-data-dir={profile}",
+        f"--window-size={size}",
+        "--virtual-time-budget=30000",
+    ]
+    picture = SHOTS / f"{shot}.png"
+    subprocess.run([*common, f"--screenshot={picture.resolve()}", url], capture_output=True, timeout=120, check=True)
+    assert picture.stat().st_size > 10_000
+    seen = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True)
+    return seen.stdout
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a small launch of two real variants has been run."""
+    from conftest import make_dataset
+
+    from orchestrator.data import save_packed
+
+    folder = tmp_path_factory.mktemp("launch")
+    dataset: Dataset = make_dataset(per_class=20, size=32)
+    save_packed(dataset, folder / "tiny.pt")
+    (folder / "small.yaml").write_text(
+        f"name: small\nvariants: [grouped_concat, dilated_separable]\nseeds: [0]\ntarget_accuracy: 0.5\n"
+        f"dataset: {{name: {folder / 'tiny.pt'}}}\ntrainer: {{epochs: 2, batch_size: 16, optimizer: {{lr: 0.05}}}}\n"
+    )
+    subprocess.run([ORCHESTRATOR, "run", "small.yaml"], cwd=folder, check=True, timeout=300, stdout=subprocess.PIPE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(launch: Path) -> Iterator[str]:
+    """MLflow's page over that launch, by our own command."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [ORCHESTRATOR, "ui", "--port", str(port)],
+        cwd=launch,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + 120
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2).close()
+                break
+            except OSError:
+                assert time.monotonic() < deadline, "MLflow's page does not answer"
+                time.sleep(0.5)
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=30)
+
+
+def test_the_report_opens_without_a_network(launch: Path, tmp_path: Path) -> None:
+    report = next((launch / "storage").rglob("grouped_concat/seed-0/report.html"))
+    for shot, size in (("report", "1200,2400"), ("report-phone", "420,2400")):
+        page = look(report.as_uri(), tmp_path / shot, shot, size)
+        assert "145,114" in page
+        assert re.search(r'<img[^>]+src="data:image/png;base64,', page)
+        assert not re.search(r'(?:src|href)="https?://', page)
+
+
+def test_the_run_table_shows_variants_and_figures(launch: Path, server: str, tmp_path: Path) -> None:
+    client = connect(f"sqlite:///{launch / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("small").experiment_id
+    page = look(f"{server}/#/experiments/{experiment}/runs", tmp_path / "p", "runs")
+    assert "grouped_concat/seed-0" in page
+    assert "dilated_separable/seed-0" in page
+
+
+def test_the_compare_page_shows_variants_parameters_receptive_field_and_accuracy(
+    launch: Path, server: str, tmp_path: Path
+) -> None:
+    client = connect(f"sqlite:///{launch / 'mlflow.db'}")
+    parent, _, _ = find_launch(client, "small")
+    rows = read_trials(client, parent)
+    runs = ",".join(f'"{row.run_id}"' for row in rows)
+    experiment = client.get_experiment_by_name("small").experiment_id
+    url = f'{server}/#/compare-runs?runs=[{runs}]&experiments=["{experiment}"]'
+    page = look(url, tmp_path / "p", "compare", "1400,2600")
+    for row in rows:
+        assert row.trial in page
+        assert str(row.parameters) in page
+    for name in (keys.PARAMETERS, keys.RECEPTIVE_FIELD, keys.TEST_ACCURACY, keys.MACS):
+        assert name in page
