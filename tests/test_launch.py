@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +16,11 @@ from orchestrator.errors import ResourceError, StorageError
 from orchestrator.experiment import make_plan, read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.halving import RememberedASHA
 from orchestrator.scheduling.launch import checkpoints
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.storage import newest_launch, open_launch_folder
-from orchestrator.spec import Plan, Resources
+from orchestrator.spec import Plan, Resources, Scheduler
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
 
@@ -108,6 +110,32 @@ def test_asha_stops_the_worse_trials(nodes, network_file: Path, dataset: Dataset
         assert TrialFolder(outcome.folder).outcome().status is Status.STOPPED
     for outcome in complete:
         assert keys.TEST_ACCURACY in heard.records[outcome.trial][-1].metrics
+
+
+def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_path: Path) -> None:
+    class Trial:
+        def __init__(self, name: str, attempt: int) -> None:
+            self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name}}
+
+    stream = random.Random(0)
+    results = [(f"trial-{i}", epoch, stream.random()) for epoch in range(1, 9) for i in range(12)]
+    settings = Scheduler(name="asha", grace_period=1, reduction_factor=2)
+
+    def decide(log: Path, attempts: int) -> list[str]:
+        decisions, size = [], len(results) // attempts
+        for attempt in range(attempts):
+            scheduler = RememberedASHA(settings, 8, log)
+            for name, epoch, accuracy in results[attempt * size : (attempt + 1) * size]:
+                result = {keys.EPOCH: epoch, keys.VAL_ACCURACY: accuracy}
+                decisions.append(scheduler.on_trial_result(None, Trial(name, attempt), result))
+            with log.open("a") as cut_off:
+                cut_off.write('["trial-1", 3,\n')
+        return decisions
+
+    undisturbed = decide(tmp_path / "a.jsonl", 1)
+    assert set(undisturbed) == {"CONTINUE", "STOP"}
+    for attempts in (2, 4, 8):
+        assert decide(tmp_path / f"{attempts}.jsonl", attempts) == undisturbed
 
 
 @pytest.mark.ray

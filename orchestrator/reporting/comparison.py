@@ -7,6 +7,8 @@ from typing import Any
 
 from orchestrator.records import TrialRow
 
+FEWEST_SEEDS = 3  # below this a standard deviation says next to nothing
+
 
 @dataclass(frozen=True)
 class VariantRow:
@@ -62,8 +64,8 @@ class Comparison:
         second = measured[1]
         margin = 100 * (_difference(best, second) or 0.0)
         text += f", {margin:.2f} points above {second.variant} ({_percent(second)})"
-        if best.spread is None or second.spread is None:
-            return text + "; one seed says nothing about chance: give more seeds before believing it."
+        if best.spread is None or second.spread is None or min(best.trials, second.trials) < FEWEST_SEEDS:
+            return text + f"; fewer than {FEWEST_SEEDS} seeds cannot tell that from chance."
         if margin <= 100 * (best.spread + second.spread):
             return text + ", which is within the spread of the seeds: more seeds may turn it round."
         return text + ", more than the spread of the seeds."

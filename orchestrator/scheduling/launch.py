@@ -7,8 +7,8 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.errors import CheckpointError, StorageError
-from orchestrator.records import EPOCH, VAL_ACCURACY, Listener, Outcome
-from orchestrator.spec import Plan, Scheduler, TrialSpec
+from orchestrator.records import Listener, Outcome
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
 ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
@@ -51,7 +51,7 @@ def run_launch(launch: Launch) -> dict[str, Outcome]:
         trainable,
         param_space={"trial": tune.grid_search([_config(spec, launch) for spec in waiting])},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(launch.plan.experiment.scheduler, launch.plan.experiment.trainer.epochs),
+            scheduler=_scheduler(launch),
             reuse_actors=True,
             max_concurrent_trials=launch.plan.experiment.resources.max_concurrent_trials,
             trial_name_creator=_trial_name,
@@ -121,17 +121,12 @@ def _trial_name(trial: Any) -> str:
     return _directory(trial.config["trial"]["name"])
 
 
-def _scheduler(settings: Scheduler, epochs: int) -> Any:
-    from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+def _scheduler(launch: Launch) -> Any:
+    from ray.tune.schedulers import FIFOScheduler
 
-    if settings.name == "fifo":
+    from orchestrator.scheduling.halving import RememberedASHA
+
+    experiment = launch.plan.experiment
+    if experiment.scheduler.name == "fifo":
         return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr=EPOCH,
-        metric=VAL_ACCURACY,
-        mode="max",
-        max_t=epochs,
-        grace_period=min(settings.grace_period, epochs),
-        reduction_factor=settings.reduction_factor,
-        stop_last_trials=False,  # whoever reaches the last epoch is measured on the test split
-    )
+    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, launch.folder.resolve() / "rungs.jsonl")
