@@ -8,6 +8,7 @@ import struct
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import filelock
@@ -139,6 +140,7 @@ def offline(monkeypatch):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
     for variable in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # one that was made earlier knows other proxies
 
 
 def test_without_a_network_it_says_quickly_what_to_put_where(tmp_path, offline):

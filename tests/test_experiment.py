@@ -14,7 +14,9 @@ from orchestrator.architectures import build_network
 from orchestrator.contract import analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment import apply_overrides, json_schema, make_plan, read_experiment, read_file
+from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import json_schema, read_experiment, read_file
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_plain, to_plain

@@ -13,7 +13,8 @@ import pytest
 from orchestrator import records as keys
 from orchestrator.data import Dataset
 from orchestrator.errors import ResourceError, StorageError
-from orchestrator.experiment import make_plan, read_experiment
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.halving import RememberedASHA

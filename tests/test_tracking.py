@@ -13,7 +13,8 @@ import torch
 from orchestrator import records as keys
 from orchestrator.data import Dataset, apply, measure
 from orchestrator.errors import RequestError, StorageError, TrackingError
-from orchestrator.experiment import make_plan, read_experiment
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking import lease

@@ -8,7 +8,7 @@ from orchestrator.architectures import build_network
 from orchestrator.contract import Analysis, ContractResult, analyse, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
-from orchestrator.experiment import make_plan
+from orchestrator.experiment.plan import make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from orchestrator.architectures import build_network, family
 from orchestrator.cli.options import print_json
 from orchestrator.contract import Analysis, ContractResult, LayerRow, analyse, check_contract, describe
-from orchestrator.experiment import read_file
+from orchestrator.experiment.reader import read_file
 from orchestrator.spec import Contract, variant_label
 
 

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.options import print_json
+from orchestrator.reporting.comparison import in_units
 from orchestrator.spec import Experiment
 from orchestrator.spec.fields import to_plain
 
@@ -68,7 +70,7 @@ def _print(checked: Checked) -> None:
         f"({len(dataset.train):,} + {len(dataset.test):,} pictures, {size}, {len(dataset.classes)} classes)",
         highlight=False,
     )
-    table = Table(header_style="bold")
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     table.add_column("variant", no_wrap=True)
     for column in ("trials", "parameters", "MACs", "receptive field"):
         table.add_column(column, justify="right")
@@ -76,16 +78,16 @@ def _print(checked: Checked) -> None:
     for variant in experiment.variants:
         mine = [spec for spec in plan.trials if spec.label == variant.label]
         analysis, contract = checked.analyses[mine[0].name], checked.contracts[mine[0].name]
-        macs = "unknown" if analysis.macs is None else f"{analysis.macs / 1e6:,.1f} M"
-        kept = f"{len(contract.checks)} checks passed" if contract.checks else "none"
+        macs = "unknown" if analysis.macs is None else in_units(analysis.macs)
+        kept = "kept" if contract.checks else "none"
         table.add_row(
             variant.label, str(len(mine)), f"{analysis.parameters:,}", macs, str(analysis.receptive_field.output), kept
         )
     console.print(table)
     resources = experiment.resources
     console.print(
-        f"a trial gets {resources.cpus} CPUs and {resources.gpus} GPUs; scheduler {experiment.scheduler.name}; "
-        f"about {training_cost(checked) / 1e15:.2g} x 10^15 multiply-accumulates in all",
+        f"CPUs a trial: {resources.cpus}, GPUs a trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
+        f"about {in_units(training_cost(checked))} multiply-accumulates in all",
         highlight=False,
     )
     if plan.rejected_samples:

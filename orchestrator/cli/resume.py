@@ -13,7 +13,7 @@ from orchestrator.cli.options import options
 def command(name: str, **flags: Any) -> int:
     """Carry on the newest launch of the experiment NAME from what lies in the storage folder."""
     from orchestrator.cli.launching import launch
-    from orchestrator.experiment import read_experiment
+    from orchestrator.experiment.reader import read_experiment
     from orchestrator.scheduling.storage import newest_launch
 
     folder, plain = newest_launch(flags["storage"], name)

@@ -13,6 +13,6 @@ from orchestrator.cli.options import options
 def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:
     """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict."""
     from orchestrator.cli.launching import launch
-    from orchestrator.experiment import read_file
+    from orchestrator.experiment.reader import read_file
 
     return launch(read_file(experiment, overrides), **flags)

@@ -15,7 +15,7 @@ def command(
     schema: bool, experiment: Path | None, overrides: tuple[str, ...], data_dir: Path, as_json: bool, debug: bool
 ) -> int:
     """Check EXPERIMENT.yaml, its data and its networks, and print the plan; train nothing."""
-    from orchestrator.experiment import json_schema, read_file
+    from orchestrator.experiment.reader import json_schema, read_file
 
     if schema:
         print_json(json_schema())

@@ -81,6 +81,14 @@ def compare(trials: Sequence[TrialRow], target: float) -> Comparison:
     return Comparison(tuple(rows), target)
 
 
+def in_units(count: float) -> str:
+    """A large number with three digits and a unit that people say: 46.7 million."""
+    for size, unit in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:,.0f}"
+
+
 def _row(label: str, trials: Sequence[TrialRow], target: float) -> VariantRow:
     complete = [t for t in trials if t.status == "complete" and t.test_accuracy is not None]
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
