@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import records as keys
-from orchestrator.data import Dataset
+from orchestrator.tracking.page import address
 from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.store import connect
 
@@ -55,16 +55,10 @@ def look(url: str, profile: Path, shot: str, size: str = "1400,1000") -> str:
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a small launch of two real variants has been run."""
-    from conftest import make_dataset
-
-    from orchestrator.data import save_packed
-
     folder = tmp_path_factory.mktemp("launch")
-    dataset: Dataset = make_dataset(per_class=20, size=32)
-    save_packed(dataset, folder / "tiny.pt")
     (folder / "small.yaml").write_text(
-        f"name: small\nvariants: [grouped_concat, dilated_separable]\nseeds: [0]\ntarget_accuracy: 0.5\n"
-        f"dataset: {{name: {folder / 'tiny.pt'}}}\ntrainer: {{epochs: 2, batch_size: 16, optimizer: {{lr: 0.05}}}}\n"
+        "name: small\nvariants: [grouped_concat, dilated_separable]\nseeds: [0]\ntarget_accuracy: 0.5\n"
+        "trainer: {epochs: 2, batch_size: 32, optimizer: {lr: 0.05}}\n"
     )
     subprocess.run([ORCHESTRATOR, "run", "small.yaml"], cwd=folder, check=True, timeout=300, stdout=subprocess.PIPE)
     return folder
@@ -111,9 +105,14 @@ def test_the_report_opens_without_a_network(launch: Path, tmp_path: Path) -> Non
 def test_the_run_table_shows_variants_and_figures(launch: Path, server: str, tmp_path: Path) -> None:
     client = connect(f"sqlite:///{launch / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small").experiment_id
-    page = look(f"{server}/#/experiments/{experiment}/runs", tmp_path / "p", "runs")
-    assert "grouped_concat/seed-0" in page
-    assert "dilated_separable/seed-0" in page
+    page = look(address(server, experiment), tmp_path / "p", "runs", "2200,900")
+    rows = read_trials(client, find_launch(client, "small")[0])
+    for row in rows:
+        assert row.trial in page
+        assert str(row.parameters) in page
+        assert f"{row.test_accuracy:.5f}"[:6] in page
+    for name in (keys.PARAMETERS, keys.RECEPTIVE_FIELD, keys.TEST_ACCURACY):
+        assert name in page
 
 
 def test_the_compare_page_shows_variants_parameters_receptive_field_and_accuracy(

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec import Plan, TrialSpec
+from orchestrator.tracking import page
+from orchestrator.tracking.page import color
 from orchestrator.tracking.store import sqlite_file
 
 if TYPE_CHECKING:
@@ -88,6 +90,7 @@ class LaunchRuns:
 
         spec = self.spec(trial)
         facts = self.facts.get(trial, TrialFacts())
+        position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = {
             PARENT: self.parent_run_id,
             KIND: "trial",
@@ -109,7 +112,10 @@ class LaunchRuns:
         d = self.dataset
         data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-        self.client.log_batch(run_id, tags=[RunTag("mlflow.runColor", _color(spec.label))])
+        self.client.log_batch(
+            run_id,
+            tags=[RunTag("mlflow.runColor", color(position))],
+        )
         return run_id
 
 
@@ -127,6 +133,7 @@ def open_launch(
 
     name = plan.experiment.name
     experiment_id = _experiment(client, uri, name)
+    page.publish_view(client, experiment_id)
     runs = client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{LAUNCH} = '{launch}'", max_results=1)
     if runs:
         parent = str(runs[0].info.run_id)
@@ -169,7 +176,7 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
         database = sqlite_file(uri)
         artifacts = (database.parent / "mlruns" / name).as_uri() if database else None
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts))
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=page.KIND))
         except MlflowException:  # somebody else made it in this moment
             found = client.get_experiment_by_name(name)
             if found is None:
@@ -177,9 +184,3 @@ def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return str(found.experiment_id)
-
-
-def _color(label: str) -> str:
-    """The same colour for a variant's runs in every chart: Okabe and Ito's colour-blind safe set."""
-    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-    return colors[sum(label.encode()) % len(colors)]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 
 from orchestrator.errors import RequestError
+from orchestrator.tracking.page import VIEW, address
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
 
@@ -21,8 +22,11 @@ def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
             probe.bind(("127.0.0.1", port))
         except OSError as problem:
             raise RequestError(f"port {port} on 127.0.0.1 is taken: choose another with --port") from problem
-    connect(uri)
-    say(f"MLflow shows {without_secrets(uri)} at http://127.0.0.1:{port} (Ctrl-C ends it)")
+    client, server = connect(uri), f"http://127.0.0.1:{port}"
+    say(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C ends it)")
+    for experiment in client.search_experiments():
+        if f"mlflow.sharedViewState.{VIEW}" in experiment.tags:
+            say(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
     database = sqlite_file(uri)
     folder = database.parent if database else None
     environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}

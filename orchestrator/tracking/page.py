@@ -1,0 +1,40 @@
+"""What MLflow's own page shows first: a saved view of every trial with the figures worth comparing, and its address."""
+
+import json
+from typing import TYPE_CHECKING
+
+from orchestrator import records as keys
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+VIEW = "results"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # tags: the page for training, not the one for chats
+# Okabe and Ito's colour-blind safe set; a variant keeps its colour in every chart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+
+
+def publish_view(client: "MlflowClient", experiment_id: str) -> None:
+    """Save, with the experiment, the view that :func:`address` opens: trials only, the most accurate first."""
+    metrics = (keys.PARAMETERS, keys.MACS, keys.RECEPTIVE_FIELD, keys.VAL_ACCURACY, keys.TEST_ACCURACY)
+    view = {
+        "searchFilter": 'tags.kind = "trial"',
+        "orderByKey": f"metrics.`{keys.TEST_ACCURACY}`",
+        "orderByAsc": False,
+        "selectedColumns": [*(f"metrics.`{name}`" for name in metrics), "params.`variant`", "params.`seed`"],
+        "lifecycleFilter": "Active",
+        "startTime": "ALL",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+    }
+    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
+
+
+def address(server: str, experiment_id: str) -> str:
+    """Where the saved view of an experiment is found on the MLflow page at ``server``."""
+    return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
+
+
+def color(position: int) -> str:
+    """The colour of the variant at ``position`` in its experiment."""
+    return COLORS[position % len(COLORS)]
