@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.architectures import VARIANTS
 from orchestrator.cli.main import COMMANDS
+from orchestrator.tracking.store import connect
 
 ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
@@ -141,7 +142,10 @@ def test_run_compare_and_run_again(experiment: Path, tmp_path: Path) -> None:
     folder = next((tmp_path / "storage" / "small").iterdir()) / "trials" / "Tiny" / "seed-0"
     for name in ("report.html", "figures", "tables", "model", "spec.json", "metrics.csv", "checkpoints/best.pt"):
         assert (folder / name).exists(), name
-    assert (tmp_path / "mlflow.db").exists()
+    run = connect(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(rows["Tiny/seed-0"]["run_id"])
+    assert {"parameters", "macs", "receptive_field", "receptive_field/features"} <= set(run.data.metrics)
+    assert run.data.tags["layer_kinds"] == "global_average_pooling, batch_norm, dropout"
+    assert (run.data.tags["contract"], run.data.tags["family"]) == ("none", "custom")
 
     compared = orchestrator("compare", "small", cwd=tmp_path)
     assert compared.returncode == 0

@@ -75,6 +75,7 @@ def test_the_tree_is_what_people_are_promised(uri: str, plan: Plan, tmp_path: Pa
     parent, launch, target = find_launch(client, "exp")
     assert (launch, target) == ("abc", 0.85)
     assert client.get_run(parent).info.status == "FINISHED"
+    assert client.get_run(parent).data.tags["rejected_samples"] == "0"
     [run] = client.search_runs([experiment.experiment_id], f"tags.`{PARENT}` = '{parent}'")
     assert run.info.run_name == "stride/seed-0"
     assert run.info.status == "FINISHED"

@@ -81,7 +81,12 @@ def _print(checked: Checked) -> None:
         macs = "unknown" if analysis.macs is None else in_units(analysis.macs)
         kept = "kept" if contract.checks else "none"
         table.add_row(
-            variant.label, str(len(mine)), f"{analysis.parameters:,}", macs, str(analysis.receptive_field.output), kept
+            variant.label,
+            str(len(mine)),
+            f"{analysis.parameters:,}",
+            macs,
+            str(analysis.receptive_field.output or "unknown"),
+            kept,
         )
     console.print(table)
     resources = experiment.resources

@@ -142,11 +142,11 @@ def comparison_table(comparison: Comparison) -> Table:
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
     for name in ("para-\nmeters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
-        table.add_column(name, justify="right", no_wrap=name != "n")
+        table.add_column(name, justify="right", no_wrap=True)
     for row in comparison.rows:
         spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
         accuracy = "" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f}{spread}"
-        lost = [f"{count} {word}" for count, word in ((row.failed, "failed"), (row.stopped, "stopped")) if count]
+        lost = row.failed + row.stopped
         reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
         if row.epochs_to_target is not None and row.reached_target < row.trials:
             reached += f" ({row.reached_target} of {row.trials})"
@@ -156,7 +156,7 @@ def comparison_table(comparison: Comparison) -> Table:
             "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
             "" if row.receptive_field is None else str(row.receptive_field),
             accuracy,
-            ", ".join([str(row.trials), *lost]),
+            f"{row.trials} of {row.trials + lost}" if lost else str(row.trials),
             reached,
             "" if row.seconds is None else f"{row.seconds:.1f}",
             style="bold green" if row.best else None,

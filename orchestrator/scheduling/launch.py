@@ -1,5 +1,6 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.errors import CheckpointError, StorageError
-from orchestrator.records import Listener, Outcome
+from orchestrator.records import INTERRUPTED, Listener, Outcome
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
@@ -68,6 +69,7 @@ def run_launch(launch: Launch) -> dict[str, Outcome]:
     )
     tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
     messenger.interrupt(spec.name for spec in waiting)
+    _tidy(launch.folder, messenger.outcomes)
     return messenger.outcomes
 
 
@@ -95,6 +97,15 @@ def _is_whole(folder: Path, spec: TrialSpec) -> bool:
         return False
 
 
+def _tidy(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+    """Remove Ray's copies of trials that have come home; what was interrupted is carried on from there."""
+    unfinished = {_directory(name) for name, outcome in outcomes.items() if outcome.reason == INTERRUPTED}
+    for attempt in folder.glob(f"{ATTEMPT}*"):
+        for path in attempt.iterdir() if unfinished else [attempt]:
+            if path.is_dir() and path.name not in unfinished:
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def _attempt(folder: Path) -> str:
     """A name for this attempt at the launch: Ray numbers checkpoints from 0 in each, so none may share a folder."""
     taken = [int(path.name.removeprefix(ATTEMPT)) for path in folder.glob(f"{ATTEMPT}*")]
@@ -108,7 +119,7 @@ def _config(spec: TrialSpec, launch: Launch) -> dict[str, Any]:
         "name": spec.name,
         "spec": spec.to_json(),
         "threads": max(1, int(launch.resources["CPU"])),
-        "resume_from": str(resume_from) if resume_from else None,
+        "resume_from": str(resume_from.resolve()) if resume_from else None,  # workers stand elsewhere
     }
 
 

@@ -26,9 +26,11 @@ STATUS = "status"
 REASON = "status_reason"
 PROTOCOL = "protocol"
 CONTRACT = "contract"
+LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were drawn again
-PARENT = "mlflow.parentRunId"  # MLflow's own
+PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
+NOTE = "mlflow.note.content"
 
 LONGEST_TAG = 5_000  # characters; MLflow's limit
 MOST_PARAMS = 100  # in one batch; MLflow's limit
@@ -148,7 +150,7 @@ def open_launch(
             **tags,
         }
         if plan.experiment.description:
-            known["mlflow.note.content"] = plan.experiment.description
+            known[NOTE] = plan.experiment.description
         parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch})
 
