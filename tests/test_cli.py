@@ -78,6 +78,7 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
         (["resume", "nothing"], "holds no launch of 'nothing'"),
         (["inspect", "strid"], "did you mean stride?"),
         (["inspect", "stride", "--size", "big"], "neither a number"),
+        (["inspect", "stride", "--figure", "x.doc"], ".png, .svg or .pdf"),
         (["train", "strid"], "did you mean stride?"),
         (["train", "stride", "--set", "trainer.epochs=0"], "must be at least 1"),
         (["train", "stride", "--dataset", "nowhere/at/all"], "nowhere/at/all"),

@@ -280,7 +280,7 @@ def test_limits_include_their_ends() -> None:
         ({"max_parameters": 192_297}, "parameters must be at most 192,297 and is 192,298"),
         ({"max_macs": 46_745_919}, "macs must be at most 46,745,919 and is 46,745,920"),
         ({"min_receptive_field": 68}, "receptive field must be at least 68 and is 67"),
-        ({"require": ("residual",)}, "residual is required and is missing"),
+        ({"require": ("residual",)}, "residual is required and is absent"),
         ({"require": (), "forbid": ("dilated",)}, "dilated is forbidden and is present"),
     ],
 )

@@ -23,4 +23,6 @@ def command(
     height, _, width = size.partition("x")
     if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
         raise click.BadParameter(f"{size!r} is neither a number of pixels nor HxW", param_hint="--size")
+    if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise click.BadParameter(f"{figure}: the file's name must end in .png, .svg or .pdf", param_hint="--figure")
     return inspect(variant, classes, (3, int(height), int(width or height)), contract, figure, as_json)

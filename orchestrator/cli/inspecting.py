@@ -62,7 +62,7 @@ def _print(variant: str, analysis: Analysis, result: ContractResult) -> None:
         f"{_cell(field.output) or 'unknown'} at the output{f' ({field.reason})' if field.reason else ''}",
         highlight=False,
     )
-    console.print("kernel: size, then (s)tride, (p)adding, (d)ilation and (g)roups where not 1, 0, 1, 1", style="dim")
+    console.print("kernel: size, (s)tride, (p)adding, (d)ilation, (g)roups where not 1, 0, 1, 1", style="dim")
     for note in analysis.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     for check in result.checks:

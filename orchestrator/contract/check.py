@@ -22,7 +22,7 @@ class ContractCheck:
         """One line for a person."""
         kind, _, layer = self.name.partition(" ")
         if layer:
-            state = "is not known" if self.value is None else "is present" if self.value else "is missing"
+            state = "is not known" if self.value is None else "is present" if self.value else "is absent"
             text = f"{layer} is {'required' if kind == 'require' else 'forbidden'} and {state}"
         else:
             relation = "at least" if kind.startswith("min") else "at most"
