@@ -5,9 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from orchestrator.data import Dataset, Split, save_packed
 
+# A busy machine is no defect: examples may take their time, and the same ones are drawn every time.
+settings.register_profile("steady", deadline=None, derandomize=True)
+settings.load_profile("steady")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 

@@ -17,7 +17,6 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.halving import RememberedASHA
 from orchestrator.scheduling.launch import checkpoints
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.storage import newest_launch, open_launch_folder
@@ -114,6 +113,8 @@ def test_asha_stops_the_worse_trials(nodes, network_file: Path, dataset: Dataset
 
 
 def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_path: Path) -> None:
+    from orchestrator.scheduling.halving import RememberedASHA  # imports Ray, which must follow ray_session
+
     class Trial:
         def __init__(self, name: str, attempt: int) -> None:
             self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name}}

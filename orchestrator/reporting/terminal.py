@@ -135,7 +135,7 @@ def comparison_table(comparison: Comparison) -> Table:
         title_style="bold",
         header_style="bold",
         box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
+        padding=0,
         pad_edge=False,
         show_edge=False,
     )
@@ -149,14 +149,14 @@ def comparison_table(comparison: Comparison) -> Table:
         lost = row.failed + row.stopped
         reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
         if row.epochs_to_target is not None and row.reached_target < row.trials:
-            reached += f" ({row.reached_target} of {row.trials})"
+            reached += f" ({row.reached_target}/{row.trials})"
         table.add_row(
             f"{row.variant} *" if row.best else row.variant,
             "" if row.parameters is None else f"{row.parameters:,}",
             "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
             "" if row.receptive_field is None else str(row.receptive_field),
             accuracy,
-            f"{row.trials} of {row.trials + lost}" if lost else str(row.trials),
+            f"{row.trials}/{row.trials + lost}" if lost else str(row.trials),
             reached,
             "" if row.seconds is None else f"{row.seconds:.1f}",
             style="bold green" if row.best else None,
