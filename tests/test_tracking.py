@@ -84,6 +84,7 @@ def test_the_tree_is_what_people_are_promised(uri: str, plan: Plan, tmp_path: Pa
     assert run.data.metrics[keys.PARAMETERS] == 192_298
     expected = {"variant": "stride", "family": "f", "seed": "0", "git_commit": "c0ffee", "status": "complete"}
     assert expected.items() <= run.data.tags.items()
+    assert f"runs/{run.info.run_id}/artifacts/report.html" in run.data.tags["mlflow.note.content"]
     assert run.data.tags["spec_hash"] == plan.trials[0].identity()
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
     history = client.get_metric_history(run.info.run_id, keys.TRAIN_LOSS)

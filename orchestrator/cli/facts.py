@@ -11,7 +11,7 @@ from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.cli.checking import Checked
 from orchestrator.data import Dataset
-from orchestrator.tracking.runs import CONTRACT, FAMILY, LAYER_KINDS, NOTE, DatasetFacts, TrialFacts
+from orchestrator.tracking.runs import CONTRACT, FAMILY, LAYER_KINDS, DatasetFacts, TrialFacts
 
 
 def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
@@ -32,7 +32,6 @@ def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
             FAMILY: family(spec.variant),
             CONTRACT: verdict,
             LAYER_KINDS: ", ".join(kind for kind, present in analysis.kinds.items() if present),
-            NOTE: "**report.html**, among the artifacts, holds this trial's figures and tables on one page.",
         }
         facts[spec.name] = TrialFacts(known, tags)
     return facts

@@ -114,10 +114,12 @@ class LaunchRuns:
         d = self.dataset
         data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-        self.client.log_batch(
-            run_id,
-            tags=[RunTag("mlflow.runColor", color(position))],
-        )
+        report = f"#/experiments/{self.experiment_id}/runs/{run_id}/artifacts/report.html"
+        shown = {
+            "mlflow.runColor": color(position),
+            NOTE: f"[**Open the report**]({report}) when the trial has ended: its figures and tables on one page.",
+        }
+        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in shown.items()])
         return run_id
 
 
