@@ -1,7 +1,9 @@
 """The sink: a thread on the driver that writes records to MLflow in order, each once, one batched call at a time."""
 
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -18,6 +20,7 @@ from orchestrator.trial import TrialFolder
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
 LONGEST_PAUSE = 10.0  # seconds between two tries
+LOWEST_PRIORITY = 19  # niceness; Ray gives its workers 15
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
 
@@ -73,6 +76,8 @@ class Sink:
             raise TrackingError("\n".join([*dict.fromkeys(self._problems), LAST_WORD]))
 
     def _work(self) -> None:
+        if sys.platform == "linux":  # where a thread has a priority of its own: figures give way to the training
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         waiting: list[tuple[str, Record]] = []
         while True:
             if time.monotonic() > self._renewal:
