@@ -12,6 +12,7 @@ OrchestratorError                exit code 1
 ├── TrialError                   one trial failed; the others go on
 │   ├── DivergedError            the loss is not a finite number; names the epoch and the step
 │   └── CheckpointError          a checkpoint that cannot be read or does not belong here
+├── DiskFullError                nothing more can be written; what was there before is whole
 ├── TrackingError                MLflow refused or lost something
 └── InterruptedLaunchError            exit code 130: stopped from outside; says how to go on
 """
@@ -85,6 +86,10 @@ class DivergedError(TrialError):
 
 class CheckpointError(TrialError):
     """A checkpoint that cannot be read, is damaged, or belongs to another trial."""
+
+
+class DiskFullError(OrchestratorError):
+    """A file could not be written for want of space. The file that it was to replace is as it was."""
 
 
 class TrackingError(OrchestratorError):

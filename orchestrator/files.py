@@ -1,15 +1,30 @@
-"""Files that are whole or absent: written beside, synced, renamed; and the names of what a trial folder holds."""
+"""Files that are whole or absent: written beside, synced, renamed; a full disk leaves what was there before."""
 
+import errno
 import json
 import os
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from orchestrator.errors import DiskFullError
+
+FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
+
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call ``write(partial_path)``, sync and rename: a reader sees the old file or the new one, never a half."""
+    """Call ``write(partial_path)``, sync and rename: a reader sees the old file or the new one, never a half.
+
+    Raises DiskFullError if there is no room; the old file is then as it was.
+    """
+    with disk_full_named(path):
+        _write_atomically(path, write)
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
     os.close(handle)
@@ -40,8 +55,32 @@ def write_json(path: Path, plain: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line and sync it: after this returns, the line survives a kill and a power cut."""
-    with path.open("a", encoding="utf-8") as log:
-        log.write(line + "\n")
-        log.flush()
-        os.fsync(log.fileno())
+    """Append one line and sync it: after this returns, the line survives a kill and a power cut.
+
+    Raises DiskFullError if there is no room; the file then ends where it ended before.
+    """
+    with disk_full_named(path), path.open("ab", buffering=0) as log:
+        before = log.tell()
+        try:
+            content = (line + "\n").encode()
+            if log.write(content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(log.fileno())
+        except OSError:
+            log.truncate(before)
+            raise
+
+
+@contextmanager
+def disk_full_named(path: Path) -> Iterator[None]:
+    """Turn the system's "no space left" into an error that says where, and what to do."""
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in FULL:
+            raise
+        free = shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
+        raise DiskFullError(
+            f"no space left to write {path} ({free / 1e6:,.1f} MB free): remove old launches or their checkpoints "
+            "(checkpoints/last.pt and previous.pt of finished trials are not needed), then carry on"
+        ) from problem

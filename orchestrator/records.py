@@ -41,6 +41,16 @@ class Status(StrEnum):
     FAILED = "failed"
 
 
+class Failure(StrEnum):
+    """Why a trial failed; each kind has its own answer."""
+
+    INFRASTRUCTURE = "infrastructure"  # its worker or node was lost: carried on elsewhere, up to a limit
+    OUT_OF_MEMORY = "out_of_memory"  # run again with a larger share, up to a limit
+    DISK_FULL = "disk_full"  # ends it; what it had is kept, and resuming carries on
+    DIVERGED = "diverged"  # ends it: the same arithmetic would diverge again
+    ERROR = "error"  # ends it: the network's or the user's own code raised
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
     """One epoch of one trial.
@@ -75,6 +85,7 @@ class Outcome:
     reason: str = ""
     folder: Path | None = None
     traceback: str = ""
+    failure: Failure | None = None  # the kind, of a failed trial
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,7 +90,7 @@ colour: blue
         ("- a\n- b\n", "not a mapping"),
         ("name: [unclosed", "line 1, column"),
         ("name: a\nname: b\n", "line 2.*'name' is given twice"),
-        ("name: !!python/object/apply:os.system [true]\n", "could not determine a constructor"),
+        ("name: !!python/object/apply:os.system [true]\n", "line 1, column 7: YAML tags"),
         ("a: &x [1]\nb: *x\n", "anchors"),
         ("name: x\nvariants: [stride]\ntrainer: {label_smoothing: .nan}\n", "finite"),
         ("1: x\n", "keys are words"),

@@ -17,11 +17,10 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
-from orchestrator.tracking import lease
 from orchestrator.tracking.artifacts import save_model
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_trials
-from orchestrator.tracking.runs import PARENT, DatasetFacts, LaunchRuns, TrialFacts, flatten, open_launch
+from orchestrator.tracking.runs import LEASE_LENGTH, PARENT, DatasetFacts, LaunchRuns, TrialFacts, flatten, open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
@@ -241,7 +240,7 @@ def test_what_a_lost_driver_left_running_is_closed_by_the_next_who_looks(uri: st
         assert time.monotonic() < deadline
         time.sleep(0.1)
     assert close_abandoned(client, "exp") == []  # its lease is good
-    later = time.time() + 2 * lease.LENGTH
+    later = time.time() + 2 * LEASE_LENGTH
     assert close_abandoned(client, "exp", later) == [sink.runs.parent_run_id]
     statuses = {run.info.status for run in client.search_runs([experiment])}
     assert statuses == {"KILLED"}

@@ -164,7 +164,8 @@ def damage(path: Path, how: str) -> None:
     if how == "truncate":
         content = content[: len(content) // 2]
     elif how == "flip":
-        content[len(content) // 2] ^= 1
+        middle = len(content) // 2
+        content[middle : middle + 64] = bytes(255 - byte for byte in content[middle : middle + 64])
     elif how == "empty":
         content = bytearray()
     path.write_bytes(content)

@@ -50,15 +50,17 @@ def _unknown(variant: str) -> str:
 def _from_package(variant: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except ImportError as problem:
-        raise VariantError(f"{variant}: the module {name} cannot be imported: {problem}") from problem
+    except (Exception, SystemExit) as problem:  # whatever a user's module raises while it is read
+        reason = f"{type(problem).__name__}: {problem}"
+        raise VariantError(f"{variant}: the module {name} cannot be imported: {reason}") from problem
 
 
 def _from_file(variant: str, path: Path) -> ModuleType:
-    path = path.expanduser().resolve()
-    if not path.is_file():
-        raise VariantError(f"{variant}: there is no file {path}")
-    content = path.read_bytes()
+    try:
+        path = path.expanduser().resolve()
+        content = path.read_bytes()
+    except (OSError, RuntimeError) as problem:
+        raise VariantError(f"{variant}: there is no file {path} that can be read") from problem
     # A module is known by its content: an edited file is read anew, an unchanged one is not executed twice.
     name = f"orchestrator_user_{path.stem}_{hashlib.sha256(str(path).encode() + content).hexdigest()[:16]}"
     if name in sys.modules:
@@ -71,7 +73,7 @@ def _from_file(variant: str, path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))  # as for a script: its neighbours can be imported
     try:
         location.loader.exec_module(module)
-    except Exception as problem:  # whatever a user's file raises while it is read
+    except (Exception, SystemExit) as problem:  # whatever a user's file raises while it is read
         del sys.modules[name]
         raise VariantError(f"{variant}: {path} fails when it is read: {type(problem).__name__}: {problem}") from problem
     finally:

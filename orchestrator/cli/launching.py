@@ -16,12 +16,13 @@ from orchestrator.errors import InterruptedLaunchError
 from orchestrator.records import INTERRUPTED, Outcome, Status
 from orchestrator.reporting.terminal import View
 from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.budget import Budget, check_free_space
 from orchestrator.scheduling.launch import checkpoints
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
 from orchestrator.spec import Experiment
 from orchestrator.tracking.runs import LaunchRuns, open_launch
-from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.sink import Prepare, Sink
 from orchestrator.tracking.store import connect, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.trial import TrialFolder
@@ -66,6 +67,7 @@ def launch(
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}"
     show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
+    folder.check_plan(checked.plan)
     with folder.locked():
         runs = open_launch(
             client,
@@ -91,13 +93,15 @@ def _train(checked: Checked, folder: LaunchFolder, sink_runs: LaunchRuns, addres
     plan = checked.plan
     finished = folder.finished(plan)
     resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
-    sink = Sink(sink_runs, Reporter(checked, show.say))
-    for name, path in {**{n: folder.trial(n) for n in finished}, **resume_from}.items():
-        sink.catch_up(name, TrialFolder(path).records())
+    budget = Budget(plan, plan.experiment.max_checkpoint_bytes)
+    sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget))
     for name in finished:
         outcome = TrialFolder(folder.trial(name)).outcome()
-        if outcome is not None and not sink_runs.is_closed(name):
+        if outcome is not None and not sink_runs.is_delivered(outcome):
+            sink.catch_up(name, TrialFolder(folder.trial(name)).records())
             sink.on_end(outcome)
+    for name, path in resume_from.items():
+        sink.catch_up(name, TrialFolder(path).records())
     status = Status.STOPPED
     try:
         outcomes = {}
@@ -106,15 +110,41 @@ def _train(checked: Checked, folder: LaunchFolder, sink_runs: LaunchRuns, addres
                 resources = trial_resources(plan.experiment.resources, nodes)
                 side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
                 show.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {folder.path}")
+                waiting = {n: a.parameters for n, a in checked.analyses.items() if n not in finished}
+                check_free_space(folder.path, waiting, side_by_side, budget.limit)
                 outcomes = run_launch(
                     Launch(
-                        plan, checked.dataset, folder.path, resources, (sink, view), frozenset(finished), resume_from
-                    )
+                        plan,
+                        checked.dataset,
+                        folder.path,
+                        resources,
+                        nodes=nodes,
+                        listeners=(sink, view),
+                        finished=frozenset(finished),
+                        resume_from=resume_from,
+                    ),
+                    show.say,
                 )
         status = overall(outcomes.values())
     finally:
         sink.close(status)
+    for name in budget.keep():
+        show.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
     return status
+
+
+def _with_budget(report: Reporter, budget: Budget) -> Prepare:
+    """Make a trial's report; what an earlier trial left has been delivered by then, and may be pruned."""
+    ended: list[Outcome] = []
+
+    def prepare(outcome: Outcome) -> None:
+        for delivered in ended:
+            budget.add(delivered)
+        budget.keep()
+        ended[:] = [outcome]
+        report(outcome)
+
+    return prepare
 
 
 def overall(outcomes: Iterable[Outcome]) -> Status:

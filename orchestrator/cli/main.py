@@ -1,6 +1,7 @@
 """``orchestrator``: the list of commands, and the one place where an error becomes a line and an exit code."""
 
 import importlib
+import signal
 import sys
 import traceback
 
@@ -18,6 +19,7 @@ COMMANDS = {
     "variants": "The table of built-in variants.",
     "compare": "The verdict of an MLflow experiment.",
     "resume": "Carry on an interrupted launch.",
+    "verify-resume": "Kill a launch at random points, resume it, compare it with an undisturbed one.",
     "ui": "Open MLflow's web page on loopback.",
 }
 
@@ -31,7 +33,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"orchestrator.cli.{cmd_name}")
+        module = importlib.import_module(f"orchestrator.cli.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 
@@ -49,6 +51,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """The entry point. Exit codes: 0 done, 1 a trial failed, 2 the request was wrong, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, wherever nobody has said otherwise
     try:
         code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:

@@ -1,5 +1,6 @@
 """Where pictures come from: a data set by name, or by the path of a folder or file."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from orchestrator.data.cifar10 import load_cifar10
@@ -41,8 +42,9 @@ def load_dataset(spec: DatasetSpec, data_dir: Path) -> Dataset:
 
 
 def _find(name: str, data_dir: Path) -> Path:
-    given = Path(name).expanduser()
-    for path in (given, data_dir / given):  # an absolute path stays itself
-        if name and path.exists():
-            return path
+    with suppress(OSError, ValueError, RuntimeError):  # too long, NUL, ~nobody: no path at all
+        given = Path(name).expanduser()
+        for path in (given, data_dir / given):  # an absolute path stays itself
+            if name and path.exists():
+                return path
     raise DataError(f"there is no data set {name!r}, neither in {Path.cwd()} nor in {data_dir}; {ALLOWED}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ExperimentError
+from orchestrator.spec.plain import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -19,12 +20,14 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
     for override in overrides:
         path, equals, text = override.partition("=")
         if not equals or not all(path.split(".")):
-            problems.append(f"--set {override}: write it as a.b=value")
+            problems.append(one_line(f"--set {override}: write it as a.b=value"))
             continue
         try:
             put(result, path, _value(text))
         except (TypeError, IndexError, ValueError) as problem:
-            problems.append(f"--set {override}: {problem}")
+            problems.append(one_line(f"--set {override}: {problem}"))
+        except RecursionError:
+            problems.append(one_line(f"--set {path}: nested more than {DEEPEST} deep"))
     if problems:
         raise ExperimentError("command line", problems)
     return result
@@ -63,5 +66,5 @@ def _position(place: list[Any], name: str, path: str) -> int:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except ValueError:  # RecursionError goes on: JSON too deep to be read is not text
         return {"True": True, "False": False, "None": None}.get(text, text)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 import re
 import types
 import typing
@@ -16,12 +15,32 @@ from pydantic import TypeAdapter, ValidationError
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import Experiment
+from orchestrator.spec.plain import DEEPEST, not_plain, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
+_NOT_USED: dict[type[yaml.Token], str] = {
+    yaml.AnchorToken: "YAML anchors and aliases are not used here; write values out",
+    yaml.AliasToken: "YAML anchors and aliases are not used here; write values out",
+    yaml.TagToken: "YAML tags are not used here",
+}
+_OPENING = (
+    yaml.BlockSequenceStartToken,
+    yaml.BlockMappingStartToken,
+    yaml.FlowSequenceStartToken,
+    yaml.FlowMappingStartToken,
+)
+_CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
+_CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a place
 
 
 class _Loader(yaml.SafeLoader):
     """YAML without tags, that refuses a key given twice and reads 1e-3 as the number it looks like."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, ArithmeticError) as problem:  # 2026-13-45 looks like a date, 0x_ like a number
+            raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -57,22 +76,26 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     experiment = read_experiment(apply_overrides(_load(path), overrides), str(path))
     if experiment.published_curve is None:
         return experiment
-    curve = (path.parent / experiment.published_curve).resolve()
-    if not curve.is_file():
-        raise ExperimentError(str(path), [f"published_curve: there is no file {curve}"])
+    try:
+        curve = (path.parent / experiment.published_curve).resolve()
+        found = curve.is_file()
+    except (OSError, RuntimeError) as problem:  # too long, links in a circle
+        raise ExperimentError(str(path), [one_line(f"published_curve: {problem}")]) from problem
+    if not found:
+        raise ExperimentError(str(path), [one_line(f"published_curve: there is no file {curve}")])
     return dataclasses.replace(experiment, published_curve=str(curve))
 
 
 def read_experiment(tree: Any, source: str) -> Experiment:
     """An experiment from plain values. Raises ExperimentError listing every problem, under the name ``source``."""
     tree = _variants_by_name(tree)
-    problems = _not_finite(tree)
+    problems = not_plain(tree)
     try:
         experiment = _adapter().validate_python(tree, strict=False)
     except ValidationError as error:
         problems += [_in_words(problem) for problem in error.errors(include_url=False)]
     if problems:
-        raise ExperimentError(source, problems)
+        raise ExperimentError(source, [one_line(problem) for problem in problems])
     return experiment
 
 
@@ -90,26 +113,46 @@ def _adapter() -> TypeAdapter[Experiment]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        if path.stat().st_size > LARGEST_FILE:
+        with path.open("rb") as file:
+            content = file.read(LARGEST_FILE + 1)
+        if len(content) > LARGEST_FILE:
             raise ExperimentError(str(path), [f"larger than {LARGEST_FILE:,} bytes: not an experiment file"])
-        text = path.read_text(encoding="utf-8")
+        text = content.decode("utf-8")
     except OSError as problem:
         raise ExperimentError(str(path), [f"cannot be read: {problem.strerror}"]) from problem
     except UnicodeDecodeError as problem:
-        raise ExperimentError(str(path), ["not UTF-8 text"]) from problem
+        line = content.count(b"\n", 0, problem.start) + 1
+        raise ExperimentError(str(path), [f"line {line}: not UTF-8 text"]) from problem
+    except ValueError as problem:  # a path with NUL
+        raise ExperimentError(one_line(str(path)), ["cannot be read: not a path"]) from problem
     try:
-        if any(isinstance(token, (yaml.AliasToken, yaml.AnchorToken)) for token in yaml.scan(text)):
-            raise ExperimentError(str(path), ["YAML anchors and aliases are not used here; write values out"])
+        _refuse_what_is_not_used(text)
         tree = yaml.load(text, Loader=_Loader)  # a SafeLoader
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise ExperimentError(str(path), [where + str(getattr(problem, "problem", None) or problem)]) from problem
-    except (ValueError, RecursionError) as problem:
-        raise ExperimentError(str(path), [f"cannot be read as YAML: {type(problem).__name__}: {problem}"]) from problem
+    except yaml.MarkedYAMLError as problem:
+        where = _place(problem.problem_mark) if problem.problem_mark else ""
+        raise ExperimentError(str(path), [one_line(f"{where}{problem.problem}")]) from problem
+    except yaml.YAMLError as problem:  # a character that YAML does not have; it counts from the start of the file
+        line = text.count("\n", 0, getattr(problem, "position", 0)) + 1
+        raise ExperimentError(str(path), [one_line(f"line {line}: {problem}")]) from problem
     if not isinstance(tree, dict):
         raise ExperimentError(str(path), ["empty, or not a mapping: it must start with `name: ...`"])
     return tree
+
+
+def _refuse_what_is_not_used(text: str) -> None:
+    """Raise YAML's own error at the first tag, anchor, alias, or nesting that no experiment needs."""
+    depth = 0
+    for token in yaml.scan(text):
+        problem = _NOT_USED.get(type(token))
+        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
+        if problem is None and depth > DEEPEST:
+            problem = f"nested more than {DEEPEST} deep"
+        if problem is not None:
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=token.start_mark)
+
+
+def _place(mark: yaml.Mark) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}: "
 
 
 def _variants_by_name(tree: Any) -> Any:
@@ -120,19 +163,14 @@ def _variants_by_name(tree: Any) -> Any:
     return tree
 
 
-def _not_finite(tree: Any, where: str = "") -> list[str]:
-    """YAML can say .nan and .inf; no setting means them."""
-    if isinstance(tree, float) and not math.isfinite(tree):
-        return [f"{where}: must be a finite number, not {tree}"]
-    pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
-    return [p for key, value in pairs for p in _not_finite(value, f"{where}.{key}" if where else str(key))]
-
-
 def _in_words(problem: Any) -> str:
     """One of pydantic's problems as a line: the place, what is wrong, what is allowed, the nearest spelling."""
-    place = [str(part) for part in problem["loc"] if not str(part).startswith(("constrained-", "literal["))]
+    unknown = problem["type"] in ("unexpected_keyword_argument", "extra_forbidden")
+    place = [str(part) or "''" for part in problem["loc"]]
+    key = [place.pop()] if unknown else []  # whatever it looks like
+    place = [part for part in place if not part.startswith(_CHOICES)] + key
     where = ".".join(place) or "the file"
-    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+    if unknown:
         allowed = _keys_at(place[:-1])
         return f"{where}: unknown key{_nearest(place[-1], allowed)}; allowed: {', '.join(allowed)}"
     if problem["type"] in ("missing", "missing_argument"):
@@ -140,12 +178,20 @@ def _in_words(problem: Any) -> str:
     if problem["type"] == "literal_error":
         allowed = [word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         value = problem["input"]
-        return f"{where}: {value!r} is not allowed{_nearest(str(value), allowed)}; allowed: {', '.join(allowed)}"
+        near = _nearest(value, allowed) if isinstance(value, str) else ""
+        return f"{where}: {_shown(value)} is not allowed{near}; allowed: {', '.join(allowed)}"
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
-    value = repr(problem["input"])
     message = problem["msg"].replace("Input should be", "must be").replace("Input must be", "must be")
-    return f"{where}: {message}, not {value if len(value) < 60 else value[:57] + '...'}"
+    return f"{where}: {message}, not {_shown(problem['input'])}"
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        return "what was given"
+    return text if len(text) < 60 else text[:57] + "..."
 
 
 def _keys_at(place: Sequence[str]) -> list[str]:

@@ -2,31 +2,42 @@
 
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
-from orchestrator.records import EPOCH, INTERRUPTED, Listener, Outcome, Record, Status
-from orchestrator.scheduling.worker import FAILURE, RECORDS
+from orchestrator.errors import DiskFullError
+from orchestrator.files import FULL
+from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
+from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.trial import TrialFolder
 
 
 class Messenger(tune.Callback):  # type: ignore[misc]
     """Tells listeners, on the driver, what happens to each trial.
 
-    ``home`` is where finished trial folders go: ``home/<trial name>``.
+    ``home`` is where finished trial folders go: ``home/<trial name>``. Of a failure of a kind in ``retried`` nobody is
+    told yet: the launch takes the trial up again.
     """
 
-    def __init__(self, home: Path, listeners: Sequence[Listener]) -> None:
+    def __init__(self, home: Path, listeners: Sequence[Listener], drain: Drain) -> None:
         self.home = home
         self.listeners = tuple(listeners)
+        self.drain = drain
+        self.retried: frozenset[Failure] = frozenset()
         self.started: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots; ours have threads and are never restored."""
         return {"home": self.home, "listeners": (), "started": set(), "outcomes": {}}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """A turn of Tune's own loop."""
+        self.drain.watch(trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has been given the trial; after a failure this comes again."""
@@ -48,8 +59,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial said done, or the scheduler stopped it."""
         result = trial.last_result or {}
+        if trial.config["trial"]["name"] in self.drain.drained:
+            return  # it did not end: interrupt() tells
         if FAILURE in result:
-            self._end(trial, Status.FAILED, str(result[FAILURE]))
+            self._end(trial, Status.FAILED, str(result[FAILURE]), Failure(result[KIND]))
         elif any(plain["final"] for plain in result.get(RECORDS, ())):
             self._end(trial, Status.COMPLETE, "")
         else:
@@ -57,8 +70,11 @@ class Messenger(tune.Callback):  # type: ignore[misc]
             self._end(trial, Status.STOPPED, f"stopped by the scheduler after epoch {epoch}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """The worker was lost more often than is allowed."""
-        self._end(trial, Status.FAILED, f"its worker was lost: {_last_line(trial.get_error())}")
+        """The worker was lost more often than is allowed, or Ray ended it for its memory."""
+        error = str(trial.get_error() or "unknown").strip()
+        lacks_memory = "OutOfMemory" in error or "memory usage threshold" in error  # Ray's memory monitor
+        kind = Failure.OUT_OF_MEMORY if lacks_memory else Failure.INFRASTRUCTURE
+        self._end(trial, Status.FAILED, f"its worker was lost: {error.splitlines()[-1]}", kind)
 
     def interrupt(self, trials: Iterable[str]) -> None:
         """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
@@ -68,24 +84,38 @@ class Messenger(tune.Callback):  # type: ignore[misc]
                 for listener in self.listeners if name in self.started else ():
                     listener.on_end(self.outcomes[name])
 
-    def _end(self, trial: Any, status: Status, reason: str) -> None:
+    def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None) -> None:
         name = trial.config["trial"]["name"]
-        folder = self.home / name
-        if trial.checkpoint is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            trial.checkpoint.to_directory(str(folder))
-        traceback = ""
-        if (folder / "spec.json").exists():
-            before = TrialFolder(folder).outcome()
-            traceback = before.traceback if before else ""
-            if before is None or before.status is not status:
-                TrialFolder(folder).finish(status, reason, traceback)
-        outcome = Outcome(name, status, reason, folder if folder.exists() else None, traceback)
+        try:
+            outcome = bring_home(trial.checkpoint, self.home / name, Outcome(name, status, reason, failure=failure))
+        except OSError as problem:
+            if problem.errno not in FULL:
+                raise
+            outcome = Outcome(name, Status.FAILED, f"no space left for {self.home / name}", failure=Failure.DISK_FULL)
+        except DiskFullError as problem:
+            outcome = Outcome(name, Status.FAILED, str(problem), failure=Failure.DISK_FULL)
         self.outcomes[name] = outcome
-        for listener in self.listeners:
+        for listener in self.listeners if outcome.failure not in self.retried else ():
             listener.on_end(outcome)
 
 
-def _last_line(error: object) -> str:
-    return (str(error).strip().splitlines() or ["unknown"])[-1]
+def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcome) -> Outcome:
+    """Copy a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended."""
+    if checkpoint is not None:
+        arriving = folder.with_name(f".{folder.name}.arriving")
+        shutil.rmtree(arriving, ignore_errors=True)
+        arriving.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            checkpoint.to_directory(str(arriving))
+            shutil.rmtree(folder, ignore_errors=True)
+            arriving.rename(folder)
+        finally:
+            shutil.rmtree(arriving, ignore_errors=True)
+    if not (folder / "spec.json").exists():
+        return outcome
+    trial = TrialFolder(folder)
+    before = trial.outcome()
+    traceback = before.traceback if before else ""
+    if before is None or before.status is not outcome.status:
+        trial.finish(outcome.status, outcome.reason, traceback, outcome.failure)
+    return replace(outcome, folder=folder, traceback=traceback)

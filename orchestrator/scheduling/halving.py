@@ -9,6 +9,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from orchestrator.files import append_line
 from orchestrator.records import EPOCH, VAL_ACCURACY
+from orchestrator.scheduling.drain import Drain
 from orchestrator.spec import Scheduler
 
 
@@ -26,7 +27,7 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
     log stands where the old one stood, so that later decisions are those of a launch that was never interrupted.
     """
 
-    def __init__(self, settings: Scheduler, epochs: int, log: Path) -> None:
+    def __init__(self, settings: Scheduler, epochs: int, log: Path, drain: Drain | None = None) -> None:
         super().__init__(
             time_attr=EPOCH,
             metric=VAL_ACCURACY,
@@ -37,18 +38,24 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
             stop_last_trials=False,  # whoever reaches the last epoch is measured on the test split
         )
         self._log = log
-        for name, epoch, accuracy, _ in read_log(log):
+        self._drain = drain or Drain()
+        self._judged: dict[tuple[str, int], bool] = {}
+        for name, epoch, accuracy, stopped in read_log(log):
             self._brackets[0].on_result(_Named(name), epoch, accuracy)
+            self._judged[name, epoch] = stopped
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray asks whether the trial may go on."""
         if VAL_ACCURACY not in result:
             return str(TrialScheduler.CONTINUE)
         name, epoch, accuracy = trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]
+        if (name, epoch) in self._judged:  # its checkpoint was lost, it has been trained again: the decision stands
+            again = TrialScheduler.STOP if self._judged[name, epoch] else TrialScheduler.CONTINUE
+            return self._drain.decide(name, again)
         self._trial_info[name] = self._brackets[0]
         action = str(super().on_trial_result(tune_controller, _Named(name), result))
         append_line(self._log, json.dumps([name, epoch, accuracy, action == TrialScheduler.STOP]))
-        return action
+        return self._drain.decide(name, action)
 
 
 def read_log(log: Path) -> list[tuple[str, int, float, bool]]:

@@ -1,19 +1,19 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.errors import CheckpointError, StorageError
-from orchestrator.records import INTERRUPTED, Listener, Outcome
+from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
+from orchestrator.scheduling.resources import larger_share
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
 ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
-LOST_WORKERS = 3  # how often a trial may lose its worker or node before it counts as failed
 
 
 @dataclass(frozen=True)
@@ -27,32 +27,58 @@ class Launch:
     listeners: Sequence[Listener] = ()
     finished: frozenset[str] = frozenset()  # names of trials that need not be run
     resume_from: Mapping[str, Path] = field(default_factory=dict)  # trial name to the folder it carries on from
+    nodes: Sequence[dict[str, float]] = ()  # what each node has in all
 
 
-def run_launch(launch: Launch) -> dict[str, Outcome]:
+def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
     """Run every trial that is not finished; returns how each ended, by name.
 
-    Ray must have been started. A trial that fails fails alone. An interrupt (SIGINT) ends the launch early: trials
-    that have not ended are then returned as stopped, and can be carried on.
+    Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
+    progress are finished, and trials that have not ended are then returned as stopped, and can be carried on. A second
+    one ends it at once. ``say`` is told what a person should know.
     """
+    from orchestrator.scheduling.callback import Messenger
+    from orchestrator.scheduling.drain import Drain, signals_drain
+
+    drain = Drain()
+    messenger = Messenger(launch.folder / "trials", launch.listeners, drain)
+    settled = settle_stopped(launch)
+    messenger.outcomes.update(settled)
+    finished = launch.finished | settled.keys()
+    waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
+    resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
+    with signals_drain(drain, say):
+        while waiting:
+            messenger.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
+            if not _run_trials(launch, waiting, resources, messenger, drain):
+                messenger.interrupt(spec.name for spec in waiting)
+            lacking = {n for n, o in messenger.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
+            waiting = [spec for spec in waiting if spec.name in lacking] if retries and not drain.requested else []
+            resources, retries = larger_share(resources, launch.nodes), retries - 1
+            for spec in waiting:
+                say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
+    _tidy(launch.folder, messenger.outcomes)
+    return messenger.outcomes
+
+
+def _run_trials(
+    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], messenger: Any, drain: Any
+) -> bool:
+    """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     from ray import tune
 
-    from orchestrator.scheduling.callback import Messenger
     from orchestrator.scheduling.worker import TrialWorker, pack
 
-    waiting = [spec for spec in launch.plan.trials if spec.name not in launch.finished]
-    if not waiting:
-        return {}
-    messenger = Messenger(launch.folder / "trials", launch.listeners)
+    found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     trainable = tune.with_resources(
         tune.with_parameters(TrialWorker, data=pack(launch.dataset)),
-        tune.PlacementGroupFactory([dict(launch.resources)]),
+        tune.PlacementGroupFactory([dict(resources)]),
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search([_config(spec, launch) for spec in waiting])},
+        param_space={"trial": tune.grid_search([_config(spec, launch, found.get(spec.name)) for spec in waiting])},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(launch),
+            scheduler=_scheduler(launch, drain),
             reuse_actors=True,
             max_concurrent_trials=launch.plan.experiment.resources.max_concurrent_trials,
             trial_name_creator=_trial_name,
@@ -62,15 +88,38 @@ def run_launch(launch: Launch) -> dict[str, Outcome]:
             name=_attempt(launch.folder),
             storage_path=str(launch.folder.resolve()),
             callbacks=[messenger],
+            stop=drain,
             verbose=0,
-            failure_config=tune.FailureConfig(max_failures=LOST_WORKERS),
+            failure_config=tune.FailureConfig(max_failures=launch.plan.experiment.failures.infrastructure),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
         ),
     )
+    for spec in waiting:
+        messenger.outcomes.pop(spec.name, None)
     tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
-    messenger.interrupt(spec.name for spec in waiting)
-    _tidy(launch.folder, messenger.outcomes)
-    return messenger.outcomes
+    return all(spec.name in messenger.outcomes for spec in waiting)
+
+
+def settle_stopped(launch: Launch) -> dict[str, Outcome]:
+    """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
+    from orchestrator.scheduling.callback import bring_home
+    from orchestrator.scheduling.halving import read_log
+
+    settled = {}
+    names = {spec.name for spec in launch.plan.trials} - launch.finished
+    for name, epoch, _, stopped in read_log(launch.folder / "rungs.jsonl"):
+        if stopped and name in names and name in launch.resume_from:
+            from ray.tune import Checkpoint
+
+            found = launch.resume_from[name]
+            if max((record.epoch for record in TrialFolder(found).records()), default=0) < epoch:
+                continue  # that epoch was lost with its checkpoint: it is trained again, and stopped again
+            reason = f"stopped by the scheduler after epoch {epoch}"
+            outcome = Outcome(name, Status.STOPPED, reason)
+            settled[name] = bring_home(Checkpoint.from_directory(str(found)), launch.folder / "trials" / name, outcome)
+            for listener in launch.listeners:
+                listener.on_end(settled[name])
+    return settled
 
 
 def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
@@ -82,7 +131,7 @@ def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
             key=lambda path: (int(path.parent.parent.name.removeprefix(ATTEMPT)), path.name),
             reverse=True,
         )
-        for candidate in candidates:
+        for candidate in [*candidates, folder / "trials" / spec.name]:  # the last is where a failed trial lies
             if _is_whole(candidate, spec):
                 found[spec.name] = candidate
                 break
@@ -99,7 +148,7 @@ def _is_whole(folder: Path, spec: TrialSpec) -> bool:
 
 def _tidy(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
     """Remove Ray's copies of trials that have come home; what was interrupted is carried on from there."""
-    unfinished = {_directory(name) for name, outcome in outcomes.items() if outcome.reason == INTERRUPTED}
+    unfinished = {_directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
     for attempt in folder.glob(f"{ATTEMPT}*"):
         for path in attempt.iterdir() if unfinished else [attempt]:
             if path.is_dir() and path.name not in unfinished:
@@ -112,9 +161,8 @@ def _attempt(folder: Path) -> str:
     return f"{ATTEMPT}{max(taken, default=0) + 1}"
 
 
-def _config(spec: TrialSpec, launch: Launch) -> dict[str, Any]:
-    """What the worker is told about one trial."""
-    resume_from = launch.resume_from.get(spec.name)
+def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[str, Any]:
+    """What the worker is told about one trial; its threads stay the same whatever its share: they decide the bits."""
     return {
         "name": spec.name,
         "spec": spec.to_json(),
@@ -132,12 +180,16 @@ def _trial_name(trial: Any) -> str:
     return _directory(trial.config["trial"]["name"])
 
 
-def _scheduler(launch: Launch) -> Any:
-    from ray.tune.schedulers import FIFOScheduler
+def _in_words(resources: Mapping[str, float]) -> str:
+    return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
 
+
+def _scheduler(launch: Launch, drain: Any) -> Any:
+    from orchestrator.scheduling.drain import DrainedFIFO
     from orchestrator.scheduling.halving import RememberedASHA
 
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
-        return FIFOScheduler()
-    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, launch.folder.resolve() / "rungs.jsonl")
+        return DrainedFIFO(drain)
+    log = launch.folder.resolve() / "rungs.jsonl"
+    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain)

@@ -27,6 +27,13 @@ def trial_resources(wanted: Resources, nodes: Sequence[dict[str, float]]) -> dic
     return {"CPU": float(cpus), **({"GPU": float(gpus)} if gpus else {})}
 
 
+def larger_share(resources: dict[str, float], nodes: Sequence[dict[str, float]]) -> dict[str, float]:
+    """What a trial gets that ran out of memory: twice the share of a GPU, or on CPUs a whole node for itself."""
+    if gpus := resources.get("GPU"):
+        return {**resources, "GPU": min(1.0, 2 * gpus) if gpus < 1 else gpus}
+    return {**resources, "CPU": max((node.get("CPU", 0.0) for node in nodes), default=resources["CPU"])}
+
+
 def slots(resources: dict[str, float], nodes: Sequence[dict[str, float]], limit: int | None) -> int:
     """How many trials run at once."""
     each = (min(int(node.get(kind, 0.0) / amount) for kind, amount in resources.items()) for node in nodes)

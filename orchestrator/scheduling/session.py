@@ -17,6 +17,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no accuracy
     "TUNE_MAX_PENDING_TRIALS_PG": "16",
     "TUNE_GLOBAL_CHECKPOINT_S": "600",  # seconds; we never use Tune's own snapshots to restore a launch
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # signals are ours: the first one drains
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 

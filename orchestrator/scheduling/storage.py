@@ -14,6 +14,7 @@ from orchestrator.errors import StorageError
 from orchestrator.files import write_json
 from orchestrator.records import Status
 from orchestrator.spec import Plan
+from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
 from orchestrator.trial import TrialFolder
 
@@ -30,6 +31,15 @@ class LaunchFolder:
     def name(self) -> str:
         """The launch's name: the first digits of its plan's hash, and a count where it was asked for again."""
         return self.path.name
+
+    def check_plan(self, plan: Plan) -> None:
+        """Raise StorageError if this launch was begun with another plan: what it holds would not belong together."""
+        [(path, plain)] = _read_all(self.path.parent, self.path.name)
+        if plain["identity"] != plan.identity():
+            raise StorageError(
+                f"{path} was begun with other settings, data or network source than there are now; "
+                "bring those back, or begin a new launch with `orchestrator run`"
+            )
 
     def trial(self, name: str) -> Path:
         """Where the finished trial called ``name`` lies."""
@@ -84,6 +94,8 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> Launch
 
 def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:
     """The last launch of ``experiment`` and its experiment as plain values. Raises StorageError if there is none."""
+    if problem := name_problem(experiment):
+        raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
     found = [(plain["created"], path.parent, plain) for path, plain in _read_all(storage / experiment)]
     if not found:
         names = sorted(p.name for p in storage.iterdir() if p.is_dir()) if storage.is_dir() else []
@@ -91,7 +103,9 @@ def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[st
             f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
         )
     _, path, plain = max(found, key=lambda item: item[0])
-    return LaunchFolder(path), dict(plain["experiment"])
+    if plain["experiment"].get("name") != experiment:
+        raise StorageError(f"{path / 'launch.json'}: damaged (not of {experiment!r}); move its folder away")
+    return LaunchFolder(path), plain["experiment"]
 
 
 def _launches(home: Path, identity: str) -> list[LaunchFolder]:
@@ -99,12 +113,15 @@ def _launches(home: Path, identity: str) -> list[LaunchFolder]:
     return [LaunchFolder(path) for _, path in sorted(found)]
 
 
-def _read_all(home: Path) -> list[tuple[Path, dict[str, Any]]]:
+def _read_all(home: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
     found = []
-    for path in sorted(home.glob("*/launch.json")):
+    for path in sorted(home.glob(f"{launch}/launch.json")):
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
-            found.append((path, {key: plain[key] for key in ("created", "identity", "experiment")}))
-        except (ValueError, KeyError, TypeError, OSError) as problem:
+            for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
+                if not isinstance(plain[key], kinds):
+                    raise ValueError(f"{key} is {type(plain[key]).__name__}")
+            found.append((path, plain))
+        except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
             raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
     return found

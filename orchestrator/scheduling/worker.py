@@ -11,13 +11,16 @@ import torch
 from ray import tune
 
 from orchestrator.data import Dataset, Split
+from orchestrator.errors import OrchestratorError
 from orchestrator.records import EPOCH, VAL_ACCURACY, Record
 from orchestrator.spec import TrialSpec
 from orchestrator.training.loop import reached
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.trial.run import kind_of
 
 RECORDS = "records"  # key of a step's records in Tune's result
 FAILURE = "failure"  # key of a failed trial's reason
+KIND = "failure_kind"  # key of its kind
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -46,9 +49,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         try:
             made = list(self._until_reported(self.records))
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
-            outcome = TrialFolder(self.folder).outcome()
-            reason = outcome.reason if outcome else f"{type(problem).__name__}: {problem}"
-            return {"done": True, FAILURE: reason, EPOCH: self.epoch}
+            reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
+            return {"done": True, FAILURE: reason.partition("\n")[0], KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up
             return {"done": True, EPOCH: self.epoch}
         self.epoch = made[-1].epoch

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from orchestrator.spec.fields import Range, check, to_plain
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
+from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
 
 Layer = Literal[
     "depthwise_separable",
@@ -18,6 +18,16 @@ Layer = Literal[
     "batch_norm",
     "dropout",
 ]
+
+
+LONGEST_NAME = 100  # characters
+
+
+def name_problem(name: str) -> str | None:
+    """Why no experiment can have this name, or None; its folder in the storage folder bears it."""
+    if not name or any(not (c.isalnum() or c in "-_.") for c in name) or name[0] in "-.":
+        return f"letters, digits, '-', '_' and '.' only, not {name!r}"
+    return f"at most {LONGEST_NAME} characters" if len(name.encode()) > LONGEST_NAME else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +56,10 @@ class Variant:
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if problem := label_problem(self.name):
+            raise ValueError(f"name: {problem}")
 
     @property
     def label(self) -> str:
@@ -122,6 +136,19 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failures:
+    """How often a trial is taken up again, by kind of failure. Errors and divergence would only come again."""
+
+    __pydantic_config__ = STRICT
+
+    infrastructure: Annotated[int, Range(ge=0)] = 10  # its worker or node was lost; not the trial's fault
+    out_of_memory: Annotated[int, Range(ge=0)] = 1  # each time with a larger share of the machine
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment file."""
 
@@ -136,6 +163,9 @@ class Experiment:
     search: Search | None = None
     scheduler: Scheduler = field(default_factory=Scheduler)
     resources: Resources = field(default_factory=Resources)
+    failures: Failures = field(default_factory=Failures)
+    # bytes, for checkpoints of finished trials; the best trial of each variant is kept whatever it takes
+    max_checkpoint_bytes: Count | None = None
     contract: Contract = field(default_factory=Contract)
     published_curve: str | None = None  # CSV with columns epoch, test_accuracy (per cent), drawn beside our curves
     target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85  # fraction; what "epochs to target" counts to
@@ -143,8 +173,8 @@ class Experiment:
     def __post_init__(self) -> None:
         check(self)
         problems = []
-        if not self.name or any(not (c.isalnum() or c in "-_.") for c in self.name) or self.name[0] in "-.":
-            problems.append(f"name: letters, digits, '-', '_' and '.' only, not {self.name!r}")
+        if problem := name_problem(self.name):
+            problems.append(f"name: {problem}")
         for what, values in (("variants", [v.label for v in self.variants]), ("seeds", [str(s) for s in self.seeds])):
             if not values:
                 problems.append(f"{what}: needs at least one")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from orchestrator.spec.plain import not_plain, one_line
+
 T = TypeVar("T")
 
 
@@ -79,7 +81,13 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
     """Build the dataclass ``kind`` from plain JSON. Raises ValueError naming the place of what does not fit."""
-    return typing.cast(T, _read(kind, plain, where or kind.__name__))
+    where = where or kind.__name__
+    if problems := not_plain(plain, where):
+        raise ValueError(one_line("; ".join(problems)))
+    try:
+        return typing.cast(T, _read(kind, plain, where))
+    except ValueError as problem:
+        raise ValueError(one_line(str(problem))) from None
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:

@@ -40,6 +40,8 @@ class TrialSpec:
 
     def __post_init__(self) -> None:
         check(self)
+        if problem := label_problem(self.variant):
+            raise ValueError(f"variant: {problem}")
 
     @property
     def label(self) -> str:
@@ -73,6 +75,17 @@ class TrialSpec:
 def variant_label(variant: str) -> str:
     """``stride`` for ``stride``, ``Net`` for ``path/to/file.py:Net``."""
     return variant.rpartition(":")[2]
+
+
+def label_problem(variant: str) -> str | None:
+    """Why ``variant`` can be no class's name, or None; a trial's folder is called by its label."""
+    source, _, label = variant.rpartition(":")
+    relative = source.startswith(".") and not source.endswith(".py")  # a package of what?
+    if relative or label.startswith(".") or any(c in "/\\" or not c.isprintable() for c in label):
+        return (
+            f"{variant!r} names no class; a network of your own is named path/to/file.py:Class or package.module:Class"
+        )
+    return None
 
 
 def digest(plain: Any) -> str:

@@ -1,23 +1,39 @@
 """True statuses: a driver keeps a lease on its launch, and whoever meets an expired one closes what it left open."""
 
+import threading
 import time
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
-from orchestrator.tracking.runs import KIND, PARENT, REASON, STATUS
+from orchestrator.tracking.runs import KIND, LEASE, PARENT, REASON, STATUS, lease_end
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LEASE = "lease_until"  # tag of a launch's run: seconds since 1970
-LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 RENEWAL = 30.0  # seconds between two renewals
 REASON_LOST = "its driver was lost; `orchestrator resume` carries on"
 
 
-def renew(client: "MlflowClient", parent_run_id: str) -> None:
-    """Say that the launch's driver is alive."""
-    client.set_tag(parent_run_id, LEASE, f"{time.time() + LENGTH:.0f}")
+class Keeper(threading.Thread):
+    """Says, from a thread of its own, that the launch's driver is alive, however busy the driver is."""
+
+    def __init__(self, client: "MlflowClient", parent_run_id: str) -> None:
+        super().__init__(name="lease", daemon=True)
+        self.client = client
+        self.parent_run_id = parent_run_id
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Renew until :meth:`end`; a store that does not answer is asked again the next time."""
+        while not self._ended.wait(RENEWAL):
+            try:
+                self.client.set_tag(self.parent_run_id, LEASE, lease_end())
+            except Exception:  # the boundary to another program; the sink tells of it
+                continue
+
+    def end(self) -> None:
+        """Renew no more."""
+        self._ended.set()
 
 
 def close_abandoned(client: "MlflowClient", experiment: str, now: float | None = None) -> list[str]:

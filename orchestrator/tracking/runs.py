@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.records import Outcome
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking import page
 from orchestrator.tracking.page import color
@@ -29,9 +30,11 @@ CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were drawn again
+LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
 NOTE = "mlflow.note.content"
 
+LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 LONGEST_TAG = 5_000  # characters; MLflow's limit
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 
@@ -80,10 +83,14 @@ class LaunchRuns:
         )
         return str(runs[0].info.run_id) if runs else None
 
-    def is_closed(self, trial: str) -> bool:
-        """Whether the trial's run has been ended."""
-        run_id = self.find(trial)
-        return run_id is not None and self.client.get_run(run_id).info.status != "RUNNING"
+    def is_delivered(self, outcome: Outcome) -> bool:
+        """Whether the trial's run says that, and how, it ended: the last thing that is written of a trial."""
+        run_id = self.find(outcome.trial)
+        if run_id is None:
+            return False
+        run = self.client.get_run(run_id)
+        said = (run.data.tags.get(STATUS), run.data.tags.get(REASON))
+        return run.info.status != "RUNNING" and said == (str(outcome.status), outcome.reason)
 
     def create(self, trial: str) -> str:
         """A new run for ``trial``, with its params, tags, data set and known figures."""
@@ -141,6 +148,7 @@ def open_launch(
     runs = client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{LAUNCH} = '{launch}'", max_results=1)
     if runs:
         parent = str(runs[0].info.run_id)
+        client.set_tag(parent, LEASE, lease_end())  # first: who runs without a lease is taken to be lost
         client.update_run(parent, RunStatus.to_string(RunStatus.RUNNING))
     else:
         known = {
@@ -149,12 +157,18 @@ def open_launch(
             SPEC_HASH: plan.identity(),
             TARGET: str(plan.experiment.target_accuracy),
             REJECTED: str(plan.rejected_samples),
+            LEASE: lease_end(),
             **tags,
         }
         if plan.experiment.description:
             known[NOTE] = plan.experiment.description
         parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch})
+
+
+def lease_end() -> str:
+    """The value of the lease tag, renewed now."""
+    return f"{time.time() + LEASE_LENGTH:.0f}"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:

@@ -43,10 +43,11 @@ class Sink:
         self._published: dict[str, set[tuple[int, bool]]] = {}
         self._events: queue.SimpleQueue[Callable[[], None] | tuple[str, Record] | None] = queue.SimpleQueue()
         self._deadline: float | None = None
-        self._renewal = 0.0  # when the lease is to be renewed, on the monotonic clock
         self._problems: list[str] = []
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
+        self._lease = lease.Keeper(runs.client, runs.parent_run_id)
+        self._lease.start()
 
     def on_start(self, trial: str) -> None:
         """Open the trial's run, or find the one it has."""
@@ -72,6 +73,7 @@ class Sink:
         self._events.put(None)
         self._deadline = time.monotonic() + self.patience
         self._thread.join()
+        self._lease.end()
         if self._problems:
             raise TrackingError("\n".join([*dict.fromkeys(self._problems), LAST_WORD]))
 
@@ -80,12 +82,7 @@ class Sink:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
         waiting: list[tuple[str, Record]] = []
         while True:
-            if time.monotonic() > self._renewal:
-                self._deliver(self._renew)
-            try:
-                event = self._events.get(timeout=lease.RENEWAL)
-            except queue.Empty:
-                continue
+            event = self._events.get()
             if isinstance(event, tuple):
                 waiting.append(event)
                 if not self._events.empty():
@@ -96,10 +93,6 @@ class Sink:
                 return
             if callable(event):
                 self._deliver(event)
-
-    def _renew(self) -> None:
-        lease.renew(self.runs.client, self.runs.parent_run_id)
-        self._renewal = time.monotonic() + lease.RENEWAL
 
     def _deliver(self, write: Callable[[], None]) -> None:
         """Call ``write`` until it succeeds, is refused for good, or time is up."""

@@ -27,6 +27,9 @@ def tracking_uri(given: str | None = None) -> str:
 def connect(uri: str) -> "MlflowClient":
     """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # Seconds and tries of one request; waiting for a server that is away is the sink's business.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no reason to warn
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -39,7 +39,7 @@ def _read(path: Path) -> TrialSpec:
         return TrialSpec.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as problem:
         raise StorageError(f"{path}: cannot be read: {problem.strerror}") from problem
-    except ValueError as problem:  # not JSON, not UTF-8, or not a specification
+    except (ValueError, RecursionError) as problem:  # not JSON, not UTF-8, or not a specification
         raise StorageError(f"{path}: not a trial's specification: {problem}") from problem
 
 

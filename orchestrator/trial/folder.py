@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, write_json, write_text
-from orchestrator.records import Outcome, Record, Status
+from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.spec import TrialSpec
+from orchestrator.spec.plain import one_line
 from orchestrator.training import checkpoint
 
 _logger = logging.getLogger(__name__)
@@ -62,27 +63,32 @@ class TrialFolder:
         try:
             return TrialSpec.from_json(plain)
         except ValueError as problem:
-            raise StorageError(f"{self.path / 'spec.json'}: {problem}") from problem
+            raise StorageError(one_line(f"{self.path / 'spec.json'}: {problem}")) from problem
 
     def records(self) -> list[Record]:
-        """Every record, in order. A last line that was cut off while it was written is left out."""
+        """Every record, in order. A last line that was cut off while it was written is left out.
+
+        Raises StorageError naming the file and the line of anything else that is not a record.
+        """
         log = self.path / "records.jsonl"
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        try:
+            *lines, _cut_off = log.read_bytes().split(b"\n") if log.exists() else [b""]
+        except OSError as problem:
+            raise StorageError(f"{log}: cannot be read: {problem.strerror}") from problem
         found = []
         for number, line in enumerate(lines, start=1):
             try:
                 found.append(Record.from_json(json.loads(line)))
-            except (ValueError, KeyError, TypeError) as problem:
-                if number == len(lines):
-                    break
-                raise StorageError(f"{log}, line {number}: not a record ({problem})") from problem
+            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as problem:
+                raise StorageError(one_line(f"{log}, line {number}: not a record ({problem})")) from problem
         return found
 
     def restore_records(self, records: Sequence[Record]) -> None:
         """Make the log say exactly ``records``: what the checkpoint knows."""
-        if self.records() != list(records) or not (self.path / "records.jsonl").exists():
-            lines = [json.dumps(record.to_json()) + "\n" for record in records]
-            write_text(self.path / "records.jsonl", "".join(lines))
+        log = self.path / "records.jsonl"
+        text = "".join(json.dumps(record.to_json()) + "\n" for record in records)
+        if not log.exists() or log.read_bytes() != text.encode():
+            write_text(log, text)
 
     def append(self, record: Record) -> None:
         """Add one record to the log."""
@@ -129,7 +135,12 @@ class TrialFolder:
     def predictions(self) -> Tensor | None:
         """Logits (N, classes) float32 of the test split, or None if the trial did not get so far."""
         path = self.path / "predictions.pt"
-        return checkpoint.load(path)["logits"] if path.exists() else None
+        if not path.exists():
+            return None
+        logits = checkpoint.load(path).get("logits")
+        if not isinstance(logits, Tensor):
+            raise CheckpointError(f"{path}: holds no predictions")
+        return logits
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module | None:
         """The network with the chosen weights, in evaluation mode on the CPU; None if there are none yet."""
@@ -139,8 +150,8 @@ class TrialFolder:
         network = build_network(spec.variant, spec.arguments, num_classes, shape)
         try:
             network.load_state_dict(checkpoint.load(self.best)["network"])
-        except (KeyError, RuntimeError) as problem:
-            raise CheckpointError(f"{self.best}: does not fit {spec.variant}: {problem}") from problem
+        except (KeyError, RuntimeError, TypeError, AttributeError) as problem:
+            raise CheckpointError(one_line(f"{self.best}: does not fit {spec.variant}: {problem}")) from problem
         return network.eval()
 
     def save_facts(self, facts: Mapping[str, Any]) -> None:
@@ -149,23 +160,38 @@ class TrialFolder:
 
     def facts(self) -> dict[str, Any]:
         """What :meth:`save_facts` wrote, or nothing."""
-        return dict(self._json("facts.json")) if (self.path / "facts.json").exists() else {}
+        return self._mapping("facts.json") if (self.path / "facts.json").exists() else {}
 
-    def finish(self, status: Status, reason: str = "", traceback: str = "") -> Outcome:
+    def finish(self, status: Status, reason: str = "", traceback: str = "", failure: Failure | None = None) -> Outcome:
         """Write the table of metrics and how the trial ended."""
         write_text(self.path / "metrics.csv", _as_csv(self.records()))
-        plain = {"status": str(status), "reason": reason, "traceback": traceback}
+        plain = {"status": str(status), "reason": reason, "failure": failure, "traceback": traceback}
         write_json(self.path / "outcome.json", plain)
-        return Outcome(self.spec().name, status, reason, self.path, traceback)
+        return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
+
+    def reopen(self) -> None:
+        """Forget how it ended: it goes on."""
+        (self.path / "outcome.json").unlink(missing_ok=True)
 
     def outcome(self) -> Outcome | None:
         """How the trial ended, or None if it has not."""
         if not (self.path / "outcome.json").exists():
             return None
-        plain = self._json("outcome.json")
-        return Outcome(
-            self.spec().name, Status(plain["status"]), plain["reason"], self.path, plain.get("traceback", "")
-        )
+        plain = self._mapping("outcome.json")
+        try:
+            failure = Failure(plain["failure"]) if plain.get("failure") else None
+            status, reason, traceback = Status(plain["status"]), plain["reason"], plain.get("traceback", "")
+            if not isinstance(reason, str) or not isinstance(traceback, str):
+                raise TypeError("reason and traceback are text")
+        except (ValueError, KeyError, TypeError) as problem:
+            raise StorageError(one_line(f"{self.path / 'outcome.json'}: damaged ({problem})")) from problem
+        return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
+
+    def _mapping(self, name: str) -> dict[str, Any]:
+        plain = self._json(name)
+        if not isinstance(plain, dict):
+            raise StorageError(f"{self.path / name}: damaged, it holds no mapping")
+        return plain
 
     def _json(self, name: str) -> Any:
         path = self.path / name
@@ -173,8 +199,8 @@ class TrialFolder:
             return json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as problem:
             raise StorageError(f"{path}: there is no such file; is this a trial folder?") from problem
-        except (ValueError, OSError) as problem:
-            raise StorageError(f"{path}: cannot be read: {problem}") from problem
+        except (ValueError, OSError, RecursionError) as problem:
+            raise StorageError(one_line(f"{path}: cannot be read: {problem}")) from problem
 
 
 def _as_csv(records: Sequence[Record]) -> str:

@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor
 from orchestrator import records as keys
 from orchestrator.architectures import build_network
 from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
-from orchestrator.errors import CheckpointError, OrchestratorError
-from orchestrator.records import Record, Status
+from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError
+from orchestrator.records import Failure, Record, Status
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches
 from orchestrator.training.device import describe_machine, make_deterministic, place
@@ -34,12 +35,29 @@ def run_trial(spec: TrialSpec, dataset: Dataset, path: Path) -> Iterator[Record]
     folder = TrialFolder.create(path, spec)
     if (before := folder.outcome()) and before.status is Status.COMPLETE:
         return
+    folder.reopen()
     try:
         yield from _train(spec, dataset, folder)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
-        folder.finish(Status.FAILED, reason.splitlines()[0] if reason else "", traceback.format_exc())
+        with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
+            folder.finish(Status.FAILED, reason.partition("\n")[0], traceback.format_exc(), kind_of(problem))
         raise
+
+
+def kind_of(problem: Exception) -> Failure:
+    """What kind of failure an exception from a trial is."""
+    if isinstance(problem, DivergedError):
+        return Failure.DIVERGED
+    if isinstance(problem, DiskFullError):
+        return Failure.DISK_FULL
+    # torch's CPU allocator raises a plain RuntimeError; the GPU's says "out of memory".
+    lacks_memory = isinstance(problem, RuntimeError) and any(
+        words in str(problem) for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+    if lacks_memory or isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
+        return Failure.OUT_OF_MEMORY
+    return Failure.ERROR
 
 
 def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[Record]:

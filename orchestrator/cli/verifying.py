@@ -1,0 +1,186 @@
+"""An experiment launched twice, once killed again and again, and what the two left compared: ``verify-resume``."""
+
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+
+from orchestrator.cli.options import print_json
+from orchestrator.errors import OrchestratorError, StorageError
+from orchestrator.experiment.reader import read_file
+from orchestrator.tracking.read import launch_content
+from orchestrator.tracking.store import connect
+from orchestrator.training import checkpoint
+from orchestrator.trial import TrialFolder
+
+EARLIEST, LATEST = 0.15, 0.9  # of the undisturbed launch's seconds: between these a kill strikes
+WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # what Ray calls a process that trains, busy or waiting
+LONGEST = 20  # times the undisturbed launch's seconds: after that the disturbed one is given up
+
+
+def verify(
+    experiment: Path,
+    overrides: Sequence[str],
+    *,
+    kills: int,
+    seed: int | None,
+    keep: Path | None,
+    data_dir: Path,
+    as_json: bool,
+) -> int:
+    """Run ``experiment`` undisturbed and killed, compare, print the verdict; returns the exit code."""
+    name = read_file(experiment, overrides).name
+    seed = random.SystemRandom().randrange(2**31) if seed is None else seed
+    if keep is not None and keep.exists():
+        raise StorageError(f"{keep} exists; give a folder that does not with --keep")
+    home = Path(tempfile.mkdtemp(prefix="verify-resume-")) if keep is None else keep
+
+    def say(line: str) -> None:
+        click.echo(line, err=as_json)
+
+    def arguments(folder: Path) -> list[str]:
+        settings = [word for override in overrides for word in ("--set", override)]
+        places = ["--storage", f"{folder / 'storage'}", "--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
+        command = [sys.executable, "-m", "orchestrator", "run", str(experiment.resolve()), *settings]
+        return [*command, "--data-dir", str(data_dir.resolve()), *places]
+
+    try:
+        undisturbed, disturbed = ((home / which).resolve() for which in ("undisturbed", "disturbed"))
+        say(f"verify-resume {name}, seed {seed}: the undisturbed launch")
+        started = time.monotonic()
+        _run(arguments(undisturbed), undisturbed)
+        seconds = time.monotonic() - started
+        say(f"it took {seconds:.0f} s; now with {kills} kills")
+        done = _run_with_kills(arguments(disturbed), disturbed, kills, seconds, random.Random(seed), say)
+        differences = compare(content(undisturbed, name), content(disturbed, name))
+    finally:
+        if keep is None:
+            shutil.rmtree(home, ignore_errors=True)
+    verdict = {"experiment": name, "seed": seed, "kills": done, "equal": not differences, "differences": differences}
+    if as_json:
+        print_json(verdict)
+    for difference in differences:
+        say(f"  differs: {difference}")
+    struck = f"{len(done)} kills ({', '.join(done) or 'none: it ended too soon'})"
+    equal = "weights, records and MLflow's content are equal, to the bit"
+    say(f"{name}: after {struck}, {equal if not differences else f'{len(differences)} things differ'}")
+    return 0 if not differences and done else 1
+
+
+def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "output.txt").open("ab") as output:
+        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+
+def _run(command: list[str], folder: Path) -> None:
+    code = _start(command, folder).wait()
+    if code not in (0, 1):  # 1: a trial failed, which is as good a result to compare
+        raise OrchestratorError(f"the launch did not end well (exit code {code}):\n{_tail(folder)}")
+
+
+def _run_with_kills(
+    command: list[str], folder: Path, kills: int, seconds: float, stream: random.Random, say: Any
+) -> list[str]:
+    """Run and kill until ``kills`` have struck or the launch has ended; returns what was killed, in order."""
+    done: list[str] = []
+    targets = stream.sample(["driver", "worker"], 2)  # in turn
+    process = _start(command, folder)
+    deadline = time.monotonic() + LONGEST * seconds + 60
+    while len(done) < kills and process.poll() is None:
+        target = targets[len(done) % 2]
+        if target == "driver":
+            wait = seconds * stream.uniform(EARLIEST, LATEST)
+            _sleep(wait, process)
+        else:
+            while process.poll() is None and not _workers(process):
+                _sleep(0.1, process)
+            wait = min(0.05 * seconds, 3.0) * stream.random()
+            _sleep(wait, process)
+        if process.poll() is not None:
+            break
+        if target == "worker":
+            workers = _workers(process)
+            if not workers:
+                continue
+            stream.choice(workers).kill()
+        else:
+            family = psutil.Process(process.pid).children(recursive=True)
+            process.kill()
+            process.wait()
+            _reap(family)
+            process = _start(command, folder)  # the same command again carries on
+        done.append(target)
+        say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {wait:.1f} s")
+    while process.poll() is None:
+        if time.monotonic() > deadline:
+            process.kill()
+            raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
+        time.sleep(0.2)
+    if process.returncode not in (0, 1):
+        raise OrchestratorError(f"the launch did not end well (exit code {process.returncode}):\n{_tail(folder)}")
+    return done
+
+
+def _sleep(seconds: float, process: "subprocess.Popen[bytes]") -> None:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and process.poll() is None:
+        time.sleep(0.05)
+
+
+def _workers(driver: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """The processes that train for ``driver``, now."""
+    found = []
+    with suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(driver.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                if " ".join(process.cmdline()).startswith(WORKER):
+                    found.append(process)
+    return found
+
+
+def _reap(family: list[psutil.Process]) -> None:
+    """End what Ray leaves behind when its driver is killed."""
+    _, left = psutil.wait_procs(family, timeout=5)
+    for orphan in left:
+        with suppress(psutil.NoSuchProcess):
+            orphan.kill()
+
+
+def _tail(folder: Path) -> str:
+    return "\n".join((folder / "output.txt").read_text(encoding="utf-8", errors="replace").splitlines()[-20:])
+
+
+def content(folder: Path, name: str) -> dict[str, dict[str, Any]]:
+    """What a launch left, but for the clock, by trial: MLflow's content, the folder's records, the weights' digest."""
+    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    left = launch_content(client, name)
+    for trial, found in left.items():
+        for path in folder.glob(f"storage/{name}/*/trials/{trial}"):
+            saved = TrialFolder(path)
+            found["records"] = [
+                (r.epoch, r.final, {k: v for k, v in r.metrics.items() if "second" not in k}) for r in saved.records()
+            ]
+            for file in (saved.best, saved.last):
+                if file.exists():
+                    found[f"weights in {file.name}"] = checkpoint.content_digest(checkpoint.load(file)["network"])
+    return left
+
+
+def compare(undisturbed: dict[str, dict[str, Any]], disturbed: dict[str, dict[str, Any]]) -> list[str]:
+    """One line for every thing that is not the same."""
+    differences = [f"{trial}: in one launch only" for trial in sorted(undisturbed.keys() ^ disturbed.keys())]
+    for trial in sorted(undisturbed.keys() & disturbed.keys()):
+        ours, theirs = undisturbed[trial], disturbed[trial]
+        keys = sorted(ours.keys() | theirs.keys())
+        differences += [f"{trial}: {key}" for key in keys if ours.get(key) != theirs.get(key)]
+    return differences

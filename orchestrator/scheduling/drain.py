@@ -1,0 +1,90 @@
+"""Ending a launch from outside: the first signal drains it, the second stops it at once."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from ray.tune import Stopper
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+RUNNING = "RUNNING"  # Tune's word for a trial that has a worker
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Drain(Stopper):  # type: ignore[misc]
+    """Lets every trial that is training finish its epoch, starts no other, and then ends the launch.
+
+    Schedulers ask :meth:`decide` after their own decision, so that a drained trial's epoch has been judged.
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self.drained: set[str] = set()  # names of trials that ended at an epoch's end because of this
+        self._busy: set[str] | None = None  # names of trials that we still wait for
+
+    def decide(self, trial: str, action: str) -> str:
+        """The scheduler's ``action`` for ``trial``, or STOP if the launch is being drained."""
+        if self.requested and action == TrialScheduler.CONTINUE:
+            self.drained.add(trial)
+            return str(TrialScheduler.STOP)
+        return action
+
+    def watch(self, trials: Sequence[Any]) -> None:
+        """To be called at every step of Tune with all of its trials."""
+        if not self.requested:
+            return
+        running = {trial.config["trial"]["name"] for trial in trials if trial.status == RUNNING}
+        self._busy = (running if self._busy is None else self._busy & running) - self.drained
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Tune asks whether this one trial is to end: schedulers decide that."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Tune asks whether everything is to end."""
+        return self.requested and self._busy is not None and not self._busy
+
+
+class DrainedFIFO(FIFOScheduler):  # type: ignore[misc]
+    """Nobody ends a trial early, but for a drain."""
+
+    def __init__(self, drain: Drain) -> None:
+        super().__init__()
+        self._drain = drain
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Ray asks whether the trial may go on."""
+        return self._drain.decide(trial.config["trial"]["name"], TrialScheduler.CONTINUE)
+
+
+@contextmanager
+def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
+    """While this lasts, SIGINT and SIGTERM drain the launch; the second one ends it at once, without a loss."""
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
+        yield
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if not drain.requested:
+            drain.requested = True
+            say("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
+        else:
+            restore()
+            os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal for: end now
+            say("stopping at once")
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()

@@ -1,0 +1,235 @@
+"""Failures have kinds, and each has its answer: real lost workers, real failed allocations, a really full disk."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+
+from orchestrator import records as keys
+from orchestrator.cli.verifying import WORKER
+from orchestrator.data import Dataset
+from orchestrator.errors import DiskFullError, DivergedError, StorageError
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.files import append_line, write_text
+from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.budget import Budget, check_free_space, checkpoint_bytes
+from orchestrator.spec import Plan
+from orchestrator.training import checkpoint
+from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.trial.run import kind_of
+
+HUNGRY = '''
+import os
+import pathlib
+import torch
+from networks import Tiny
+
+class Hungry(Tiny):
+    """Asks for a petabyte as often as the file beside it has dots."""
+
+    def forward(self, x):
+        want = os.path.join(os.path.dirname(__file__), "appetite")
+        left = pathlib.Path(want).read_text() if self.training and os.path.exists(want) else ""
+        if left:
+            pathlib.Path(want).write_text(left[1:])
+            torch.empty(10**15, dtype=torch.uint8)
+        return self.net(x)
+'''
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.ends: list[Outcome] = []
+        self.records: list[tuple[str, int]] = []
+
+    def on_start(self, trial: str) -> None:
+        pass
+
+    def on_record(self, trial: str, record: Record) -> None:
+        self.records.append((trial, record.epoch))
+
+    def on_end(self, outcome: Outcome) -> None:
+        self.ends.append(outcome)
+
+
+class Killer(Heard):
+    """kill -9 of the worker when the epoch after ``epoch`` is in progress, as often as ``times``."""
+
+    def __init__(self, epoch: int, times: int) -> None:
+        super().__init__()
+        self.epoch, self.times, self.killed = epoch, times, set[int]()
+
+    def on_record(self, trial: str, record: Record) -> None:
+        super().on_record(trial, record)
+        if record.epoch >= self.epoch and not record.final and self.times:
+            for process in psutil.Process().children(recursive=True):
+                with contextlib.suppress(psutil.Error):
+                    if process.pid not in self.killed and process.cmdline()[0].startswith(WORKER):
+                        process.kill()
+                        self.killed.add(process.pid)
+                        self.times -= 1
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[dict[str, float]]]:
+    with ray_session(cpus=2) as found:
+        yield found
+
+
+@pytest.fixture
+def hungry_file(network_file: Path) -> Path:
+    file = network_file.with_name("hungry.py")
+    file.write_text(f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + HUNGRY)
+    return file
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def plan_of(variant: str, **settings: object) -> Plan:
+    trainer = {"epochs": 5, "batch_size": 16, "optimizer": {"lr": 0.1}}
+    return make_plan(
+        read_experiment({"name": "f", "variants": [variant], "seeds": [0], "trainer": trainer, **settings}, "x")
+    )
+
+
+def weights(folder: Path) -> str:
+    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
+
+
+def test_every_failure_has_its_kind() -> None:
+    assert kind_of(DivergedError(1, 2, float("nan"))) is Failure.DIVERGED
+    assert kind_of(DiskFullError("")) is Failure.DISK_FULL
+    assert kind_of(ValueError("x")) is Failure.ERROR
+    assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) is Failure.OUT_OF_MEMORY
+    with pytest.raises(RuntimeError) as failed:
+        torch.empty(10**15, dtype=torch.uint8)
+    assert kind_of(failed.value) is Failure.OUT_OF_MEMORY
+
+
+@pytest.mark.ray
+def test_a_lost_worker_is_no_fault_of_the_trial(nodes, network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
+    plan, killer = plan_of(f"{network_file}:Tiny"), Killer(2, times=3)
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [killer], nodes=nodes))["Tiny/seed-0"]
+    assert killer.times == 0
+    assert outcome.status is Status.COMPLETE
+    list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
+    assert weights(outcome.folder) == weights(tmp_path / "alone")
+    ours, alone = TrialFolder(outcome.folder).records(), TrialFolder(tmp_path / "alone").records()
+    assert [(r.epoch, r.final) for r in ours] == [(r.epoch, r.final) for r in alone]
+    assert [r.metrics[keys.TRAIN_LOSS] for r in ours[:-1]] == [r.metrics[keys.TRAIN_LOSS] for r in alone[:-1]]
+
+
+@pytest.mark.ray
+def test_a_worker_lost_too_often_fails_the_trial_and_names_the_kind(
+    nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    trainer = {"epochs": 200, "batch_size": 16}
+    plan = plan_of(f"{network_file}:Tiny", failures={"infrastructure": 1}, trainer=trainer)
+    killer = Killer(1, times=2)
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [killer]))["Tiny/seed-0"]
+    assert (outcome.status, outcome.failure) == (Status.FAILED, Failure.INFRASTRUCTURE)
+    assert "its worker was lost" in outcome.reason
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize(("appetite", "status"), [(".", Status.COMPLETE), ("...", Status.FAILED)])
+def test_out_of_memory_is_tried_again_with_a_larger_share(
+    nodes, hungry_file: Path, dataset: Dataset, tmp_path: Path, appetite: str, status: Status
+) -> None:
+    (tmp_path / "appetite").write_text(appetite)
+    plan, heard, said = plan_of(f"{hungry_file}:Hungry"), Heard(), []
+    launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], nodes=nodes)
+    outcome = run_launch(launch, said.append)["Hungry/seed-0"]
+    assert outcome.status is status
+    assert [end.status for end in heard.ends] == [status]  # the first failure was not the end
+    assert said == ["Hungry/seed-0: out of memory; once more with 2 CPU"]
+    if status is Status.FAILED:
+        assert outcome.failure is Failure.OUT_OF_MEMORY
+        assert TrialFolder(outcome.folder).outcome().failure is Failure.OUT_OF_MEMORY
+        assert (tmp_path / "appetite").read_text() == "."  # twice, and not a third time
+    else:
+        list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
+        assert weights(outcome.folder) == weights(tmp_path / "alone")
+
+
+def test_a_full_disk_keeps_what_was_there(small_disk: Path) -> None:
+    write_text(small_disk / "kept.json", "before")
+    append_line(small_disk / "log", "whole")
+    (small_disk / "filler").write_bytes(b"0" * (1_000_000 - 8_192))
+    with pytest.raises(DiskFullError, match=r"kept\.json .*MB free.*remove"):
+        write_text(small_disk / "kept.json", "x" * 100_000)
+    with pytest.raises(DiskFullError, match="log"):
+        append_line(small_disk / "log", "y" * 100_000)
+    assert (small_disk / "kept.json").read_text() == "before"
+    assert (small_disk / "log").read_text() == "whole\n"
+    assert sorted(p.name for p in small_disk.iterdir()) == ["filler", "kept.json", "log"]
+
+
+def test_a_trial_on_a_full_disk_fails_cleanly_and_carries_on_to_the_same_bits(
+    small_disk: Path, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    spec = plan_of(f"{network_file}:Tiny").trials[0]
+    list(run_trial(spec, dataset, tmp_path / "whole"))
+    running = run_trial(spec, dataset, small_disk / "t")
+    next(running), next(running)
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as full:
+        while True:
+            full.write(b"0" * 4096)
+    with pytest.raises(DiskFullError, match="no space left to write"):
+        list(running)
+    kept = TrialFolder(small_disk / "t").checkpoint()
+    assert kept["epoch"] == 2
+    filler.unlink()
+    assert [r.epoch for r in run_trial(spec, dataset, small_disk / "t")] == [3, 4, 5, 5]
+    assert weights(small_disk / "t") == weights(tmp_path / "whole")
+
+
+def test_free_space_is_checked_before_the_start(small_disk: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"1 MB free, but 2 trials need about .* MB: remove old launches"):
+        check_free_space(small_disk / "not" / "yet", {"a": 200_000, "b": 200_000}, 2, None)
+    check_free_space(tmp_path, {"a": 200_000}, 1, None)
+
+
+def test_a_budget_takes_the_losers_and_keeps_the_winners(network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
+    variant = f"{network_file}:Tiny"
+    plan = make_plan(
+        read_experiment(
+            {"name": "f", "variants": [variant], "seeds": [0, 1, 2], "trainer": {"epochs": 2, "batch_size": 32}}, "x"
+        )
+    )
+    best: dict[str, float] = {}
+    for spec in plan.trials:
+        records = list(run_trial(spec, dataset, tmp_path / spec.name))
+        best[spec.name] = max(r.metrics.get(keys.VAL_ACCURACY, 0.0) for r in records)
+    one = checkpoint_bytes(tmp_path / plan.trials[0].name)
+    budget = Budget(plan, limit=int(1.5 * one))
+    for spec in plan.trials:
+        budget.add(TrialFolder(tmp_path / spec.name).outcome())
+    order = sorted(best, key=lambda name: (best[name], name))
+    assert budget.keep() == order[:1]  # the checkpoints before the last ones went as well, and made room
+    assert Budget(plan, None).keep() == []
+    budget.limit = 1
+    assert budget.keep() == order[1:2]
+    assert checkpoint_bytes(tmp_path / order[-1]) > 0  # the winner stays, whatever the budget
+    for name in order:
+        assert len(TrialFolder(tmp_path / name).records()) == 3
