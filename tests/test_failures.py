@@ -3,6 +3,8 @@
 import contextlib
 import os
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import torch
 
 from orchestrator import records as keys
 from orchestrator.cli.verifying import WORKER
-from orchestrator.data import Dataset
+from orchestrator.data import Dataset, load_dataset
 from orchestrator.errors import DiskFullError, DivergedError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
@@ -233,3 +235,38 @@ def test_a_budget_takes_the_losers_and_keeps_the_winners(network_file: Path, dat
     assert checkpoint_bytes(tmp_path / order[-1]) > 0  # the winner stays, whatever the budget
     for name in order:
         assert len(TrialFolder(tmp_path / name).records()) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_full_storage_folder_ends_the_launch_and_resuming_completes_it(
+    small_disk: Path, network_file: Path, packed: Path, tmp_path: Path
+) -> None:
+    subprocess.run(["mount", "-o", "remount,size=14m", str(small_disk)], check=True)
+    trainer = "{epochs: 300, batch_size: 16}"
+    text = f"name: small\nvariants: ['{network_file}:Tiny']\ndataset: {{name: '{packed}'}}\ntrainer: {trainer}\n"
+    (tmp_path / "small.yaml").write_text(text)
+    command = [sys.executable, "-m", "orchestrator", "run", "small.yaml", "--storage", str(small_disk / "s")]
+    with (tmp_path / "output.txt").open("w") as output:
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
+    deadline = time.monotonic() + 120
+    while "epoch 5/" not in (tmp_path / "output.txt").read_text():
+        assert process.poll() is None, (tmp_path / "output.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as full:
+        while True:
+            full.write(b"0" * 4096)
+    said = (process.wait(timeout=120), (tmp_path / "output.txt").read_text())
+    assert said[0] == 130, said[1]
+    assert "no space left in" in said[1]
+    assert "Traceback" not in said[1]
+    (small_disk / "filler").unlink()
+    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stdout + again.stderr
+    [folder] = (small_disk / "s").glob("small/*/trials/Tiny/seed-0")
+    records = TrialFolder(folder).records()
+    assert [r.epoch for r in records] == [*range(1, 301), 300]
+    spec = TrialFolder(folder).spec()
+    list(run_trial(spec, load_dataset(spec.dataset, tmp_path), tmp_path / "alone"))
+    assert weights(folder) == weights(tmp_path / "alone")

@@ -1,7 +1,8 @@
 """From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
 
+import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from ray import tune
 
 from orchestrator.errors import DiskFullError
-from orchestrator.files import FULL
+from orchestrator.files import FULL, disk_full_named
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
@@ -23,10 +24,13 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     told yet: the launch takes the trial up again.
     """
 
-    def __init__(self, home: Path, listeners: Sequence[Listener], drain: Drain) -> None:
+    def __init__(
+        self, home: Path, listeners: Sequence[Listener], drain: Drain, say: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.home = home
         self.listeners = tuple(listeners)
         self.drain = drain
+        self.say = say
         self.retried: frozenset[Failure] = frozenset()
         self.started: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
@@ -69,9 +73,14 @@ class Messenger(tune.Callback):  # type: ignore[misc]
             epoch = result.get(EPOCH, 0)
             self._end(trial, Status.STOPPED, f"stopped by the scheduler after epoch {epoch}")
 
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """The trial failed outside its own code, and Tune is about to take it up again."""
+        if any(os.strerror(number) in _error(trial) for number in FULL):
+            self._end_on_full_disk()
+
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker was lost more often than is allowed, or Ray ended it for its memory."""
-        error = str(trial.get_error() or "unknown").strip()
+        error = _error(trial)
         lacks_memory = "OutOfMemory" in error or "memory usage threshold" in error  # Ray's memory monitor
         kind = Failure.OUT_OF_MEMORY if lacks_memory else Failure.INFRASTRUCTURE
         self._end(trial, Status.FAILED, f"its worker was lost: {error.splitlines()[-1]}", kind)
@@ -84,16 +93,23 @@ class Messenger(tune.Callback):  # type: ignore[misc]
                 for listener in self.listeners if name in self.started else ():
                     listener.on_end(self.outcomes[name])
 
+    def _end_on_full_disk(self) -> None:
+        """Nothing can be kept any more: the launch ends with what it has, to be carried on when there is space."""
+        if not self.drain.requested:
+            self.say(
+                f"no space left in {self.home.parent}: the launch ends, every trial keeps its last checkpoint; "
+                "remove old launches or their checkpoints, then carry on"
+            )
+        self.drain.stop()
+
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None) -> None:
         name = trial.config["trial"]["name"]
         try:
-            outcome = bring_home(trial.checkpoint, self.home / name, Outcome(name, status, reason, failure=failure))
-        except OSError as problem:
-            if problem.errno not in FULL:
-                raise
-            outcome = Outcome(name, Status.FAILED, f"no space left for {self.home / name}", failure=Failure.DISK_FULL)
-        except DiskFullError as problem:
-            outcome = Outcome(name, Status.FAILED, str(problem), failure=Failure.DISK_FULL)
+            with disk_full_named(self.home / name):
+                outcome = bring_home(trial.checkpoint, self.home / name, Outcome(name, status, reason, failure=failure))
+        except DiskFullError:
+            self._end_on_full_disk()
+            return
         self.outcomes[name] = outcome
         for listener in self.listeners if outcome.failure not in self.retried else ():
             listener.on_end(outcome)
@@ -119,3 +135,11 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
     if before is None or before.status is not outcome.status:
         trial.finish(outcome.status, outcome.reason, traceback, outcome.failure)
     return replace(outcome, folder=folder, traceback=traceback)
+
+
+def _error(trial: Any) -> str:
+    """What Tune wrote of the trial's last failure; on the driver, since the storage may be what failed."""
+    try:
+        return Path(trial.error_file).read_text(encoding="utf-8").strip() or "unknown"
+    except (OSError, TypeError):
+        return "unknown"

@@ -32,6 +32,10 @@ class Drain(Stopper):  # type: ignore[misc]
             return str(TrialScheduler.STOP)
         return action
 
+    def stop(self) -> None:
+        """End the launch now, without waiting for the epochs in progress."""
+        self.requested, self._busy = True, set()
+
     def watch(self, trials: Sequence[Any]) -> None:
         """To be called at every step of Tune with all of its trials."""
         if not self.requested:

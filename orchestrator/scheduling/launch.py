@@ -41,7 +41,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    messenger = Messenger(launch.folder / "trials", launch.listeners, drain)
+    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say)
     settled = settle_stopped(launch)
     messenger.outcomes.update(settled)
     finished = launch.finished | settled.keys()

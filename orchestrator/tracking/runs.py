@@ -25,6 +25,7 @@ FAMILY = "family"
 SEED = "seed"
 STATUS = "status"
 REASON = "status_reason"
+FAILURE = "failure_kind"  # of a failed trial
 PROTOCOL = "protocol"
 CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network

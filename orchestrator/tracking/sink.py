@@ -14,7 +14,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking import lease
 from orchestrator.tracking.artifacts import log_folder
-from orchestrator.tracking.runs import REASON, STATUS, LaunchRuns, shorten
+from orchestrator.tracking.runs import FAILURE, REASON, STATUS, LaunchRuns, shorten
 from orchestrator.trial import TrialFolder
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
@@ -155,7 +155,8 @@ class Sink:
         if outcome.traceback:
             client.log_text(run_id, outcome.traceback, "traceback.txt")
         machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
-        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **machine})
+        kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
+        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
 
