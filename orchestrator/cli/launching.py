@@ -23,7 +23,7 @@ from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
 from orchestrator.spec import Experiment
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.sink import Prepare, Sink
-from orchestrator.tracking.store import connect, without_secrets
+from orchestrator.tracking.store import asked, connect, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.trial import TrialFolder
 
@@ -69,17 +69,19 @@ def launch(
     show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
     folder.check_plan(checked.plan)
     with folder.locked():
-        runs = open_launch(
-            client,
-            uri,
-            folder.name,
-            checked.plan,
-            dataset_facts(checked.dataset, experiment.dataset.name),
-            trial_facts(checked),
-            software_tags(Path.cwd()),
-        )
+        with asked(uri):
+            runs = open_launch(
+                client,
+                uri,
+                folder.name,
+                checked.plan,
+                dataset_facts(checked.dataset, experiment.dataset.name),
+                trial_facts(checked),
+                software_tags(Path.cwd()),
+            )
         status = _train(checked, folder, runs, address, show)
-    result = read_result(client, experiment.name, folder.name)
+    with asked(uri):
+        result = read_result(client, experiment.name, folder.name)
     print_result(result, as_json)
     show.say(f"trial folders: {folder.path / 'trials'}")
     show.say(f"runs: orchestrator ui{where}    again: orchestrator compare {experiment.name}{where}")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RENEWAL = 30.0  # seconds between two renewals
+RETRY = 2.0  # seconds to the next try when the store did not answer: it may come back with the lease expired
 REASON_LOST = "its driver was lost; `orchestrator resume` carries on"
 
 
@@ -24,12 +25,14 @@ class Keeper(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Renew until :meth:`end`; a store that does not answer is asked again the next time."""
-        while not self._ended.wait(RENEWAL):
+        """Renew until :meth:`end`; a store that does not answer is asked again soon."""
+        pause = RENEWAL
+        while not self._ended.wait(pause):
             try:
                 self.client.set_tag(self.parent_run_id, LEASE, lease_end())
+                pause = RENEWAL
             except Exception:  # the boundary to another program; the sink tells of it
-                continue
+                pause = min(RETRY, RENEWAL)
 
     def end(self) -> None:
         """Renew no more."""

@@ -94,13 +94,8 @@ class LaunchRuns:
         return run.info.status != "RUNNING" and said == (str(outcome.status), outcome.reason)
 
     def create(self, trial: str) -> str:
-        """A new run for ``trial``, with its params, tags, data set and known figures."""
-        from mlflow.entities import Dataset as MlflowDataset
-        from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
-
+        """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest."""
         spec = self.spec(trial)
-        facts = self.facts.get(trial, TrialFacts())
-        position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = {
             PARENT: self.parent_run_id,
             KIND: "trial",
@@ -110,13 +105,24 @@ class LaunchRuns:
             SPEC_HASH: spec.identity(),
             PROTOCOL: spec.trainer.protocol,
             **self.tags,
-            **facts.tags,
+            **self.facts.get(trial, TrialFacts()).tags,
         }
-        run = self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name)
-        now = int(time.time() * 1000)
-        metrics = [Metric(name, value, now, 0) for name, value in facts.metrics.items()]
+        return str(self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name).info.run_id)
+
+    def describe(self, trial: str, run_id: str) -> None:
+        """Write params, data set and known figures, unless the run has them all; the note is written last."""
+        from mlflow.entities import Dataset as MlflowDataset
+        from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+
+        run = self.client.get_run(run_id)
+        if NOTE in run.data.tags:
+            return
+        spec = self.spec(trial)
+        position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
+        begun = run.info.start_time  # the same at every try: what was written before is not written twice
+        known = self.facts.get(trial, TrialFacts()).metrics
+        metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
         params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
-        run_id = str(run.info.run_id)
         for start in range(0, max(len(params), 1), MOST_PARAMS):
             self.client.log_batch(run_id, metrics if start == 0 else [], params[start : start + MOST_PARAMS])
         d = self.dataset
@@ -128,7 +134,6 @@ class LaunchRuns:
             NOTE: f"[**Open the report**]({report}) when the trial has ended: its figures and tables on one page.",
         }
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in shown.items()])
-        return run_id
 
 
 def open_launch(

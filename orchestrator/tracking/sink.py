@@ -1,12 +1,13 @@
 """The sink: a thread on the driver that writes records to MLflow in order, each once, one batched call at a time."""
 
+import errno
 import logging
 import os
 import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from orchestrator import records as keys
@@ -44,6 +45,8 @@ class Sink:
         self._events: queue.SimpleQueue[Callable[[], None] | tuple[str, Record] | None] = queue.SimpleQueue()
         self._deadline: float | None = None
         self._problems: list[str] = []
+        self._gave_up = False
+        self._prepared: set[str] = set()
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
         self._lease = lease.Keeper(runs.client, runs.parent_run_id)
@@ -97,7 +100,7 @@ class Sink:
     def _deliver(self, write: Callable[[], None]) -> None:
         """Call ``write`` until it succeeds, is refused for good, or time is up."""
         pause = 0.25
-        while True:
+        while not self._gave_up:
             try:
                 return write()
             except Exception as problem:  # the boundary to another program: it is told, and never stops the training
@@ -106,11 +109,13 @@ class Sink:
                     return None
                 if self._deadline is not None and time.monotonic() + pause > self._deadline:
                     self._problems.append(f"the tracking store did not answer: {_first_line(problem)}")
+                    self._gave_up = True
                     return None
                 if pause == 0.25:
                     _logger.warning("the tracking store does not answer, records wait: %s", _first_line(problem))
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
+        return None
 
     def _open(self, trial: str) -> None:
         if trial in self.run_ids:
@@ -123,6 +128,7 @@ class Sink:
             epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
             published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
             client.update_run(run_id, "RUNNING")  # it may have been ended as failed or killed before
+        self.runs.describe(trial, run_id)
         self.run_ids[trial], self._published[trial] = run_id, published
 
     def _publish(self, waiting: list[tuple[str, Record]]) -> None:
@@ -135,21 +141,23 @@ class Sink:
             self._open(trial)
             published = self._published[trial]
             fresh = [r for r in records if (r.epoch, r.final) not in published]
-            metrics = [
-                Metric(name, value, int(record.time * 1000), record.epoch)
-                for record in fresh
-                for name, value in record.metrics.items()
-            ]
-            for start in range(0, len(metrics), MOST_METRICS):
-                self.runs.client.log_batch(self.run_ids[trial], metrics[start : start + MOST_METRICS])
-            published.update((r.epoch, r.final) for r in fresh)
+            for part in _batches(fresh):
+                metrics = [
+                    Metric(name, value, int(record.time * 1000), record.epoch)
+                    for record in part
+                    for name, value in record.metrics.items()
+                ]
+                self.runs.client.log_batch(self.run_ids[trial], metrics)
+                published.update((r.epoch, r.final) for r in part)
 
     def _finish(self, outcome: Outcome) -> None:
         from mlflow.entities import RunTag
 
         self._open(outcome.trial)
         run_id, client = self.run_ids[outcome.trial], self.runs.client
-        self.prepare(outcome)
+        if outcome.trial not in self._prepared:  # once, however often the rest has to be tried
+            self.prepare(outcome)
+            self._prepared.add(outcome.trial)
         if outcome.folder is not None:
             log_folder(client, run_id, outcome.folder)
         if outcome.traceback:
@@ -167,13 +175,30 @@ class Sink:
         client.set_terminated(parent, MLFLOW_STATUS[status])
 
 
+def _batches(records: list[Record]) -> Iterator[list[Record]]:
+    """Records in calls that MLflow takes; none is cut in two, so that a published one is published whole."""
+    part: list[Record] = []
+    for record in records:
+        if part and sum(len(r.metrics) for r in [*part, record]) > MOST_METRICS:
+            yield part
+            part = []
+        part.append(record)
+    if part:
+        yield part
+
+
 def _may_pass(problem: Exception) -> bool:
-    """Whether it may help to ask again: the store is away or busy, rather than of another opinion."""
+    """Whether it may help to ask again: the store is away, busy or full, rather than of another opinion."""
     from mlflow.exceptions import MlflowException
+    from requests.exceptions import HTTPError
 
     if isinstance(problem, MlflowException):
         final = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "BAD_REQUEST", "PERMISSION_DENIED"}
         return problem.error_code not in final
+    if isinstance(problem, HTTPError):  # an artifact that the server did not take
+        return problem.response is None or problem.response.status_code >= 500
+    if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
+        return True
     return isinstance(problem, (ConnectionError, TimeoutError))
 
 

@@ -4,7 +4,8 @@ import logging
 import os
 import sqlite3
 import warnings
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
@@ -27,9 +28,10 @@ def tracking_uri(given: str | None = None) -> str:
 def connect(uri: str) -> "MlflowClient":
     """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Seconds and tries of one request; waiting for a server that is away is the sink's business.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
+    # again, so that a run whose creation was not confirmed is not created twice.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "12")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no reason to warn
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -54,6 +56,20 @@ def connect(uri: str) -> "MlflowClient":
         raise StorageError(
             f"the tracking store {without_secrets(uri)} cannot be used: {reason} "
             "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
+        ) from problem
+
+
+@contextmanager
+def asked(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into a StorageError that names the store at ``uri``."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as problem:
+        reason = (str(problem).splitlines() or [""])[0]
+        raise StorageError(
+            f"the tracking store {without_secrets(uri)} did not answer: {reason} (nothing is lost: records are on disk)"
         ) from problem
 
 
