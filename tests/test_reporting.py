@@ -91,7 +91,7 @@ def make_material(dataset: Dataset | None = None, **changes: object) -> Material
     dataset = dataset or make_dataset()
     torch.manual_seed(0)
     network = Net(len(dataset.classes)).eval()
-    spec = TrialSpec(variant="networks.py:<b>Net</b>", seed=3, trainer=Recipe(epochs=5))
+    spec = TrialSpec(variant="networks.py:<b>Net<b>", seed=3, trainer=Recipe(epochs=5))
     whole = Material(
         spec=spec,
         records=make_records(5),
@@ -197,7 +197,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(complete: Path) -> N
     assert "script" not in page.tags
     assert "b" not in page.tags
     assert REASON in page.text
-    assert "<b>Net</b>" in page.text
+    assert "<b>Net<b>" in page.text
     assert CLASSES[1] in page.text
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in page.sources)
     assert sum(source.startswith("data:") for source in page.sources) == len(FIGURES)

@@ -1,5 +1,6 @@
 """Starting Ray here, or joining a cluster: quiet, on loopback, with a token of its own, no usage statistics."""
 
+import functools
 import logging
 import os
 import secrets
@@ -24,6 +25,12 @@ _ENVIRONMENT = {
 _OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 
+@functools.cache
+def _token() -> str:
+    """One for the whole process: Ray remembers the first that it meets."""
+    return secrets.token_hex(32)
+
+
 @contextmanager
 def ray_session(
     address: str | None = None, cpus: int | None = None, debug: bool = False
@@ -38,10 +45,9 @@ def ray_session(
     before = {name: os.environ.get(name) for name in _OURS}
     local = address is None
     if local:
-        # A token that lives as long as this session; Ray would write one to the home folder otherwise. The third is
+        # A token that lives as long as this process; Ray would write one to the home folder otherwise. The third is
         # the switch by which Ray decides, when it is imported, between a machine's own address and loopback.
-        token = secrets.token_hex(32)
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token, RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
+        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_token(), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
