@@ -21,6 +21,11 @@ COMMANDS = {
     "resume": "Carry on an interrupted launch.",
     "verify-resume": "Kill a launch at random points, resume it, compare it with an undisturbed one.",
     "ui": "Open MLflow's web page on loopback.",
+    "submit": "Run an experiment file as a job on a Ray cluster.",
+    "status": "What became of submitted jobs.",
+    "logs": "What a submitted job has printed.",
+    "stop": "End a submitted job; it finishes its epochs and keeps everything.",
+    "doctor": "What is wrong with this machine, cluster, store or data, before a run finds out.",
 }
 
 

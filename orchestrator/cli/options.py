@@ -35,10 +35,21 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
         "--set", "overrides", multiple=True, metavar="a.b=value", help="Override a setting; repeatable."
     ),
     "data_dir": click.option(
-        "--data-dir", type=_PATH, default="data", show_default=True, help="Where data sets lie or are downloaded to."
+        "--data-dir",
+        type=_PATH,
+        default="data",
+        envvar="ORCHESTRATOR_DATA_DIR",
+        show_default=True,
+        show_envvar=True,
+        help="Where data sets lie or are downloaded to.",
     ),
     "storage": click.option(
-        "--storage", type=_PATH, default="storage", show_default=True, help="Where trial folders are kept."
+        "--storage",
+        default="storage",
+        envvar="ORCHESTRATOR_STORAGE",
+        show_default=True,
+        show_envvar=True,
+        help="Where trial folders are kept: a folder, or s3://bucket/path, gs://bucket/path.",
     ),
     "tracking_uri": click.option(
         "--tracking-uri", help="MLflow's store.  [default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db]"

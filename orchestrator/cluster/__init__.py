@@ -1,0 +1,1 @@
+"""Clusters: jobs over Ray's Jobs API, and the doctor."""
