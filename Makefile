@@ -13,10 +13,10 @@ endif
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: help setup demo check format test test-slow clean
+.PHONY: help setup demo check format test test-slow test-cluster clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .tools/bin/uv:
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed (set PYTHON=...)" >&2; exit 1; }
@@ -49,6 +49,9 @@ test: setup ## the tests that run anywhere within ten minutes
 
 test-slow: setup ## the slow tests, and those that look at pages in Chromium
 	$(RUN)/pytest -m "(slow or browser) and not cluster and not gpu"
+
+test-cluster: setup ## the tests of clusters, on simulated hosts if this is root (under fifteen minutes; tests/lab/README.md)
+	$(RUN)/pytest -m "cluster and not browser and not gpu"
 
 clean: ## remove the environment and everything that runs left here
 	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

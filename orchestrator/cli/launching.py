@@ -2,7 +2,8 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +13,22 @@ from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.facts import dataset_facts, software_tags, trial_facts
 from orchestrator.cli.reports import Reporter
 from orchestrator.cli.result import print_result, read_result
-from orchestrator.errors import InterruptedLaunchError
+from orchestrator.cluster.events import EventWriter
+from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import INTERRUPTED, Outcome, Status
 from orchestrator.reporting.terminal import View
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.budget import Budget, check_free_space
 from orchestrator.scheduling.launch import checkpoints
+from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.nodes import wait_for_nodes
+from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
+from orchestrator.scheduling.storage import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.spec import Experiment
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.sink import Prepare, Sink
-from orchestrator.tracking.store import asked, connect, without_secrets
+from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.trial import TrialFolder
 
@@ -35,6 +40,7 @@ class Show:
     console: Console
     quiet: bool
     debug: bool
+    events: EventWriter | None = None  # for those who follow this process from elsewhere
 
     def say(self, line: str) -> None:
         """One line, as it is."""
@@ -46,7 +52,7 @@ def launch(
     experiment: Experiment,
     *,
     data_dir: Path,
-    storage: Path,
+    storage: Storage,
     tracking_uri: str | None,
     address: str | None,
     as_json: bool,
@@ -54,21 +60,28 @@ def launch(
     debug: bool,
     again: bool = False,
     folder: LaunchFolder | None = None,
+    events: bool = False,
 ) -> int:
     """Run ``experiment`` to its verdict and print it; returns the exit code.
 
     ``folder`` is the launch to carry on; without it, the one that this very plan was begun in, or a new one.
     """
-    show = Show(Console(file=sys.stderr if as_json else sys.stdout), quiet, debug)
-    checked = check_experiment(experiment, data_dir, show.say)
+    show = Show(Console(file=sys.stderr if as_json else sys.stdout), quiet, debug, EventWriter() if events else None)
+    checked = _check(experiment, data_dir, address, show)
     uri = choose_store(tracking_uri)
     client = connect(uri)
-    folder = folder or open_launch_folder(storage, checked.plan, again)
+    if folder is None:
+        fetch_launches(storage, experiment.name)
+        folder = open_launch_folder(storage.root, checked.plan, again)
+    storage.fetch(folder.path)
+    storage.push(folder.path / "launch.json")
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}"
+    if events:
+        resume = "submitting it again"
     show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
     folder.check_plan(checked.plan)
-    with folder.locked():
+    with folder.locked(), _nodes(checked, folder, storage, address, show) as nodes:
         with asked(uri):
             runs = open_launch(
                 client,
@@ -78,25 +91,80 @@ def launch(
                 dataset_facts(checked.dataset, experiment.dataset.name),
                 trial_facts(checked),
                 software_tags(Path.cwd()),
+                _artifacts(uri, storage, experiment.name, shared=address is not None),
             )
-        status = _train(checked, folder, runs, address, show)
+        status = _train(checked, folder, storage, runs, nodes, show)
     with asked(uri):
         result = read_result(client, experiment.name, folder.name)
+    if show.events is not None:
+        show.events.result(result.to_json())
     print_result(result, as_json)
-    show.say(f"trial folders: {folder.path / 'trials'}")
+    show.say(f"trial folders: {storage.place(folder.path / 'trials')}")
     show.say(f"runs: orchestrator ui{where}    again: orchestrator compare {experiment.name}{where}")
     if status is Status.STOPPED:
         raise InterruptedLaunchError(f"interrupted; carry on with: {resume}")
     return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
 
 
-def _train(checked: Checked, folder: LaunchFolder, sink_runs: LaunchRuns, address: str | None, show: Show) -> Status:
+def _check(experiment: Experiment, data_dir: Path, address: str | None, show: Show) -> Checked:
+    try:
+        return check_experiment(experiment, data_dir, show.say)
+    except DataError as problem:
+        if address is None:
+            raise
+        raise DataError(
+            f"{problem}\non a cluster only this process reads data (Ray brings it to the nodes): it must lie on the "
+            "machine where it runs, the head; see --data-dir and ORCHESTRATOR_DATA_DIR"
+        ) from problem
+
+
+def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | None:
+    """Where MLflow keeps a new experiment's artifacts: where a server says, beside a SQLite file, or in the storage."""
+    if uri.startswith(("http://", "https://")) or (sqlite_file(uri) and not shared and storage.uri is None):
+        return None
+    place = storage.address(storage.root / ".artifacts" / name)
+    check_artifact_store(place)
+    return place if "://" in place else Path(place).as_uri()
+
+
+@contextmanager
+def _nodes(
+    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, show: Show
+) -> Iterator[list[dict[str, float]]]:
+    """Ray, with nodes that can train what is left to train; none if nothing is. Raises before anything is recorded."""
+    plan = checked.plan
+    finished = folder.finished(plan)
+    if len(finished) == len(plan.trials):
+        yield []
+        return
+    with ray_session(address, debug=show.debug) as nodes:
+        if address is not None:
+            nodes = wait_for_nodes(plan.experiment.resources, show.say)
+            looked = check_nodes(folder.path, storage, plan)
+            show.say(f"{looked} nodes can use the storage and have the same versions")
+        resources = trial_resources(plan.experiment.resources, nodes)
+        side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
+        place = storage.place(folder.path)
+        show.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {place}")
+        waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
+        check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
+        yield nodes
+
+
+def _train(
+    checked: Checked,
+    folder: LaunchFolder,
+    storage: Storage,
+    sink_runs: LaunchRuns,
+    nodes: Sequence[dict[str, float]],
+    show: Show,
+) -> Status:
     """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended."""
     plan = checked.plan
     finished = folder.finished(plan)
     resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
-    budget = Budget(plan, plan.experiment.max_checkpoint_bytes)
-    sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget))
+    budget = Budget(plan, plan.experiment.max_checkpoint_bytes, storage.remove)
+    sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget, storage))
     for name in finished:
         outcome = TrialFolder(folder.trial(name)).outcome()
         if outcome is not None and not sink_runs.is_delivered(outcome):
@@ -107,21 +175,20 @@ def _train(checked: Checked, folder: LaunchFolder, sink_runs: LaunchRuns, addres
     status = Status.STOPPED
     try:
         outcomes = {}
-        if len(finished) < len(plan.trials):
-            with ray_session(address, debug=show.debug) as nodes, View(plan, show.console, show.quiet) as view:
-                resources = trial_resources(plan.experiment.resources, nodes)
-                side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
-                show.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {folder.path}")
-                waiting = {n: a.parameters for n, a in checked.analyses.items() if n not in finished}
-                check_free_space(folder.path, waiting, side_by_side, budget.limit)
+        if nodes:
+            trials, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
+            if show.events is not None:
+                show.events.begin(trials, epochs)
+            with View(trials, epochs, show.console, show.quiet) as view:
                 outcomes = run_launch(
                     Launch(
                         plan,
                         checked.dataset,
                         folder.path,
-                        resources,
+                        trial_resources(plan.experiment.resources, nodes),
                         nodes=nodes,
-                        listeners=(sink, view),
+                        storage=storage,
+                        listeners=(sink, view) if show.events is None else (sink, view, show.events),
                         finished=frozenset(finished),
                         resume_from=resume_from,
                     ),
@@ -135,7 +202,7 @@ def _train(checked: Checked, folder: LaunchFolder, sink_runs: LaunchRuns, addres
     return status
 
 
-def _with_budget(report: Reporter, budget: Budget) -> Prepare:
+def _with_budget(report: Reporter, budget: Budget, storage: Storage) -> Prepare:
     """Make a trial's report; what an earlier trial left has been delivered by then, and may be pruned."""
     ended: list[Outcome] = []
 
@@ -145,6 +212,8 @@ def _with_budget(report: Reporter, budget: Budget) -> Prepare:
         budget.keep()
         ended[:] = [outcome]
         report(outcome)
+        if outcome.folder is not None:
+            storage.push(outcome.folder)
 
     return prepare
 

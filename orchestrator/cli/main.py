@@ -1,6 +1,7 @@
 """``orchestrator``: the list of commands, and the one place where an error becomes a line and an exit code."""
 
 import importlib
+import io
 import signal
 import sys
 import traceback
@@ -9,6 +10,7 @@ import click
 
 from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
+from orchestrator.redact import redact
 
 # name: (module in this room, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
@@ -62,12 +64,14 @@ def main(arguments: list[str] | None = None) -> None:
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as problem:
-        problem.show()
+        shown = io.StringIO()
+        problem.show(file=shown)
+        click.echo(redact(shown.getvalue()), err=True, nl=False)
         code = problem.exit_code
     except OrchestratorError as problem:
         if "--debug" in given:
-            traceback.print_exc()
-        click.echo(f"error: {problem}", err=True)
+            click.echo(redact(traceback.format_exc()), err=True, nl=False)
+        click.echo(redact(f"error: {problem}"), err=True)
         code = problem.exit_code
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
@@ -75,4 +79,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
         sys.stderr.close()
         code = 0
+    except Exception:  # a mistake of ours: its traceback is wanted, what the environment holds is not
+        click.echo(redact(traceback.format_exc()), err=True, nl=False)
+        code = 1
     sys.exit(code if isinstance(code, int) else 0)

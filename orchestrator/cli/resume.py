@@ -14,7 +14,11 @@ def command(name: str, **flags: Any) -> int:
     """Carry on the newest launch of the experiment NAME from what lies in the storage folder."""
     from orchestrator.cli.launching import launch
     from orchestrator.experiment.reader import read_experiment
-    from orchestrator.scheduling.storage import newest_launch
+    from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.scheduling.storage import fetch_launches, newest_launch
 
-    folder, plain = newest_launch(flags["storage"], name)
-    return launch(read_experiment(plain, str(folder.path / "launch.json")), folder=folder, **flags)
+    with open_storage(flags.pop("storage")) as storage:
+        fetch_launches(storage, name)
+        folder, plain = newest_launch(storage.root, name)
+        experiment = read_experiment(plain, str(folder.path / "launch.json"))
+        return launch(experiment, storage=storage, folder=folder, **flags)

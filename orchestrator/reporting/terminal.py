@@ -1,5 +1,6 @@
 """What a launch looks like in a terminal: a live table on a screen, one line a change of state elsewhere."""
 
+import re
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,9 @@ from rich.text import Text
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, TrialRow
 from orchestrator.reporting.comparison import Comparison
-from orchestrator.spec import Plan
 
+CLOCK = "%H:%M:%S"  # before every line that tells a change of state
+_STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
 STYLES = {"waiting": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
 
@@ -31,13 +33,13 @@ class _Line:
 
 
 class View:
-    """A listener that shows a launch on ``console``; ``quiet`` shows failures only."""
+    """A listener that shows a launch of ``trials``, of so many epochs each; ``quiet`` shows failures only."""
 
-    def __init__(self, plan: Plan, console: Console, quiet: bool = False) -> None:
+    def __init__(self, trials: Sequence[str], epochs: int, console: Console, quiet: bool = False) -> None:
         self.console = console
         self.quiet = quiet
-        self.epochs = plan.experiment.trainer.epochs
-        self.lines = {spec.name: _Line() for spec in plan.trials}
+        self.epochs = epochs
+        self.lines = {trial: _Line() for trial in trials}
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -99,7 +101,9 @@ class View:
 
     def _say(self, text: str, always: bool = False) -> None:
         if (self._live is None and not self.quiet) or (always and self.quiet):
-            self.console.print(f"{time.strftime('%H:%M:%S')} {text}", markup=False, highlight=False, soft_wrap=True)
+            self.console.print(
+                f"{time.strftime(CLOCK)} {text}", markup=False, highlight=False, emoji=False, soft_wrap=True
+            )
 
     def _advance(self) -> None:
         self._progress.update(self._task, completed=sum(line.epoch for line in self.lines.values()))
@@ -125,6 +129,11 @@ class View:
         if hidden := len(self.lines) - len(shown):
             table.add_row(f"... and {hidden} more", style="dim")
         return table
+
+
+def is_state_line(text: str) -> bool:
+    """Whether ``text`` is a line that a view off a screen says of a trial: on a screen the table shows it."""
+    return _STATE_LINE.match(text) is not None
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -1,11 +1,12 @@
 """Bytes: whether a launch fits on the disk before it starts, and which checkpoints go when a budget is spent."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import StorageError
 from orchestrator.records import VAL_ACCURACY, Outcome, Status
+from orchestrator.scheduling.mirror import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
 
@@ -38,9 +39,10 @@ class Budget:
     trial of each variant keeps its last and best checkpoints whatever they take, and records are never touched.
     """
 
-    def __init__(self, plan: Plan, limit: int | None) -> None:
+    def __init__(self, plan: Plan, limit: int | None, remove: Callable[[Path], object] = FOLDERS.remove) -> None:
         self.variants = {spec.name: spec.label for spec in plan.trials}
         self.limit = limit
+        self.remove = remove  # a file or a folder
         self.delivered: dict[str, tuple[float, Path]] = {}  # trial name: best validation accuracy, folder
 
     def add(self, outcome: Outcome) -> None:
@@ -49,7 +51,7 @@ class Budget:
             return
         accuracies = (record.metrics.get(VAL_ACCURACY, 0.0) for record in TrialFolder(outcome.folder).records())
         self.delivered[outcome.trial] = (max(accuracies, default=0.0), outcome.folder)
-        TrialFolder(outcome.folder).previous.unlink(missing_ok=True)
+        self.remove(TrialFolder(outcome.folder).previous)
 
     def keep(self) -> list[str]:
         """Remove what the budget does not allow; returns the names of the trials whose checkpoints went."""
@@ -68,7 +70,7 @@ class Budget:
             folder = self.delivered[name][1] / "checkpoints"
             if folder.exists():
                 total -= checkpoint_bytes(folder.parent)
-                shutil.rmtree(folder)
+                self.remove(folder)
                 removed.append(name)
         return removed
 

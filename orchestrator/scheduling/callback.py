@@ -9,12 +9,15 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.errors import DiskFullError
+from orchestrator.errors import DiskFullError, StorageError
 from orchestrator.files import FULL, disk_full_named
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.trial import TrialFolder
+
+FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
 class Messenger(tune.Callback):  # type: ignore[misc]
@@ -25,12 +28,18 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, home: Path, listeners: Sequence[Listener], drain: Drain, say: Callable[[str], None] = lambda _: None
+        self,
+        home: Path,
+        listeners: Sequence[Listener],
+        drain: Drain,
+        say: Callable[[str], None] = lambda _: None,
+        storage: Storage = FOLDERS,
     ) -> None:
         self.home = home
         self.listeners = tuple(listeners)
         self.drain = drain
         self.say = say
+        self.storage = storage
         self.retried: frozenset[Failure] = frozenset()
         self.started: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
@@ -76,7 +85,7 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed outside its own code, and Tune is about to take it up again."""
         if any(os.strerror(number) in _error(trial) for number in FULL):
-            self._end_on_full_disk()
+            self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker was lost more often than is allowed, or Ray ended it for its memory."""
@@ -93,13 +102,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
                 for listener in self.listeners if name in self.started else ():
                     listener.on_end(self.outcomes[name])
 
-    def _end_on_full_disk(self) -> None:
-        """Nothing can be kept any more: the launch ends with what it has, to be carried on when there is space."""
+    def _end_without_storage(self, what: str, advice: str) -> None:
+        """Nothing can be kept any more: the launch ends with what it has, to be carried on when it can."""
         if not self.drain.requested:
-            self.say(
-                f"no space left in {self.home.parent}: the launch ends, every trial keeps its last checkpoint; "
-                "remove old launches or their checkpoints, then carry on"
-            )
+            self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then carry on")
         self.drain.stop()
 
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None) -> None:
@@ -107,8 +113,12 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         try:
             with disk_full_named(self.home / name):
                 outcome = bring_home(trial.checkpoint, self.home / name, Outcome(name, status, reason, failure=failure))
+            self.storage.push(self.home / name)
         except DiskFullError:
-            self._end_on_full_disk()
+            self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+            return
+        except StorageError as problem:
+            self._end_without_storage(str(problem), "mend it")
             return
         self.outcomes[name] = outcome
         for listener in self.listeners if outcome.failure not in self.retried else ():

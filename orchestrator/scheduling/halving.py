@@ -1,6 +1,7 @@
 """Asynchronous successive halving that survives its driver: every result it has judged is on disk, and judged again."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
     log stands where the old one stood, so that later decisions are those of a launch that was never interrupted.
     """
 
-    def __init__(self, settings: Scheduler, epochs: int, log: Path, drain: Drain | None = None) -> None:
+    def __init__(
+        self,
+        settings: Scheduler,
+        epochs: int,
+        log: Path,
+        drain: Drain | None = None,
+        written: Callable[[Path], object] = lambda _: None,
+    ) -> None:
         super().__init__(
             time_attr=EPOCH,
             metric=VAL_ACCURACY,
@@ -39,6 +47,7 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
         )
         self._log = log
         self._drain = drain or Drain()
+        self._written = written  # told of the log after each line
         self._judged: dict[tuple[str, int], bool] = {}
         for name, epoch, accuracy, stopped in read_log(log):
             self._brackets[0].on_result(_Named(name), epoch, accuracy)
@@ -55,6 +64,7 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
         self._trial_info[name] = self._brackets[0]
         action = str(super().on_trial_result(tune_controller, _Named(name), result))
         append_line(self._log, json.dumps([name, epoch, accuracy, action == TrialScheduler.STOP]))
+        self._written(self._log)
         return self._drain.decide(name, action)
 
 

@@ -1,6 +1,5 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from orchestrator.data import Dataset
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
+from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
@@ -22,12 +22,13 @@ class Launch:
 
     plan: Plan
     dataset: Dataset
-    folder: Path  # finished trial folders go to folder/trials/<trial name>
+    folder: Path  # finished trial folders go to folder/trials/<trial name>; below the root of ``storage``
     resources: Mapping[str, float]  # of one trial
     listeners: Sequence[Listener] = ()
     finished: frozenset[str] = frozenset()  # names of trials that need not be run
     resume_from: Mapping[str, Path] = field(default_factory=dict)  # trial name to the folder it carries on from
     nodes: Sequence[dict[str, float]] = ()  # what each node has in all
+    storage: Storage = FOLDERS  # where every node finds the folder
 
 
 def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
@@ -41,7 +42,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say)
+    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say, launch.storage)
     settled = settle_stopped(launch)
     messenger.outcomes.update(settled)
     finished = launch.finished | settled.keys()
@@ -57,7 +58,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
                 say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
-    _tidy(launch.folder, messenger.outcomes)
+    _tidy(launch, messenger.outcomes)
     return messenger.outcomes
 
 
@@ -69,6 +70,7 @@ def _run_trials(
 
     from orchestrator.scheduling.worker import TrialWorker, pack
 
+    launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     trainable = tune.with_resources(
         tune.with_parameters(TrialWorker, data=pack(launch.dataset)),
@@ -86,7 +88,7 @@ def _run_trials(
         ),
         run_config=tune.RunConfig(
             name=_attempt(launch.folder),
-            storage_path=str(launch.folder.resolve()),
+            storage_path=launch.storage.address(launch.folder),
             callbacks=[messenger],
             stop=drain,
             verbose=0,
@@ -116,7 +118,9 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
                 continue  # that epoch was lost with its checkpoint: it is trained again, and stopped again
             reason = f"stopped by the scheduler after epoch {epoch}"
             outcome = Outcome(name, Status.STOPPED, reason)
-            settled[name] = bring_home(Checkpoint.from_directory(str(found)), launch.folder / "trials" / name, outcome)
+            home = launch.folder / "trials" / name
+            settled[name] = bring_home(Checkpoint.from_directory(str(found)), home, outcome)
+            launch.storage.push(home)
             for listener in launch.listeners:
                 listener.on_end(settled[name])
     return settled
@@ -146,13 +150,18 @@ def _is_whole(folder: Path, spec: TrialSpec) -> bool:
         return False
 
 
-def _tidy(folder: Path, outcomes: Mapping[str, Outcome]) -> None:
+def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
     """Remove Ray's copies of trials that have come home; what was interrupted is carried on from there."""
     unfinished = {_directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
-    for attempt in folder.glob(f"{ATTEMPT}*"):
-        for path in attempt.iterdir() if unfinished else [attempt]:
-            if path.is_dir() and path.name not in unfinished:
-                shutil.rmtree(path, ignore_errors=True)
+    here = {path for path in launch.folder.glob(f"{ATTEMPT}*/*") if path.is_dir()}
+    names = (Path(name).parts for name in launch.storage.names(launch.folder) if name.startswith(ATTEMPT))
+    there = {launch.folder / attempt / trial for attempt, trial, *files in names if files}
+    for path in here | there:
+        if path.name not in unfinished:
+            launch.storage.remove(path)
+    if not unfinished:
+        for attempt in {path.parent for path in here | there}:
+            launch.storage.remove(attempt)
 
 
 def _attempt(folder: Path) -> str:
@@ -167,7 +176,7 @@ def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[s
         "name": spec.name,
         "spec": spec.to_json(),
         "threads": max(1, int(launch.resources["CPU"])),
-        "resume_from": str(resume_from.resolve()) if resume_from else None,  # workers stand elsewhere
+        "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
     }
 
 
@@ -192,4 +201,4 @@ def _scheduler(launch: Launch, drain: Any) -> Any:
     if experiment.scheduler.name == "fifo":
         return DrainedFIFO(drain)
     log = launch.folder.resolve() / "rungs.jsonl"
-    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain)
+    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from orchestrator.errors import ResourceError
+from orchestrator.scheduling.nodes import living_nodes
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
@@ -62,12 +63,12 @@ def ray_session(
                 log_to_driver=debug,
                 logging_level=logging.INFO if debug else logging.ERROR,
             )
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as problem:
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
             raise ResourceError(f"{where}: {str(problem).splitlines()[0]}") from problem
         for name in ("ray", "ray.tune", "ray.train", "ray.air"):
             logging.getLogger(name).setLevel(logging.INFO if debug else logging.CRITICAL)
-        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        yield living_nodes()
     finally:
         if "ray" in locals():
             ray.shutdown()

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import StorageError
 from orchestrator.files import write_json
 from orchestrator.records import Status
+from orchestrator.scheduling.mirror import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
@@ -90,6 +91,12 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> Launch
     except OSError as problem:
         raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
     return folder
+
+
+def fetch_launches(storage: Storage, experiment: str) -> None:
+    """Bring here what says which launches of ``experiment`` there are, if they are kept in another place."""
+    if name_problem(experiment) is None:
+        storage.fetch(storage.root / experiment, lambda name: PurePosixPath(name).match("*/launch.json"))
 
 
 def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:

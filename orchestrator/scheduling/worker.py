@@ -13,6 +13,7 @@ from ray import tune
 from orchestrator.data import Dataset, Split
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import EPOCH, VAL_ACCURACY, Record
+from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.loop import reached
 from orchestrator.trial import TrialFolder, run_trial
@@ -50,7 +51,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             made = list(self._until_reported(self.records))
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
-            return {"done": True, FAILURE: reason.partition("\n")[0], KIND: str(kind_of(problem)), EPOCH: self.epoch}
+            told = redact(reason.partition("\n")[0])
+            return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up
             return {"done": True, EPOCH: self.epoch}
         self.epoch = made[-1].epoch
@@ -89,7 +91,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def _take_up(self, source: str | None) -> None:
         if source is not None and not self.folder.exists():
-            shutil.copytree(source, self.folder)
+            tune.Checkpoint(source).to_directory(self.folder)  # from wherever the storage is
             self.epoch = max((record.epoch for record in TrialFolder(self.folder).records()), default=0)
 
     def _end(self) -> None:

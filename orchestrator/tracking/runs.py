@@ -144,12 +144,16 @@ def open_launch(
     dataset: DatasetFacts,
     facts: Mapping[str, TrialFacts],
     tags: Mapping[str, str],
+    artifacts: str | None = None,
 ) -> LaunchRuns:
-    """The launch called ``launch`` in MLflow: found if it has been recorded before, made if not."""
+    """The launch called ``launch`` in MLflow: found if it has been recorded before, made if not.
+
+    ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or where a server says.
+    """
     from mlflow.entities import RunStatus
 
     name = plan.experiment.name
-    experiment_id = _experiment(client, uri, name)
+    experiment_id = _experiment(client, uri, name, artifacts)
     page.publish_view(client, experiment_id)
     runs = client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{LAUNCH} = '{launch}'", max_results=1)
     if runs:
@@ -192,13 +196,14 @@ def shorten(tags: Mapping[str, str]) -> dict[str, str]:
     return {name: value[:LONGEST_TAG] for name, value in tags.items()}
 
 
-def _experiment(client: "MlflowClient", uri: str, name: str) -> str:
+def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found is None:
         database = sqlite_file(uri)
-        artifacts = (database.parent / "mlruns" / name).as_uri() if database else None
+        if artifacts is None and database is not None:
+            artifacts = (database.parent / "mlruns" / name).as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts, tags=page.KIND))
         except MlflowException:  # somebody else made it in this moment

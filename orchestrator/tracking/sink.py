@@ -13,6 +13,7 @@ from typing import Any
 from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
+from orchestrator.redact import redact
 from orchestrator.tracking import lease
 from orchestrator.tracking.artifacts import log_folder
 from orchestrator.tracking.runs import FAILURE, REASON, STATUS, LaunchRuns, shorten
@@ -203,4 +204,4 @@ def _may_pass(problem: Exception) -> bool:
 
 
 def _first_line(problem: Any) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]
+    return redact((str(problem).splitlines() or [type(problem).__name__])[0])

@@ -1,5 +1,6 @@
 """The tracking store: which one, made ready once, and the client that talks to it."""
 
+import importlib.util
 import logging
 import os
 import sqlite3
@@ -8,25 +9,34 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from orchestrator.errors import StorageError
+from orchestrator.redact import redact
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+# Scheme of an object store: the package that MLflow needs for it, and our extra that installs it.
+_PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
+CONNECT_TIMEOUT = 12  # seconds; as long as a request to a tracking server may take
 DEFAULT_STORE = "sqlite:///mlflow.db"  # beside where the user stands
 
 
 def tracking_uri(given: str | None = None) -> str:
     """The store to use: ``given``, else MLFLOW_TRACKING_URI, else a SQLite file in the working directory."""
-    return given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    uri = given or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_STORE
+    scheme, separator, rest = uri.partition("://")
+    if scheme in ("postgres", "postgresql") and importlib.util.find_spec("psycopg2") is not None:
+        scheme = "postgresql+psycopg2"  # the driver that our extra installs, whichever SQLAlchemy would look for
+    return scheme + separator + rest
 
 
 def connect(uri: str) -> "MlflowClient":
     """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used."""
+    check_address(uri)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
     # again, so that a run whose creation was not confirmed is not created twice.
@@ -39,9 +49,11 @@ def connect(uri: str) -> "MlflowClient":
         from mlflow.exceptions import MlflowException
     for name in ("mlflow", "alembic", "mlflow.utils.environment"):
         logging.getLogger(name).setLevel(logging.ERROR)
+        from sqlalchemy.exc import SQLAlchemyError
     try:
         database = sqlite_file(uri)
         if database is None:
+            _check_server(uri)
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
@@ -51,11 +63,11 @@ def connect(uri: str) -> "MlflowClient":
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
             return client
-    except (MlflowException, sqlite3.Error, OSError, ImportError) as problem:
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
         reason = (str(problem).splitlines() or [""])[0]
         raise StorageError(
-            f"the tracking store {without_secrets(uri)} cannot be used: {reason} "
-            "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
+            redact(f"the tracking store {uri} cannot be used: {reason} ")
+            + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
 
 
@@ -69,8 +81,18 @@ def asked(uri: str) -> Iterator[None]:
     except MlflowException as problem:
         reason = (str(problem).splitlines() or [""])[0]
         raise StorageError(
-            f"the tracking store {without_secrets(uri)} did not answer: {reason} (nothing is lost: records are on disk)"
+            redact(f"the tracking store {uri} did not answer: {reason} (nothing is lost: records are on disk)")
         ) from problem
+
+
+def check_artifact_store(place: str) -> None:
+    """Raise StorageError if MLflow lacks the package by which it reaches the object store of ``place``."""
+    needed, extra = _PACKAGES.get(urlsplit(place).scheme, ("", ""))
+    if needed and importlib.util.find_spec(needed) is None:
+        raise StorageError(
+            f"MLflow keeps artifacts at {place} by the package {needed}, which is not here; "
+            f"install it with: uv sync --extra {extra}"
+        )
 
 
 def _check_database(path: Path) -> None:
@@ -78,6 +100,30 @@ def _check_database(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=30)) as database:
         database.execute("PRAGMA schema_version").fetchone()
+
+
+def check_address(uri: str) -> None:
+    """Refuse a tracking server's address that would be cut in the middle of its password, and half of it printed."""
+    user = uri.partition("://")[2].rpartition("@")[0]
+    if uri.startswith(("http://", "https://")) and ("/" in user or "@" in user):
+        raise StorageError(
+            f"the tracking store {redact(uri)} cannot be used: write / as %2F and @ as %40 in its password, "
+            "or give it in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        )
+
+
+def _check_server(uri: str) -> None:
+    """Connect once to a database server: MLflow itself would try for two minutes."""
+    import sqlalchemy
+
+    scheme = uri.partition("://")[0].partition("+")[0]
+    if scheme not in ("postgresql", "mysql"):
+        return
+    engine = sqlalchemy.create_engine(uri, connect_args={"connect_timeout": CONNECT_TIMEOUT})
+    try:
+        engine.connect().close()
+    finally:
+        engine.dispose()
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -88,7 +134,4 @@ def sqlite_file(uri: str) -> Path | None:
 
 def without_secrets(uri: str) -> str:
     """``uri`` with its password, if any, replaced."""
-    parts = urlsplit(uri)
-    if not parts.password:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.replace(f":{parts.password}@", ":***@")))
+    return redact(uri)

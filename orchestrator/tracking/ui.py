@@ -29,9 +29,14 @@ def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
             say(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
     database = sqlite_file(uri)
     folder = database.parent if database else None
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    environment = {
+        **os.environ,
+        "MLFLOW_BACKEND_STORE_URI": uri,  # not on the command line, where everybody on this machine reads it
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    process = subprocess.Popen([*command, "--backend-store-uri", uri], cwd=folder, env=environment)
+    process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         return process.wait()
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from orchestrator.architectures import build_network
 from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
 from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError
 from orchestrator.records import Failure, Record, Status
+from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches
 from orchestrator.training.device import describe_machine, make_deterministic, place
@@ -41,7 +42,8 @@ def run_trial(spec: TrialSpec, dataset: Dataset, path: Path) -> Iterator[Record]
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
-            folder.finish(Status.FAILED, reason.partition("\n")[0], traceback.format_exc(), kind_of(problem))
+            told = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
+            folder.finish(Status.FAILED, *told, kind_of(problem))
         raise
 
 

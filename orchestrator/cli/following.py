@@ -1,0 +1,141 @@
+"""A job as it is watched from here: its lines, or on a screen the live table; its result and its exit code."""
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator.cli.options import print_json
+from orchestrator.cluster import events
+from orchestrator.cluster.events import Event
+from orchestrator.cluster.follow import follow
+from orchestrator.cluster.jobs import PENDING, RUNNING, STOPPED, Job, Jobs
+from orchestrator.errors import OrchestratorError
+from orchestrator.redact import redact
+from orchestrator.reporting.terminal import View, is_state_line
+
+_RAYS_OWN = re.compile(r"Running entrypoint for job |.* -- Runtime env is setting up\.$")
+
+
+class Screen:
+    """Shows a job's log: every line for people; on a terminal the live table instead of lines about trials."""
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self.console = console
+        self.quiet = quiet
+        self.result: Mapping[str, Any] | None = None  # the document of `run --json`, once it is there
+        self._view: View | None = None
+
+    def __enter__(self) -> "Screen":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_view()
+
+    def show(self, line: str) -> None:
+        """The next line of the log."""
+        event = Event.decode(line)
+        if event is not None:
+            self._hear(event)
+        elif not (_RAYS_OWN.match(line) or (self.console.is_terminal and is_state_line(line))):
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        """One line above the live table."""
+        self.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    def _hear(self, event: Event) -> None:
+        if event.kind == events.RESULT:
+            self._end_view()
+            self.result = event.content.get("document")
+            return
+        if not self.console.is_terminal:
+            return
+        try:
+            if event.kind == events.PLAN:
+                self._end_view()
+                trials, epochs = list(map(str, event.content["trials"])), int(event.content["epochs"])
+                self._view = View(trials, epochs, self.console, self.quiet)
+                self._view.__enter__()
+            elif self._view is None:
+                return
+            elif event.kind == events.START:
+                self._view.on_start(str(event.content["trial"]))
+            elif event.kind == events.RECORD:
+                self._view.on_record(*events.record_of(event))
+            elif event.kind == events.END:
+                self._view.on_end(events.outcome_of(event))
+        except (KeyError, TypeError, ValueError):  # from a cluster with another version: its lines still say it
+            self.say(f"(an event of another version: {event.kind})")
+
+    def _end_view(self) -> None:
+        if self._view is not None:
+            self._view.__exit__(None, None, None)
+            self._view = None
+
+
+def watch(
+    jobs: Jobs, job: Job, console: Console, say: Callable[[str], None], flags: str, quiet: bool
+) -> tuple[int, Any]:
+    """Show the job to its end; returns its exit code (130 if the user stopped watching) and its result, if any.
+
+    ``flags`` are what the commands that it names must be given to find this cluster.
+    """
+    with Screen(console, quiet) as screen:
+        try:
+            ended = follow(jobs, job.id, screen.show, screen.say if console.is_terminal else say)
+        except KeyboardInterrupt:
+            screen.__exit__()
+            say(f"\nno longer watching; the job {job.id} goes on")
+            say(f"  watch it again: orchestrator logs {job.id} --follow{flags}")
+            say(f"  end it:         orchestrator stop {job.id}{flags}")
+            return 130, None
+    say(in_words(ended, flags))
+    return ended.exit_code, screen.result
+
+
+def in_words(job: Job, flags: str = "") -> str:
+    """How the job ended and, where it can be, how to carry it on."""
+    if job.status in (PENDING, RUNNING):
+        return f"job {job.id}: {job.status}"
+    if job.status == STOPPED:
+        return f"job {job.id}: stopped; carry on with: {again(job, flags)}"
+    if job.exit_code == 0:
+        return f"job {job.id}: complete"
+    code = job.driver_exit_code
+    if code in (1, 2, 130):
+        said = {1: "a trial failed", 2: "the request was wrong", 130: "interrupted"}[code]
+        retry = "" if code == 2 else f"; once more with: {again(job, flags)}"
+        return f"job {job.id}: {said} (exit code {code}){retry}"
+    if code == 127:
+        return f"job {job.id}: the head does not find the command orchestrator; put it on the PATH of `ray start`"
+    what = f"its driver ended with exit code {code}" if code is not None else f"Ray says: {_last(job.message)}"
+    return f"job {job.id}: failed; {what}; carry on with: {again(job, flags)}"
+
+
+def again(job: Job, flags: str = "") -> str:
+    """The command that submits this very experiment again, from the folder it was submitted from."""
+    command = job.metadata.get("command", "orchestrator submit EXPERIMENT.yaml")
+    return command if flags.strip() in command else command + flags
+
+
+def address_flags(address: str | None, insecure: bool) -> str:
+    """What another command must be given to find the same cluster."""
+    return (f" --address {shlex.quote(address)}" if address else "") + (" --insecure" if insecure else "")
+
+
+def print_result(result: Mapping[str, Any] | None, job: Job, exit_code: int) -> None:
+    """The document of ``run --json`` as the job gave it. Raises OrchestratorError if one is missing."""
+    if result is not None:
+        print_json(result)
+    elif exit_code == 0:
+        raise OrchestratorError(
+            f"the log of the job {job.id} does not hold its result any more; see orchestrator compare"
+        )
+
+
+def _last(message: str) -> str:
+    lines = [line for line in message.splitlines() if line.strip()]
+    return redact(lines[-1].strip()) if lines else "nothing"

@@ -1,0 +1,117 @@
+"""An experiment checked as far as it can be here, and packed for a job: its file, its networks, what to override."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from orchestrator.architectures import VARIANTS, source_digest
+from orchestrator.cluster.packing import ROOT, Package
+from orchestrator.errors import ExperimentError, OrchestratorError
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_file
+from orchestrator.spec import Experiment
+from orchestrator.spec.experiment import Variant
+from orchestrator.spec.fields import to_plain
+from orchestrator.spec.trial import digest
+
+
+@dataclass(frozen=True)
+class Packed:
+    """An experiment that can travel."""
+
+    experiment: Experiment
+    file: PurePosixPath  # the experiment's, relative to the job's working directory
+    package: Package
+    overrides: tuple[str, ...]  # that make paths from elsewhere resolve in the job
+    sources: dict[str, str]  # variant's label to its network's sha256; built-in ones are left out
+    trials: int  # how many
+    folder: str = str(ROOT)  # the job's working directory, in the package
+
+    def digest(self, *more: Any) -> str:
+        """sha256 (hexadecimal) of the resolved experiment and its networks, wherever their files lie."""
+        labels = [replace(v, name=v.label) if v.label in self.sources else v for v in self.experiment.variants]
+        curve = self.experiment.published_curve
+        content = hashlib.sha256(Path(curve).read_bytes()).hexdigest() if curve else None
+        plain = to_plain(replace(self.experiment, variants=tuple(labels), published_curve=None))
+        return digest([plain, content, self.sources, *more])
+
+
+def pack(file: Path, overrides: Sequence[str]) -> Packed:
+    """Read and check ``file``, load its networks, take what must travel. Raises ExperimentError with every problem."""
+    experiment = read_file(file, overrides)
+    package = Package(Path.cwd().resolve())
+    problems: list[str] = []
+    sources: dict[str, str] = {}
+    added: list[str] = []
+    with _importable_from_here():
+        for position, variant in enumerate(experiment.variants):
+            if variant.name in VARIANTS:
+                continue
+            try:
+                sources[variant.label] = source_digest(variant.name)
+                moved = _add(package, variant)
+            except OrchestratorError as problem:
+                problems.append(f"variants.{position}: {problem}")
+                continue
+            if moved is not None:
+                added.append(f"variants.{position}={json.dumps(to_plain(replace(variant, name=moved)))}")
+        try:
+            trials = len(make_plan(experiment).trials) if not problems else 0
+        except OrchestratorError as problem:
+            problems += getattr(problem, "problems", [str(problem)])
+    try:
+        place = package.add(file.resolve())
+        if experiment.published_curve is not None:
+            curve = package.add(Path(experiment.published_curve))
+            added.append(f"published_curve={json.dumps(os.path.relpath(curve, place.parent))}")
+        package.size()
+    except OrchestratorError as problem:
+        problems.append(str(problem))
+    if problems:
+        raise ExperimentError(str(file), problems)
+    return Packed(experiment, place, package, tuple(added), sources, trials)
+
+
+def _add(package: Package, variant: Variant) -> str | None:
+    """Take a user's own network; returns what the variant is called in the job, if not what it is called here."""
+    source, _, name = variant.name.rpartition(":")
+    if source.endswith(".py"):
+        file = Path(source).expanduser().resolve()
+        place = package.add_network(file, _imported_from(file.parent))
+        return None if os.path.normpath(source) == str(place) else f"{place}:{name}"
+    top = source.partition(".")[0]
+    if (root := _root(top)) is not None and root.is_relative_to(package.base) and "site-packages" not in root.parts:
+        package.add_module(root, top, _imported_from(root))
+    return None  # what is installed here must be installed there
+
+
+def _root(top: str) -> Path | None:
+    """The folder in which ``import top`` found it; None if it has none."""
+    module = sys.modules.get(top)
+    file, folders = getattr(module, "__file__", None), list(getattr(module, "__path__", []))
+    if folders:
+        return Path(folders[0]).resolve().parent
+    return Path(file).resolve().parent if file else None
+
+
+def _imported_from(folder: Path) -> frozenset[str]:
+    """First names of the modules that have been imported from right inside ``folder``."""
+    tops = {name.partition(".")[0] for name in list(sys.modules) if not name.startswith(("orchestrator", "_"))}
+    return frozenset(top for top in tops if _root(top) == folder)
+
+
+@contextmanager
+def _importable_from_here() -> Iterator[None]:
+    """As in a job, where packages of the folder that was sent can be imported by name."""
+    here = str(Path.cwd())
+    sys.path.append(here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)

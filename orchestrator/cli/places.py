@@ -1,0 +1,65 @@
+"""Where a job keeps what it leaves: places of the cluster that outlive the job's own folder, named without secrets."""
+
+from pathlib import PurePosixPath
+from urllib.parse import parse_qsl, urlsplit
+
+from orchestrator.errors import StorageError
+
+_SECRET = ("password", "passwd", "secret", "token", "credential", "signature", "access_key", "api_key", "apikey")
+
+
+def problems_of_places(storage: str | None, data_dir: str | None, tracking_uri: str | None) -> list[str]:
+    """What is wrong with these flags of ``submit``, one line each."""
+    problems = []
+    for flag, place in (("--storage", storage), ("--data-dir", data_dir)):
+        if place is not None and _is_passing(place):
+            problems.append(
+                f"{flag} {place}: a job runs on the cluster's head; give a whole path there, such as /mnt/x"
+            )
+    if storage is not None and _holds_secret(storage):
+        problems.append("--storage holds a key, and a job's command is shown to everybody; put keys on the nodes")
+    if tracking_uri is not None and _holds_secret(tracking_uri):
+        problems.append(
+            "--tracking-uri holds a password, and a job's command is shown to everybody; "
+            "set MLFLOW_TRACKING_URI where the head is started, and leave the flag out"
+        )
+    elif tracking_uri is not None and _is_passing_store(tracking_uri):
+        problems.append(
+            f"--tracking-uri {tracking_uri}: a file of the head has a whole path: sqlite:////PATH/mlflow.db"
+        )
+    return problems
+
+
+def refuse_passing_places(storage: str, tracking_uri: str) -> None:
+    """In a job: raise StorageError if what it leaves would be removed with the job's own folder."""
+    problems = []
+    if _is_passing(storage):
+        problems.append(
+            f"  - the storage is {storage!r}: set ORCHESTRATOR_STORAGE on the head, or submit with --storage"
+        )
+    if _is_passing_store(tracking_uri):
+        problems.append(
+            f"  - the tracking store is {tracking_uri}: set MLFLOW_TRACKING_URI on the head, or submit with "
+            "--tracking-uri"
+        )
+    if problems:
+        raise StorageError("\n".join(["a job's own folder is removed after it; nothing was started:", *problems]))
+
+
+def _is_passing(place: str) -> bool:
+    return "://" not in place and not PurePosixPath(place).is_absolute()
+
+
+def _is_passing_store(uri: str) -> bool:
+    if uri.startswith("sqlite:"):
+        return not uri.startswith("sqlite:////")
+    return _is_passing(uri)
+
+
+def _holds_secret(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        options = [name.lower().replace("-", "_") for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+        return parts.password is not None or any(word in name for name in options for word in _SECRET)
+    except ValueError:  # brackets that are no address: whatever it is, it is not to be shown
+        return "@" in uri

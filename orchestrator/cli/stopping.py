@@ -1,0 +1,43 @@
+"""Stopping a job, composed: ask it to end, wait until it has, say how to carry on."""
+
+import time
+
+from orchestrator.cli.following import address_flags, in_words
+from orchestrator.cli.reaching import known_job, reach, say
+from orchestrator.cluster.jobs import LostError
+from orchestrator.errors import ResourceError
+
+PAUSE = 1.0  # seconds between looks
+
+
+def stop(name: str, address: str | None, insecure: bool) -> int:
+    """Stop the job called ``name`` and wait for its end; 0 when it has ended, 130 if the user stops waiting."""
+    flags = address_flags(address, insecure)
+    jobs = reach(address, insecure)
+    job = known_job(jobs, name)
+    if job.has_ended:
+        say(f"it had ended before; {in_words(job, flags)}")
+        return 0
+    jobs.stop(name)
+    say(f"job {name}: ending; the epochs in progress are finished first (Ctrl-C stops waiting, not the job)")
+    away = False
+    try:
+        while True:
+            time.sleep(PAUSE)
+            try:
+                found = jobs.find(name)
+            except LostError as problem:
+                if not away:
+                    say(f"{problem}; trying again")
+                away = True
+                continue
+            away = False
+            if found is None:
+                raise ResourceError(f"{jobs.address} does not know the job {name} any more; was the cluster replaced?")
+            if found.has_ended:
+                break
+    except KeyboardInterrupt:
+        say(f"\nno longer waiting; the job {name} ends by itself: orchestrator status {name}{flags}")
+        return 130
+    say(in_words(found, flags))
+    return 0

@@ -1,0 +1,138 @@
+"""The way to a cluster's Jobs API: which address, whose token, and whether a stranger would be let in too."""
+
+import ipaddress
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from orchestrator.errors import ResourceError
+
+DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` brings it
+PATIENCE = 10.0  # seconds for a connection, and for the answer to a short question
+TURNED_AWAY = (401, 403)
+SOURCES = "RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token"
+
+
+@dataclass(frozen=True)
+class Door:
+    """A cluster that answers: its address, and the headers that open it (they hold the token: never print them)."""
+
+    address: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def jobs_address(given: str | None = None) -> str:
+    """``given``, else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS if it is http(s), else loopback; scheme, host and port.
+
+    Raises ResourceError if that is no such address.
+    """
+    general = os.environ.get("RAY_ADDRESS", "")
+    general = general if general.startswith(("http://", "https://")) else ""
+    address = given or os.environ.get("RAY_API_SERVER_ADDRESS") or general or DEFAULT
+    address = address if "://" in address else f"http://{address}"
+    try:
+        parts = urlsplit(address)
+        host, _ = parts.hostname, parts.port
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in ("http", "https") or parts.username is not None or parts.path.strip("/"):
+        shown = parts.hostname if host and parts.username is not None else address
+        raise ResourceError(
+            f"{shown}: not the address of a cluster's Jobs API; write it as http://HOST:PORT without a user or a path "
+            f"(the default is {DEFAULT}, where `ray attach cluster.yaml -p 8265` brings it)"
+        )
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. A name is not looked up."""
+    host = (urlsplit(address).hostname or "").partition("%")[0]
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback
+    except ValueError:
+        return False
+
+
+def token() -> str:
+    """The cluster's token from where Ray looks for it, or nothing; RAY_AUTH_MODE=disabled means nothing."""
+    if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
+        return ""
+    if given := os.environ.get("RAY_AUTH_TOKEN", "").strip():
+        return given
+    path = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        return (Path(path) if path else Path("~/.ray/auth_token").expanduser()).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError, RuntimeError):
+        return ""
+
+
+def open_door(address: str, insecure: bool = False, warn: Callable[[str], None] = lambda _: None) -> Door:
+    """Find out how ``address`` is entered, asking as a stranger first, so that no token goes to the wrong place.
+
+    Raises ResourceError if nothing answers, if the token is missing or wrong, and, unless ``insecure``, if a cluster
+    on another machine lets everybody in or would be sent the token unencrypted; ``warn`` is told of those instead.
+    """
+    status = _knock(address, {})
+    here = is_loopback(address)
+    dangers = []
+    if status == 200 and not here:
+        dangers.append(
+            f"{address} lets anybody in without a token: whoever reaches it runs code on every node. "
+            "Set RAY_AUTH_MODE=token where the cluster is started"
+        )
+    elif not here and address.startswith("http://"):
+        dangers.append(
+            f"{address} is not encrypted: the token and your networks could be read on the way. "
+            "Reach it through SSH (ray attach cluster.yaml -p 8265) or over https"
+        )
+    for danger in dangers:
+        if not insecure:
+            raise ResourceError(f"{danger}; --insecure goes on all the same")
+        warn(f"warning: {danger}")
+    if status == 200:
+        return Door(address)
+    key = token()
+    if not key:
+        raise ResourceError(f"{address} asks for the cluster's token and there is none; looked in {SOURCES}")
+    headers = {"Authorization": f"Bearer {key}"}
+    try:
+        status = _knock(address, headers)
+    except UnicodeError as problem:
+        raise ResourceError(f"the token is not one line of plain characters; looked in {SOURCES}") from problem
+    if status in TURNED_AWAY:
+        raise ResourceError(f"{address} refuses the token ({status}); it was looked for in {SOURCES}")
+    return Door(address, headers)
+
+
+def _knock(address: str, headers: Mapping[str, str]) -> int:
+    """200, 401 or 403. Raises ResourceError if nothing answers or what answers is not Ray."""
+    import requests
+
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy and no .netrc between us and the cluster
+        try:
+            answer = session.get(
+                f"{address}/api/version", headers=dict(headers), timeout=PATIENCE, allow_redirects=False
+            )
+        except requests.exceptions.SSLError as problem:
+            raise ResourceError(f"{address}: its certificate cannot be verified: {problem}") from problem
+        except requests.exceptions.InvalidHeader as problem:
+            raise ResourceError(f"the token is not one line of plain characters; looked in {SOURCES}") from problem
+        except requests.RequestException as problem:
+            raise ResourceError(
+                f"nothing answers at {address}: start the cluster, and bring its port here and keep that open: "
+                "ray attach cluster.yaml -p 8265 (or name another with --address)"
+            ) from problem
+    if answer.status_code in TURNED_AWAY:
+        return answer.status_code
+    try:
+        is_ray = answer.status_code == 200 and "ray_version" in answer.json()
+    except ValueError:
+        is_ray = False
+    if not is_ray:
+        raise ResourceError(f"{address} answers (HTTP {answer.status_code}), but it is not a Ray cluster's Jobs API")
+    return 200

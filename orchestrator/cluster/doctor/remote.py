@@ -1,0 +1,72 @@
+"""The doctor from afar: through the Jobs API it runs on the cluster's head, and its findings come back."""
+
+import json
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cluster.address import Door, jobs_address, open_door
+from orchestrator.cluster.doctor.finding import HERE, Finding, Level
+from orchestrator.cluster.jobs import Jobs
+from orchestrator.errors import OrchestratorError
+
+HEAD = "head"
+ENTRYPOINT = "orchestrator doctor --address auto --json"
+START = '{\n  "checks"'  # of the document in the job's log
+PAUSE = 1.0  # seconds between two looks at the job
+
+
+def ask_head(address: str, patience: float) -> Iterator[Finding]:
+    """Findings of the cluster whose Jobs API is at ``address`` (http://...), as its own head sees it.
+
+    ``patience`` is in seconds, for each round of questions that the head asks its nodes; the job gets five of them.
+    """
+    job = f"doctor-{uuid.uuid4().hex[:8]}"
+    try:
+        door = open_door(jobs_address(address))
+        yield Finding(HERE, "cluster", Level.OK, f"{door.address} answers" + (", with a token" if door.headers else ""))
+        jobs = Jobs(door)
+        try:
+            with tempfile.TemporaryDirectory() as empty:
+                jobs.submit(job, f"{ENTRYPOINT} --patience {patience:g}", Path(empty), {})
+            said = _wait(jobs, job, time.monotonic() + 5 * patience)
+        finally:
+            _forget(door, job)
+    except OrchestratorError as problem:
+        advice = "ray attach cluster.yaml -p 8265    (keep it open; with the cluster's token, see RAY_AUTH_TOKEN)"
+        yield Finding(HERE, "cluster", Level.FAILURE, str(problem).splitlines()[0], advice)
+        return
+    if START not in said:
+        last = (said.strip().splitlines() or ["it printed nothing"])[-1]
+        advice = f"on the head: {ENTRYPOINT}"
+        yield Finding(HEAD, "doctor", Level.FAILURE, f"did not finish on the head: {last}", advice)
+        return
+    document: dict[str, Any] = json.JSONDecoder().raw_decode(said, said.index(START))[0]
+    for check in document["checks"]:
+        node = HEAD if check["node"] == HERE else str(check["node"])
+        yield Finding(node, check["name"], Level(check["status"]), check["value"], check["advice"])
+
+
+def _wait(jobs: Jobs, job: str, deadline: float) -> str:
+    """The log of ``job`` when it has ended, or when time is up."""
+    while time.monotonic() < deadline:
+        found = jobs.find(job)
+        if found is not None and found.has_ended:
+            break
+        time.sleep(PAUSE)
+    else:
+        jobs.stop(job)
+    return jobs.log(job)
+
+
+def _forget(door: Door, job: str) -> None:
+    """Take the job off the cluster's list, where `orchestrator status` would show it; Ray refuses if it still runs."""
+    import requests
+
+    with requests.Session() as session, suppress(requests.RequestException):
+        session.trust_env = False
+        session.delete(f"{door.address}/api/jobs/{job}", headers=dict(door.headers), timeout=10)

@@ -1,0 +1,112 @@
+"""Which Python files a file imports from its own neighbourhood, without running any of them."""
+
+import ast
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+LIMIT = 20_000  # files and folders looked at below one imported package
+SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "venv"}
+SKIPPED_UNLESS_PACKAGE = {"data", "storage", "mlruns", "mlartifacts", "env", "build", "dist"}
+OWN = "orchestrator"  # the cluster has this project itself
+
+
+class TooManyError(Exception):
+    """A folder holds more than anybody's source; the text names it."""
+
+
+def neighbours(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
+    """Files in ``root`` that ``start`` import, directly or through one another, and the modules called ``names``.
+
+    A module is its file, a package its whole tree of ``*.py``; whatever is not found in ``root`` comes from elsewhere
+    and is left out, and so are hidden files and folders, environments, data, and links to what is no ``*.py``. Every
+    path returned lies below ``root`` as written, links or not. Raises TooManyError if a package is beyond all bounds.
+    """
+    waiting, known, taken = list(start), set[str](), dict[Path, None]()
+
+    def take(name: str) -> None:
+        if name in known or name == OWN or name in sys.stdlib_module_names or name.startswith("."):
+            return
+        known.add(name)
+        for file in _module(root, name):
+            if file not in taken:
+                taken[file] = None
+                waiting.append(file)
+
+    for name in sorted(set(names)):
+        take(name)
+    while waiting:
+        for name in sorted(imported(waiting.pop())):
+            take(name)
+    return list(taken)
+
+
+def imported(file: Path) -> set[str]:
+    """First names of all modules that ``file`` imports, anywhere in it; none if it cannot be read as Python."""
+    try:
+        tree = ast.parse(file.read_bytes())
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return set()
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def _module(root: Path, name: str) -> Iterator[Path]:
+    """The files of the module or package that ``import name`` finds in ``root``."""
+    folder, file = root / name, root / f"{name}.py"
+    if is_source(folder / "__init__.py") or (_is_folder(folder) and not is_source(file)):
+        if _is_wanted(folder):
+            yield from _tree(folder)
+    elif is_source(file):
+        yield file
+
+
+def _tree(top: Path) -> Iterator[Path]:
+    looked_at, seen = 0, set[str]()
+    for folder, folders, files in os.walk(top, followlinks=True):
+        here = Path(folder)
+        real = os.path.realpath(here)
+        if real in seen:  # links in a circle
+            folders.clear()
+            continue
+        seen.add(real)
+        looked_at += len(folders) + len(files)
+        if looked_at > LIMIT:
+            raise TooManyError(f"{top} holds more than {LIMIT:,} files")
+        folders[:] = sorted(name for name in folders if _is_wanted(here / name))
+        yield from (here / name for name in sorted(files) if is_source(here / name))
+
+
+def _is_wanted(folder: Path) -> bool:
+    name = folder.name
+    if name.startswith(".") or name in SKIPPED:
+        return False
+    try:
+        is_environment, is_package = (folder / "pyvenv.cfg").exists(), (folder / "__init__.py").is_file()
+    except OSError:  # no permission
+        return False
+    return not is_environment and (is_package or name not in SKIPPED_UNLESS_PACKAGE)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def is_source(path: Path) -> bool:
+    """Whether ``path`` is a Python file that may travel: not hidden, and, if a link, one to such a file."""
+    if path.suffix != ".py" or path.name.startswith("."):
+        return False
+    try:
+        real = path.resolve()
+        return real.is_file() and real.suffix == ".py" and not real.name.startswith(".")
+    except (OSError, RuntimeError):  # links in a circle, no permission
+        return False

@@ -1,0 +1,90 @@
+"""What travels with a job: the experiment file, its curve, and the users' own networks with what these import."""
+
+import hashlib
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from orchestrator.cluster.neighbours import LIMIT, TooManyError, neighbours
+from orchestrator.errors import StorageError
+
+ROOT = PurePosixPath("submitted")  # the job's working directory; beside it lie the packages that are imported by name
+MOST_BYTES = 50_000_000  # source is small: more than this is data that went astray (Ray takes 100 MiB)
+NAMED = 5  # largest files that an error names
+
+
+@dataclass
+class Package:
+    """Files by the place where they will lie, relative to the folder that is sent.
+
+    ``base`` is where the user stands: a file below it keeps its place, so that relative paths go on resolving. One
+    from elsewhere gets a folder of its own, known by a hash of the folder it comes from.
+    """
+
+    base: Path
+    files: dict[PurePosixPath, Path] = field(default_factory=dict)
+
+    def add(self, file: Path) -> PurePosixPath:
+        """Take one file; returns its place relative to the job's working directory."""
+        place = self._folder(file.parent) / file.name
+        self._put(ROOT / place, file)
+        return place
+
+    def add_network(self, file: Path, also: frozenset[str] = frozenset()) -> PurePosixPath:
+        """Take a network's file and what it imports from beside it; ``also`` are modules that it was seen to import.
+
+        Returns the file's place relative to the job's working directory. Raises StorageError if there is too much.
+        """
+        folder = self._folder(file.parent)
+        for found in self._neighbours(file.parent, [file], also):
+            self._put(ROOT / folder / found.relative_to(file.parent).as_posix(), found)
+        self._put(ROOT / folder / file.name, file)
+        return folder / file.name
+
+    def add_module(self, root: Path, top: str, also: frozenset[str] = frozenset()) -> None:
+        """Take the module or package called ``top`` in ``root`` and what it imports from there, importable by name."""
+        for found in self._neighbours(root, [], also | {top}):
+            self._put(PurePosixPath(found.relative_to(root).as_posix()), found)
+
+    def size(self) -> int:
+        """Bytes in all. Raises StorageError if one job should not carry so many, naming the largest files."""
+        sizes = {place: source.stat().st_size for place, source in self.files.items()}
+        total = sum(sizes.values())
+        if total > MOST_BYTES:
+            largest = sorted(sizes, key=lambda place: -sizes[place])[:NAMED]
+            named = ", ".join(f"{self.files[place]} ({sizes[place] / 1e6:,.1f} MB)" for place in largest)
+            raise StorageError(
+                f"the experiment and its networks take {total / 1e6:,.1f} MB, and a job may carry "
+                f"{MOST_BYTES / 1e6:,.0f} MB of source; data belongs on the head (--data-dir). The largest: {named}"
+            )
+        return total
+
+    def write(self, folder: Path) -> None:
+        """Copy every file into ``folder``, as plain files whatever they are here. Raises StorageError."""
+        for place, source in self.files.items():
+            target = folder / place
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source, target)
+            except OSError as problem:
+                raise StorageError(f"{source} cannot be packed: {problem.strerror}") from problem
+            target.chmod(0o644)
+
+    def _folder(self, folder: Path) -> PurePosixPath:
+        if folder.is_relative_to(self.base):
+            return PurePosixPath(folder.relative_to(self.base).as_posix())
+        return PurePosixPath(f"outside-{hashlib.sha256(str(folder).encode()).hexdigest()[:8]}")
+
+    def _neighbours(self, root: Path, start: list[Path], names: frozenset[str]) -> list[Path]:
+        try:
+            return neighbours(root, start, names)
+        except TooManyError as problem:
+            raise StorageError(
+                f"{problem}: too much to be one network's source ({LIMIT:,} files and folders at most); keep it in a "
+                "folder of its own"
+            ) from problem
+
+    def _put(self, place: PurePosixPath, source: Path) -> None:
+        before = self.files.setdefault(place, source)
+        if before != source and before.read_bytes() != source.read_bytes():
+            raise StorageError(f"{before} and {source} would both be {place} in the job; rename one")

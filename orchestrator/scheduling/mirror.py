@@ -1,0 +1,154 @@
+"""Where launches are kept: a folder, or an object store with a working copy here that is never the only one."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.errors import StorageError
+
+LAST = "outcome.json"  # of a trial folder: copied after all the rest, since it says that the rest is there
+
+
+@dataclass(frozen=True)
+class Storage:
+    """``root`` is where this process reads and writes; ``uri`` is what every node calls it, if that is elsewhere."""
+
+    root: Path
+    uri: str | None = None
+
+    def __str__(self) -> str:
+        return self.uri or str(self.root)
+
+    def address(self, path: Path) -> str:
+        """What a worker on any node calls ``path``, which lies below ``root``."""
+        if self.uri is None:
+            return str(path.resolve())
+        location, question, options = self.uri.partition("?")
+        return f"{location.rstrip('/')}/{path.relative_to(self.root).as_posix()}{question}{options}"
+
+    def place(self, path: Path) -> str:
+        """What a person calls ``path``."""
+        return str(path) if self.uri is None else self.address(path)
+
+    def fetch(self, folder: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
+        """Bring here what is missing below ``folder``; ``wanted`` is asked with each path relative to it."""
+        for name in self.names(folder):
+            if wanted(name) and not (folder / name).exists():
+                filesystem, base = open_filesystem(self.address(folder))
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                arriving = (folder / name).with_name(f".{Path(name).name}.arriving")
+                with _named(self, "read"):
+                    _copy(filesystem, f"{base}/{name}", arriving)
+                arriving.rename(folder / name)
+
+    def names(self, folder: Path) -> list[str]:
+        """Every file below ``folder`` in the other place, relative to it; none if there is no other place."""
+        if self.uri is None:
+            return []
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            return _names(filesystem, base)
+
+    def push(self, path: Path) -> None:
+        """Make the other place hold what ``path``, a file or a folder, holds here; a folder's outcome comes last."""
+        if self.uri is None:
+            return
+        filesystem, base = open_filesystem(self.address(path))
+        with _named(self, "written"):
+            if path.is_file():
+                _write(filesystem, path, base)
+                return
+            here = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            for name in sorted(here, key=lambda name: name == LAST):
+                _write(filesystem, path / name, f"{base}/{name}")
+            for name in set(_names(filesystem, base)) - set(here):
+                filesystem.delete_file(f"{base}/{name}")
+
+    def remove(self, path: Path) -> None:
+        """Remove ``path``, a file or a folder, here and there."""
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if self.uri is None:
+            return
+        from pyarrow.fs import FileType
+
+        filesystem, base = open_filesystem(self.address(path))
+        with _named(self, "written"):
+            kind = filesystem.get_file_info(base).type
+            if kind == FileType.File:
+                filesystem.delete_file(base)
+            elif kind == FileType.Directory:
+                filesystem.delete_dir(base)
+
+
+FOLDERS = Storage(Path())  # folders of this machine, or shared ones: every node calls them the same
+
+
+@contextmanager
+def open_storage(location: str) -> Iterator[Storage]:
+    """The storage at ``location``: a folder, or a URI of pyarrow's (s3://, gs://, ...). Raises StorageError."""
+    if "://" not in location:
+        yield Storage(Path(location))
+        return
+    if location.startswith("file://"):
+        yield Storage(Path(location.removeprefix("file://")))
+        return
+    uri = location.rstrip("/")
+    if urlsplit(uri).username is not None:
+        raise StorageError(
+            "the storage's URI holds a user or a key, and it is printed and recorded: leave it out and put keys "
+            "into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"
+        )
+    if not open_filesystem(uri)[1].strip("/"):
+        raise StorageError(f"{location} names no bucket; give a folder, s3://bucket/path or gs://bucket/path")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as working_copy:
+        yield Storage(Path(working_copy), uri)
+
+
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """pyarrow's file system for ``address`` and the path within it. Raises StorageError if there is none."""
+    import pyarrow as pa
+    from pyarrow import fs
+
+    try:
+        filesystem, path = fs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as problem:
+        raise StorageError(
+            f"{address} cannot be used as storage: {str(problem).splitlines()[0]}; "
+            "give a folder, s3://bucket/path or gs://bucket/path"
+        ) from problem
+    return filesystem, path
+
+
+def _names(filesystem: Any, base: str) -> list[str]:
+    """Every file below ``base``, relative to it."""
+    from pyarrow import fs
+
+    found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+    return sorted(f.path.removeprefix(base).lstrip("/") for f in found if f.type == fs.FileType.File)
+
+
+def _copy(filesystem: Any, source: str, target: Path) -> None:
+    with filesystem.open_input_stream(source) as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+def _write(filesystem: Any, source: Path, target: str) -> None:
+    """An object appears whole when its stream is closed, or not at all."""
+    with source.open("rb") as reading, filesystem.open_output_stream(target) as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+@contextmanager
+def _named(storage: Storage, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(f"{storage} cannot be {done}: {str(problem).splitlines()[0]}") from problem

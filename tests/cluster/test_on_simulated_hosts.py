@@ -1,0 +1,231 @@
+"""A cluster of simulated hosts, as its user sees it: up, doctor, submit, what happens to hosts, compare, stop, down.
+
+The tests are one story and run in this order; each stands on what those before it left.
+"""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import TINY, make_dataset
+from lab import Lab, missing
+from lab.cluster import CLIENT, HEAD, STORAGE, WORKERS, Cluster
+
+from orchestrator.data import save_packed
+
+pytestmark = [
+    pytest.mark.cluster,
+    pytest.mark.timeout(900),
+    pytest.mark.skipif(bool(missing()), reason=missing() or "can run"),
+]
+
+NETWORKS = f'''
+import time
+from pathlib import Path
+{TINY}
+
+class Slow(Tiny):
+    """Takes as many seconds a batch as a file says, so that there is time to disturb it; the arithmetic is the same."""
+
+    def forward(self, x):
+        pace = Path("/mnt/nfs/pace")
+        if self.training and pace.exists():
+            time.sleep(float(pace.read_text()))
+        return super().forward(x)
+'''
+LAST = 40
+EXPERIMENT = """
+name: small
+variants: ["networks.py:Slow"]
+seeds: [0, 1, 2, 3]
+dataset: {name: /mnt/nfs/data/tiny.pt}
+trainer: {epochs: 40, batch_size: 16, optimizer: {lr: 0.1}, augmentation: [{HorizontalFlip: {p: 0.5}}]}
+"""
+TRIALS = [f"Slow/seed-{seed}" for seed in range(4)]
+COMPARE = """
+import json
+from pathlib import Path
+from orchestrator.cli.verifying import compare, content
+there, here = content(Path("/mnt/nfs/undisturbed"), "small"), content(Path("/root/left"), "small")
+print(json.dumps([sorted(there), compare(there, here)]))
+"""
+INIT = "import ray; ray.init('10.213.0.2:6379', log_to_driver=False); print('let in')"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as hosts:
+        (hosts.shared / "data").mkdir()
+        save_packed(make_dataset(), hosts.shared / "data/tiny.pt")
+        hosts.start(CLIENT, HEAD, *WORKERS)
+        write_experiment(hosts.path(CLIENT, "/root/work"))
+        yield hosts
+
+
+@pytest.fixture(scope="module")
+def undisturbed(lab: Lab) -> Iterator["subprocess.Popen[bytes]"]:
+    """The same experiment on the client alone, meanwhile."""
+    folder = lab.shared / "undisturbed"
+    write_experiment(folder)
+    command = (
+        "cd /mnt/nfs/undisturbed && orchestrator run small.yaml --storage storage --tracking-uri sqlite:///mlflow.db"
+    )
+    with (lab.folder / "undisturbed.log").open("wb") as log:
+        process = subprocess.Popen(lab.command(CLIENT, command), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(lab: Lab) -> Cluster:
+    made = Cluster(lab)
+    made.up()
+    made.attach()
+    return made
+
+
+def set_pace(lab: Lab, seconds: float) -> None:
+    """How long each batch of every trial lasts from now on."""
+    (lab.shared / "pace.new").write_text(str(seconds))
+    (lab.shared / "pace.new").rename(lab.shared / "pace")
+
+
+def write_experiment(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "networks.py").write_text(NETWORKS)
+    (folder / "small.yaml").write_text(EXPERIMENT)
+
+
+def test_ray_up_brings_up_every_host(cluster: Cluster) -> None:
+    nodes = cluster.nodes()
+    assert sorted(nodes) == ["10.213.0.2", "10.213.0.3", "10.213.0.4"]
+    assert nodes["10.213.0.2"].get("CPU", 0) == 0  # the head takes no trials
+    assert nodes["10.213.0.3"]["CPU"] == nodes["10.213.0.4"]["CPU"] == 1
+    page = cluster.wait(
+        "the tracking page", 90, lambda: cluster.on_client("curl -s http://127.0.0.1:5000/", check=False).stdout
+    )
+    assert "MLflow" in page
+
+
+def test_doctor_finds_no_failure(cluster: Cluster) -> None:
+    said = cluster.on_head("orchestrator doctor --address auto --json", seconds=120, check=False)
+    found = json.loads(said.stdout)
+    failures = [check for check in found["checks"] if check["status"] == "failure"]
+    assert failures == []
+    assert said.returncode == 0
+    assert {"h1", "h2", "h3"} <= {check["node"] for check in found["checks"]}
+
+
+def test_who_has_no_token_is_refused(cluster: Cluster, lab: Lab) -> None:
+    stranger = "HOME=/mnt/private RAY_AUTH_MODE=token"
+    for path in ("api/jobs/", "api/version"):
+        asked = lab.run(CLIENT, f"curl -s -o /dev/null -w '%{{http_code}}' http://127.0.0.1:8265/{path}")
+        assert asked.stdout == "401"
+    wrong = "-H 'Authorization: Bearer wrong' http://127.0.0.1:8265/api/jobs/"
+    assert lab.run(CLIENT, f"curl -s -o /dev/null -w '%{{http_code}}' {wrong}").stdout == "403"
+    refused = lab.run(CLIENT, f"cd work; {stranger} orchestrator submit small.yaml --no-wait", check=False)
+    assert refused.returncode == 2
+    assert "asks for the cluster's token and there is none" in refused.stderr
+    for words in (stranger, "HOME=/mnt/private RAY_AUTH_MODE=disabled"):
+        joined = lab.run(HEAD, f'{words} python -c "{INIT}"', check=False, seconds=90)
+        assert joined.returncode != 0
+        assert "let in" not in joined.stdout
+    let_in = cluster.on_head(f'python -c "{INIT}"', seconds=90)
+    assert "let in" in let_in.stdout
+
+
+def test_storage_that_is_not_shared_is_refused_before_the_start(cluster: Cluster, lab: Lab) -> None:
+    said = cluster.on_client(
+        "cd work && orchestrator submit small.yaml --storage /mnt/private/storage", seconds=200, check=False
+    )
+    assert said.returncode == 2, said
+    for host in WORKERS:
+        assert host in said.stdout + said.stderr
+    assert not list(lab.path(WORKERS[0], "/mnt/private").rglob("trials"))
+
+
+def test_whatever_happens_to_hosts_the_content_is_that_of_an_undisturbed_launch(
+    cluster: Cluster, lab: Lab, undisturbed: "subprocess.Popen[bytes]"
+) -> None:
+    set_pace(lab, 0.05)
+    job = cluster.submit("work")
+
+    def progress(beyond: dict[str, list[int]]) -> bool:
+        return any(epochs != beyond.get(trial, []) for trial, epochs in cluster.epochs(job).items())
+
+    cluster.wait("two trials under way", 200, lambda: sum(max(e) > 2 for e in cluster.epochs(job).values()) >= 2, job)
+    set_pace(lab, 0.4)  # an epoch takes about three seconds now
+    assert all(cluster.training(host) for host in WORKERS)
+    assert not cluster.training(HEAD)
+
+    lab.kill("h3")  # everything on it at once, in mid-epoch
+    lab.start("h4")
+    cluster.join("h4")  # a fresh host, which the file does not name
+    cluster.wait("the fresh host to train", 150, lambda: cluster.training("h4"), job)
+
+    lab.cut("h4")
+    time.sleep(10)  # less than Ray's patience: nothing is to happen
+    lab.heal("h4")
+    before = cluster.epochs(job)
+    cluster.wait("progress after the cut", 60, lambda: progress(before), job)
+
+    [raylet] = [n for n, words in lab.processes("h2").items() if words.partition(" ")[0].endswith("/raylet")]
+    lab.run("h2", f"kill -9 {raylet}")
+    lab.start("h3")  # the same machine again, with an empty disk: the autoscaler brings back both
+    cluster.wait("h2 and h3 to train again", 240, lambda: cluster.training("h2") and cluster.training("h3"), job)
+
+    [driver] = [n for n, words in lab.processes(HEAD).items() if "orchestrator run" in words and "python" in words]
+    lab.run(HEAD, f"kill -9 {driver}")
+    assert cluster.end(job, 60) == "failed"
+    first = cluster.epochs(job)
+    set_pace(lab, 0)
+    job = cluster.submit("work")
+    assert cluster.end(job, 240) == "complete", cluster.evidence(job)
+
+    second = cluster.epochs(job)
+    for trial in TRIALS:
+        [*epochs] = first.get(trial, []) + second.get(trial, [])
+        assert epochs.count(1) == 1, f"{trial} was begun again: {epochs}"
+    assert undisturbed.wait(timeout=200) == 0, (lab.folder / "undisturbed.log").read_text()[-3000:]
+    lab.run(HEAD, f"mkdir left && ln -s ~/tracking/mlflow.db left/mlflow.db && ln -s {STORAGE} left/storage")
+    lab.path(HEAD, "/root/compare.py").write_text(COMPARE)
+    compared, differences = json.loads(lab.run(HEAD, "python compare.py", seconds=90).stdout.splitlines()[-1])
+    assert compared == [*TRIALS, "the launch"]
+    assert differences == []
+
+
+def test_compare_prints_the_table(cluster: Cluster) -> None:
+    said = cluster.on_head("orchestrator compare small").stdout
+    assert "Slow" in said
+    assert "n = 4" in said
+
+
+def test_a_stopped_job_keeps_its_epochs_and_is_carried_on(cluster: Cluster, lab: Lab) -> None:
+    words = ("--set", "name=stopped", "--set", "seeds=[0, 1]")
+    set_pace(lab, 0.1)
+    job = cluster.submit("work", *words)
+    cluster.wait("an epoch", 90, lambda: any(max(e) > 2 for e in cluster.epochs(job).values()), job)
+    said = cluster.on_client(f"orchestrator stop {job}", seconds=90)
+    state = cluster.state(job)
+    assert (state["status"], state["exit_code"]) == ("stopped", 130), said
+    assert any("carry on with" in line for line in cluster.log(job)), cluster.log(job)[-20:]
+    reached = {trial: max(epochs) for trial, epochs in cluster.epochs(job).items()}
+    assert max(reached.values()) < LAST
+
+    set_pace(lab, 0)
+    job = cluster.submit("work", *words)
+    assert cluster.end(job, 150) == "complete", cluster.evidence(job)
+    after = cluster.epochs(job)
+    for trial, epoch in reached.items():
+        assert after[trial][0] == epoch + 1
+
+
+def test_ray_down_leaves_nothing_of_ray(cluster: Cluster, lab: Lab) -> None:
+    cluster.down()
+    cluster.wait("Ray's end on the head", 30, lambda: not cluster.ray_processes(HEAD))
+    for host in lab.pids:  # workers that have lost their head end by themselves
+        cluster.wait(f"Ray's end on {host}", 120, lambda host=host: not cluster.ray_processes(host))

@@ -1,0 +1,169 @@
+"""Launches kept in an object store: a real S3 server, a launch killed and carried on from the store alone."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from pyarrow import fs
+
+from orchestrator.cli.verifying import compare, content
+from orchestrator.errors import StorageError
+from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage
+
+PROGRAMS = Path(sys.executable).parent
+EXPERIMENT = """
+name: small
+variants: ["{networks}:Tiny"]
+seeds: [0, 1]
+dataset: {{name: "{data}"}}
+trainer: {{epochs: 40, batch_size: 16, optimizer: {{lr: 0.1}}}}
+scheduler: {{name: asha, grace_period: 10}}
+"""
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    """A bucket on an S3 server of this machine, which the environment names."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret-key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    before = {name: os.environ.get(name) for name in settings}
+    os.environ.update(settings)
+    command = [str(PROGRAMS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert server.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        import boto3
+
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield "s3://bucket"
+    finally:
+        server.kill()
+        server.wait()
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+@pytest.mark.slow
+def test_what_is_pushed_is_fetched_and_what_is_removed_is_gone(s3: str, tmp_path: Path) -> None:
+    with open_storage(f"{s3}/pushed") as first:
+        trial = first.root / "small" / "1a2b" / "trials" / "Tiny" / "seed-0"
+        trial.mkdir(parents=True)
+        for name in ("outcome.json", "records.jsonl", "old.pt"):
+            (trial / name).write_text(name)
+        first.push(trial)
+        (trial / "old.pt").unlink()
+        (trial / "records.jsonl").write_text("longer")
+        first.push(trial)
+        working_copy = first.root
+    assert not working_copy.exists()  # the object store is the truth
+
+    with open_storage(f"{s3}/pushed/") as second:
+        second.fetch(second.root / "small", lambda name: name.endswith("outcome.json"))
+        trial = second.root / "small" / "1a2b" / "trials" / "Tiny" / "seed-0"
+        assert [path.name for path in trial.iterdir()] == ["outcome.json"]
+        second.fetch(second.root / "small")
+        assert {path.name: path.read_text() for path in trial.iterdir()} == {
+            "outcome.json": "outcome.json",
+            "records.jsonl": "longer",
+        }
+        second.remove(trial / "records.jsonl")
+        assert second.names(second.root / "small") == ["1a2b/trials/Tiny/seed-0/outcome.json"]
+        second.remove(second.root / "small")
+        assert second.names(second.root) == []
+        assert not (second.root / "small").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_killed_and_carried_on_from_an_object_store(s3: str, tmp_path: Path, network_file: Path, packed: Path) -> None:
+    folders = tmp_path / "undisturbed", tmp_path / "disturbed"
+    for folder in folders:
+        folder.mkdir()
+        (folder / "small.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))
+    undisturbed, disturbed = folders
+    command = [str(PROGRAMS / "orchestrator"), "run", "small.yaml", "--set", "resources.max_concurrent_trials=1"]
+    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True, timeout=200)
+
+    command += ["--storage", f"{s3}/runs"]
+    with (disturbed / "output.txt").open("w") as output:
+        process = subprocess.Popen(command, cwd=disturbed, stdout=output, stderr=output)
+    deadline = time.monotonic() + 200
+    while "seed-1: epoch 5/" not in (disturbed / "output.txt").read_text():
+        assert process.poll() is None, (disturbed / "output.txt").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    for orphan in psutil.wait_procs(family, timeout=10)[1]:
+        orphan.kill()
+
+    resume = [str(PROGRAMS / "orchestrator"), "resume", "small", "--storage", f"{s3}/runs"]
+    resumed = subprocess.run(resume, cwd=disturbed, capture_output=True, text=True, timeout=300)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert f"trial folders: {s3}/runs/small/" in resumed.stdout
+    assert "seed-0: started" not in resumed.stdout  # the finished trial was found in the store
+    assert "seed-1: epoch 1/" not in resumed.stdout  # and the checkpoint of the other
+    assert not (disturbed / "storage").exists()
+    assert "planted-secret-key" not in resumed.stdout + resumed.stderr + (disturbed / "output.txt").read_text()
+
+    fs.copy_files(f"{s3}/runs", str(disturbed / "storage"))
+    assert not list(disturbed.glob("storage/small/*/tune-*"))
+    assert list(disturbed.glob("storage/small/*/trials/Tiny/seed-0/report.html"))
+    where = "artifact_uri", "artifact_location"
+    ours, theirs = (
+        {t: {k: v for k, v in found.items() if k not in where} for t, found in content(folder, "small").items()}
+        for folder in folders
+    )
+    assert compare(ours, theirs) == []
+    assert list(disturbed.glob("storage/.artifacts/small/*/artifacts/report.html"))  # of MLflow
+
+
+def test_a_folder_is_its_own_address(tmp_path: Path) -> None:
+    with open_storage(str(tmp_path)) as storage:
+        assert storage == Storage(tmp_path)
+        assert storage.address(tmp_path / "small") == str(tmp_path / "small")
+        assert storage.names(tmp_path) == []
+    (tmp_path / "file").touch()
+    FOLDERS.remove(tmp_path / "file")
+    FOLDERS.remove(tmp_path / "absent")
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize("uri", ["nowhere://bucket/path", "s3://", "ftp://host/path"])
+def test_what_is_no_storage_is_refused(uri: str) -> None:
+    with pytest.raises(StorageError, match="give a folder, s3://bucket/path or gs://bucket/path"), open_storage(uri):
+        pass
+
+
+def test_keys_in_the_uri_are_refused_and_not_repeated() -> None:
+    with pytest.raises(StorageError, match="into the environment") as refused, open_storage("s3://me:secret@bucket/x"):
+        pass
+    assert "secret@" not in str(refused.value)
+
+
+def test_options_stay_at_the_end_of_an_address() -> None:
+    storage = Storage(Path("/copy"), "s3://bucket/runs?region=eu-west-1")
+    assert storage.address(Path("/copy/small/1a2b")) == "s3://bucket/runs/small/1a2b?region=eu-west-1"

@@ -1,0 +1,362 @@
+"""Planted secrets: none comes out in output, logs, records, tags or artifacts; and nobody is let in without a token."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from orchestrator.redact import HIDDEN, redact
+
+ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+RAY = str(Path(sys.executable).with_name("ray"))
+PLANTED = {
+    "AWS_ACCESS_KEY_ID": "AKIAPLANTEDPLANTED01",
+    "AWS_SECRET_ACCESS_KEY": "planted/aws+7d1f9b2c",
+    "RAY_AUTH_TOKEN": "5eed" * 16,
+    "MLFLOW_TRACKING_USERNAME": "planted-user-name",
+    "MLFLOW_TRACKING_PASSWORD": "planted-mlflow-41c2",
+    "MLFLOW_TRACKING_TOKEN": "planted-bearer-90aa",
+    "HF_TOKEN": "hf_plantedplanted",
+    "DATABASE_URL": "postgresql://service:planted-db-3e77@db.example/prod",
+    "MY_API_KEY": "planted-api-5512",
+}
+SECRETS = [*(v for k, v in PLANTED.items() if k not in ("DATABASE_URL",)), "planted-db-3e77"]
+EXPERIMENT = """
+name: small
+variants: ["{networks}:Tiny", "{networks}:Telling"]
+seeds: [0]
+dataset: {{name: "{data}"}}
+trainer: {{epochs: 2, batch_size: 32, optimizer: {{lr: 0.3}}}}
+"""
+TELLING = '''
+
+class Telling(Tiny):
+    """Fails with a message that holds what it should not."""
+
+    def forward(self, x):
+        import os
+        if self.training:
+            raise ConnectionError(f"no login at {os.environ['DATABASE_URL']} with {os.environ['MY_API_KEY']}")
+        return self.net(x)
+'''
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ORCHESTRATOR, *arguments],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def holders(folder: Path, secrets: list[str]) -> list[str]:
+    """Every file below ``folder`` that holds one of ``secrets``, as it is or as JSON writes it."""
+    found = []
+    wanted = {form.encode() for secret in secrets for form in (secret, json.dumps(secret)[1:-1])}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            found += [f"{path}: {secret!r}" for secret in wanted if secret in content]
+    return found
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder for Ray's temporary files: its sockets need a short path."""
+    folder = Path(tempfile.mkdtemp(prefix="s-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_nothing_planted_comes_out(tmp_path: Path, network_file: Path, packed: Path, short_folder: Path) -> None:
+    network_file.write_text(network_file.read_text() + TELLING)
+    (tmp_path / "small.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))
+    environment = {**PLANTED, "RAY_TMPDIR": str(short_folder)}
+    environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    said = {}
+    commands: list[list[str]] = [
+        ["validate", "small.yaml"],
+        ["run", "small.yaml", "--debug"],
+        ["compare", "small"],
+        ["compare", "small", "--json"],
+        ["resume", "small", "--json"],
+        ["train", f"{network_file}:Telling", "--dataset", str(packed), "--epochs", "1", "--debug"],
+        ["doctor", "small.yaml"],
+        ["ui", "--help"],
+    ]
+    for command in commands:
+        done = run(tmp_path, *command, **environment)
+        said[" ".join(command)] = done.stdout + done.stderr
+        if command[0] == "run":
+            [outcome] = tmp_path.glob("storage/small/*/trials/Telling/seed-0/outcome.json")
+            reason = "ConnectionError: no login at postgresql://service:***@db.example/prod with ***"
+            assert json.loads(outcome.read_text())["reason"] == reason
+    # Ray hands the driver what a worker raised, to print with --debug: that is the user's own text in the user's own
+    # terminal, and Ray keeps it in its temporary logs. Everything that we keep is free of it.
+    leaks = {command: [s for s in SECRETS if s in text] for command, text in said.items() if "--debug" not in command}
+    assert not any(leaks.values()), leaks
+    assert holders(tmp_path, SECRETS) == []
+    theirs = [s for s in SECRETS if s not in ("planted-db-3e77", PLANTED["MY_API_KEY"])]
+    assert holders(short_folder, theirs) == []
+    for text in said.values():
+        assert not [s for s in theirs if s in text]
+
+
+URIS = {
+    "server": "http://me:{pw}@127.0.0.1:1",
+    "postgresql": "postgresql://me:{pw}@127.0.0.1:1/runs",
+    "an option": "postgresql://127.0.0.1:1/runs?user=me&password={pw}",
+    "no driver": "mysql://me:{pw}@127.0.0.1:1/runs",
+    "no such driver": "postgresql+nothing://me:{pw}@127.0.0.1:1/runs",
+    "no such store": "ftp://me:{pw}@127.0.0.1/runs",
+    "half a host": "postgresql://me:{pw}@[127.0.0.1/runs",
+    "no port": "http://me:{pw}@127.0.0.1:port",
+}
+
+
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("server", "postgresql") else pytest.param(kind, marks=pytest.mark.slow) for kind in URIS]
+)
+@pytest.mark.parametrize("password", ["Pl4nted-pw", pytest.param("Pl4nted/p@w", marks=pytest.mark.slow)])
+def test_a_password_in_the_address_of_a_store_is_never_printed(kind: str, password: str, tmp_path: Path) -> None:
+    uri = URIS[kind].format(pw=password)
+    by_flag = run(tmp_path, "compare", "small", "--debug", "--tracking-uri", uri)
+    by_variable = run(tmp_path, "doctor", "--json", MLFLOW_TRACKING_URI=uri)
+    assert by_flag.returncode == 2, by_flag.stderr
+    assert "Traceback" in by_flag.stderr  # asked for with --debug, and searched for the password too
+    assert HIDDEN in by_flag.stderr
+    assert by_variable.returncode == 1, by_variable.stderr
+    for text in (by_flag.stdout, by_flag.stderr, by_variable.stdout, by_variable.stderr):
+        assert password not in text
+        assert "Pl4nted" not in text
+    assert holders(tmp_path, [password]) == []
+
+
+@pytest.mark.parametrize(
+    "storage",
+    [
+        "s3://KEYKEYKEY:Pl4nted-pw@bucket/x?region=us-east-1",
+        pytest.param("s3://bucket/x?secret_key=Pl4nted-pw", marks=pytest.mark.slow),
+        pytest.param("nothing://me:Pl4nted-pw@bucket/x", marks=pytest.mark.slow),
+    ],
+)
+def test_a_secret_in_the_address_of_the_storage_is_never_printed(
+    storage: str, tmp_path: Path, network_file: Path, packed: Path
+) -> None:
+    (tmp_path / "small.yaml").write_text(EXPERIMENT.replace(', "{networks}:Telling"', "").format(
+        networks=network_file, data=packed))  # fmt: skip
+    refused = run(tmp_path, "run", "small.yaml", "--storage", storage, "--debug")
+    assert refused.returncode == 2, refused.stderr
+    looked = run(tmp_path, "doctor", "--storage", storage)
+    assert looked.returncode == 1
+    assert "Pl4nted" not in refused.stdout + refused.stderr + looked.stdout + looked.stderr
+    assert holders(tmp_path, ["Pl4nted"]) == []
+
+
+def test_a_secret_among_wrong_arguments_is_not_repeated(tmp_path: Path) -> None:
+    refused = run(tmp_path, "compare", "small", "postgresql://me:Pl4nted-pw@db/runs")
+    assert refused.returncode == 2
+    assert "postgresql://me:***@db/runs" in refused.stderr
+    assert "Pl4nted" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("at http://me:pw@host:5000/a, or", "at http://me:***@host:5000/a, or"),
+        ("postgresql://me:p/w@x@host/db", "postgresql://me:***@host/db"),
+        ("postgresql:///db?user=me&password=pw&host=h", "postgresql:///db?user=me&password=***&host=h"),
+        ("s3://bucket/x?secret_key=pw", "s3://bucket/x?secret_key=***"),
+        ("with Known-Secret, twice: Known-Secret", "with ***, twice: ***"),
+        ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
+        ("s3://bucket/path?region=us-east-1&scheme=http", "s3://bucket/path?region=us-east-1&scheme=http"),
+        ("at 06:06:55 in /root/.ray/auth_token", "at 06:06:55 in /root/.ray/auth_token"),
+        ("sqlite:////home/me/mlflow.db", "sqlite:////home/me/mlflow.db"),
+        ("short", "short"),
+    ],
+)
+def test_what_is_replaced_and_what_is_left(text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_SECRET", "Known-Secret")
+    monkeypatch.setenv("OTHER_TOKEN", "short")  # so short that it would be found in innocent words
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/root/.ray/auth_token")  # a path is no secret
+    assert redact(text) == expected
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def status(url: str, data: bytes | None = None, **headers: str) -> int:
+    """The status of one request with these headers (``_`` for ``-``), as a program or a page would send it."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data=data, headers=named)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as refused:
+        return refused.code
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """``orchestrator ui`` over a fresh store: its address and its process."""
+    port = free_port()
+    with (tmp_path / "ui.txt").open("w") as output:
+        process = subprocess.Popen(
+            [ORCHESTRATOR, "ui", "--port", str(port)],
+            cwd=tmp_path,
+            env={**os.environ, "MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path / 'mlflow.db'}"},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + 120
+    try:
+        while True:
+            try:
+                assert status(f"{url}/health") == 200
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (tmp_path / "ui.txt").read_text()
+                time.sleep(0.3)
+        yield url, psutil.Process(process.pid)
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+
+
+CREATE = json.dumps({"name": "made by a stranger"}).encode()
+
+
+def test_the_page_is_on_loopback_and_refuses_strangers(page: tuple[str, psutil.Process], tmp_path: Path) -> None:
+    url, process = page
+    sockets = [
+        sock.laddr.ip
+        for member in [process, *process.children(recursive=True)]
+        for sock in member.net_connections(kind="inet")
+        if sock.status == psutil.CONN_LISTEN
+    ]
+    assert sockets
+    assert set(sockets) == {"127.0.0.1"}
+    create = f"{url}/api/2.0/mlflow/experiments/create"
+    search = f"{url}/api/2.0/mlflow/experiments/search?max_results=5"
+    json_type = {"Content_Type": "application/json"}
+    assert status(search) == 200
+    assert status(search, Host="evil.example") == 403  # a name that was made to point here
+    assert status(search, Host="evil.example:5000") == 403
+    assert status(create, CREATE, Origin="https://evil.example", **json_type) == 403  # another site's page
+    assert status(create, CREATE, Host="evil.example", **json_type) == 403
+    listed = urllib.request.urlopen(search, timeout=30).read()
+    assert b"stranger" not in listed
+    assert status(create, CREATE, Origin=url, **json_type) == 200  # its own page may
+
+
+class Head:
+    """A Ray head on loopback that asks for a token, in its own process tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.token = "c0ffee" * 10 + "c0ff"
+        port, dashboard = free_port(), free_port()
+        self.address, self.url = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
+        self.known = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+        self.known |= {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+        self.known["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # one node: every socket on loopback
+        command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=1"]
+        command += [f"--dashboard-port={dashboard}", "--object-store-memory=100000000", "--block"]
+        self.output = folder / "head.txt"
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [*command, "--temp-dir", str(folder / "ray")],
+                env={**self.known, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def wait(self) -> None:
+        deadline = time.monotonic() + 120
+        while "runtime started" not in self.output.read_text():
+            assert self.process.poll() is None, self.output.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        family = psutil.Process(self.process.pid).children(recursive=True) if self.process.poll() is None else []
+        self.process.kill()
+        for member in family:
+            if member.is_running():
+                member.kill()
+        self.process.wait()
+
+    def join(self, **access: str) -> subprocess.CompletedProcess[str]:
+        """A client process: what it says when it joins, and its exit code."""
+        code = f"import ray; ray.init(address={self.address!r}, logging_level='ERROR'); print(ray.nodes()[0]['Alive'])"
+        brief = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
+        return subprocess.run(
+            [sys.executable, "-c", code], env={**self.known, **brief, **access},
+            capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def head(short_folder: Path) -> Iterator[Head]:
+    started = Head(short_folder)
+    try:
+        started.wait()
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.mark.cluster
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_a_cluster_turns_away_who_has_no_token(head: Head, short_folder: Path) -> None:
+    jobs, job = f"{head.url}/api/jobs/", b'{"entrypoint": "touch stranger-was-here"}'
+    wrong = "bad0" * 16
+    assert status(jobs) == 401
+    assert status(jobs, job, Content_Type="application/json") == 401
+    assert status(jobs, Authorization=f"Bearer {wrong}") == 403
+    assert status(jobs, job, Authorization=f"Bearer {wrong}", Content_Type="application/json") == 403
+    assert status(jobs, Authorization=f"Bearer {head.token}") == 200
+    outcomes: dict[str, Any] = {
+        "disabled": head.join(RAY_AUTH_MODE="disabled"),
+        "absent": head.join(RAY_AUTH_MODE="token"),
+        "wrong": head.join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=wrong),
+    }
+    assert [name for name, outcome in outcomes.items() if outcome.returncode == 0] == []
+    right = head.join(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=head.token)
+    assert (right.returncode, right.stdout.strip()) == (0, "True"), right.stderr
+    listening = [
+        sock.laddr.ip
+        for member in psutil.Process(head.process.pid).children(recursive=True)
+        for sock in member.net_connections(kind="inet")
+        if sock.status == psutil.CONN_LISTEN
+    ]
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert list(short_folder.rglob("stranger-was-here")) == []
+    assert holders(short_folder, [head.token]) == []  # nor does Ray write it down
