@@ -222,3 +222,11 @@ def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path
     (first.path / "launch.json").write_text("{")
     with pytest.raises(StorageError, match="damaged"):
         open_launch_folder(tmp_path, plan)
+
+
+def test_nobody_at_the_address_is_said_at_once() -> None:
+    with (
+        pytest.raises(ResourceError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: Connection refused"),
+        ray_session("127.0.0.1:1"),
+    ):
+        pass

@@ -284,9 +284,11 @@ class Head:
         self.address, self.url = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         self.known = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self.known |= {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
+        self.known["PATH"] = f"{Path(ORCHESTRATOR).parent}:{os.environ['PATH']}"
         self.known["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # one node: every socket on loopback
         command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=1"]
         command += [f"--dashboard-port={dashboard}", "--object-store-memory=100000000", "--block"]
+        command += [f"--dashboard-agent-listen-port={free_port()}"]  # jobs go through it; its own port may be taken
         self.output = folder / "head.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -360,3 +362,22 @@ def test_a_cluster_turns_away_who_has_no_token(head: Head, short_folder: Path) -
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert list(short_folder.rglob("stranger-was-here")) == []
     assert holders(short_folder, [head.token]) == []  # nor does Ray write it down
+
+
+@pytest.mark.cluster
+@pytest.mark.ray
+@pytest.mark.timeout(600)
+def test_the_doctor_looks_at_a_cluster_from_afar(head: Head, tmp_path: Path) -> None:
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token}
+    looked = run(tmp_path, "doctor", "--json", "--address", head.url, **token)
+    found = json.loads(looked.stdout)["checks"]
+    assert {check["node"] for check in found} > {"here", "head"}  # and the node, by its name
+    assert {c["status"] for c in found if c["name"] in ("cluster", "token", "clock", "storage", "Ray")} == {"ok"}, found
+    assert status(f"{head.url}/api/jobs/", Authorization=f"Bearer {head.token}") == 200
+    listed = urllib.request.Request(f"{head.url}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
+    assert json.loads(urllib.request.urlopen(listed, timeout=30).read()) == []  # its job is not left on the list
+    stranger = run(tmp_path, "doctor", "--json", "--address", head.url, **{**token, "RAY_AUTH_TOKEN": "bad0" * 16})
+    [refused] = [check for check in json.loads(stranger.stdout)["checks"] if check["name"] == "cluster"]
+    assert refused["status"] == "failure"
+    assert "refuses the token" in refused["value"]
+    assert head.token not in looked.stdout + looked.stderr

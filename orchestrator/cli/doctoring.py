@@ -73,7 +73,7 @@ def _cluster(address: str, facts: dict[str, object], storage: str, patience: flo
 
     try:
         with ray_session(address, debug=debug) as nodes:
-            yield Finding(HERE, "cluster", Level.OK, f"{len(nodes)} nodes at {address}")
+            yield Finding(HERE, "cluster", Level.OK, f"{len(nodes)} node{'s' * (len(nodes) != 1)} at {address}")
             if (stranger := ask_without_token()) is not None:
                 yield stranger
             yield from examine_nodes(facts, storage, patience)

@@ -45,7 +45,7 @@ class Show:
     def say(self, line: str) -> None:
         """One line, as it is."""
         if not self.quiet:
-            self.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def launch(

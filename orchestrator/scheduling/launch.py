@@ -67,9 +67,13 @@ def _run_trials(
 ) -> bool:
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     from ray import tune
+    from ray.tune.execution import class_cache
 
     from orchestrator.scheduling.worker import TrialWorker, pack
 
+    # Tune would hand the driver's keys on in a runtime environment, which Ray writes into its logs for all to read.
+    # Nodes have keys of their own, as the look at them before the start has shown; here they are inherited.
+    class_cache.ENV_VARS_TO_PROPAGATE = {n for n in class_cache.ENV_VARS_TO_PROPAGATE if not n.startswith("AWS_")}
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     trainable = tune.with_resources(

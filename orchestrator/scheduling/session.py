@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import secrets
+import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,17 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
+def _knock(address: str) -> None:
+    """Raise ResourceError at once where nobody listens; Ray would try for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not (colon and port.isdigit() and "://" not in address):
+        return  # "auto" and the like: Ray knows where
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except OSError as problem:
+        raise ResourceError(f"no Ray cluster answers at {address}: {problem.strerror or problem}") from problem
+
+
 @contextmanager
 def ray_session(
     address: str | None = None, cpus: int | None = None, debug: bool = False
@@ -50,6 +62,8 @@ def ray_session(
         # the switch by which Ray decides, when it is imported, between a machine's own address and loopback.
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_token(), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
     try:
+        if address is not None:
+            _knock(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import ray

@@ -89,6 +89,9 @@ class Recipe:
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"  # auto: bfloat16 where the hardware has it
     channels_last: bool | None = None  # null: where it helps this network on this device
+    # Record a step and replay it (CUDA, not with float16): only for a network that computes in the same way
+    # at every step; off until it has been measured on a GPU.
+    cuda_graph: bool = False
     evaluation_batch_size: Count = 1000  # images; no gradients, so larger than batch_size
 
     def __post_init__(self) -> None:

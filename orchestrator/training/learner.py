@@ -11,6 +11,7 @@ from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.device import Placement
 from orchestrator.training.optimizers import LearningRate, build_optimizer
+from orchestrator.training.prepare import prepare
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Learner:
     def build(cls, network: nn.Module, recipe: Recipe, placement: Placement, batches: int) -> "Learner":
         """A learner at epoch 0; ``batches`` is the number of optimiser steps of one epoch."""
         device = placement.device
-        network.to(device=device, memory_format=placement.memory_format)  # type: ignore[call-overload]
+        prepare(network, placement)
         optimizer = build_optimizer(recipe.optimizer, network.parameters(), fused=device.type in ("cuda", "cpu"))
         learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches)
         scaler = torch.amp.GradScaler(device.type, enabled=placement.precision == torch.float16)

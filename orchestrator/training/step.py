@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.spec import Recipe
+from orchestrator.training.graph import Gradients, Replayed
 from orchestrator.training.learner import Learner
 
 # pictures (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
@@ -20,19 +21,26 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     parameters = [p for p in network.parameters() if p.requires_grad]
     precision, kind = learner.placement.precision, learner.placement.device.type
 
-    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(kind, precision, enabled=precision != torch.float32):
+    def compute(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
             logits = network(pictures)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         loss = loss + penalty(parameters, recipe.l1, recipe.l2)
-        optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()
+        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+
+    recorded = recipe.cuda_graph and kind == "cuda" and not scaler.is_enabled()
+    gradients: Gradients = Replayed(compute, network) if recorded else compute
+
+    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        optimizer.zero_grad(set_to_none=True)
+        loss, right = gradients(pictures, labels)
         if recipe.gradient_clip is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
         scaler.step(optimizer)
         scaler.update()
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
+        return loss, right
 
     return step
 

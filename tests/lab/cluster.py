@@ -56,12 +56,16 @@ class Cluster:
 
     def join(self, host: str) -> None:
         """Let a host that the file does not name join by hand, with the worker's own start command."""
+        self.give_token(host)
+        start = self.configuration()["worker_start_ray_commands"][-1]
+        self.lab.run(host, f"export RAY_HEAD_IP={ADDRESSES[HEAD]}; {start}", seconds=120)
+
+    def give_token(self, host: str) -> None:
+        """Put the cluster's token where Ray looks for it."""
         token = self.lab.path(host, TOKEN)
         token.parent.mkdir(mode=0o700, exist_ok=True)
         token.touch(mode=0o600)
         token.write_text(self.lab.path(CLIENT, TOKEN).read_text())
-        start = self.configuration()["worker_start_ray_commands"][-1]
-        self.lab.run(host, f"export RAY_HEAD_IP={ADDRESSES[HEAD]}; {start}", seconds=120)
 
     def attach(self) -> None:
         """The one command by which a user sees both pages, left open."""
@@ -138,6 +142,10 @@ class Cluster:
     def _ended(self, job: str) -> str:
         status = str(self.state(job)["status"])
         return "" if status in ("pending", "running") else status
+
+    def has_page(self) -> bool:
+        """Whether the tracking page runs on the head."""
+        return any("orchestrator ui" in words or "mlflow" in words for words in self.lab.processes(HEAD).values())
 
     def wait(self, what: str, seconds: float, condition: Callable[[], Any], job: str | None = None) -> Any:
         """Wait until ``condition`` holds and return its value; with ``job``, its end is the end of waiting."""

@@ -1,7 +1,7 @@
 """From facts to findings: what is well, what is not, and what mends it. No machine is touched here."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.cluster.doctor.finding import Finding, Level
@@ -169,11 +169,15 @@ def _listeners(node: str, facts: Facts, in_cluster: bool) -> Iterable[Finding]:
             text = f"MLflow listens beyond loopback without asking who comes: {where}"
             yield Finding(node, "listening", Level.WARNING, text, f"{advice}    (then: orchestrator ui)")
         elif token:
-            text = f"Ray on {len(rows)} ports beyond loopback, all asking for a token"
+            text = f"Ray on {_ports(rows)} beyond loopback, all asking for a token"
             advice = "" if in_cluster else "ray stop, if no other machine is to join"
             level = Level.OK if in_cluster else Level.WARNING
             yield Finding(node, "listening", level, text + "; a cluster needs them: firewall" * in_cluster, advice)
         else:
-            text = f"Ray on {len(rows)} ports beyond loopback, not told to ask for a token: {where}"
+            text = f"Ray on {_ports(rows)} beyond loopback, not told to ask for a token: {where}"
             advice = "ray stop, then export RAY_AUTH_MODE=token before ray start, on every node"
             yield Finding(node, "listening", Level.FAILURE if in_cluster else Level.WARNING, text, advice)
+
+
+def _ports(rows: Sequence[object]) -> str:
+    return "1 port" if len(rows) == 1 else f"{len(rows)} ports"

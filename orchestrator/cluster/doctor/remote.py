@@ -18,6 +18,7 @@ HEAD = "head"
 ENTRYPOINT = "orchestrator doctor --address auto --json"
 START = '{\n  "checks"'  # of the document in the job's log
 PAUSE = 1.0  # seconds between two looks at the job
+TRIES = 5  # to take it off the list
 
 
 def ask_head(address: str, patience: float) -> Iterator[Finding]:
@@ -64,9 +65,17 @@ def _wait(jobs: Jobs, job: str, deadline: float) -> str:
 
 
 def _forget(door: Door, job: str) -> None:
-    """Take the job off the cluster's list, where `orchestrator status` would show it; Ray refuses if it still runs."""
+    """Take the job off the cluster's list, where `orchestrator status` would show it; Ray refuses while it runs.
+
+    Ray may write the job's end once more after it has been taken off, so it is looked for again.
+    """
     import requests
 
+    place, headers = f"{door.address}/api/jobs/{job}", dict(door.headers)
     with requests.Session() as session, suppress(requests.RequestException):
         session.trust_env = False
-        session.delete(f"{door.address}/api/jobs/{job}", headers=dict(door.headers), timeout=10)
+        for _ in range(TRIES):
+            session.delete(place, headers=headers, timeout=10)
+            time.sleep(PAUSE)
+            if session.get(place, headers=headers, timeout=10).status_code == 404:
+                return

@@ -1,0 +1,155 @@
+"""The benchmarks measure what they say: each one's functions in a tiny setting. Nothing here depends on a time."""
+
+import importlib
+import json
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.architectures import VARIANTS
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+NAMES = ("common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study")
+
+
+@pytest.fixture
+def benchmark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Imports a benchmark by its name, as it is imported where it runs."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+    yield importlib.import_module
+    for name in NAMES:
+        sys.modules.pop(name, None)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_the_verdict(benchmark: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    common = benchmark("common")
+    fast = common.Comparison("a", [1.0, 2.0, 1.0], [4.0, 4.0, 5.0], "s", 3.0)
+    slow = common.Comparison("b", [1.0, 1.0, 1.0], [1.0, 1.0, 1.0], "s")
+    assert (fast.ratio, fast.spread, slow.ratio) == (4.0, (2.0, 5.0), 1.0)
+    assert common.report("x", [fast, slow], must_reach=2.0, as_json=True) == 0
+    document = printed(capsys)
+    assert {"benchmark", "ratio", "must_reach", "samples", "machine"} <= set(document)
+    assert document["ratio"] == pytest.approx(2.0)  # the geometric mean
+    assert common.report("x", [fast, slow], must_reach=2.1, as_json=True) == 1
+    assert common.report("x", [fast], as_json=True) == 0
+    short = common.Comparison("c", [1.0], [2.0], "s", 3.0)
+    capsys.readouterr()
+    assert common.report("x", [fast, short], as_json=True) == 1
+    assert (document := printed(capsys))["ratio"] == 2.0
+    assert document["must_reach"] == 3.0
+    assert common.report("x", [fast], as_json=False, holds=False) == 1
+    assert "FALLS SHORT" in capsys.readouterr().out
+
+
+def test_fewer_than_three_repeats_are_refused(benchmark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--repeats", "2"])
+    with pytest.raises(SystemExit):
+        benchmark("common").arguments("x")
+
+
+def test_both_sides_of_the_hot_loop_train(benchmark: Any) -> None:
+    hot_loop: ModuleType = benchmark("hot_loop")
+    assert hot_loop.ours("dilated_separable", 64, None) > 0
+    assert hot_loop.theirs("dilated_separable", 64, None) > 0
+    network = hot_loop._their_pipeline("dilated_separable", 64, None).network
+    before = [p.detach().clone() for p in network.parameters()]
+    hot_loop.theirs("dilated_separable", 64, None)
+    assert all(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+
+
+def test_the_published_pipeline_takes_every_picture_once(benchmark: Any) -> None:
+    published = benchmark("published")
+    assert set(published.SETTINGS) == set(VARIANTS)
+    images, labels = benchmark("common").pictures(40)
+    assert images.shape == (40, 3, 32, 32)
+    told: list[dict[str, float]] = []
+    settings = (16, published.SETTINGS["grouped_concat"][1])
+    published.train_whole("grouped_concat", 0, settings, 2, (images, labels), (images, labels), 0, told.append)
+    assert [figures["epoch"] for figures in told] == [1, 2]
+    pipeline = published.Pipeline("grouped_concat", images, labels, settings)
+    assert sorted(label for _, batch in pipeline.loader for label in batch.tolist()) == sorted(labels.tolist())
+    for variant in VARIANTS:  # one recipe on both sides
+        assert published.recipe(variant).augmentation == published.PIPELINE
+        assert (published.recipe(variant).batch_size, published.recipe(variant).optimizer) == published.SETTINGS[
+            variant
+        ]
+
+
+def test_tracking_delivers_every_metric_on_both_sides(benchmark: Any, tmp_path: Path) -> None:
+    tracking = benchmark("tracking")
+    from mlflow import MlflowClient
+
+    with tracking.open_sink(tmp_path) as sink:
+        tracking.ours(*sink, count(1), 3)
+    with tracking.open_callback(tmp_path) as callback:
+        tracking.theirs(*callback, count(1), 3)
+    for store in ("ours", "theirs"):
+        client = MlflowClient(f"sqlite:///{tmp_path / store}.db")
+        experiments = [e.experiment_id for e in client.search_experiments()]
+        runs = [run for run in client.search_runs(experiments) if "metric_15" in run.data.metrics]
+        assert len(runs) == 1
+        for position in range(tracking.METRICS):
+            history = client.get_metric_history(runs[0].info.run_id, f"metric_{position}")
+            assert [m.step for m in history] == [1, 2, 3], store
+
+
+def test_the_roofline_counts_what_the_network_needs(benchmark: Any) -> None:
+    from orchestrator.architectures import build_network
+    from orchestrator.contract import analyse
+    from orchestrator.spec import Recipe
+
+    roofline = benchmark("roofline")
+    macs = analyse(build_network("stride"), (3, 32, 32)).macs
+    first = 8 * 27 * 32 * 32  # its first convolution: 3 to 8 channels, 3 x 3
+    assert roofline.operations("stride") == 6 * macs - 2 * first
+    step, device, _ = roofline.build("stride", Recipe(batch_size=4, device="cpu"), 4)
+    assert roofline.seconds(step, device) > 0
+    assert roofline.peak_cost(device, torch.float32, 64) > 0
+
+
+def test_a_side_is_a_process_with_threads_of_its_own(benchmark: Any) -> None:
+    side = benchmark("common").Side(threads=2)
+    try:
+        assert side.call(torch.get_num_threads) == 2
+    finally:
+        side.close()
+
+
+def test_the_studys_experiment_can_be_read(benchmark: Any, tmp_path: Path) -> None:
+    from orchestrator.data.packed import load_packed
+    from orchestrator.experiment.reader import read_experiment
+
+    study = benchmark("study")
+    data = study.make_data(tmp_path, 40, None)
+    assert [len(split) for split in (load_packed(data, "x").train, load_packed(data, "x").test)] == [40, 10]
+    experiment = read_experiment(study.experiment(data, 2, list(VARIANTS)), "study")
+    assert (len(experiment.variants), experiment.seeds, experiment.trainer.batch_size) == (5, (0, 1), 128)
+    study.sequential(tmp_path, data, 1, ["grouped_concat"])
+
+
+def test_the_pace_of_trials_leaves_out_the_start(benchmark: Any) -> None:
+    assert benchmark("trial_overhead").pace([10.0, 11.0, 12.0, 14.0]) == pytest.approx(4 / 3)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_trial_overhead_runs_every_side(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.scheduling import ray_session
+
+    overhead = benchmark("trial_overhead")
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER))
+    with ray_session(cpus=1):
+        assert overhead.ours(tmp_path, 2) > 0
+        assert overhead.tune_pace(overhead.plain, tmp_path, 2, reuse=False) > 0
+        assert overhead.tune_pace(overhead.reusing(), tmp_path, 2, reuse=True) > 0
