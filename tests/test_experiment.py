@@ -129,11 +129,19 @@ def test_any_value_anywhere_is_read_or_refused(place: str, value: object) -> Non
 
 def test_overrides_reach_everything_and_are_told_when_wrong() -> None:
     tree = apply_overrides(
-        {**SMALL, "seeds": [0, 1]}, ["trainer.epochs=3", "seeds.1=7", "trainer.optimizer.lr=1e-3", "name=other"]
+        {**SMALL, "seeds": [0, 1]},
+        [
+            "trainer.epochs=3",
+            "seeds.1=7",
+            "trainer.optimizer.lr=1e-3",
+            "name=other",
+            "variants=[stride, dilated_stride]",
+        ],
     )
     experiment = read_experiment(tree, "x")
     assert (experiment.trainer.epochs, experiment.seeds, experiment.name) == (3, (0, 7), "other")
     assert experiment.trainer.optimizer.lr == pytest.approx(0.001)
+    assert [variant.name for variant in experiment.variants] == ["stride"]
     with pytest.raises(ExperimentError, match=r"(?s)a.b=value.*nothing inside.*not a position"):
         apply_overrides({**SMALL, "seeds": [0]}, ["trainer", "name.x=1", "seeds.4=1"])
 

@@ -25,6 +25,7 @@ from orchestrator.cluster.doctor.finding import HERE
 from orchestrator.cluster.doctor.reach import is_remote
 from orchestrator.errors import OrchestratorError, ResourceError
 from orchestrator.redact import redact
+from orchestrator.scheduling.mirror import refuse_keys
 from orchestrator.tracking.probe import probe
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.tracking.store import without_secrets
@@ -44,6 +45,7 @@ def examine(
     debug: bool,
 ) -> int:
     """Print what was found; returns 1 if anything is a failure, else 0."""
+    refuse_keys(str(storage))
     storage = str(storage) if is_remote(str(storage)) else str(Path(storage).absolute())
     facts = gather([] if is_remote(storage) else [storage])
     found = judge(HERE, facts)

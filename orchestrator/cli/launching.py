@@ -24,6 +24,7 @@ from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
+from orchestrator.scheduling.session import check_address
 from orchestrator.scheduling.storage import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.spec import Experiment
 from orchestrator.tracking.runs import LaunchRuns, open_launch
@@ -67,6 +68,8 @@ def launch(
     ``folder`` is the launch to carry on; without it, the one that this very plan was begun in, or a new one.
     """
     show = Show(Console(file=sys.stderr if as_json else sys.stdout), quiet, debug, EventWriter() if events else None)
+    if address is not None:
+        check_address(address)
     checked = _check(experiment, data_dir, address, show)
     uri = choose_store(tracking_uri)
     client = connect(uri)
@@ -75,10 +78,11 @@ def launch(
         folder = open_launch_folder(storage.root, checked.plan, again)
     storage.fetch(folder.path)
     storage.push(folder.path / "launch.json")
+    join = "" if address is None else f" --address {shlex.quote(address)}"
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
-    resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}"
+    resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
     if events:
-        resume = "submitting it again"
+        resume = "orchestrator submit, as before"
     show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
     folder.check_plan(checked.plan)
     with folder.locked(), _nodes(checked, folder, storage, address, show) as nodes:
@@ -100,7 +104,8 @@ def launch(
         show.events.result(result.to_json())
     print_result(result, as_json)
     show.say(f"trial folders: {storage.place(folder.path / 'trials')}")
-    show.say(f"runs: orchestrator ui{where}    again: orchestrator compare {experiment.name}{where}")
+    on = " (on the head)" if events else ""
+    show.say(f"runs: orchestrator ui{where}    again: orchestrator compare {experiment.name}{where}{on}")
     if status is Status.STOPPED:
         raise InterruptedLaunchError(f"interrupted; carry on with: {resume}")
     return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
@@ -141,7 +146,8 @@ def _nodes(
         if address is not None:
             nodes = wait_for_nodes(plan.experiment.resources, show.say)
             looked = check_nodes(folder.path, storage, plan)
-            show.say(f"{looked} nodes can use the storage and have the same versions")
+            nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
+            show.say(f"{nodes_can} use the storage and have the same versions")
         resources = trial_resources(plan.experiment.resources, nodes)
         side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
         place = storage.place(folder.path)

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -49,18 +49,20 @@ def pack(file: Path, overrides: Sequence[str]) -> Packed:
     problems: list[str] = []
     sources: dict[str, str] = {}
     added: list[str] = []
-    with _importable_from_here():
-        for position, variant in enumerate(experiment.variants):
-            if variant.name in VARIANTS:
-                continue
+    for position, variant in enumerate(experiment.variants):
+        if variant.name in VARIANTS:
+            continue
+        in_file = variant.name.rpartition(":")[0].endswith(".py")  # it finds its neighbours, as in the job
+        with nullcontext() if in_file else _importable_from_here():
             try:
                 sources[variant.label] = source_digest(variant.name)
                 moved = _add(package, variant)
             except OrchestratorError as problem:
                 problems.append(f"variants.{position}: {problem}")
                 continue
-            if moved is not None:
-                added.append(f"variants.{position}={json.dumps(to_plain(replace(variant, name=moved)))}")
+        if moved is not None:
+            added.append(f"variants.{position}={json.dumps(to_plain(replace(variant, name=moved)))}")
+    with _importable_from_here():
         try:
             trials = len(make_plan(experiment).trials) if not problems else 0
         except OrchestratorError as problem:

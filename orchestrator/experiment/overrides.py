@@ -5,12 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml
+
 from orchestrator.errors import ExperimentError
 from orchestrator.spec.plain import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``tree`` with each ``path=value`` put in; the value is read as JSON, or else as text.
+    """A copy of ``tree`` with each ``path=value`` put in; the value is read as JSON, a list or mapping also
+    as YAML, and anything else as text.
 
     Mappings on the way are made as needed; a number in the path is a position in a list. Raises ExperimentError
     that lists every override that cannot be applied.
@@ -67,4 +70,10 @@ def _value(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:  # RecursionError goes on: JSON too deep to be read is not text
-        return {"True": True, "False": False, "None": None}.get(text, text)
+        pass
+    if text.startswith(("[", "{")):  # as it is written in an experiment file: [stride, grouped_concat]
+        try:
+            return yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError):
+            pass
+    return {"True": True, "False": False, "None": None}.get(text, text)

@@ -101,15 +101,20 @@ def open_storage(location: str) -> Iterator[Storage]:
         yield Storage(Path(location.removeprefix("file://")))
         return
     uri = location.rstrip("/")
+    refuse_keys(uri)
+    if not open_filesystem(uri)[1].strip("/"):
+        raise StorageError(f"{location} names no bucket; give a folder, s3://bucket/path or gs://bucket/path")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as working_copy:
+        yield Storage(Path(working_copy), uri)
+
+
+def refuse_keys(uri: str) -> None:
+    """Raise StorageError if ``uri`` holds a user or a key: it would be printed and recorded."""
     if urlsplit(uri).username is not None:
         raise StorageError(
             "the storage's URI holds a user or a key, and it is printed and recorded: leave it out and put keys "
             "into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"
         )
-    if not open_filesystem(uri)[1].strip("/"):
-        raise StorageError(f"{location} names no bucket; give a folder, s3://bucket/path or gs://bucket/path")
-    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as working_copy:
-        yield Storage(Path(working_copy), uri)
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:

@@ -8,6 +8,7 @@ import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
@@ -33,15 +34,33 @@ def _token() -> str:
     return secrets.token_hex(32)
 
 
-def _knock(address: str) -> None:
-    """Raise ResourceError at once where nobody listens; Ray would try for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not (colon and port.isdigit() and "://" not in address):
-        return  # "auto" and the like: Ray knows where
+def check_address(address: str) -> None:
+    """Raise ResourceError at once for what is no address and where nobody listens: Ray would try for minutes."""
+    if "://" in address:
+        raise ResourceError(
+            f"{address} is no address to join: write host:port, or auto on a node; "
+            "through the Jobs API (http://...) `orchestrator submit` runs an experiment"
+        )
+    found = _current_address() if address == "auto" else address
+    host, colon, port = found.rpartition(":")
+    if not (colon and port.isdigit()):
+        return  # Ray says what is wrong with it
     try:
         socket.create_connection((host, int(port)), timeout=10).close()
     except OSError as problem:
-        raise ResourceError(f"no Ray cluster answers at {address}: {problem.strerror or problem}") from problem
+        where = address if found == address else f"{found}, the last one started here"
+        raise ResourceError(f"no Ray cluster answers at {where}: {problem.strerror or problem}") from problem
+
+
+def _current_address() -> str:
+    """Where Ray looks for ``auto``: its variable, or the file that `ray start` leaves; empty if there is neither."""
+    if given := os.environ.get("RAY_ADDRESS", ""):
+        return given
+    try:
+        left = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+        return left.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 @contextmanager
@@ -63,7 +82,7 @@ def ray_session(
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_token(), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
     try:
         if address is not None:
-            _knock(address)
+            check_address(address)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import ray

@@ -105,7 +105,7 @@ def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[st
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
     found = [(plain["created"], path.parent, plain) for path, plain in _read_all(storage / experiment)]
     if not found:
-        names = sorted(p.name for p in storage.iterdir() if p.is_dir()) if storage.is_dir() else []
+        names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
         raise StorageError(
             f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
         )

@@ -7,6 +7,7 @@ import json
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,16 @@ COMPARE = """
 import json
 from pathlib import Path
 from orchestrator.cli.verifying import compare, content
-there, here = content(Path("/mnt/nfs/undisturbed"), "small"), content(Path("/root/left"), "small")
-print(json.dumps([sorted(there), compare(there, here)]))
+left = [content(Path(folder), "small") for folder in ("/mnt/nfs/undisturbed", "/root/left")]
+hosts = []
+for launch in left:
+    for trial, found in launch.items():
+        if "MLflow params" in found:  # it says where the network's file lay, which is another place in a job
+            found["MLflow params"]["variant"] = Path(found["MLflow params"]["variant"]).name
+            hosts.append(found["MLflow tags"].pop("host"))  # where it ended
+differences = compare(*left)
+details = [[launch.get(d.split(":")[0], {}).get(d.split(": ")[1]) for launch in left] for d in differences]
+print(json.dumps([sorted(left[0]), sorted(set(hosts)), differences, details]))
 """
 SSH = "ssh -o StrictHostKeyChecking=no"
 INIT = "import ray; ray.init('10.213.0.2:6379', log_to_driver=False); print('let in')"
@@ -79,6 +88,23 @@ def undisturbed(lab: Lab) -> Iterator["subprocess.Popen[bytes]"]:
     yield process
     process.kill()
     process.wait()
+
+
+@dataclass
+class Story:
+    """What the tests of the submitted experiment tell one another."""
+
+    job: str = ""  # the newest
+    told: dict[str, list[int]] = field(default_factory=dict)  # epochs by trial, as all jobs so far have told them
+
+    def remember(self, epochs: dict[str, list[int]]) -> None:
+        for trial, more in epochs.items():
+            self.told.setdefault(trial, []).extend(more)
+
+
+@pytest.fixture(scope="module")
+def story(undisturbed: "subprocess.Popen[bytes]") -> Story:
+    return Story()
 
 
 @pytest.fixture(scope="module")
@@ -149,16 +175,14 @@ def test_storage_that_is_not_shared_is_refused_before_the_start(cluster: Cluster
     assert not list(lab.path(WORKERS[0], "/mnt/private").rglob("trials"))
 
 
-def test_whatever_happens_to_hosts_the_content_is_that_of_an_undisturbed_launch(
-    cluster: Cluster, lab: Lab, undisturbed: "subprocess.Popen[bytes]"
-) -> None:
+def test_hosts_come_and_go(cluster: Cluster, lab: Lab, story: Story) -> None:
     set_pace(lab, 0.05)
-    job = cluster.submit("work")
+    job = story.job = cluster.submit("work")
 
-    def progress(beyond: dict[str, list[int]]) -> bool:
-        return any(epochs != beyond.get(trial, []) for trial, epochs in cluster.epochs(job).items())
+    def under_way() -> bool:
+        return sum(max(epochs) > 2 for epochs in cluster.epochs(job).values()) >= 2
 
-    cluster.wait("two trials under way", 200, lambda: sum(max(e) > 2 for e in cluster.epochs(job).values()) >= 2, job)
+    cluster.wait("two trials under way", 240, under_way, job)
     set_pace(lab, 0.4)  # an epoch takes about three seconds now
     assert all(cluster.training(host) for host in WORKERS)
     assert not cluster.training(HEAD)
@@ -166,64 +190,63 @@ def test_whatever_happens_to_hosts_the_content_is_that_of_an_undisturbed_launch(
     lab.kill("h3")  # everything on it at once, in mid-epoch
     lab.start("h4")
     cluster.join("h4")  # a fresh host, which the file does not name
-    cluster.wait("the fresh host to train", 150, lambda: cluster.training("h4"), job)
+    cluster.wait("the fresh host to train", 200, lambda: cluster.training("h4"), job)
 
     lab.cut("h4")
     time.sleep(10)  # less than Ray's patience: nothing is to happen
     lab.heal("h4")
     before = cluster.epochs(job)
-    cluster.wait("progress after the cut", 60, lambda: progress(before), job)
+    cluster.wait("progress after the cut", 60, lambda: cluster.epochs(job) != before, job)
 
     [raylet] = [n for n, words in lab.processes("h2").items() if words.partition(" ")[0].endswith("/raylet")]
     lab.run("h2", f"kill -9 {raylet}")
     lab.start("h3")  # as after a reboot: Ray's autoscaler starts Ray again on both, and does nothing else there
     cluster.give_token("h3")
-    cluster.wait("h2 and h3 to train again", 240, lambda: cluster.training("h2") and cluster.training("h3"), job)
+    cluster.wait("h2 and h3 to train again", 300, lambda: cluster.training("h2") and cluster.training("h3"), job)
 
+
+def test_a_stopped_job_finishes_its_epochs(cluster: Cluster, story: Story) -> None:
+    said = cluster.on_client(f"orchestrator stop {story.job}", seconds=90)
+    state = cluster.state(story.job)
+    assert (state["status"], state["exit_code"]) == ("stopped", 130), said
+    assert any("orchestrator submit, as before" in line for line in cluster.log(story.job)[-5:]), cluster.log(
+        story.job
+    )[-20:]
+    story.remember(cluster.epochs(story.job))
+
+
+def test_a_killed_driver_is_carried_on_by_submitting_again(cluster: Cluster, lab: Lab, story: Story) -> None:
+    job = cluster.submit("work")
+    cluster.wait("an epoch", 240, lambda: cluster.epochs(job), job)
     [driver] = [n for n, words in lab.processes(HEAD).items() if "orchestrator run" in words and "python" in words]
     lab.run(HEAD, f"kill -9 {driver}")
     assert cluster.end(job, 60) == "failed"
-    first = cluster.epochs(job)
+    story.remember(cluster.epochs(job))
     set_pace(lab, 0)
-    job = cluster.submit("work")
-    assert cluster.end(job, 240) == "complete", cluster.evidence(job)
+    job = story.job = cluster.submit("work")
+    assert cluster.end(job, 400) == "complete", cluster.evidence(job)
+    story.remember(cluster.epochs(job))
 
-    second = cluster.epochs(job)
+
+def test_what_is_left_is_what_an_undisturbed_launch_leaves(
+    cluster: Cluster, lab: Lab, story: Story, undisturbed: "subprocess.Popen[bytes]"
+) -> None:
     for trial in TRIALS:
-        [*epochs] = first.get(trial, []) + second.get(trial, [])
+        epochs = story.told[trial]
         assert epochs.count(1) == 1, f"{trial} was begun again: {epochs}"
-    assert undisturbed.wait(timeout=200) == 0, (lab.folder / "undisturbed.log").read_text()[-3000:]
+        assert sorted(set(epochs)) == list(range(1, LAST + 1))
+    assert undisturbed.wait(timeout=300) == 0, (lab.folder / "undisturbed.log").read_text()[-3000:]
     lab.run(HEAD, f"mkdir left && ln -s ~/tracking/mlflow.db left/mlflow.db && ln -s {STORAGE} left/storage")
     lab.path(HEAD, "/root/compare.py").write_text(COMPARE)
-    compared, differences = json.loads(lab.run(HEAD, "python compare.py", seconds=90).stdout.splitlines()[-1])
+    said = lab.run(HEAD, "python compare.py", seconds=120).stdout
+    compared, hosts, differences, details = json.loads(said.splitlines()[-1])
     assert compared == [*TRIALS, "the launch"]
-    assert differences == []
-
-
-def test_compare_prints_the_table(cluster: Cluster) -> None:
-    said = cluster.on_head("orchestrator compare small").stdout
-    assert "Slow" in said
-    assert "n = 6" in said
-
-
-def test_a_stopped_job_keeps_its_epochs_and_is_carried_on(cluster: Cluster, lab: Lab) -> None:
-    words = ("--set", "name=stopped", "--set", "seeds=[0, 1]")
-    set_pace(lab, 0.1)
-    job = cluster.submit("work", *words)
-    cluster.wait("an epoch", 90, lambda: any(max(e) > 2 for e in cluster.epochs(job).values()), job)
-    said = cluster.on_client(f"orchestrator stop {job}", seconds=90)
-    state = cluster.state(job)
-    assert (state["status"], state["exit_code"]) == ("stopped", 130), said
-    assert any("carry on with" in line for line in cluster.log(job)), cluster.log(job)[-20:]
-    reached = {trial: max(epochs) for trial, epochs in cluster.epochs(job).items()}
-    assert max(reached.values()) < LAST
-
-    set_pace(lab, 0)
-    job = cluster.submit("work", *words)
-    assert cluster.end(job, 150) == "complete", cluster.evidence(job)
-    after = cluster.epochs(job)
-    for trial, epoch in reached.items():
-        assert after[trial][0] == epoch + 1
+    assert CLIENT in hosts
+    assert set(hosts) <= {CLIENT, *WORKERS, "h4"}
+    assert differences == [], details
+    table = cluster.on_head("orchestrator compare small").stdout
+    assert "Slow" in table
+    assert "n = 6" in table
 
 
 def test_down_leaves_nothing(cluster: Cluster, lab: Lab) -> None:

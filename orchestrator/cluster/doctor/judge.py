@@ -170,12 +170,12 @@ def _listeners(node: str, facts: Facts, in_cluster: bool) -> Iterable[Finding]:
             yield Finding(node, "listening", Level.WARNING, text, f"{advice}    (then: orchestrator ui)")
         elif token:
             text = f"Ray on {_ports(rows)} beyond loopback, all asking for a token"
-            advice = "" if in_cluster else "ray stop, if no other machine is to join"
+            advice = "" if in_cluster else "a firewall before them; when nothing runs on it any more: ray stop"
             level = Level.OK if in_cluster else Level.WARNING
             yield Finding(node, "listening", level, text + "; a cluster needs them: firewall" * in_cluster, advice)
         else:
             text = f"Ray on {_ports(rows)} beyond loopback, not told to ask for a token: {where}"
-            advice = "ray stop, then export RAY_AUTH_MODE=token before ray start, on every node"
+            advice = "when nothing runs on it: ray stop, then RAY_AUTH_MODE=token and ray start, on every node"
             yield Finding(node, "listening", Level.FAILURE if in_cluster else Level.WARNING, text, advice)
 
 
