@@ -141,7 +141,7 @@ def test_overrides_reach_everything_and_are_told_when_wrong() -> None:
     experiment = read_experiment(tree, "x")
     assert (experiment.trainer.epochs, experiment.seeds, experiment.name) == (3, (0, 7), "other")
     assert experiment.trainer.optimizer.lr == pytest.approx(0.001)
-    assert [variant.name for variant in experiment.variants] == ["stride"]
+    assert [variant.name for variant in experiment.variants] == ["stride", "dilated_stride"]
     with pytest.raises(ExperimentError, match=r"(?s)a.b=value.*nothing inside.*not a position"):
         apply_overrides({**SMALL, "seeds": [0]}, ["trainer", "name.x=1", "seeds.4=1"])
 
