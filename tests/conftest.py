@@ -1,5 +1,6 @@
 """What several tests share: a small data set that can be learned in seconds, and a small network of a user's own."""
 
+import importlib
 import os
 from pathlib import Path
 
@@ -8,12 +9,21 @@ import torch
 from hypothesis import settings
 
 from orchestrator.data import Dataset, Split, save_packed
+from orchestrator.scheduling.session import local_environment
 
 # A busy machine is no defect: examples may take their time, and the same ones are drawn every time.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+
+# Ray remembers, from when it is first imported, how it was told to ask for tokens: whichever test comes first, it
+# is told what our own sessions tell it.
+_before = dict(os.environ)
+os.environ.update(local_environment())
+importlib.import_module("ray")
+os.environ.clear()
+os.environ.update(_before)
 
 TINY = '''
 import torch.nn as nn

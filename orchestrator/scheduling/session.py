@@ -28,6 +28,13 @@ _ENVIRONMENT = {
 _OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 
+def local_environment() -> dict[str, str]:
+    """What must stand in the environment when this process imports Ray, if it is to start one of its own."""
+    # A token that lives as long as this process; Ray would write one to the home folder otherwise. The third is the
+    # switch by which Ray decides, when it is imported, between a machine's own address and loopback.
+    return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": _token(), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+
 @functools.cache
 def _token() -> str:
     """One for the whole process: Ray remembers the first that it meets."""
@@ -77,9 +84,7 @@ def ray_session(
     before = {name: os.environ.get(name) for name in _OURS}
     local = address is None
     if local:
-        # A token that lives as long as this process; Ray would write one to the home folder otherwise. The third is
-        # the switch by which Ray decides, when it is imported, between a machine's own address and loopback.
-        os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=_token(), RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER="0")
+        os.environ.update(local_environment())
     try:
         if address is not None:
             check_address(address)

@@ -207,12 +207,12 @@ def test_hosts_come_and_go(cluster: Cluster, lab: Lab, story: Story) -> None:
 
 def test_a_stopped_job_finishes_its_epochs(cluster: Cluster, story: Story) -> None:
     said = cluster.on_client(f"orchestrator stop {story.job}", seconds=90)
+    story.remember(cluster.epochs(story.job))
     state = cluster.state(story.job)
     assert (state["status"], state["exit_code"]) == ("stopped", 130), said
     assert any("orchestrator submit, as before" in line for line in cluster.log(story.job)[-5:]), cluster.log(
         story.job
     )[-20:]
-    story.remember(cluster.epochs(story.job))
 
 
 def test_a_killed_driver_is_carried_on_by_submitting_again(cluster: Cluster, lab: Lab, story: Story) -> None:
