@@ -275,6 +275,19 @@ def test_what_is_not_known_is_none_with_its_reason(function: Callable[[Tensor], 
     assert word in field.reason
 
 
+def test_figures_are_the_same_after_a_training() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Upsample(scale_factor=2.0, mode="bilinear"), nn.Conv2d(4, 4, 3))
+    before = analyse(network, (3, 16, 16)).receptive_field
+    mode = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")  # as a training sets it
+    try:
+        assert analyse(network, (3, 16, 16)).receptive_field == before
+        assert torch.get_deterministic_debug_mode() == 1
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+    assert before.output is not None
+
+
 def test_a_part_changed_in_place_is_not_guessed_at() -> None:
     def shift(x: Tensor) -> Tensor:
         moved = torch.zeros_like(x)

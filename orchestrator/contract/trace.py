@@ -78,16 +78,19 @@ def _following(shape: Shape, device: str, dtype: torch.dtype) -> Iterator[tuple[
     """The follower at work, and a marked batch of pictures."""
     follower = Follower()
     fused = torch.backends.mha.get_fastpath_enabled()
+    deterministic = torch.get_deterministic_debug_mode()  # after a training: then torch computes some layers otherwise
     values = torch.randn(PICTURES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode(), torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         attach(batch, Mark(picture(batch.shape)))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
+        torch.set_deterministic_debug_mode(0)
         try:
             with follower:
                 yield follower, batch
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
+            torch.set_deterministic_debug_mode(deterministic)
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
