@@ -13,7 +13,7 @@ endif
 PYTHON ?= python3
 RUN := .venv/bin
 
-.PHONY: help setup demo check format test test-slow test-cluster clean
+.PHONY: help setup demo check format test test-slow test-cluster test-nodes clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,8 +50,11 @@ test: setup ## the tests that run anywhere within ten minutes
 test-slow: setup ## the slow tests, and those that look at pages in Chromium
 	$(RUN)/pytest -m "(slow or browser) and not cluster and not gpu"
 
-test-cluster: setup ## the tests of clusters, on simulated hosts if this is root (under fifteen minutes; tests/lab/README.md)
-	$(RUN)/pytest -m "cluster and not browser and not gpu"
+test-cluster: setup ## a cluster on simulated hosts, up to down (as root; ten minutes; tests/lab/README.md)
+	$(RUN)/pytest tests/cluster -m "cluster and not browser and not gpu"
+
+test-nodes: setup ## the other tests of clusters: several Ray nodes, or a head, on this machine
+	$(RUN)/pytest --ignore tests/cluster -m "cluster and not browser and not gpu"
 
 clean: ## remove the environment and everything that runs left here
 	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
