@@ -5,6 +5,7 @@ import sys
 import cv2
 import torch
 from common import arguments, run_benchmark, seconds_of
+from published import PIPELINE
 
 from orchestrator.data.augment.library import LibraryAugmentation
 from orchestrator.data.augmentation import build_augmentation
@@ -14,19 +15,6 @@ BATCH = 128  # images; a recipe's default
 BATCHES = 20  # of ours in one measurement
 IMAGES = 1000  # of theirs in one measurement
 SHAPE = (3, 32, 32)
-PIPELINE = (
-    {"HorizontalFlip": {"p": 0.5}},
-    {"ShiftScaleRotate": {"shift_limit": 0.1, "scale_limit": 0.1, "rotate_limit": 15, "p": 0.5}},
-    {
-        "CoarseDropout": {
-            "num_holes_range": [1, 1],
-            "hole_height_range": [16, 16],
-            "hole_width_range": [16, 16],
-            "fill": [125, 123, 114],
-            "p": 0.5,
-        }
-    },
-)
 
 
 def main() -> int:
