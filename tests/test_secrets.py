@@ -168,7 +168,7 @@ def test_a_secret_in_the_address_of_the_storage_is_never_printed(
     refused = run(tmp_path, "run", "small.yaml", "--storage", storage, "--debug")
     assert refused.returncode == 2, refused.stderr
     looked = run(tmp_path, "doctor", "--storage", storage)
-    assert looked.returncode == 1
+    assert looked.returncode == 2, looked.stderr
     assert "Pl4nted" not in refused.stdout + refused.stderr + looked.stdout + looked.stderr
     assert holders(tmp_path, ["Pl4nted"]) == []
 

@@ -1,11 +1,10 @@
 """``--set a.b=value``: dotted overrides of an experiment file."""
 
+import contextlib
 import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-import yaml
 
 from orchestrator.errors import ExperimentError
 from orchestrator.spec.plain import DEEPEST, one_line
@@ -72,8 +71,17 @@ def _value(text: str) -> Any:
     except ValueError:  # RecursionError goes on: JSON too deep to be read is not text
         pass
     if text.startswith(("[", "{")):  # as it is written in an experiment file: [stride, grouped_concat]
-        try:
-            return yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError):
-            pass
+        with contextlib.suppress(ImportError):  # a trial trains with torch alone
+            return _flow(text)
     return {"True": True, "False": False, "None": None}.get(text, text)
+
+
+def _flow(text: str) -> Any:
+    import yaml
+
+    from orchestrator.experiment.loader import parse
+
+    try:
+        return parse(text)
+    except yaml.YAMLError as problem:
+        raise ValueError(f"{text} is neither JSON nor YAML: {problem}") from problem

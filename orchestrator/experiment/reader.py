@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -13,59 +12,13 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.loader import parse
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import Experiment
-from orchestrator.spec.plain import DEEPEST, not_plain, one_line
+from orchestrator.spec.plain import not_plain, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
-_NOT_USED: dict[type[yaml.Token], str] = {
-    yaml.AnchorToken: "YAML anchors and aliases are not used here; write values out",
-    yaml.AliasToken: "YAML anchors and aliases are not used here; write values out",
-    yaml.TagToken: "YAML tags are not used here",
-}
-_OPENING = (
-    yaml.BlockSequenceStartToken,
-    yaml.BlockMappingStartToken,
-    yaml.FlowSequenceStartToken,
-    yaml.FlowMappingStartToken,
-)
-_CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a place
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without tags, that refuses a key given twice and reads 1e-3 as the number it looks like."""
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError) as problem:  # 2026-13-45 looks like a date, 0x_ like a number
-            raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"keys are words, not {key!r}", key_node.start_mark)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-def _float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
-    text = str(loader.construct_scalar(node))
-    try:
-        return float(text.replace("_", ""))
-    except ValueError:
-        return loader.construct_yaml_float(node)
-
-
-_Loader.add_implicit_resolver(
-    "!exponent", re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-_Loader.add_constructor("!exponent", _float)
 
 
 def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -126,8 +79,7 @@ def _load(path: Path) -> dict[str, Any]:
     except ValueError as problem:  # a path with NUL
         raise ExperimentError(one_line(str(path)), ["cannot be read: not a path"]) from problem
     try:
-        _refuse_what_is_not_used(text)
-        tree = yaml.load(text, Loader=_Loader)  # a SafeLoader
+        tree = parse(text)
     except yaml.MarkedYAMLError as problem:
         where = _place(problem.problem_mark) if problem.problem_mark else ""
         raise ExperimentError(str(path), [one_line(f"{where}{problem.problem}")]) from problem
@@ -137,18 +89,6 @@ def _load(path: Path) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ExperimentError(str(path), ["empty, or not a mapping: it must start with `name: ...`"])
     return tree
-
-
-def _refuse_what_is_not_used(text: str) -> None:
-    """Raise YAML's own error at the first tag, anchor, alias, or nesting that no experiment needs."""
-    depth = 0
-    for token in yaml.scan(text):
-        problem = _NOT_USED.get(type(token))
-        depth += isinstance(token, _OPENING) - isinstance(token, _CLOSING)
-        if problem is None and depth > DEEPEST:
-            problem = f"nested more than {DEEPEST} deep"
-        if problem is not None:
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=token.start_mark)
 
 
 def _place(mark: yaml.Mark) -> str:
