@@ -12,6 +12,8 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tools/cache
 endif
 PYTHON ?= python3
 RUN := .venv/bin
+# A test process for each core, at most eight.
+SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
 .PHONY: help setup demo check format test test-slow test-cluster test-nodes clean
 
@@ -45,10 +47,10 @@ format: setup ## put the code into its one format
 	$(RUN)/ruff format --quiet .
 
 test: setup ## the tests that run anywhere within ten minutes
-	$(RUN)/pytest -m "not slow and not cluster and not browser and not gpu"
+	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"
 
 test-slow: setup ## the slow tests, and those that look at pages in Chromium
-	$(RUN)/pytest -m "(slow or browser) and not cluster and not gpu"
+	$(RUN)/pytest $(SHARED) -m "(slow or browser) and not cluster and not gpu"
 
 test-cluster: setup ## a cluster on simulated hosts, up to down (as root; ten minutes; tests/lab/README.md)
 	$(RUN)/pytest tests/cluster -m "cluster and not browser and not gpu"

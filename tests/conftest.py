@@ -84,3 +84,11 @@ def network_file(tmp_path: Path) -> Path:
     file = tmp_path / "networks.py"
     file.write_text(TINY)
     return file
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores."""
+    for item in items:
+        if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
+            item.add_marker(pytest.mark.xdist_group("ray"))

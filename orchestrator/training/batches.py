@@ -1,5 +1,6 @@
-"""The pictures of one trial, resident on its device, handed out in batches that depend on (seed, epoch) only."""
+"""The pictures of one trial, resident on its device if they fit, in batches that depend on (seed, epoch) only."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,10 +12,26 @@ from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.training.device import Placement
 from orchestrator.training.randomness import generator
 
+_logger = logging.getLogger(__name__)
+
+
+MOST = 0.5  # of a GPU's free memory that pictures may take: the network and its maps need the rest
+
+
+def resident(split: Split, device: torch.device) -> Split:
+    """``split`` on the device, once for the whole trial. If too large for it, on the host: batches are copied then."""
+    if device.type == "cuda":
+        needed, free = split.images.nbytes + split.labels.nbytes, torch.cuda.mem_get_info(device)[0]
+        if needed > MOST * free:
+            sizes = f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on the GPU"
+            _logger.warning("the pictures stay in host memory, from which each batch is copied: they take %s", sizes)
+            return split
+    return Split(split.images.to(device), split.labels.to(device))
+
 
 @dataclass(frozen=True)
 class Batches:
-    """``indices`` (M,) int64 are the pictures of ``split`` to learn from, on the CPU; ``split`` is on the device."""
+    """``indices`` (M,) int64, on the CPU, are those pictures of ``split``, from ``resident``, to learn from."""
 
     split: Split
     indices: Tensor
@@ -31,7 +48,9 @@ class Batches:
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Augmented, normalised pictures (B, 3, H, W) float32 and labels (B,), every picture once."""
         order = torch.randperm(len(self.indices), generator=generator(self.seed, epoch, "order"))
-        for indices in self.indices[order].to(self.split.labels.device).split(self.batch_size):
-            images = self.augmentation(self.split.images[indices], indices, epoch)
-            pictures = apply(images, self.normalisation).contiguous(memory_format=self.placement.memory_format)
-            yield pictures, self.split.labels[indices]
+        device = self.placement.device
+        for indices in self.indices[order].to(self.split.images.device).split(self.batch_size):
+            images, labels = self.split.images[indices].to(device), self.split.labels[indices].to(device)
+            augmented = self.augmentation(images, indices.to(device), epoch)
+            pictures = apply(augmented, self.normalisation).contiguous(memory_format=self.placement.memory_format)
+            yield pictures, labels

@@ -16,7 +16,7 @@ from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, O
 from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
-from orchestrator.training.batches import Batches
+from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import describe_machine, make_deterministic, place
 from orchestrator.training.evaluate import predict, score
 from orchestrator.training.learner import Learner
@@ -71,8 +71,8 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     training, judged = _split(spec, dataset)
     normalisation = measure(dataset.train.images[training])
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
-    resident = Split(dataset.train.images.to(placement.device), dataset.train.labels.to(placement.device))
-    batches = Batches(resident, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
+    pictures = resident(dataset.train, placement.device)
+    batches = Batches(pictures, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
     folder.save_facts(
