@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from common import Comparison, Side, arguments, interleaved, pictures, report
+from common import Comparison, Side, arguments, interleaved, pictures, report, seconds_of
 from published import SETTINGS, Pipeline, recipe
 
 from orchestrator.architectures import VARIANTS, build_network
@@ -40,9 +40,7 @@ def theirs(variant: str, images: int, data_dir: Path | None) -> float:
 
 
 def _cost(work: Callable[[], object], images: int) -> float:
-    started = time.process_time()
-    work()
-    return (time.process_time() - started) / images * 1e3
+    return seconds_of(work, clock=time.process_time) / images * 1e3
 
 
 @cache

@@ -15,7 +15,7 @@ import torch
 from orchestrator.architectures import VARIANTS
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-NAMES = ("common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study")
+NAMES = ("common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy")
 
 
 @pytest.fixture
@@ -153,3 +153,21 @@ def test_trial_overhead_runs_every_side(benchmark: Any, tmp_path: Path, monkeypa
         assert overhead.ours(tmp_path, 2) > 0
         assert overhead.tune_pace(overhead.plain, tmp_path, 2, reuse=False) > 0
         assert overhead.tune_pace(overhead.reusing(), tmp_path, 2, reuse=True) > 0
+
+
+def test_accuracy_is_within_noise_or_is_not(benchmark: Any) -> None:
+    accuracy = benchmark("accuracy")
+    theirs = [0.200, 0.210, 0.190]
+    least, (low, high) = accuracy.within_noise([0.205, 0.195, 0.215], theirs)
+    assert low < 0 < high
+    assert least < 0.200 / 0.205
+    least, (low, high) = accuracy.within_noise([0.300, 0.310, 0.290], theirs)
+    assert high < 0  # a loss of ten points is seen
+    assert least > 0.200 / 0.300
+
+
+@pytest.mark.slow
+def test_both_sides_of_accuracy_learn(benchmark: Any) -> None:
+    accuracy = benchmark("accuracy")
+    for side in (accuracy.ours, accuracy.theirs):
+        assert 0 <= side("dilated_separable", 0, 2, None) < 0.9  # of digits; chance is 0.9
