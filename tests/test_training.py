@@ -2,24 +2,28 @@
 
 import dataclasses
 import math
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator import records as keys
-from orchestrator.data import Dataset
+from orchestrator.data import Dataset, build_augmentation, measure
 from orchestrator.errors import CheckpointError, DivergedError, ResourceError, StorageError
 from orchestrator.records import Record, Status
 from orchestrator.spec import Optimizer, Recipe, Schedule, TrialSpec
 from orchestrator.training import checkpoint
+from orchestrator.training.batches import Batches
 from orchestrator.training.device import place
+from orchestrator.training.learner import Learner
+from orchestrator.training.loop import fit
 from orchestrator.training.optimizers import LearningRate, build_optimizer
 from orchestrator.training.prepare import exchange_layers
 from orchestrator.training.randomness import derive_seed
-from orchestrator.training.step import penalty
+from orchestrator.training.step import build_step, penalty
 from orchestrator.trial import TrialFolder, run_trial, training_indices
 
 TIMED = {keys.EPOCH_SECONDS, keys.IMAGES_PER_SECOND}
@@ -38,6 +42,30 @@ def exact(records: list[Record]) -> list[tuple]:
 
 def weights(folder: Path) -> str:
     return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
+
+
+def test_no_step_leaves_a_tensor_behind(dataset: Dataset) -> None:
+    """However long an epoch is, it needs no more memory: what is kept of a step is written where there was room."""
+    recipe = Recipe(epochs=1, batch_size=8, device="cpu")
+    network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 3))
+    placement = place(recipe, network)
+    split, indices = dataset.train, torch.arange(len(dataset.train))
+    normalisation = measure(split.images)
+    augmentation = build_augmentation((), seed=0, mean=normalisation.mean, shape=dataset.shape)
+    batches = Batches(split, indices, recipe.batch_size, 0, augmentation, normalisation, placement)
+    learner = Learner.build(network, recipe, placement, len(batches))
+    real_step, returned, alive = build_step(learner, recipe), [], []
+
+    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        alive.append(sum(kept() is not None for kept in returned))
+        result = real_step(pictures, labels)
+        returned.extend(weakref.ref(tensor) for tensor in result)
+        return result
+
+    [record] = fit(learner, step, batches, lambda: (1.0, 0.5), recipe, seed=0)
+    assert len(alive) == len(batches) > 10
+    assert max(alive) <= 2  # the loss and the hits of the step before
+    assert 0 <= record.metrics[keys.TRAIN_ACCURACY] <= 1
 
 
 def test_it_learns_and_leaves_a_whole_folder(network_file: Path, dataset: Dataset, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from torch import Tensor
 
 from orchestrator import records as keys
 from orchestrator.errors import DivergedError
@@ -32,11 +33,13 @@ def fit(
         epoch, started = learner.epoch + 1, time.perf_counter()
         seed_everything(seed, epoch, "dropout")
         learner.network.train()
-        losses, hits = [], []
-        for pictures, labels in batches.epoch(epoch):
+        # One place for each step, made before the first: thousands of scalars made among large tensors would keep the
+        # memory between them from being used again.
+        losses, hits = torch.zeros(2, len(batches), device=learner.placement.device)
+        for position, (pictures, labels) in enumerate(batches.epoch(epoch)):
             loss, right = step(pictures, labels)
-            losses.append(loss * len(labels))
-            hits.append(right)
+            losses[position] = loss * len(labels)
+            hits[position] = right
             lr = learner.learning_rate.value
             learner.learning_rate.after_batch()
         train_loss, train_accuracy = summarise(losses, hits, len(batches.indices), epoch)
@@ -62,11 +65,14 @@ def reached(recipe: Recipe, best_accuracy: float) -> bool:
     return recipe.stop_at_accuracy is not None and best_accuracy >= recipe.stop_at_accuracy
 
 
-def summarise(losses: list[torch.Tensor], hits: list[torch.Tensor], images: int, epoch: int) -> tuple[float, float]:
-    """Mean loss and accuracy (fraction) of an epoch: the one moment at which the host waits for the device."""
-    by_step = torch.stack(losses).double().cpu()
+def summarise(losses: Tensor, hits: Tensor, images: int, epoch: int) -> tuple[float, float]:
+    """Mean loss and accuracy (fraction) of an epoch: the one moment at which the host waits for the device.
+
+    losses and hits: (steps,) float32, the sums over each batch.
+    """
+    by_step, right = torch.stack([losses, hits]).cpu().double()
     total = float(by_step.sum())
     if not math.isfinite(total):
         step = int((~torch.isfinite(by_step)).nonzero()[0]) + 1
         raise DivergedError(epoch, step, float(by_step[step - 1]))
-    return total / images, int(torch.stack(hits).sum()) / images
+    return total / images, float(right.sum()) / images
