@@ -74,7 +74,7 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
     [
         (["run", "absent.yaml"], "absent.yaml: 1 problem"),
         (["validate", "absent.yaml"], "cannot be read"),
-        (["compare", "nothing"], "MLflow has no experiment 'nothing'"),
+        (["compare", "nothing"], "there is no tracking store"),
         (["resume", "nothing"], "holds no launch of 'nothing'"),
         (["inspect", "strid"], "did you mean stride?"),
         (["inspect", "stride", "--size", "big"], "neither a number"),
@@ -93,6 +93,7 @@ def test_a_wrong_request_is_one_clear_error(arguments: list[str], words: str, tm
     assert words in refused.stderr
     assert "Traceback" not in refused.stderr
     assert refused.stdout == ""
+    assert list(tmp_path.iterdir()) == []  # and leaves nothing behind
 
 
 def test_variants_as_json(tmp_path: Path) -> None:

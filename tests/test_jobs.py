@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -184,10 +185,10 @@ def test_what_a_launch_tells_arrives() -> None:
     writer.on_end(outcome)
     writer.result({"experiment": "x"})
     plan, start, epoch, end, result = [Event.decode(line) for line in out.getvalue().split("\n")[:-1]]
-    assert plan.content == {"trials": ["a/seed-0"], "epochs": 3}
+    assert plan.content == {"trials": ["a/seed-0"], "epochs": 3, "ended": []}
     assert start.content == {"trial": "a/seed-0"}
     assert record_of(epoch) == ("a/seed-0", record)
-    assert outcome_of(end) == Outcome("a/seed-0", Status.FAILED, outcome.reason)
+    assert outcome_of(end.content) == Outcome("a/seed-0", Status.FAILED, outcome.reason)
     assert result.content["document"] == {"experiment": "x"}
 
 
@@ -226,6 +227,23 @@ def test_without_a_screen_lines_for_people_pass_and_events_do_not() -> None:
         for line in LOG:
             screen.show(line)
     assert out.getvalue().splitlines() == [LOG[2], LOG[5], LOG[9], LOG[10]]
+
+
+def test_trials_that_ended_in_an_earlier_attempt_are_not_waiting() -> None:
+    told = io.StringIO()
+    ended = [Outcome("a/seed-0", Status.COMPLETE), Outcome("a/seed-1", Status.FAILED, "planted")]
+    EventWriter(told).begin(["a/seed-0", "a/seed-1", "a/seed-2"], 3, ended)
+    with Screen(Console(file=io.StringIO(), width=80, force_terminal=True)) as screen:
+        screen.show(told.getvalue().rstrip())
+        with screen.console.capture() as capture:
+            screen.console.print(screen._view)
+    rows = [line.split() for line in re.sub(r"\x1b\[[0-9;]*m", "", capture.get()).splitlines()]
+    for row in (
+        ["a/seed-0", "3/3", "complete"],
+        ["a/seed-1", "0/3", "failed:", "planted"],
+        ["a/seed-2", "0/3", "waiting"],
+    ):
+        assert row in rows
 
 
 def test_on_a_screen_events_become_the_live_table() -> None:

@@ -15,9 +15,12 @@ def command(
 ) -> int:
     """One row a variant of the MLflow experiment NAME, over its seeds; the best marked."""
     from orchestrator.cli.result import print_result, read_result
-    from orchestrator.tracking.store import connect
+    from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
 
-    result = read_result(connect(choose(tracking_uri)), name, launch, target)
+    uri = choose(tracking_uri)
+    client = connect(uri, make=False)
+    with asked(uri):
+        result = read_result(client, name, launch, target)
     print_result(result, as_json)
     return 0

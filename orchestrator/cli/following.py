@@ -57,7 +57,8 @@ class Screen:
             if event.kind == events.PLAN:
                 self._end_view()
                 trials, epochs = list(map(str, event.content["trials"])), int(event.content["epochs"])
-                self._view = View(trials, epochs, self.console, self.quiet)
+                ended = [events.outcome_of(content) for content in event.content.get("ended", [])]
+                self._view = View(trials, epochs, self.console, self.quiet, ended)
                 self._view.__enter__()
             elif self._view is None:
                 return
@@ -66,7 +67,7 @@ class Screen:
             elif event.kind == events.RECORD:
                 self._view.on_record(*events.record_of(event))
             elif event.kind == events.END:
-                self._view.on_end(events.outcome_of(event))
+                self._view.on_end(events.outcome_of(event.content))
         except (KeyError, TypeError, ValueError):  # from a cluster with another version: its lines still say it
             self.say(f"(an event of another version: {event.kind})")
 

@@ -171,10 +171,10 @@ def _train(
     resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
     budget = Budget(plan, plan.experiment.max_checkpoint_bytes, storage.remove)
     sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget, storage))
-    for name in finished:
-        outcome = TrialFolder(folder.trial(name)).outcome()
-        if outcome is not None and not sink_runs.is_delivered(outcome):
-            sink.catch_up(name, TrialFolder(folder.trial(name)).records())
+    before = [o for name in finished if (o := TrialFolder(folder.trial(name)).outcome()) is not None]
+    for outcome in before:
+        if not sink_runs.is_delivered(outcome):
+            sink.catch_up(outcome.trial, TrialFolder(folder.trial(outcome.trial)).records())
             sink.on_end(outcome)
     for name, path in resume_from.items():
         sink.catch_up(name, TrialFolder(path).records())
@@ -184,8 +184,8 @@ def _train(
         if nodes:
             trials, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
             if show.events is not None:
-                show.events.begin(trials, epochs)
-            with View(trials, epochs, show.console, show.quiet) as view:
+                show.events.begin(trials, epochs, before)
+            with View(trials, epochs, show.console, show.quiet, before) as view:
                 outcomes = run_launch(
                     Launch(
                         plan,

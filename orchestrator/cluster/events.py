@@ -42,9 +42,10 @@ class EventWriter:
     def __init__(self, out: TextIO | None = None) -> None:
         self._out = sys.stdout if out is None else out
 
-    def begin(self, trials: Sequence[str], epochs: int) -> None:
-        """The launch is about to train; every trial has so many epochs."""
-        self._write(Event(PLAN, {"trials": list(trials), "epochs": epochs}))
+    def begin(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome] = ()) -> None:
+        """The launch is about to train; every trial has so many epochs; some may have ended in an earlier attempt."""
+        before = [_outcome(outcome) for outcome in ended]
+        self._write(Event(PLAN, {"trials": list(trials), "epochs": epochs, "ended": before}))
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
@@ -56,8 +57,7 @@ class EventWriter:
 
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the trial has ended."""
-        content = {"trial": outcome.trial, "status": str(outcome.status), "reason": outcome.reason}
-        self._write(Event(END, content))
+        self._write(Event(END, _outcome(outcome)))
 
     def result(self, document: Mapping[str, Any]) -> None:
         """The launch has ended; ``document`` is what ``run --json`` prints."""
@@ -73,6 +73,10 @@ def record_of(event: Event) -> tuple[str, Record]:
     return str(event.content["trial"]), Record.from_json(event.content["record"])
 
 
-def outcome_of(event: Event) -> Outcome:
-    """How a trial ended. Raises KeyError or ValueError if that is not in it."""
-    return Outcome(str(event.content["trial"]), Status(event.content["status"]), str(event.content["reason"]))
+def outcome_of(content: Mapping[str, Any]) -> Outcome:
+    """How a trial ended. Raises KeyError, TypeError or ValueError if that is not in it."""
+    return Outcome(str(content["trial"]), Status(content["status"]), str(content["reason"]))
+
+
+def _outcome(outcome: Outcome) -> dict[str, str]:
+    return {"trial": outcome.trial, "status": str(outcome.status), "reason": outcome.reason}

@@ -33,9 +33,14 @@ class _Line:
 
 
 class View:
-    """A listener that shows a launch of ``trials``, of so many epochs each; ``quiet`` shows failures only."""
+    """A listener that shows a launch of ``trials``, of so many epochs each; ``quiet`` shows failures only.
 
-    def __init__(self, trials: Sequence[str], epochs: int, console: Console, quiet: bool = False) -> None:
+    ``ended`` are those that need not be run: they ended before.
+    """
+
+    def __init__(
+        self, trials: Sequence[str], epochs: int, console: Console, quiet: bool = False, ended: Sequence[Outcome] = ()
+    ) -> None:
         self.console = console
         self.quiet = quiet
         self.epochs = epochs
@@ -52,6 +57,8 @@ class View:
         )
         self._task = self._progress.add_task("all trials", total=self.epochs * len(self.lines))
         self._live: Live | None = None
+        for outcome in ended:
+            self._end(outcome)
 
     def __enter__(self) -> "View":
         if self.console.is_terminal and not self.quiet:
@@ -69,7 +76,9 @@ class View:
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
-        self._change(trial, "running", f"{trial}: started")
+        with self._lock:
+            self.lines[trial].state = "running"
+        self._say(f"{trial}: started")
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch is done."""
@@ -83,21 +92,21 @@ class View:
 
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the trial has ended."""
-        with self._lock:
-            line = self.lines[outcome.trial]
-            line.reason = outcome.reason
-            if outcome.status == "complete":
-                line.epoch = self.epochs
-            self._advance()
+        line = self._end(outcome)
         measured = line.metrics.get(keys.TEST_ACCURACY)
         result = f", test accuracy {100 * measured:.2f} %" if measured is not None else ""
         reason = f": {outcome.reason}" if outcome.reason else ""
-        self._change(outcome.trial, str(outcome.status), f"{outcome.trial}: {outcome.status}{result}{reason}")
+        text = f"{outcome.trial}: {outcome.status}{result}{reason}"
+        self._say(text, always=outcome.status == "failed")
 
-    def _change(self, trial: str, state: str, text: str) -> None:
+    def _end(self, outcome: Outcome) -> _Line:
         with self._lock:
-            self.lines[trial].state = state
-        self._say(text, always=state == "failed")
+            line = self.lines[outcome.trial]
+            line.state, line.reason = str(outcome.status), outcome.reason
+            if outcome.status == "complete":
+                line.epoch = self.epochs
+            self._advance()
+        return line
 
     def _say(self, text: str, always: bool = False) -> None:
         if (self._live is None and not self.quiet) or (always and self.quiet):

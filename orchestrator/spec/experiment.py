@@ -98,7 +98,7 @@ class Search:
     __pydantic_config__ = STRICT
 
     space: dict[str, Distribution]  # dotted path (trainer.optimizer.lr, arguments.width) to its distribution
-    samples: Count = 8
+    samples: Annotated[int, Range(ge=1, le=10_000)] = 8
     seed: Annotated[int, Range(ge=0)] = 0  # of the draws, not of the training
 
     def __post_init__(self) -> None:

@@ -34,9 +34,14 @@ def tracking_uri(given: str | None = None) -> str:
     return scheme + separator + rest
 
 
-def connect(uri: str) -> "MlflowClient":
-    """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used."""
+def connect(uri: str, make: bool = True) -> "MlflowClient":
+    """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used.
+
+    Without ``make`` a SQLite file must be there: who only reads leaves no empty one behind.
+    """
     check_address(uri)
+    if not make and (file := sqlite_file(uri)) is not None and not file.exists():
+        raise StorageError(f"there is no tracking store {file}: run an experiment, or name another with --tracking-uri")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
     # again, so that a run whose creation was not confirmed is not created twice.
