@@ -148,6 +148,18 @@ def test_exchanged_convolutions_give_the_same_sums_and_gradients(layout: torch.m
     assert seen == {SubsampledConv2d, PhasedConv2d, RepeatedConv2d}
 
 
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_picture(layout: torch.memory_format) -> None:
+    layer = nn.Conv2d(4, 6, 3, stride=2, dilation=2).to(memory_format=layout)
+    layer.__class__ = quicker_form(layer)
+    assert type(layer) is SubsampledConv2d
+    x = torch.randn(2, 4, 12, 14).contiguous(memory_format=layout).requires_grad_()
+    (gradient,) = torch.autograd.grad(layer(x).sum(), x)
+    assert gradient.is_contiguous(memory_format=layout)
+    assert not gradient[:, :, 1::2].any()
+    assert gradient[:, :, ::2, ::2].any()
+
+
 @pytest.mark.parametrize(
     "layer",
     [

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
@@ -19,7 +20,7 @@ class SubsampledConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         rows, columns = self.dilation
-        seen = _like(input, input[:, :, ::rows, ::columns])
+        seen: Tensor = _Subsample.apply(input, rows, columns)  # type: ignore[no-untyped-call]
         padding = (_whole(self.padding)[0] // rows, _whole(self.padding)[1] // columns)
         return F.conv2d(seen, weight, bias, 1, padding, 1, self.groups)
 
@@ -74,10 +75,26 @@ def _whole(padding: Any) -> tuple[int, int]:
     return padding[0], padding[1]
 
 
-def _like(original: Tensor, part: Tensor) -> Tensor:
-    """``part`` in memory of its own, laid out as ``original`` is."""
-    last = original.is_contiguous(memory_format=torch.channels_last)
-    return part.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+class _Subsample(torch.autograd.Function):
+    """Every ``rows``-th row and ``columns``-th column, and its gradient, both laid out as the whole picture is.
+
+    The gradient of a slice would lie in torch's default layout, which every layer before would have to turn around.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, whole: Tensor, rows: int, columns: int) -> Tensor:
+        last = whole.is_contiguous(memory_format=torch.channels_last)
+        ctx.layout = torch.channels_last if last else torch.contiguous_format
+        ctx.shape, ctx.steps = whole.shape, (rows, columns)
+        return whole[:, :, ::rows, ::columns].contiguous(memory_format=ctx.layout)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, columns = ctx.steps
+        whole = torch.empty(ctx.shape, dtype=gradient.dtype, memory_format=ctx.layout).zero_()
+        whole[:, :, ::rows, ::columns] = gradient
+        return whole, None, None
 
 
 def _to_phases(x: Tensor, d: int) -> Tensor:
