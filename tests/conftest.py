@@ -88,7 +88,12 @@ def network_file(tmp_path: Path) -> Path:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores."""
+    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores.
+
+    Beside other tests they take their time, which is no defect.
+    """
     for item in items:
         if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(900))
