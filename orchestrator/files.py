@@ -49,6 +49,21 @@ def write_text(path: Path, text: str) -> None:
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def write_folder(path: Path, write: Callable[[Path], object]) -> None:
+    """Call ``write(partial_path)`` and rename: the folder ``path`` is whole or absent, and replaces one of that name.
+
+    What a killed process left half-written beside it is removed.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        write(partial)
+        shutil.rmtree(path, ignore_errors=True)
+        partial.rename(path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 def write_json(path: Path, plain: Any) -> None:
     """Write a JSON document atomically, indented for people."""
     write_text(path, json.dumps(plain, indent=2, ensure_ascii=False) + "\n")

@@ -30,6 +30,9 @@ RECEPTIVE_FIELD = "receptive_field"  # pixels, of the whole network's output
 RECEPTIVE_FIELD_FEATURES = "receptive_field/features"  # pixels, of the last map before global pooling
 
 
+PREDICTIONS = (
+    "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each picture
+)
 INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be carried on
 
 
@@ -106,6 +109,7 @@ class TrialRow:
     test_accuracy: float | None = None
     seconds: float | None = None
     curve: tuple[tuple[int, float], ...] = field(default=(), repr=False)  # (epoch, validation accuracy)
+    sample: int | None = None  # which draw from the search space
 
 
 class Listener(Protocol):

@@ -6,24 +6,34 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 _SHORTEST = 6  # characters: a shorter value would be found in innocent words
-_SECRET_NAME = re.compile(r"(SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(^|_)KEY(_ID)?$|_PWD$", re.IGNORECASE
+)
 _NOT_SECRET = re.compile(r"(_PATH|_FILE|_MODE|_URL|_URI|_TYPE|_TTL|_SECONDS)$", re.IGNORECASE)
+_QUOTE = r"['\"](?![\s,:;)\]}>=])"  # one that closes nothing
 # scheme://user:password@host; a password may hold anything, so it ends at the last @
-_USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/:@'\"]*):(?P<password>[^\s'\"]+)@")
+_USER_INFO = re.compile(rf"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/:'\"]*):(?P<password>(?:[^\s'\"]|{_QUOTE})+)@")
+_ADDRESS = re.compile(r"[a-zA-Z][\w+.-]*://[^:]*:(?P<password>.+)@", re.DOTALL)  # a variable's whole value
+_WORDS = "secret|password|passwd|pwd|token|credential|signature|access_key|account_?key|api_key|apikey"
 _OPTION = re.compile(
-    r"(?P<name>[?&;][\w.-]*(?:secret|password|passwd|pwd|token|credential|signature|access_key|api_key|apikey)[\w.-]*=)"
-    r"(?P<value>[^\s&;'\"]+)",
-    re.IGNORECASE,
+    rf"(?P<name>[?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|sig)=)(?P<value>(?:[^\s&;'\"]|{_QUOTE})+)", re.IGNORECASE
 )
 
 
 def redact(text: str) -> str:
     """``text`` with passwords in addresses, secret options in queries, and values of secret variables replaced."""
-    text = _USER_INFO.sub(rf"\g<scheme>\g<user>:{HIDDEN}@", text)
-    text = _OPTION.sub(rf"\g<name>{HIDDEN}", text)
-    for secret in _secrets():
+    for secret in _secrets():  # first, while they are whole
         text = text.replace(secret, HIDDEN)
-    return text
+    text = _USER_INFO.sub(rf"\g<scheme>\g<user>:{HIDDEN}@", text)
+    return _OPTION.sub(rf"\g<name>{HIDDEN}", text)
+
+
+def user_info(address: str) -> str:
+    """What stands between ``://`` and the last ``@``; empty if there is none.
+
+    Read as it is written: a password with a / # or ? in it ends what a parser takes for the host.
+    """
+    return address.partition("://")[2].rpartition("@")[0]
 
 
 def _secrets() -> list[str]:
@@ -32,7 +42,7 @@ def _secrets() -> list[str]:
     for name, value in os.environ.items():
         if _SECRET_NAME.search(name) and not _NOT_SECRET.search(name):
             found.add(value)
-        for place in [*_USER_INFO.finditer(value), *_OPTION.finditer(value)]:
+        for place in [*_ADDRESS.finditer(value), *_USER_INFO.finditer(value), *_OPTION.finditer(value)]:
             secret = place.groupdict().get("password") or place.groupdict()["value"]
             found |= {secret, unquote(secret)}
     return sorted((value for value in found if len(value) >= _SHORTEST), key=len, reverse=True)

@@ -2,11 +2,13 @@
 
 import importlib
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+from torch import Tensor, nn
 
 from orchestrator.data import Dataset, Split, save_packed
 from orchestrator.scheduling.session import local_environment
@@ -14,8 +16,12 @@ from orchestrator.scheduling.session import local_environment
 # A busy machine is no defect: examples may take their time, and the same ones are drawn every time.
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile("steady")
+pytest.register_assert_rewrite("damage", "doctoring", "head")  # what fails there is to be seen, too
 torch.set_num_threads(1)
-os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+# For the processes that tests start: one thread, and nothing of the stores and clusters that this user works with.
+os.environ["OMP_NUM_THREADS"] = "1"
+for _name in [name for name in os.environ if name.startswith(("MLFLOW_", "ORCHESTRATOR_", "RAY_", "AWS_"))]:
+    del os.environ[_name]
 
 # Ray remembers, from when it is first imported, how it was told to ask for tokens: whichever test comes first, it
 # is told what our own sessions tell it.
@@ -26,7 +32,12 @@ os.environ.clear()
 os.environ.update(_before)
 
 TINY = '''
+import time
+from pathlib import Path
+
 import torch.nn as nn
+
+PACE = Path("/nonexistent")
 
 class Tiny(nn.Module):
     """About two hundred parameters, with the dropout and normalisation that make exactness hard."""
@@ -42,14 +53,35 @@ class Tiny(nn.Module):
         return self.net(x)
 
 
-class Failing(Tiny):
+class Slow(Tiny):
+    """Takes as many seconds a batch as a file says, so that there is time to disturb it; the arithmetic is the same."""
+
+    def forward(self, x):
+        if self.training and PACE.exists():
+            time.sleep(float(PACE.read_text()))
+        return self.net(x)
+
+
+class Failing(Slow):
     """Works until it is trained."""
 
     def forward(self, x):
+        super().forward(x)
         if self.training:
             raise RuntimeError("planted failure")
         return self.net(x)
 '''
+
+
+class Lambda(nn.Module):
+    """A network that is one function."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
 
 
 def make_dataset(per_class: int = 40, classes: int = 3, size: int = 16, seed: int = 0) -> Dataset:
@@ -66,6 +98,13 @@ def make_dataset(per_class: int = 40, classes: int = 3, size: int = 16, seed: in
     return Dataset("tiny", split(per_class), split(per_class // 2), tuple(f"class {i}" for i in range(classes)))
 
 
+@pytest.fixture(autouse=True)
+def no_store_for_later_tests() -> Iterator[None]:
+    """MLflow, told of a store, puts it into the environment for good: the processes of later tests would use it."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
 @pytest.fixture
 def dataset() -> Dataset:
     return make_dataset()
@@ -80,20 +119,22 @@ def packed(tmp_path: Path, dataset: Dataset) -> Path:
 
 @pytest.fixture
 def network_file(tmp_path: Path) -> Path:
-    """A Python file with the networks Tiny and Failing."""
+    """A Python file with the networks Tiny, Slow and Failing; how slow they are, a file called pace beside it says."""
     file = tmp_path / "networks.py"
-    file.write_text(TINY)
+    file.write_text(TINY.replace("/nonexistent", str(tmp_path / "pace")))
     return file
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A home folder with nothing in it, so that what this machine's user has is not looked at."""
+    (tmp_path / "home").mkdir()
+    return tmp_path / "home"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores.
-
-    Beside other tests they take their time, which is no defect.
-    """
+    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores."""
     for item in items:
         if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("ray"))
-            if item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(900))

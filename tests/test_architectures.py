@@ -1,5 +1,9 @@
 """Every registered variant: its shapes, its exact size, that all of it learns, and that misfits are refused."""
 
+import shutil
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -133,6 +137,66 @@ def test_a_network_of_ones_own(tmp_path) -> None:
     file.write_text(OWN + "# edited\n")
     assert len(before) == 64
     assert source_digest(f"{file}:Own") != before
+
+
+LAYERED = """
+import torch.nn as nn
+from layers import WIDTH
+from blocks.stem import stem
+class Own(nn.Sequential):
+    def __init__(self, num_classes=10):
+        super().__init__(stem(WIDTH), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(WIDTH, num_classes))
+"""
+
+
+def layered(folder: Path, width: int, kernel: int) -> str:
+    """A network whose file imports a module and a package from beside it."""
+    (folder / "blocks").mkdir(parents=True)
+    (folder / "net.py").write_text(LAYERED)
+    (folder / "layers.py").write_text(f"import torch\nWIDTH = {width}\n")
+    (folder / "blocks" / "__init__.py").touch()
+    (folder / "blocks" / "stem.py").write_text(
+        "import torch.nn as nn\nfrom blocks import kernel\ndef stem(w): return nn.Conv2d(3, w, kernel.SIZE)\n"
+    )
+    (folder / "blocks" / "kernel.py").write_text(f"SIZE = {kernel}\n")
+    return f"{folder / 'net.py'}:Own"
+
+
+def test_neighbours_of_one_name_are_each_networks_own(tmp_path: Path) -> None:
+    first, second = layered(tmp_path / "a", 4, 3), layered(tmp_path / "b", 9, 5)
+    for _ in range(2):  # in either order, and again
+        assert build_network(first)[0].weight.shape == (4, 3, 3, 3)
+        assert build_network(second)[0].weight.shape == (9, 3, 5, 5)
+    assert source_digest(first) != source_digest(second)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert source_digest(f"{tmp_path / 'copy' / 'net.py'}:Own") == source_digest(first)
+
+
+@pytest.mark.parametrize("edited", ["layers.py", "blocks/kernel.py", "blocks/__init__.py"])
+def test_an_edited_neighbour_makes_another_network(edited: str, tmp_path: Path) -> None:
+    variant = layered(tmp_path, 4, 3)
+    before, network = source_digest(variant), load_class(variant)
+    assert load_class(variant) is network
+    (tmp_path / "unused.py").write_text("")
+    assert source_digest(variant) == before
+    new = {"layers.py": "WIDTH = 7\n", "blocks/kernel.py": "SIZE = 1\n", "blocks/__init__.py": "# edited\n"}[edited]
+    (tmp_path / edited).write_text(new)
+    assert source_digest(variant) != before
+    weight = build_network(variant)[0].weight
+    assert weight.shape == (7 if edited == "layers.py" else 4, 3, *[1 if "kernel" in edited else 3] * 2)
+
+
+def test_a_neighbour_with_the_name_of_a_library_is_the_networks_own_and_nobody_elses(tmp_path: Path) -> None:
+    variant = layered(tmp_path, 4, 3)
+    (tmp_path / "layers.py").write_text("from yaml import WIDTH\n")
+    (tmp_path / "yaml.py").write_text("WIDTH = 5\n")
+    (tmp_path / "torch").mkdir()  # a mere folder: the library comes first, as Python has it
+    (tmp_path / "torch" / "script.py").touch()
+    import yaml
+
+    assert build_network(variant)[0].weight.shape == (5, 3, 3, 3)
+    assert sys.modules["yaml"] is yaml
+    assert sys.modules["torch"] is torch
 
 
 @pytest.mark.parametrize(

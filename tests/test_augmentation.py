@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from orchestrator.data.augment.library import import_library
 from orchestrator.data.augment.schema import SCHEMAS
@@ -176,7 +177,7 @@ except AugmentationError as error:
     print(error)
 """
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert "needs Albumentations, which is not installed" in done.stdout
 

@@ -3,16 +3,13 @@
 import os
 import re
 import shutil
-import signal
-import socket
 import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from driving import ORCHESTRATOR, page
+from patience import PATIENCE
 
 from orchestrator import records as keys
 from orchestrator.tracking.page import address
@@ -20,7 +17,6 @@ from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.store import connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
-ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 SHOTS = Path(os.environ.get("SCREENSHOTS", "build/screenshots"))
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -31,7 +27,6 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.ray,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed"),
-    pytest.mark.timeout(600),
 ]
 
 
@@ -46,9 +41,11 @@ def look(url: str, profile: Path, shot: str, size: str = "1400,1000") -> str:
         "--virtual-time-budget=30000",
     ]
     picture = SHOTS / f"{shot}.png"
-    subprocess.run([*common, f"--screenshot={picture.resolve()}", url], capture_output=True, timeout=120, check=True)
+    subprocess.run(
+        [*common, f"--screenshot={picture.resolve()}", url], capture_output=True, timeout=PATIENCE, check=True
+    )
     assert picture.stat().st_size > 10_000
-    seen = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=120, check=True)
+    seen = subprocess.run([*common, "--dump-dom", url], capture_output=True, text=True, timeout=PATIENCE, check=True)
     return seen.stdout
 
 
@@ -60,37 +57,17 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "name: small\nvariants: [grouped_concat, dilated_separable]\nseeds: [0]\ntarget_accuracy: 0.5\n"
         "trainer: {epochs: 2, batch_size: 32, optimizer: {lr: 0.05}}\n"
     )
-    subprocess.run([ORCHESTRATOR, "run", "small.yaml"], cwd=folder, check=True, timeout=300, stdout=subprocess.PIPE)
+    subprocess.run(
+        [ORCHESTRATOR, "run", "small.yaml"], cwd=folder, check=True, timeout=PATIENCE, stdout=subprocess.PIPE
+    )
     return folder
 
 
 @pytest.fixture(scope="module")
 def server(launch: Path) -> Iterator[str]:
     """MLflow's page over that launch, by our own command."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [ORCHESTRATOR, "ui", "--port", str(port)],
-        cwd=launch,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 120
-    try:
-        while True:
-            try:
-                urllib.request.urlopen(f"{url}/health", timeout=2).close()
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "MLflow's page does not answer"
-                time.sleep(0.5)
+    with page(launch) as (url, _):
         yield url
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=30)
 
 
 def test_the_report_opens_without_a_network(launch: Path, tmp_path: Path) -> None:

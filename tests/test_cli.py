@@ -5,22 +5,24 @@ import os
 import shutil
 import subprocess
 import sys
-import time
+import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
+import yaml
+from driving import ORCHESTRATOR, page
+from patience import PATIENCE
 
 from orchestrator.architectures import VARIANTS
 from orchestrator.cli.main import COMMANDS
 from orchestrator.tracking.store import connect
 
-ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-QUIET_ENVIRONMENT.pop("MLFLOW_TRACKING_URI", None)
 
 
 def orchestrator(
-    *arguments: str, cwd: Path, timeout: float = 240, **environment: str
+    *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [ORCHESTRATOR, *arguments],
@@ -129,6 +131,7 @@ def test_run_compare_and_run_again(experiment: Path, tmp_path: Path) -> None:
     assert run.returncode == 1, run.stderr  # two of its trials fail
     result = json.loads(run.stdout)
     assert "Traceback" not in run.stderr
+    assert f"again: orchestrator compare small --launch {result['launch']}\n" in run.stderr
     rows = {trial["trial"]: trial for trial in result["trials"]}
     assert set(rows) == {f"{variant}/seed-{seed}" for variant in ("Tiny", "Failing") for seed in (0, 1)}
     assert rows["Tiny/seed-0"]["status"] == "complete"
@@ -149,16 +152,46 @@ def test_run_compare_and_run_again(experiment: Path, tmp_path: Path) -> None:
     assert run.data.tags["layer_kinds"] == "global_average_pooling, batch_norm, dropout"
     assert (run.data.tags["contract"], run.data.tags["family"]) == ("none", "custom")
 
-    compared = orchestrator("compare", "small", cwd=tmp_path)
-    assert compared.returncode == 0
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    launch = client.get_run(result["parent_run_id"])
+    assert launch.data.tags["verdict"].startswith("Tiny has ")
+    assert "Failing has no complete trial and is not compared." in launch.data.tags["verdict"]
+    assert launch.data.tags["mlflow.note.content"].count("Open the comparison") == 1
+    [page] = [a.path for a in client.list_artifacts(launch.info.run_id)]
+    assert "Tiny/seed-0" in Path(client.download_artifacts(launch.info.run_id, page)).read_text()
+    drawn = ("--figure", "made/drawn.svg", "--html", "made/page.html")
+    compared = orchestrator("compare", "small", *drawn, cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
     assert "Tiny *" in compared.stdout
+    assert (tmp_path / "made" / "drawn.svg").read_text().startswith("<?xml")
+    assert "Tiny/seed-0" in (tmp_path / "made" / "page.html").read_text()
+    assert sorted(file.name for file in (tmp_path / "made").iterdir()) == ["drawn.svg", "page.html"]
+    blocked = orchestrator("compare", "small", "--html", "mlflow.db/page.html", cwd=tmp_path)
+    assert (blocked.returncode, "Traceback" in blocked.stderr) == (2, False)
+    assert "page.html" in blocked.stderr
+    assert orchestrator("compare", "small", "--figure", "page.txt", cwd=tmp_path).returncode == 2
     assert "planted failure" in compared.stdout
+    registered = orchestrator("compare", "small", "--register", "tiny", "--json", cwd=tmp_path)
+    [champion] = json.loads(registered.stdout)["registered"]
+    assert (champion["model"], champion["alias"], champion["version"]) == ("tiny", "champion", "1")
+    assert client.get_model_version_by_alias("tiny", "champion").run_id == champion["run_id"]
+    refused = orchestrator("compare", "small", "--register", "a/b", cwd=tmp_path)
+    assert (refused.returncode, "neither / nor :" in refused.stderr) == (2, True)
 
     again = orchestrator("run", str(experiment), "--json", "--quiet", cwd=tmp_path)  # only what failed is tried again
     assert again.returncode == 1
     assert {t["trial"]: t["run_id"] for t in json.loads(again.stdout)["trials"]} == {
         name: trial["run_id"] for name, trial in rows.items()
     }
+    note = client.get_run(launch.info.run_id).data.tags["mlflow.note.content"]
+    assert note.count("Open the comparison") == 1
+
+    (tmp_path / "storage").rename(tmp_path / "before")
+    anew = json.loads(orchestrator("run", str(experiment), "--json", "--quiet", cwd=tmp_path).stdout)
+    assert not {t["run_id"] for t in anew["trials"]} & {trial["run_id"] for trial in rows.values()}
+    for made in (result, anew):
+        read = orchestrator("compare", "small", "--launch", made["launch"], "--json", cwd=tmp_path)
+        assert json.loads(read.stdout)["parent_run_id"] == made["parent_run_id"]
 
 
 @pytest.mark.ray
@@ -185,9 +218,11 @@ def test_validate_prints_the_plan_and_trains_nothing(experiment: Path, tmp_path:
     assert "HorizontalFlip" in odd.stderr
 
 
-def test_the_schema_in_the_repository_is_the_one_we_print(tmp_path: Path) -> None:
+def test_the_printed_schema_knows_every_key_of_our_experiments(tmp_path: Path) -> None:
     printed = json.loads(orchestrator("validate", "--schema", cwd=tmp_path).stdout)
     assert printed["title"] == "Experiment"
+    for file in Path("experiments").rglob("*.yaml"):
+        assert yaml.safe_load(file.read_text()).keys() <= printed["properties"].keys()
 
 
 def test_train_leaves_a_folder_and_carries_on(packed: Path, network_file: Path, tmp_path: Path) -> None:
@@ -197,8 +232,10 @@ def test_train_leaves_a_folder_and_carries_on(packed: Path, network_file: Path, 
     summary = json.loads(first.stdout)
     assert (summary["status"], summary["epochs"], summary["parameters"]) == ("complete", 2, 201)
     assert (tmp_path / "t" / "report.html").exists()
+    saved = (tmp_path / "t" / "checkpoints" / "best.pt").stat().st_mtime_ns
     second = orchestrator(*command, cwd=tmp_path)
     assert json.loads(second.stdout)["metrics"] == summary["metrics"]
+    assert (tmp_path / "t" / "checkpoints" / "best.pt").stat().st_mtime_ns == saved  # nothing was trained again
     other = orchestrator(*command, "--seed", "1", cwd=tmp_path)
     assert other.returncode == 2
     assert "holds another trial" in other.stderr
@@ -240,7 +277,12 @@ def test_a_trial_needs_torch_only(how: str, packed: Path, network_file: Path, tm
         command = [ORCHESTRATOR, "train", f"{network_file}:Tiny", "--dataset", str(packed), "--epochs", "2",
                    "--out", "t", "--set", f"trainer.augmentation={json.dumps(AUGMENTED)}"]  # fmt: skip
     done = subprocess.run(
-        command, cwd=tmp_path, env={**QUIET_ENVIRONMENT, **environment}, capture_output=True, text=True, timeout=120
+        command,
+        cwd=tmp_path,
+        env={**QUIET_ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "t" / "outcome.json").read_text())["status"] == "complete"
@@ -261,32 +303,18 @@ def test_a_wrong_spec_is_one_clear_error(tmp_path: Path) -> None:
         assert "Traceback" not in refused.stderr
 
 
-def test_ui_serves_the_page_on_loopback(tmp_path: Path) -> None:
-    import signal
-    import socket
-    import urllib.request
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [ORCHESTRATOR, "ui", "--port", str(port)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
-                    assert answer.status == 200
-                break
-            except OSError:
-                assert time.monotonic() < deadline, "no answer"
-                time.sleep(0.5)
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=30)
-        process.stdout.close()
+def test_ui_serves_the_page_of_the_store_that_was_asked_for_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    connect(f"sqlite:///{tmp_path}/runs/mlflow.db").create_experiment("exp")
+    relative = {**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": "sqlite:///runs/mlflow.db?timeout=20"}
+    with page(tmp_path, relative) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        named = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=exp"
+        with urllib.request.urlopen(named, timeout=PATIENCE) as answer:
+            assert json.load(answer)["experiment"]["name"] == "exp"
+        assert not (tmp_path / "runs" / "runs").exists()
+        family = process.children(recursive=True)
+    assert family
+    assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
 
 
 def test_the_command_is_installed_where_python_is() -> None:

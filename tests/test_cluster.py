@@ -7,23 +7,23 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from driving import ORCHESTRATOR, driver, wait_for
+from patience import PATIENCE
 
-from orchestrator.cli.verifying import compare, content
+from orchestrator.cli.verifying import compare, content, kill_driver
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster]
 
 PROGRAMS = Path(sys.executable).parent
 EXPERIMENT = """
 name: small
-variants: ["{networks}:Tiny"]
+variants: ["{networks}:Slow"]
 seeds: [0, 1, 2]
 dataset: {{name: "{data}"}}
 trainer: {{epochs: {epochs}, batch_size: 16, optimizer: {{lr: 0.1}}, augmentation: [{{HorizontalFlip: {{p: 0.5}}}}]}}
@@ -87,18 +87,6 @@ def environment(**more: str) -> dict[str, str]:
     }
 
 
-def end(process: "subprocess.Popen[str]") -> None:
-    """kill -9 a process and everything that it has started."""
-    family = []
-    with suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    for orphan in family:
-        with suppress(psutil.NoSuchProcess):
-            orphan.kill()
-
-
 @contextmanager
 def cluster(settings: dict[str, str]) -> Iterator[Keeper]:
     process = subprocess.Popen(
@@ -107,30 +95,7 @@ def cluster(settings: dict[str, str]) -> Iterator[Keeper]:
     try:
         yield Keeper(process)
     finally:
-        end(process)
-
-
-@contextmanager
-def driver(folder: Path, settings: dict[str, str], *arguments: str) -> Iterator["subprocess.Popen[str]"]:
-    with (folder / "output.txt").open("a") as output:
-        command = [str(PROGRAMS / "orchestrator"), *arguments]
-        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, text=True, env=settings)
-    try:
-        yield process
-    finally:
-        end(process)
-
-
-def wait_for(folder: Path, process: "subprocess.Popen[str]", said: Callable[[str], bool], seconds: float = 200) -> str:
-    """Until ``said`` is true of what the driver has printed."""
-    deadline = time.monotonic() + seconds
-    while True:
-        text = (folder / "output.txt").read_text()
-        if said(text):
-            return text
-        assert process.poll() is None, text
-        assert time.monotonic() < deadline, text
-        time.sleep(0.1)
+        kill_driver(process)
 
 
 def write_experiment(folder: Path, network_file: Path, packed: Path, epochs: int) -> Path:
@@ -145,19 +110,19 @@ def test_nodes_are_lost_and_join_and_nothing_differs(tmp_path: Path, network_fil
     for folder in (undisturbed, disturbed):
         write_experiment(folder, network_file, packed, 150)
     run = ["run", "small.yaml"]
-    with driver(undisturbed, dict(os.environ), *run) as process:
-        assert process.wait(timeout=300) == 0, (undisturbed / "output.txt").read_text()
+    with driver(undisturbed, *run) as process:
+        assert process.wait(timeout=PATIENCE) == 0, (undisturbed / "output.txt").read_text()
 
     settings = environment()
     with cluster(settings) as order:
         order("add", "first", 1)
         order("add", "second", 1)
-        with driver(disturbed, settings, *run, "--address", order.address) as process:
-            wait_for(disturbed, process, lambda text: "seed-1: epoch 10/" in text and "seed-0: epoch 10/" in text)
+        with driver(disturbed, *run, "--address", order.address, environment=settings) as process:
+            wait_for(disturbed, process, "seed-1: epoch 10/", "seed-0: epoch 10/")
             order("kill node", "first")
             order("kill raylet", "second")
             joined = order("add", "third", 1)  # who joins in mid-launch is all there is
-            assert process.wait(timeout=400) == 0, (disturbed / "output.txt").read_text()
+            assert process.wait(timeout=PATIENCE) == 0, (disturbed / "output.txt").read_text()
     said = (disturbed / "output.txt").read_text()
     assert joined
     assert "3 nodes can use the storage and have the same versions" in said
@@ -176,8 +141,8 @@ def test_a_node_that_does_not_share_the_storage_is_refused(tmp_path: Path, netwo
         order("add", "good", 1)
         order("hide", str(tmp_path / "storage"))
         order("add", "other", 1)
-        with driver(tmp_path, settings, "run", "small.yaml", "--address", order.address) as process:
-            assert process.wait(timeout=200) == 2, (tmp_path / "output.txt").read_text()
+        with driver(tmp_path, "run", "small.yaml", "--address", order.address, environment=settings) as process:
+            assert process.wait(timeout=PATIENCE) == 2, (tmp_path / "output.txt").read_text()
     said = (tmp_path / "output.txt").read_text()
     assert "not every node can use the storage" in said
     assert said.count("what this process writes does not appear there") == 1
@@ -198,11 +163,11 @@ def test_the_data_lie_on_each_node_once(tmp_path: Path, network_file: Path) -> N
     with cluster(settings) as order:
         order("add", "first", 2)
         order("add", "second", 1)
-        with driver(tmp_path, settings, "run", "small.yaml", "--address", order.address) as process:
-            wait_for(tmp_path, process, lambda text: all(f"seed-{seed}: epoch 1/" in text for seed in range(3)))
+        with driver(tmp_path, "run", "small.yaml", "--address", order.address, environment=settings) as process:
+            wait_for(tmp_path, process, *(f"seed-{seed}: epoch 1/" for seed in range(3)))
             held = subprocess.run(
                 [sys.executable, "-c", STORED.format(address=order.address)],
-                env=settings, capture_output=True, text=True, timeout=100,
+                env=settings, capture_output=True, text=True, timeout=PATIENCE,
             )  # fmt: skip
     size = images.numel()
     by_node = json.loads(held.stdout.splitlines()[-1])
@@ -251,7 +216,7 @@ try:
     ray.init(address="auto", log_to_driver=False)
     alive = lambda: sum(node["Alive"] for node in ray.nodes())
     print("nodes after the launch:", alive(), "of", len(ray.nodes()), flush=True)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while alive() > 1 and time.monotonic() < deadline:
         time.sleep(1)
     print("nodes when idle:", alive(), flush=True)
@@ -267,12 +232,12 @@ def test_a_cluster_grows_for_the_trials_and_shrinks_after_them(
     if os.geteuid() != 0:
         pytest.skip("a PID namespace needs root")
     write_experiment(tmp_path, network_file, packed, 60)
-    command = [str(PROGRAMS / "orchestrator"), "run", "small.yaml", "--address", "auto"]
+    command = [ORCHESTRATOR, "run", "small.yaml", "--address", "auto"]
     isolated = ["unshare", "-p", "-n", "-f", "--mount-proc", "--kill-child", sys.executable, "-c", AUTOSCALED]
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:  # the name of a socket has 107 bytes at most
         settings = environment(PATH=f"{PROGRAMS}:{os.environ['PATH']}", RAY_TMPDIR=short, RAY_enable_autoscaler_v2="0")
         found = subprocess.run(
-            [*isolated, *command], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=500
+            [*isolated, *command], cwd=tmp_path, env=settings, capture_output=True, text=True, timeout=PATIENCE
         )
     said = found.stdout + found.stderr
     assert found.returncode == 0, said

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml
+from patience import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {path.name: path for path in [ROOT / "cluster.yaml", *sorted((ROOT / "clusters").glob("*.yaml"))]}
@@ -193,7 +194,7 @@ class Machine:
 
         (wrapped,) = with_envs([command], environment)
         clean = {"HOME": str(self.home), "PATH": os.environ["PATH"]}
-        subprocess.run(" ".join(_with_interactive(wrapped)), shell=True, check=True, env=clean, timeout=60)
+        subprocess.run(" ".join(_with_interactive(wrapped)), shell=True, check=True, env=clean, timeout=PATIENCE)
 
     def calls(self) -> list[list[str]]:
         """What `ray` was called with, oldest first."""
@@ -239,7 +240,7 @@ def test_the_head_starts_ray_with_a_token_and_one_page_on_loopback(name: str, ma
     for _ in range(2):  # `ray up` again
         for command in load(name)["head_start_ray_commands"]:
             machine.run(command, **FROM_RAY_UP)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while len(machine.pages()) != 1 or not (machine.home / "ui.calls").read_text():
             assert time.monotonic() < deadline, "not one tracking page"
             time.sleep(0.05)

@@ -154,6 +154,18 @@ def test_the_entrypoint_is_a_command_of_ours_with_an_experiment_of_the_image() -
     assert (ROOT / parsed["experiment"].relative_to(workdir)).is_file()
 
 
+def test_the_job_is_listed_as_one_of_ours() -> None:
+    from orchestrator.cluster.jobs import Job
+    from orchestrator.experiment.reader import read_file
+
+    job = Job("x", "running", metadata=JOB["spec"]["metadata"])
+    assert all(isinstance(value, str) for value in job.metadata.values()), "Ray takes texts only"
+    assert job.is_ours
+    experiment = read_file(ROOT / "experiments" / Path(shlex.split(JOB["spec"]["entrypoint"])[3]).name)
+    told = job.to_json()
+    assert (told["experiment"], told["trials"]) == (experiment.name, len(experiment.variants) * len(experiment.seeds))
+
+
 def instructions() -> Iterator[tuple[str, str]]:
     """Of the Dockerfile, with continued lines joined."""
     lines = [line for line in IMAGE.splitlines() if line and not line.startswith("#")]

@@ -1,16 +1,26 @@
 """The comparison: one row a variant, the best marked, and words that do not say more than the numbers."""
 
 import io
+import json
+import re
 import statistics
+from dataclasses import replace
+from html import escape
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison import compare
-from orchestrator.reporting.terminal import comparison_table, trouble_table
+from orchestrator.reporting.figures import to_png
+from orchestrator.reporting.style import literal
+from orchestrator.reporting.verdict.comparison import chosen_trials, compare
+from orchestrator.reporting.verdict.figure import draw_comparison
+from orchestrator.reporting.verdict.page import comparison_page
+from orchestrator.reporting.verdict.tables import comparison_table, difference_table, trouble_table
+from orchestrator.reporting.verdict.wording import sentence
 
 
 def trial(variant: str, seed: int, accuracy: float | None, status: str = "complete", curve=()) -> TrialRow:
@@ -30,10 +40,6 @@ def trial(variant: str, seed: int, accuracy: float | None, status: str = "comple
         2.0,
         curve,
     )
-
-
-def in_words(trials: list[TrialRow]) -> str:
-    return compare(trials, 0.85).sentence()
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), min_size=1, max_size=12))
@@ -68,19 +74,155 @@ def test_trials_that_did_not_end_well_are_counted_and_not_averaged() -> None:
     assert compare(trials[1:2], 0.85).verdict["best"] is None
 
 
+APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
+
+
 @pytest.mark.parametrize(
-    ("accuracies", "words"),
+    ("accuracies", "evidence", "words"),
     [
-        ({"a": [0.9]}, "no other variant"),
-        ({"a": [0.9, 0.91], "b": [0.1, 0.12]}, "fewer than 3 seeds"),
-        ({"a": [0.90, 0.91, 0.92], "b": [0.90, 0.91, 0.915]}, "within the spread"),
-        ({"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}, "more than the spread"),
-        ({"a": [None]}, "nothing to compare"),
+        ({"a": [0.9]}, "none", "no other variant"),
+        ({"a": [None]}, "none", "nothing to compare"),
+        ({"a": [0.9], "b": [0.1]}, "none", "One seed says nothing"),
+        ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "no spread to judge"),
+        (APART, "decided", "ahead of every other variant, of b by 3"),
+        ({**APART, "c": [0.1, 0.1, 0.1]}, "decided", "ahead of every other variant, of b by 3"),
+        (
+            {"a": [0.9, 0.91], "b": [0.2, 0.8]},
+            "undecided",
+            r"not told apart from b \(-100\.00 to 100\.00 points behind\)\. About \d+ seeds",
+        ),
+        (
+            {"a": [0.90, 0.91, 0.92], "b": [0.90, 0.91, 0.9199]},
+            "undecided",
+            "Even 100 seeds each would hardly tell 0.00",
+        ),
+        ({**APART, "c": [0.91]}, "undecided", r"from c \(too few seeds\)\. One seed says nothing"),
+        (
+            {"a": [0.9, 0.9], "b": [0.9, 0.9]},
+            "none",
+            "Every seed of a gave the same accuracy, and so did every seed of b",
+        ),
+        (
+            {"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.5, 0.6]},
+            "undecided",
+            r"from b \(no spread to judge by\) and c \(.* behind\)\. Every seed of a gave the same accuracy",
+        ),
+        ({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9]}, "none", "Every seed of a gave the same accuracy"),
     ],
 )
-def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, words: str) -> None:
+def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, evidence: str, words: str) -> None:
     trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
-    assert words in in_words(trials)
+    comparison = compare(trials, 0.85)
+    assert comparison.evidence == comparison.verdict["evidence"] == evidence
+    assert re.search(words, sentence(comparison))
+    json.dumps(comparison.verdict, allow_nan=False)
+
+
+def test_the_figure_says_why_a_variant_has_no_interval() -> None:
+    accuracies = {"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.5, 0.52], "d": [0.1]}
+    trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
+    drawn = draw_comparison(compare(trials, 0.85), trials)
+    texts = [text.get_text() for text in drawn.axes[1].texts]
+    assert texts == ["best", "no spread to judge by", "one seed: nothing is known of chance"]
+    to_png(drawn)
+
+
+def test_the_caption_says_whose_chance_is_in_the_intervals() -> None:
+    # The nearest variant has one seed and so no interval, with or without pictures.
+    accuracies = {"a": [0.9, 0.8], "b": [0.8], "c": [0.5, 0.6]}
+    trials = [replace(trial(v, i, a), run_id=f"{v}{i}") for v, mine in accuracies.items() for i, a in enumerate(mine)]
+    right = {t.run_id: np.arange(10) < 10 * (t.test_accuracy or 0) for t in trials}
+    for known, chance in ((right, "seeds and test pictures"), ({}, "seeds")):
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(difference_table(compare(trials, 0.85, known)))
+        assert f"over the chance of {chance}:" in console.export_text()
+
+
+def test_survivors_are_named_as_such() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    assert "flatter" not in sentence(compare(trials, 0.85))
+    lost = [trial("a", 3, None, "stopped"), trial("b", 3, None, "failed")]
+    assert "2 failed or were stopped early" in sentence(compare([*trials, *lost], 0.85))
+
+
+def test_variants_without_a_complete_trial_are_named_and_not_claimed() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    lost = [trial("c", i, None, "stopped") for i in range(3)]
+    said = sentence(compare([*trials, *lost], 0.85))
+    assert "ahead of every other variant compared, of b" in said
+    assert said.endswith("c has no complete trial and is not compared.")
+    said = sentence(compare([*trials, *lost, *(trial(v, 0, None, "failed") for v in "defg")], 0.85))
+    assert said.endswith("c, d, e, f and 1 more have no complete trial and are not compared.")
+
+
+@pytest.mark.parametrize("status", ["failed", "stopped", "running"])
+def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: str) -> None:
+    trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
+    said = sentence(compare(trials, 0.85))
+    assert said.startswith(
+        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no complete trial and is not compared."
+    )
+    assert ("1 trial is still running: the verdict may change." in said) == (status == "running")
+
+
+def test_the_lost_trials_of_a_variant_alone_are_counted() -> None:
+    said = sentence(compare([trial("a", 0, 0.9), trial("a", 1, None, "failed"), trial("a", 2, None, "stopped")], 0.85))
+    assert "no other variant" in said
+    assert "2 failed or were stopped early" in said
+
+
+def test_what_is_still_running_is_counted_and_said() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    comparison = compare([*trials, trial("a", 3, None, "running"), trial("c", 0, None, "running")], 0.85)
+    assert [(row.variant, row.running) for row in comparison.rows] == [("a", 1), ("b", 0), ("c", 1)]
+    assert comparison.verdict["running"] == 2
+    assert sentence(comparison).endswith("2 trials are still running: the verdict may change.")
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(comparison_table(comparison))
+    text = console.export_text()
+    assert re.search(r"a \*.* 3/4 ", text)
+    assert re.search(r"c .* 0/1 ", text)
+    assert ">still running<" in comparison_page("x", "abc", comparison, trials)
+    assert "still running" not in comparison_page("x", "abc", compare(trials, 0.85), trials)
+    assert sentence(compare([trial("a", 0, None, "running")], 0.85)) == (
+        "No trial is complete: there is nothing to compare. 1 trial is still running: the verdict may change."
+    )
+
+
+def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:
+    trials = [replace(trial("a", 0, 0.9), sample=0), replace(trial("a", 0, None, "running"), sample=1)]
+    comparison = compare(trials, 0.85)
+    assert (comparison.rows[0].running, comparison.running) == (0, 1)
+    assert "1 trial is still running" in sentence(comparison)
+
+
+def test_unequal_numbers_of_seeds_are_said() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    assert "unequal" not in sentence(compare(trials, 0.85))
+    assert "The numbers of complete seeds are unequal: 2 to 3." in sentence(compare(trials[:-1], 0.85))
+
+
+def test_of_a_search_the_sample_is_chosen_by_validation_and_all_seeds() -> None:
+    drawn = {  # sample: (validation accuracy, test accuracy) of each seed; None: stopped early
+        0: [(0.70, 0.99), (0.72, 0.98)],  # best on the test split, which has no say
+        1: [(0.80, 0.75), (0.82, 0.77)],
+        2: [(0.95, 0.95), None],
+    }
+    trials = [
+        replace(
+            trial("a", seed, found[1] if found else None, "complete" if found else "stopped"),
+            sample=sample,
+            val_accuracy=found[0] if found else None,
+        )
+        for sample, seeds in drawn.items()
+        for seed, found in enumerate(seeds)
+    ]
+    [row] = compare(trials, 0.85).rows
+    assert (row.sample, row.trials, row.stopped) == (1, 2, 0)
+    assert row.test_accuracy == pytest.approx(0.76)
+    assert {t.sample for t in chosen_trials(trials)["a"]} == {1}
+    [row] = compare([t for t in trials if t.sample == 2], 0.85).rows
+    assert (row.sample, row.trials, row.stopped) == (2, 1, 1)
 
 
 def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:
@@ -89,8 +231,41 @@ def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_table(compare(trials, 0.95)))
     console.print(trouble_table(trials))
+    trials += [trial("stride", s, 0.8 + s / 1000) for s in range(3)]
+    console.print(comparison_table(compare([replace(t, sample=12) for t in trials], 0.95)))
+    console.print(difference_table(compare(trials, 0.95)))
     text = console.export_text()
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert "dilated_separable *" in text
+    assert re.search(r"stride +10\.90 +\d+\.\d\d to \d+\.\d\d +yes", text)
+    assert "dilated_separable 12, stride 12" in " ".join(text.split())
     assert "91.00 ± 1.00" in text
     assert "…" not in text
     assert "depthwise_stride/seed-0" in text
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 12])
+def test_the_figure_and_the_page_hold_every_variant(count: int) -> None:
+    names = [f"v<{i}>&$x$" for i in range(count)]
+    trials = [trial(name, s, 0.9 - i / 50 + s / 1000) for i, name in enumerate(names) for s in range(1 + i % 4)]
+    trials.append(trial("lost", 0, None, "failed"))
+    comparison = compare(trials, 0.85)
+    drawn = draw_comparison(comparison, trials)
+    to_png(drawn)
+    labels = [label.get_text() for axes in drawn.axes[:1] for label in axes.get_yticklabels()]
+    assert labels == [f"{literal(row.variant)}  n = {row.trials}" for row in comparison.rows if row.trials]
+    page = comparison_page("ex<p>", "abc", comparison, trials)
+    assert "<p>ex" not in page
+    assert "ex&lt;p&gt;" in page
+    for name in names:
+        assert name not in page
+        assert f"{escape(name)}/seed-0" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), max_size=9))
+def test_whatever_the_accuracies_there_are_words_and_json(drawn: list[tuple[str, float]]) -> None:
+    comparison = compare([trial(v, i, a) for i, (v, a) in enumerate(drawn)], 0.85)
+    assert sentence(comparison).endswith(".")
+    assert (difference_table(comparison) is None) == (comparison.evidence == "none")
+    json.dumps(comparison.verdict, allow_nan=False)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import Lambda
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -18,15 +19,6 @@ from orchestrator.contract.view import View
 SIZE = (112, 96)  # large enough that fields of the networks drawn here stay inside
 MARGIN = 24  # pixels from the border, so that no padding is seen on the way
 CHANNELS = 4
-
-
-class Lambda(nn.Module):
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 class Residual(nn.Module):
@@ -93,6 +85,7 @@ def resampling() -> st.SearchStrategy[nn.Module]:
             Lambda(lambda x: F.pixel_unshuffle(x[:, :1], 2)),
             Lambda(space_to_depth),
             Lambda(depth_to_space),
+            nn.ChannelShuffle(2),
             Lambda(lambda x: x.repeat_interleave(2, dim=3)[:, [3, 1, 0, 2]]),
             Lambda(lambda x: x[:, :, 1::2, ::3]),
             Lambda(lambda x: x.flip(3)[..., 1:-2]),
@@ -221,6 +214,10 @@ def head(pool: Callable[[Tensor], Tensor]) -> nn.Module:
         nn.AdaptiveMaxPool2d(1),
         nn.AvgPool2d(8),
         nn.MaxPool2d(8),
+        nn.AvgPool3d((1, 8, 8)),
+        nn.MaxPool3d((1, 8, 8)),
+        nn.AdaptiveAvgPool3d((4, 1, 1)),
+        nn.AdaptiveMaxPool3d((2, 1, 1)),
         nn.LPPool2d(2, 8),
         lambda x: x.mean((2, 3)),
         lambda x: x.mean([-2, -1], keepdim=True),
@@ -255,6 +252,8 @@ def test_global_pooling_in_all_its_spellings(pool: Callable[[Tensor], Tensor]) -
         pytest.param(nn.Sequential(nn.Conv2d(3, 4, (1, 5), padding=(0, 2)), conv()), (3, 7), (3, 7), id="not square"),
         pytest.param(nn.Sequential(conv(7, 4, 3), conv(3, 4), conv(3, 4), conv(3)), 7 + 8 + 32 + 128, 175, id="1 x 1"),
         pytest.param(nn.Conv2d(3, 4, 1), 1, 1, id="pointwise"),
+        pytest.param(nn.Sequential(conv(inputs=3), Lambda(lambda x: torch.max(*x.chunk(2, 1)))), 3, 3, id="maxout"),
+        pytest.param(nn.Sequential(conv(inputs=3), Lambda(lambda x: torch.rsub(x, F.relu(x)))), 3, 3, id="rsub"),
         pytest.param(nn.Sequential(conv(inputs=3), nn.GroupNorm(2, 4), conv()), 5, 5, id="group norm"),
     ],
 )  # fmt: skip
@@ -296,6 +295,24 @@ def test_a_part_changed_in_place_is_not_guessed_at() -> None:
 
     field = analyse(nn.Sequential(conv(inputs=3), Lambda(shift)), (3, 16, 16)).receptive_field
     assert field.output is None
+    assert "in place" in field.reason
+
+
+class IntoThePicture(nn.Module):
+    """Writes what a wide convolution sees into a channel of its own input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.last = nn.Conv2d(3, 3, 7, padding=3), nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x[:, :1] = self.wide(x)[:, :1]
+        return self.last(x)
+
+
+def test_a_picture_changed_in_place_is_not_guessed_at() -> None:
+    field = analyse(IntoThePicture(), (3, 16, 16)).receptive_field
+    assert (field.features, field.output) == (None, None)
     assert "in place" in field.reason
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 
 from orchestrator.data import Dataset, Split, load_dataset, save_packed
 from orchestrator.errors import DataError
@@ -151,7 +152,7 @@ def test_a_machine_with_only_torch_reads_it_and_says_what_the_rest_needs(tmp_pat
     for split in ("train", "test"):
         (tmp_path / "parquet" / f"{split}-0.parquet").write_bytes(b"")
     command = [sys.executable, "-W", "ignore", "-c", ONLY_TORCH, str(tmp_path / "small.pt")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     *refusals, digest = done.stdout.splitlines()
     assert digest == read(tmp_path / "small.pt", 8).digest

@@ -187,6 +187,21 @@ def test_a_table_of_another_kind_is_refused(parquet, table):
         read(parquet)
 
 
+def test_shards_with_a_hash_in_their_names_are_counted_too(parquet):
+    hashed = [f"train-0000{i}-of-00002-{end}.parquet" for i, end in enumerate(("a09b74b3ef9c3b56", "0b1c2d3e4f506172"))]
+    for i, name in enumerate(hashed):
+        (parquet / f"train-0000{i}-of-00002.parquet").rename(parquet / name)
+    assert torch.equal(read(parquet).train.images, expected(range(3)))
+    again = parquet / "train-00001-of-00002-ffffffffffffffff.parquet"
+    again.write_bytes((parquet / hashed[1]).read_bytes())
+    with pytest.raises(DataError, match=f"not all there, or not of one set: .*{again.name}"):
+        read(parquet)
+    again.unlink()
+    (parquet / hashed[0]).unlink()
+    with pytest.raises(DataError, match=f"not all there, or not of one set: {hashed[1]}"):
+        read(parquet)
+
+
 def test_missing_parquet_files_are_refused(parquet):
     (parquet / "train-00001-of-00002.parquet").unlink()
     with pytest.raises(DataError, match="not all there"):

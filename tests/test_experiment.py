@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.architectures import build_network
+from orchestrator.cli.checking import check_experiment
 from orchestrator.contract import analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
@@ -72,7 +73,7 @@ colour: blue
     for expected in (
         "trainer.epochs: must be greater than or equal to 1, not 0",
         "trainer.optimzer: unknown key (did you mean optimizer?)",
-        "trainer.optimizer.name: 'sdg' is not allowed (did you mean sgd?); allowed: sgd, adam, adamw, rmsprop",
+        "trainer.optimizer.name: 'sdg' is not allowed (did you mean sgd?); allowed: sgd, adam, adamw, rmsprop, muon",
         "trainer.optimizer.lr: must be a valid number",
         "trainer.schedule: plateau follows the accuracy",
         "contract.require.0: 'dilatd' is not allowed (did you mean dilated?)",
@@ -157,7 +158,7 @@ recipes = st.builds(
     batch_size=st.integers(1, 4096),
     optimizer=st.builds(
         Optimizer,
-        name=st.sampled_from(["sgd", "adam", "adamw", "rmsprop"]),
+        name=st.sampled_from(["sgd", "adam", "adamw", "rmsprop", "muon"]),
         lr=st.floats(1e-6, 10),
         momentum=st.floats(0, 0.99),
     ),
@@ -296,3 +297,33 @@ def test_a_published_curve_is_found_beside_its_experiment(tmp_path: Path) -> Non
     (tmp_path / "bad.csv").write_text("epoch,test_accuracy\n1,many\n")
     with pytest.raises(RequestError, match=r"bad\.csv, line 2"):
         read_curve(tmp_path / "bad.csv")
+
+
+def test_trials_on_the_cpu_ask_for_no_gpu() -> None:
+    def gpus(**settings: object) -> object:
+        return make_plan(read_experiment({**SMALL, **settings}, "x")).experiment.resources.gpus
+
+    assert gpus() == "auto"
+    assert gpus(trainer={"device": "cpu"}) == 0
+    assert gpus(trainer={"device": "cpu"}, resources={"gpus": 0.5}) == 0.5
+    drawn = {"samples": 8, "space": {"trainer.device": {"choice": ["cpu", "auto"]}}}
+    assert gpus(trainer={"device": "cpu"}, search=drawn) == "auto"
+
+
+def test_only_what_is_the_recipes_or_the_networks_own_can_be_searched() -> None:
+    for path in ("seed", "variant", "dataset.image_size", "trainer", "arguments", "sample"):
+        tree = {**SMALL, "search": {"samples": 2, "space": {path: {"choice": [1, 2]}}}}
+        with pytest.raises(ExperimentError, match=rf"{path} cannot be searched; paths start with trainer\. or argum"):
+            make_plan(read_experiment(tree, "x"))
+    space = {"trainer.protocol": {"choice": ["published"]}, "seed": {"randint": [0, 9]}}
+    with pytest.raises(ExperimentError, match=r"(?s)2 problems.*seed cannot.*trainer\.protocol is one for all trials"):
+        make_plan(read_experiment({**SMALL, "search": {"space": space}}, "x"))
+
+
+def test_every_pipeline_that_was_drawn_is_checked_before_the_start(packed: Path, tmp_path: Path) -> None:
+    wrong = {"trainer.augmentation.0.RandomCrop.height": {"choice": [16, 99]}}
+    trainer = {"augmentation": [{"RandomCrop": {"height": 16, "width": 16}}]}
+    tree = {**SMALL, "dataset": {"name": str(packed)}, "trainer": trainer, "search": {"samples": 20, "space": wrong}}
+    with pytest.raises(ExperimentError, match=r"as drawn for stride/seed-0/sample-\d+: .*a crop of 99") as refused:
+        check_experiment(read_experiment(tree, "x"), tmp_path, lambda _: None)
+    assert len(refused.value.problems) == 1

@@ -1,19 +1,19 @@
 """Failures have kinds, and each has its answer: real lost workers, real failed allocations, a really full disk."""
 
 import contextlib
+import dataclasses
 import os
+import signal
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
+from driving import ORCHESTRATOR, driver, wait_for
+from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.cli.verifying import WORKER
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.errors import DiskFullError, DivergedError, StorageError
 from orchestrator.experiment.plan import make_plan
@@ -27,9 +27,10 @@ from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
 
-HUNGRY = '''
+AILING = '''
 import os
 import pathlib
+import signal
 import torch
 from networks import Tiny
 
@@ -43,6 +44,43 @@ class Hungry(Tiny):
             pathlib.Path(want).write_text(left[1:])
             torch.empty(10**15, dtype=torch.uint8)
         return self.net(x)
+
+
+class Mortal(Tiny):
+    """kill -9 of the process that trains it, amid an epoch, as often as the file beside it has dots."""
+
+    batches = 0
+
+    def forward(self, x):
+        self.batches += self.training
+        want = pathlib.Path(__file__).with_name("deaths")
+        if self.training and self.batches == 10 and (left := want.exists() and want.read_text()):
+            want.write_text(left[1:])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(x)
+'''
+
+FAULTY = '''
+import os
+import torch
+from networks import Tiny as Whole
+
+class Tiny(Whole):
+    """Trains where the device has not been lost: for a process it is lost for good."""
+
+    def forward(self, x):
+        if os.environ.get("DEVICE_LOST"):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return self.net(x)
+
+
+class Faulty(Tiny):
+    """Loses it."""
+
+    def forward(self, x):
+        if self.training:
+            os.environ["DEVICE_LOST"] = "1"
+        return super().forward(x)
 '''
 
 
@@ -61,24 +99,6 @@ class Heard:
         self.ends.append(outcome)
 
 
-class Killer(Heard):
-    """kill -9 of the worker when the epoch after ``epoch`` is in progress, as often as ``times``."""
-
-    def __init__(self, epoch: int, times: int) -> None:
-        super().__init__()
-        self.epoch, self.times, self.killed = epoch, times, set[int]()
-
-    def on_record(self, trial: str, record: Record) -> None:
-        super().on_record(trial, record)
-        if record.epoch >= self.epoch and not record.final and self.times:
-            for process in psutil.Process().children(recursive=True):
-                with contextlib.suppress(psutil.Error):
-                    if process.pid not in self.killed and process.cmdline()[0].startswith(WORKER):
-                        process.kill()
-                        self.killed.add(process.pid)
-                        self.times -= 1
-
-
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[dict[str, float]]]:
     with ray_session(cpus=2) as found:
@@ -86,9 +106,16 @@ def nodes() -> Iterator[list[dict[str, float]]]:
 
 
 @pytest.fixture
-def hungry_file(network_file: Path) -> Path:
-    file = network_file.with_name("hungry.py")
-    file.write_text(f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + HUNGRY)
+def ailing_file(network_file: Path) -> Path:
+    file = network_file.with_name("ailing.py")
+    file.write_text(f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + AILING)
+    return file
+
+
+@pytest.fixture
+def faulty_file(network_file: Path) -> Path:
+    file = network_file.with_name("faulty.py")
+    file.write_text(f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + FAULTY)
     return file
 
 
@@ -122,16 +149,25 @@ def test_every_failure_has_its_kind() -> None:
     assert kind_of(DiskFullError("")) is Failure.DISK_FULL
     assert kind_of(ValueError("x")) is Failure.ERROR
     assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) is Failure.OUT_OF_MEMORY
+    for words in (
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ):
+        assert kind_of(RuntimeError(words)) is Failure.OUT_OF_MEMORY
     with pytest.raises(RuntimeError) as failed:
         torch.empty(10**15, dtype=torch.uint8)
     assert kind_of(failed.value) is Failure.OUT_OF_MEMORY
 
 
 @pytest.mark.ray
-def test_a_lost_worker_is_no_fault_of_the_trial(nodes, network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
-    plan, killer = plan_of(f"{network_file}:Tiny"), Killer(2, times=3)
-    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [killer], nodes=nodes))["Tiny/seed-0"]
-    assert killer.times == 0
+def test_a_worker_lost_amid_an_epoch_is_no_fault_of_the_trial(
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "deaths").write_text("...")
+    plan = plan_of(f"{ailing_file}:Mortal")
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, nodes=nodes))["Mortal/seed-0"]
+    assert (tmp_path / "deaths").read_text() == ""  # in the epochs 2, 3 and 4
     assert outcome.status is Status.COMPLETE
     list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
     assert weights(outcome.folder) == weights(tmp_path / "alone")
@@ -142,23 +178,33 @@ def test_a_lost_worker_is_no_fault_of_the_trial(nodes, network_file: Path, datas
 
 @pytest.mark.ray
 def test_a_worker_lost_too_often_fails_the_trial_and_names_the_kind(
-    nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    trainer = {"epochs": 200, "batch_size": 16}
-    plan = plan_of(f"{network_file}:Tiny", failures={"infrastructure": 1}, trainer=trainer)
-    killer = Killer(1, times=2)
-    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [killer]))["Tiny/seed-0"]
+    (tmp_path / "deaths").write_text("...")
+    plan = plan_of(f"{ailing_file}:Mortal", failures={"infrastructure": 1})
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, nodes=nodes))["Mortal/seed-0"]
     assert (outcome.status, outcome.failure) == (Status.FAILED, Failure.INFRASTRUCTURE)
     assert "its worker was lost" in outcome.reason
+    assert (tmp_path / "deaths").read_text() == "."  # twice, and not a third time
+
+
+@pytest.mark.ray
+def test_a_device_lost_by_one_trial_fails_no_other(nodes, faulty_file: Path, dataset: Dataset, tmp_path: Path) -> None:
+    plan = plan_of(f"{faulty_file}:Faulty", variants=[f"{faulty_file}:{name}" for name in ("Faulty", "Tiny")])
+    outcomes = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 2.0}, nodes=nodes))  # one at a time
+    failed = outcomes["Faulty/seed-0"]
+    assert (failed.status, failed.failure) == (Status.FAILED, Failure.ERROR)
+    assert failed.reason == "AcceleratorError: CUDA error: an illegal memory access was encountered"
+    assert outcomes["Tiny/seed-0"].status is Status.COMPLETE
 
 
 @pytest.mark.ray
 @pytest.mark.parametrize(("appetite", "status"), [(".", Status.COMPLETE), ("...", Status.FAILED)])
 def test_out_of_memory_is_tried_again_with_a_larger_share(
-    nodes, hungry_file: Path, dataset: Dataset, tmp_path: Path, appetite: str, status: Status
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path, appetite: str, status: Status
 ) -> None:
     (tmp_path / "appetite").write_text(appetite)
-    plan, heard, said = plan_of(f"{hungry_file}:Hungry"), Heard(), []
+    plan, heard, said = plan_of(f"{ailing_file}:Hungry"), Heard(), []
     launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], nodes=nodes)
     outcome = run_launch(launch, said.append)["Hungry/seed-0"]
     assert outcome.status is status
@@ -171,6 +217,24 @@ def test_out_of_memory_is_tried_again_with_a_larger_share(
     else:
         list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
         assert weights(outcome.folder) == weights(tmp_path / "alone")
+
+
+@pytest.mark.ray
+def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carried_on(
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    class Impatient(Heard):
+        def on_start(self, trial: str) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    (tmp_path / "appetite").write_text(".")
+    plan, heard = plan_of(f"{ailing_file}:Hungry"), Impatient()
+    launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], nodes=nodes)
+    outcome = run_launch(launch)["Hungry/seed-0"]
+    assert (tmp_path / "appetite").read_text() == ""
+    assert (outcome.status, outcome.reason) == (Status.STOPPED, keys.INTERRUPTED)
+    assert heard.ends == [outcome]
+    assert run_launch(dataclasses.replace(launch, listeners=()))["Hungry/seed-0"].status is Status.COMPLETE
 
 
 def test_a_full_disk_keeps_what_was_there(small_disk: Path) -> None:
@@ -212,17 +276,16 @@ def test_free_space_is_checked_before_the_start(small_disk: Path, tmp_path: Path
     check_free_space(tmp_path, {"a": 200_000}, 1, None)
 
 
-def test_a_budget_takes_the_losers_and_keeps_the_winners(network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
-    variant = f"{network_file}:Tiny"
-    plan = make_plan(
-        read_experiment(
-            {"name": "f", "variants": [variant], "seeds": [0, 1, 2], "trainer": {"epochs": 2, "batch_size": 32}}, "x"
-        )
-    )
+@pytest.mark.parametrize(("protocol", "judged"), [("validation", keys.VAL_ACCURACY), ("published", keys.TEST_ACCURACY)])
+def test_a_budget_takes_the_losers_and_keeps_the_winners(
+    network_file: Path, dataset: Dataset, tmp_path: Path, protocol: str, judged: str
+) -> None:
+    trainer = {"epochs": 2, "batch_size": 32, "optimizer": {"lr": 0.3}, "protocol": protocol}
+    plan = plan_of(f"{network_file}:Tiny", seeds=[2, 1, 0], trainer=trainer)
     best: dict[str, float] = {}
     for spec in plan.trials:
         records = list(run_trial(spec, dataset, tmp_path / spec.name))
-        best[spec.name] = max(r.metrics.get(keys.VAL_ACCURACY, 0.0) for r in records)
+        best[spec.name] = max(r.metrics.get(judged, 0.0) for r in records)
     one = checkpoint_bytes(tmp_path / plan.trials[0].name)
     budget = Budget(plan, limit=int(1.5 * one))
     for spec in plan.trials:
@@ -239,6 +302,26 @@ def test_a_budget_takes_the_losers_and_keeps_the_winners(network_file: Path, dat
 
 @pytest.mark.slow
 @pytest.mark.ray
+def test_a_budget_counts_the_last_trial_and_those_of_earlier_attempts(
+    network_file: Path, packed: Path, tmp_path: Path
+) -> None:
+    text = f"name: small\nvariants: ['{network_file}:Tiny']\ndataset: {{name: '{packed}'}}\ntrainer: {{epochs: 2}}\n"
+    (tmp_path / "small.yaml").write_text(text)
+
+    def kept(*settings: str) -> int:
+        """How many trials have checkpoints after the launch with these settings."""
+        command = [ORCHESTRATOR, "run", "small.yaml"]
+        command += [word for setting in settings for word in ("--set", setting)]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE)
+        return len(list(tmp_path.glob("storage/small/*/trials/Tiny/*/checkpoints/best.pt")))
+
+    assert kept("seeds=[0,1]", "max_checkpoint_bytes=1") == 1
+    assert kept("seeds=[2,3]") == 1 + 2
+    assert kept("seeds=[2,3]", "max_checkpoint_bytes=1") == 1 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_a_full_storage_folder_ends_the_launch_and_resuming_completes_it(
     small_disk: Path, network_file: Path, packed: Path, tmp_path: Path
 ) -> None:
@@ -246,23 +329,18 @@ def test_a_full_storage_folder_ends_the_launch_and_resuming_completes_it(
     trainer = "{epochs: 300, batch_size: 16}"
     text = f"name: small\nvariants: ['{network_file}:Tiny']\ndataset: {{name: '{packed}'}}\ntrainer: {trainer}\n"
     (tmp_path / "small.yaml").write_text(text)
-    command = [sys.executable, "-m", "orchestrator", "run", "small.yaml", "--storage", str(small_disk / "s")]
-    with (tmp_path / "output.txt").open("w") as output:
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output)
-    deadline = time.monotonic() + 120
-    while "epoch 5/" not in (tmp_path / "output.txt").read_text():
-        assert process.poll() is None, (tmp_path / "output.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as full:
-        while True:
-            full.write(b"0" * 4096)
-    said = (process.wait(timeout=120), (tmp_path / "output.txt").read_text())
+    command = ["run", "small.yaml", "--storage", str(small_disk / "s")]
+    with driver(tmp_path, *command) as process:
+        wait_for(tmp_path, process, "epoch 5/")
+        with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as full:
+            while True:
+                full.write(b"0" * 4096)
+        said = (process.wait(timeout=PATIENCE), (tmp_path / "output.txt").read_text())
     assert said[0] == 130, said[1]
     assert "no space left in" in said[1]
     assert "Traceback" not in said[1]
     (small_disk / "filler").unlink()
-    again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    again = subprocess.run([ORCHESTRATOR, *command], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE)
     assert again.returncode == 0, again.stdout + again.stderr
     [folder] = (small_disk / "s").glob("small/*/trials/Tiny/seed-0")
     records = TrialFolder(folder).records()

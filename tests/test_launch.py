@@ -1,14 +1,19 @@
 """A real local Ray: trials side by side, one of them failing, early stopping, resources, quiet and on loopback."""
 
 import contextlib
+import itertools
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset
@@ -23,6 +28,20 @@ from orchestrator.scheduling.storage import newest_launch, open_launch_folder
 from orchestrator.spec import Plan, Resources, Scheduler
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
+
+LOOKING = """
+import os
+import torch.nn as nn
+
+class Looking(nn.Linear):
+    def __init__(self, num_classes=3):
+        super().__init__(3 * 16 * 16, num_classes)
+
+    def forward(self, x):
+        if self.training:
+            raise RuntimeError(f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}")
+        return super().forward(x.flatten(1))
+"""
 
 
 class Heard:
@@ -112,32 +131,65 @@ def test_asha_stops_the_worse_trials(nodes, network_file: Path, dataset: Dataset
         assert keys.TEST_ACCURACY in heard.records[outcome.trial][-1].metrics
 
 
+class Judged:
+    """A trial as Tune hands it to a scheduler, under another identity in each attempt."""
+
+    def __init__(self, name: str, attempt: int = 1) -> None:
+        self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name}}
+
+
+def judge(scheduler: Any, trial: Judged, epoch: int, accuracy: float, last: int) -> str:
+    """What Tune does with a result: the scheduler is told of every end, and not asked about the last epoch."""
+    result = {keys.EPOCH: epoch, keys.VAL_ACCURACY: accuracy}
+    decision = "STOP" if epoch == last else scheduler.on_trial_result(None, trial, result)
+    if decision == "STOP":
+        scheduler.on_trial_complete(None, trial, result)
+    return decision
+
+
 def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_path: Path) -> None:
     from orchestrator.scheduling.halving import RememberedASHA  # imports Ray, which must follow ray_session
 
-    class Trial:
-        def __init__(self, name: str, attempt: int) -> None:
-            self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name}}
-
     stream = random.Random(0)
-    results = [(f"trial-{i}", epoch, stream.random()) for epoch in range(1, 9) for i in range(12)]
+    names = [f"trial-{i}" for i in range(40)]
+    turns = names * 9
+    stream.shuffle(turns)  # some trials are far ahead of others
+    results = [(name, turns[: i + 1].count(name), stream.random()) for i, name in enumerate(turns)]
     settings = Scheduler(name="asha", grace_period=1, reduction_factor=2)
 
-    def decide(log: Path, attempts: int) -> list[str]:
-        decisions, size = [], len(results) // attempts
+    def decide(log: Path, attempts: int) -> list[tuple[str, int, str]]:
+        decisions, ended, size = [], set(), len(results) // attempts + 1
         for attempt in range(attempts):
-            scheduler = RememberedASHA(settings, 8, log)
+            scheduler = RememberedASHA(settings, 9, log)
+            trials = {name: Judged(name, attempt) for name in names if name not in ended}
+            for trial in trials.values():
+                scheduler.on_trial_add(None, trial)
             for name, epoch, accuracy in results[attempt * size : (attempt + 1) * size]:
-                result = {keys.EPOCH: epoch, keys.VAL_ACCURACY: accuracy}
-                decisions.append(scheduler.on_trial_result(None, Trial(name, attempt), result))
+                if name not in ended:
+                    decision = judge(scheduler, trials[name], epoch, accuracy, last=9)
+                    decisions.append((name, epoch, decision))
+                    if decision == "STOP":
+                        ended.add(name)
             with log.open("a") as cut_off:
                 cut_off.write('["trial-1", 3,\n')
         return decisions
 
     undisturbed = decide(tmp_path / "a.jsonl", 1)
-    assert set(undisturbed) == {"CONTINUE", "STOP"}
-    for attempts in (2, 4, 8):
+    assert {epoch for _, epoch, decision in undisturbed if decision == "STOP"} >= {1, 2, 9}
+    for attempts in (2, 4, 9):
         assert decide(tmp_path / f"{attempts}.jsonl", attempts) == undisturbed
+
+
+def test_a_trial_that_has_ended_counts_once_in_each_rung(tmp_path: Path) -> None:
+    from orchestrator.scheduling.halving import RememberedASHA  # imports Ray, which must follow ray_session
+
+    scheduler = RememberedASHA(Scheduler(name="asha", grace_period=1, reduction_factor=3), 25, tmp_path / "log.jsonl")
+    for name, ahead in (("first", 0.0), ("better", 0.02)):
+        trial = Judged(name)
+        scheduler.on_trial_add(None, trial)
+        for epoch in range(1, 26):
+            decision = judge(scheduler, trial, epoch, 0.5 + 0.012 * epoch + ahead, last=25)
+            assert decision == ("STOP" if epoch == 25 else "CONTINUE"), f"{name} at epoch {epoch}"
 
 
 @pytest.mark.ray
@@ -166,6 +218,56 @@ def test_a_trial_carries_on_from_a_folder_to_the_same_bits(
 
 
 @pytest.mark.ray
+def test_a_trial_without_a_gpu_sees_none(nodes, tmp_path: Path, dataset: Dataset) -> None:
+    (tmp_path / "looking.py").write_text(LOOKING)
+    plan = make(tmp_path / "looking.py", ["Looking"], seeds=[0])
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}))["Looking/seed-0"]
+    assert outcome.reason == "RuntimeError: CUDA_VISIBLE_DEVICES is ''"
+
+
+@pytest.mark.parametrize(
+    ("steps", "missing"),
+    [(s, f"checkpoints/{n}.pt") for s in (3, 4) for n in ("last", "best")] + [(4, "predictions.pt")],
+)
+def test_a_copy_that_was_broken_off_is_passed_over(
+    network_file: Path, dataset: Dataset, tmp_path: Path, steps: int, missing: str
+) -> None:
+    plan = make(network_file, ["Tiny"], seeds=[0])
+    attempt = tmp_path / "launch" / "tune-1" / "Tiny_seed-0"
+    whole, copy = attempt / "checkpoint_000001", attempt / "checkpoint_000002"
+    for folder, count in ((whole, 2), (copy, steps)):  # the fourth record is the final one
+        running = run_trial(plan.trials[0], dataset, folder)
+        list(itertools.islice(running, count))
+        running.close()
+    assert checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": copy}
+    (copy / missing).write_bytes((copy / missing).read_bytes()[:100])
+    assert checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": whole}
+
+
+@pytest.mark.ray
+def test_a_complete_trial_that_had_not_come_home_is_complete(
+    nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    from orchestrator.scheduling.callback import bring_home  # imports Ray, which must follow ray_session
+
+    plan = make(network_file, ["Tiny"], seeds=[0])
+    spec = plan.trials[0]
+    left = tmp_path / "launch" / "tune-1" / "Tiny_seed-0" / "checkpoint_000002"
+    records = list(run_trial(spec, dataset, left))
+    heard, found = Heard(), checkpoints(tmp_path / "launch", plan)
+    assert found == {spec.name: left}
+    outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], resume_from=found))[
+        spec.name
+    ]
+    assert (outcome.status, outcome.reason) == (Status.COMPLETE, "")
+    assert heard.records[spec.name] == records[-1:]
+    home = TrialFolder(tmp_path / "launch" / "trials" / spec.name)
+    assert home.outcome().status is Status.COMPLETE
+    later = bring_home(None, home.path, Outcome(spec.name, Status.STOPPED, "stopped by the scheduler after epoch 3"))
+    assert later.status is home.outcome().status is Status.COMPLETE
+
+
+@pytest.mark.ray
 def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
     import psutil
     import ray
@@ -184,14 +286,24 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
-    stranger = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, timeout=60)
-    assert stranger.returncode != 0
+    friend = environment | {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    codes = {}
+    for who, known in (("stranger", environment), ("friend", friend)):
+        joined = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, timeout=PATIENCE)
+        codes[who] = joined.returncode
+    assert codes["stranger"] != 0
+    assert codes["friend"] == 0
 
 
 def test_what_no_node_can_give_is_refused() -> None:
     nodes = [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}]
     assert trial_resources(Resources(), [{"CPU": 2.0}]) == {"CPU": 1.0}
     assert trial_resources(Resources(), nodes) == {"CPU": 2.0, "GPU": 0.25}
+    mixed = [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 32.0, "GPU": 8.0}, {"CPU": 0.0, "GPU": 1.0}]
+    assert trial_resources(Resources(), mixed) == {"CPU": 1.0, "GPU": 0.25}
+    assert trial_resources(Resources(gpus=1), mixed) == {"CPU": 4.0, "GPU": 1.0}
+    assert trial_resources(Resources(gpus=2), mixed) == {"CPU": 8.0, "GPU": 2.0}
+    assert trial_resources(Resources(), mixed[:2]) == {"CPU": 2.0, "GPU": 0.25}
     assert trial_resources(Resources(cpus=8, gpus=1), nodes) == {"CPU": 8.0, "GPU": 1.0}
     for too_much in (Resources(cpus=9, gpus=0), Resources(gpus=2), Resources(cpus=64)):
         with pytest.raises(ResourceError, match="the largest node has 8 CPUs and 1 GPUs"):
@@ -208,10 +320,22 @@ def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path
     plan = make(network_file, ["Tiny"])
     first = open_launch_folder(tmp_path, plan)
     assert open_launch_folder(tmp_path, plan) == first
+    assert open_launch_folder(tmp_path, plan).id == first.id
     again = open_launch_folder(tmp_path, plan, again=True)
     assert again.path != first.path
     other = open_launch_folder(tmp_path, make(network_file, ["Tiny"], trainer={"epochs": 4}))
     assert len({first.path, again.path, other.path}) == 3
+    elsewhere = open_launch_folder(tmp_path / "elsewhere", plan)
+    assert elsewhere.name == first.name
+    assert len({first.id, again.id, other.id, elsewhere.id}) == 4
+    shutil.copytree(first.path, tmp_path / "moved" / "small" / first.name)
+    assert open_launch_folder(tmp_path / "moved", plan).id == first.id
+    content = json.loads((elsewhere.path / "launch.json").read_text())
+    del content["id"]  # as an earlier version left it
+    (elsewhere.path / "launch.json").write_text(json.dumps(content))
+    assert open_launch_folder(tmp_path / "elsewhere", plan).id is None
+    shutil.rmtree(tmp_path / "elsewhere")
+    shutil.rmtree(tmp_path / "moved")
     folder, plain = newest_launch(tmp_path, "small")
     assert folder == other
     assert read_experiment(plain, "x").trainer.epochs == 4
@@ -222,6 +346,17 @@ def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path
     (first.path / "launch.json").write_text("{")
     with pytest.raises(StorageError, match="damaged"):
         open_launch_folder(tmp_path, plan)
+
+
+def test_a_launch_is_not_carried_on_with_another_network_or_other_data(network_file: Path, tmp_path: Path) -> None:
+    plan = make(network_file, ["Tiny"])
+    folder = open_launch_folder(tmp_path, plan)
+    folder.check_plan(plan)
+    other_data = replace(plan, trials=tuple(replace(spec, dataset_digest="d" * 64) for spec in plan.trials))
+    network_file.write_text(network_file.read_text().replace("nn.ReLU()", "nn.GELU()"))
+    for changed in (other_data, make(network_file, ["Tiny"])):
+        with pytest.raises(StorageError, match="was begun with other"):
+            folder.check_plan(changed)
 
 
 def test_nobody_at_the_address_is_said_at_once() -> None:

@@ -8,13 +8,21 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from driving import ORCHESTRATOR, driver, wait_for
+from patience import PATIENCE
 from pyarrow import fs
 
-from orchestrator.cli.verifying import compare, content
+from orchestrator.cli.verifying import compare, content, kill_driver
 from orchestrator.errors import StorageError
-from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Outcome, Status
+from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.tracking.runs import DatasetFacts, open_launch
+from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.store import connect
+from orchestrator.trial import TrialFolder
 
 PROGRAMS = Path(sys.executable).parent
 EXPERIMENT = """
@@ -27,12 +35,31 @@ scheduler: {{name: asha, grace_period: 10}}
 """
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start_server(port: int) -> "subprocess.Popen[bytes]":
+    """An S3 server, which answers when this returns."""
+    command = [str(PROGRAMS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return server
+        except OSError:
+            assert server.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
     """A bucket on an S3 server of this machine, which the environment names."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     settings = {
         "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
         "AWS_ACCESS_KEY_ID": "testing",
@@ -41,18 +68,8 @@ def s3() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    command = [str(PROGRAMS / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = start_server(port)
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert server.poll() is None
-                assert time.monotonic() < deadline
-                time.sleep(0.2)
         import boto3
 
         boto3.client("s3").create_bucket(Bucket="bucket")
@@ -94,34 +111,61 @@ def test_what_is_pushed_is_fetched_and_what_is_removed_is_gone(s3: str, tmp_path
         assert not (second.root / "small").exists()
 
 
+def test_artifacts_wait_while_their_store_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    import boto3
+
+    port = free_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"]}, "x"))
+    uri, trial = f"sqlite:///{tmp_path / 'mlflow.db'}", plan.trials[0].name
+    data = DatasetFacts("tiny", "d" * 64, "{}", "{}")
+    sink = Sink(open_launch(connect(uri), uri, "abc", plan, data, {}, {}, "s3://bucket/artifacts"))
+    TrialFolder.create(tmp_path / "folder", plan.trials[0])
+    sink.on_end(Outcome(trial, Status.COMPLETE, "", tmp_path / "folder"))
+    deadline = time.monotonic() + PATIENCE
+    while "records wait" not in caplog.text:
+        assert not sink._problems
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    server = start_server(port)
+    try:
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        sink.close(Status.COMPLETE)
+        client = connect(uri)
+        assert [a.path for a in client.list_artifacts(sink.run_ids[trial])] == ["spec.json"]
+        assert client.get_run(sink.run_ids[trial]).info.status == "FINISHED"
+    finally:
+        server.kill()
+        server.wait()
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
 def test_killed_and_carried_on_from_an_object_store(s3: str, tmp_path: Path, network_file: Path, packed: Path) -> None:
     folders = tmp_path / "undisturbed", tmp_path / "disturbed"
     for folder in folders:
         folder.mkdir()
         (folder / "small.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))
     undisturbed, disturbed = folders
-    command = [str(PROGRAMS / "orchestrator"), "run", "small.yaml", "--set", "resources.max_concurrent_trials=1"]
-    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True, timeout=200)
+    command = [ORCHESTRATOR, "run", "small.yaml", "--set", "resources.max_concurrent_trials=1"]
+    subprocess.run(command, cwd=undisturbed, check=True, capture_output=True, timeout=PATIENCE)
 
     command += ["--storage", f"{s3}/runs"]
-    with (disturbed / "output.txt").open("w") as output:
-        process = subprocess.Popen(command, cwd=disturbed, stdout=output, stderr=output)
-    deadline = time.monotonic() + 200
-    while "seed-1: epoch 5/" not in (disturbed / "output.txt").read_text():
-        assert process.poll() is None, (disturbed / "output.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    for orphan in psutil.wait_procs(family, timeout=10)[1]:
-        orphan.kill()
+    with driver(disturbed, *command[1:]) as process:
+        wait_for(disturbed, process, "seed-1: epoch 5/")
+        kill_driver(process)
 
-    resume = [str(PROGRAMS / "orchestrator"), "resume", "small", "--storage", f"{s3}/runs"]
-    resumed = subprocess.run(resume, cwd=disturbed, capture_output=True, text=True, timeout=300)
+    resume = [ORCHESTRATOR, "resume", "small", "--storage", f"{s3}/runs"]
+    resumed = subprocess.run(resume, cwd=disturbed, capture_output=True, text=True, timeout=PATIENCE)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert f"trial folders: {s3}/runs/small/" in resumed.stdout
     assert "seed-0: started" not in resumed.stdout  # the finished trial was found in the store
@@ -158,10 +202,15 @@ def test_what_is_no_storage_is_refused(uri: str) -> None:
         pass
 
 
-def test_keys_in_the_uri_are_refused_and_not_repeated() -> None:
-    with pytest.raises(StorageError, match="into the environment") as refused, open_storage("s3://me:secret@bucket/x"):
+@pytest.mark.parametrize("user", ["me", "me:secret", "me:a/secret", "me:a#secret", "me:a?secret", "me:a@secret"])
+def test_keys_in_the_uri_are_refused_and_not_repeated(user: str) -> None:
+    with pytest.raises(StorageError, match="into the environment") as refused, open_storage(f"s3://{user}@bucket/x"):
         pass
     assert "secret@" not in str(refused.value)
+
+
+def test_an_at_sign_in_the_path_is_no_user() -> None:
+    refuse_keys("s3://bucket/widths@2/x?region=eu-west-1")
 
 
 def test_options_stay_at_the_end_of_an_address() -> None:

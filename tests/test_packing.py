@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.architectures import neighbours as rules
+from orchestrator.architectures.neighbours import neighbours
 from orchestrator.cli.packed import pack
-from orchestrator.cluster import neighbours as rules
-from orchestrator.cluster.neighbours import neighbours
 from orchestrator.cluster.packing import MOST_BYTES, Package
 from orchestrator.errors import ExperimentError, StorageError
 

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.request
@@ -16,13 +15,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from driving import ORCHESTRATOR, driver, page, wait_for
+from patience import PATIENCE
 
 from orchestrator import records as keys
 from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.store import connect, tracking_uri
 
 HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 PASSWORD = "Pl4nted-pg-6c1d"
 EXPERIMENT = """
 name: small
@@ -36,7 +36,6 @@ trainer: {{epochs: {epochs}, batch_size: 16, optimizer: {{lr: 0.1}}}}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.ray,
-    pytest.mark.timeout(600),
     pytest.mark.skipif(not HOMES, reason="PostgreSQL is not installed (/usr/lib/postgresql)"),
 ]
 
@@ -69,7 +68,7 @@ class Postgres:
         options = ["-p", str(self.port), "-h", "127.0.0.1", "-k", str(self.folder), "-c", "fsync=off"]
         command = as_postgres(str(self.home / "postgres"), "-D", str(self.folder / "data"), *options)
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
@@ -86,7 +85,7 @@ class Postgres:
         family = [psutil.Process(self.process.pid), *psutil.Process(self.process.pid).children()]
         server = next(p for p in family if p.name() == "postgres")
         server.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=PATIENCE)
         self.process = None
 
 
@@ -110,7 +109,7 @@ def run(folder: Path, server: Postgres, *arguments: str) -> subprocess.Completed
         env={**os.environ, "MLFLOW_TRACKING_URI": server.uri, "COLUMNS": "100"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=PATIENCE,
     )
     assert PASSWORD not in done.stdout + done.stderr
     return done
@@ -144,17 +143,10 @@ def test_a_launch_recorded_in_postgresql(folder: Path, postgres: Postgres) -> No
 
 def test_interrupted_and_carried_on(folder: Path, postgres: Postgres) -> None:
     environment = {**os.environ, "MLFLOW_TRACKING_URI": postgres.uri}
-    with (folder / "output.txt").open("w") as output:
-        process = subprocess.Popen(
-            [ORCHESTRATOR, "run", "long.yaml"], cwd=folder, env=environment, stdout=output, stderr=output
-        )
-    deadline = time.monotonic() + 180
-    while "epoch 5/" not in (folder / "output.txt").read_text():
-        assert process.poll() is None, (folder / "output.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 130
+    with driver(folder, "run", "long.yaml", environment=environment) as process:
+        wait_for(folder, process, "epoch 5/")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 130
     resume = "orchestrator resume long --storage storage"
     assert f"carry on with: {resume}" in (folder / "output.txt").read_text()
     carried_on = run(folder, postgres, *shlex.split(resume)[1:])
@@ -169,36 +161,13 @@ def test_interrupted_and_carried_on(folder: Path, postgres: Postgres) -> None:
 
 
 def test_its_page_keeps_the_password_off_every_command_line(folder: Path, postgres: Postgres) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with (folder / "ui.txt").open("w") as output:
-        process = subprocess.Popen(
-            [ORCHESTRATOR, "ui", "--port", str(port)],
-            cwd=folder,
-            env={**os.environ, "MLFLOW_TRACKING_URI": postgres.uri},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        deadline = time.monotonic() + 120
-        while True:
-            try:
-                search = f"http://127.0.0.1:{port}/api/2.0/mlflow/experiments/search?max_results=5"
-                with urllib.request.urlopen(search, timeout=5) as answer:
-                    assert b"experiments" in answer.read()
-                break
-            except OSError:
-                assert process.poll() is None, (folder / "ui.txt").read_text()
-                assert time.monotonic() < deadline, (folder / "ui.txt").read_text()
-                time.sleep(0.5)
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    with page(folder, {**os.environ, "MLFLOW_TRACKING_URI": postgres.uri}) as (url, process):
+        search = f"{url}/api/2.0/mlflow/experiments/search?max_results=5"
+        with urllib.request.urlopen(search, timeout=PATIENCE) as answer:
+            assert b"experiments" in answer.read()
+        family = [process, *process.children(recursive=True)]
         assert len(family) > 1
         assert not [member.cmdline() for member in family if any(PASSWORD in part for part in member.cmdline())]
-    finally:
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(timeout=60)
     assert PASSWORD not in (folder / "ui.txt").read_text()
 
 

@@ -5,6 +5,7 @@ import io
 import math
 import sys
 import threading
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -82,6 +83,8 @@ def make_records(epochs: int, judged: str = "val", final: bool = True) -> list[R
     if final:
         best = float(max(1, epochs - 1))
         metrics = {keys.TEST_ACCURACY: 0.5, keys.TEST_LOSS: 1.0, keys.BEST_EPOCH: best}
+        if judged == "test":  # the published protocol: the last epoch holds the test figures
+            metrics = {keys.PUBLISHED_BEST: 0.65, keys.BEST_EPOCH: float(epochs)}
         made.append(Record(epochs, epochs + 1.0, metrics, final=True))
     return made
 
@@ -268,6 +271,17 @@ def test_the_published_protocol_and_curve() -> None:
     assert not any("validation" in text for text in texts)
 
 
+@pytest.mark.parametrize(("final", "accuracy"), [(True, "58.00 %"), (False, "not measured")])
+def test_the_test_accuracy_of_the_published_protocol_is_that_of_its_last_epoch(
+    final: bool, accuracy: str, tmp_path: Path, only: Callable[..., None]
+) -> None:
+    only()
+    spec = TrialSpec(variant="stride", trainer=Recipe(epochs=5, protocol="published"))
+    _, page = rendered(make_material(spec=spec, records=make_records(5, "test", final)), tmp_path)
+    text = Page(page).text
+    assert text[text.index("Test accuracy") + 1] == accuracy
+
+
 def test_a_figure_that_fails_costs_one_warning_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, only: Callable[..., None]
 ) -> None:
@@ -395,6 +409,24 @@ def test_any_number_of_classes_and_any_shape(classes: int, size: tuple[int, int]
     dataset = make_dataset(tuple(f"class {i}" for i in range(classes)), count=2 * classes, size=size)
     material = make_material(dataset)
     assert rendered(material, tmp_path)[0] == set(FIGURES)
+
+
+def test_many_classes_take_no_memory_by_their_square() -> None:
+    count = 10_000
+    material = make_material(make_dataset(tuple(f"class {i}" for i in range(count))))
+    tracemalloc.start()
+    try:
+        rows = [*tables.classification_report(material).rows, *tables.class_accuracy(material).rows]
+        drawn = [FIGURES[name].draw(material) for name in ("confusion_matrix", "class_accuracy")]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < count**2
+    assert len(rows) == 2 * count + 3
+    assert [text.get_text() for text in drawn[0].texts] == [
+        "10,000 classes are not drawn: each cell would be smaller than a pixel."
+    ]
+    to_png(drawn[0])
 
 
 def test_every_figure_needs_what_a_trial_may_lack() -> None:

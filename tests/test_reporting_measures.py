@@ -71,7 +71,7 @@ def test_confusion_matrix_is_scikit_learns(pairs: list[tuple[int, int]]) -> None
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1))
 def test_precision_recall_and_f1_are_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs).T
-    found = precision_recall_f1(confusion_matrix(labels, predicted, 4))
+    found = precision_recall_f1(labels, predicted, 4)
     expected = precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=0)
     np.testing.assert_allclose(found, np.stack(expected[:3], axis=1))
 

@@ -4,52 +4,28 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from driving import ORCHESTRATOR, driver, wait_for
+from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.cli.verifying import compare
+from orchestrator.cli.verifying import WORKER, compare, kill_driver
 from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 
-ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 EXPERIMENT = """
 name: small
-variants: ["{networks}:Tiny"]
+variants: ["{networks}:Slow"]
 seeds: [0, 1, 2]
 dataset: {{name: "{data}"}}
 trainer: {{epochs: 60, batch_size: 16, optimizer: {{lr: 0.1}}, augmentation: [{{HorizontalFlip: {{p: 0.5}}}}]}}
 """
-
-
-def begin(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    with (folder / "output.txt").open("w") as output:
-        return subprocess.Popen([ORCHESTRATOR, *arguments], cwd=folder, stdout=output, stderr=output, text=True)
-
-
-def wait_for(folder: Path, words: str, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while words not in (folder / "output.txt").read_text():
-        assert process.poll() is None, (folder / "output.txt").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def kill(process: subprocess.Popen[str]) -> None:
-    """kill -9 the driver, and reap what Ray leaves behind."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    process.kill()
-    process.wait()
-    psutil.wait_procs(family, timeout=10)
-    for orphan in family:
-        if orphan.is_running():
-            orphan.kill()
 
 
 def content(folder: Path) -> dict[str, Any]:
@@ -86,27 +62,31 @@ def folders(tmp_path: Path, network_file: Path, packed: Path) -> tuple[Path, Pat
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(400)
-def test_interrupted_then_killed_then_carried_on(folders: tuple[Path, Path]) -> None:
+def test_interrupted_then_killed_then_carried_on(folders: tuple[Path, Path], tmp_path: Path) -> None:
     undisturbed, disturbed = folders
-    subprocess.run([ORCHESTRATOR, "run", "small.yaml"], cwd=undisturbed, check=True, capture_output=True, timeout=120)
+    subprocess.run(
+        [ORCHESTRATOR, "run", "small.yaml"], cwd=undisturbed, check=True, capture_output=True, timeout=PATIENCE
+    )
 
-    process = begin(disturbed, "run", "small.yaml")
-    wait_for(disturbed, "seed-0: epoch 10/", process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
+    pace = tmp_path / "pace"
+    pace.write_text("0.05")
+    with driver(disturbed, "run", "small.yaml") as process:
+        wait_for(disturbed, process, "seed-0: epoch 10/")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 130
     assert "carry on with: orchestrator resume small" in (disturbed / "output.txt").read_text()
     client = connect(f"sqlite:///{disturbed / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small").experiment_id
-    assert {run.info.status for run in client.search_runs([experiment])} == {"KILLED"}
+    assert ended(disturbed) == "KILLED"
 
-    process = begin(disturbed, "resume", "small")
-    wait_for(disturbed, "epoch 40/", process)
-    kill(process)
+    with driver(disturbed, "resume", "small") as process:
+        wait_for(disturbed, process, "epoch 40/")
+        kill_driver(process)
     (disturbed / "storage").rename(disturbed / "moved")  # moving the storage folder does not break it
 
-    process = begin(disturbed, "resume", "small", "--storage", "moved")
-    assert process.wait(timeout=120) == 0, (disturbed / "output.txt").read_text()
+    pace.unlink()
+    with driver(disturbed, "resume", "small", "--storage", "moved") as process:
+        assert process.wait(timeout=PATIENCE) == 0, (disturbed / "output.txt").read_text()
     (disturbed / "moved").rename(disturbed / "storage")
     assert content(disturbed) == content(undisturbed)
     runs = client.search_runs([experiment])
@@ -114,39 +94,90 @@ def test_interrupted_then_killed_then_carried_on(folders: tuple[Path, Path]) -> 
     assert not list(disturbed.glob("storage/small/*/tune-*"))
 
 
+def ended(folder: Path) -> str:
+    """How the launch ended as MLflow has it; none of its trials is taken to be running."""
+    client = connect(f"sqlite:///{folder / 'mlflow.db'}")
+    parent, _, _ = find_launch(client, "small")
+    launch = client.get_run(parent).info
+    assert "RUNNING" not in {run.info.status for run in client.search_runs([launch.experiment_id])}
+    return str(launch.status)
+
+
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(400)
-def test_sigterm_drains_and_a_second_signal_stops_at_once(folders: tuple[Path, Path]) -> None:
-    first, second = folders
-    process = begin(first, "run", "small.yaml")
-    wait_for(first, "seed-0: epoch 5/", process)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=60) == 130
-    said = (first / "output.txt").read_text()
+def test_sigterm_drains(folders: tuple[Path, Path]) -> None:
+    with driver(folders[0], "run", "small.yaml", "--set", "trainer.epochs=100000") as process:
+        wait_for(folders[0], process, "seed-0: epoch 5/")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE) == 130
+    said = (folders[0] / "output.txt").read_text()
     assert "the epochs in progress are finished first" in said
+    assert "stopping at once" not in said
     assert "carry on with: orchestrator resume small" in said
-
-    process = begin(second, "run", "small.yaml", "--set", "trainer.epochs=100000")
-    wait_for(second, "seed-0: epoch 5/", process)
-    process.send_signal(signal.SIGINT)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    for folder in folders:
-        client = connect(f"sqlite:///{folder / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name("small").experiment_id
-        assert {run.info.status for run in client.search_runs([experiment])} == {"KILLED"}
+    assert ended(folders[0]) == "KILLED"
 
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(400)
+def test_a_second_signal_stops_at_once(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    folder = folders[0]
+    with driver(folder, "run", "small.yaml", "--set", "trainer.epochs=100000") as process:
+        wait_for(folder, process, "seed-0: epoch 5/")
+        (tmp_path / "pace").write_text("100000")  # the epochs in progress would take days
+        family = psutil.Process(process.pid).children(recursive=True)
+        workers = [child for child in family if " ".join(child.cmdline()).startswith(WORKER)]
+        assert workers
+        process.send_signal(signal.SIGINT)
+        wait_for(folder, process, "the epochs in progress are finished first")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=PATIENCE) == 130
+        assert psutil.wait_procs(workers, timeout=PATIENCE)[1] == []
+    said = (folder / "output.txt").read_text()
+    assert "stopping at once" in said
+    assert "carry on with: orchestrator resume small" in said
+    assert ended(folder) == "KILLED"
+
+
+HASTY = """
+import os, signal
+from pathlib import Path
+from orchestrator.data import load_dataset
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_file
+from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.mirror import Storage
+
+class Hasty(Storage):
+    def fetch(self, *arguments, **settings):
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGINT)
+
+plan = make_plan(read_file(Path("small.yaml")))
+with ray_session(cpus=1):
+    data = load_dataset(plan.experiment.dataset, Path("."))
+    storage = Hasty(Path("storage").resolve())
+    outcomes = run_launch(Launch(plan, data, storage.root / "launch", {"CPU": 1.0}, storage=storage), print)
+print(sorted({o.reason for o in outcomes.values()}))
+"""
+
+
+@pytest.mark.ray
+def test_a_second_signal_before_tune_has_begun_ends_the_launch_as_well(folders: tuple[Path, Path]) -> None:
+    command = [sys.executable, "-c", HASTY]
+    hasty = subprocess.run(command, cwd=folders[0], capture_output=True, text=True, timeout=PATIENCE)
+    assert hasty.returncode == 0, hasty.stderr
+    assert "stopping at once" in hasty.stdout
+    assert hasty.stdout.splitlines()[-1] == "['interrupted']"
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_two_launches_at_once_do_not_disturb_one_another(folders: tuple[Path, Path]) -> None:
     alone, shared = folders
     (alone / "other.yaml").write_text((alone / "small.yaml").read_text().replace("name: small", "name: other"))
     for file, settings in (("small.yaml", "[0]"), ("other.yaml", "[1]")):
         arguments = [ORCHESTRATOR, "run", file, "--set", f"seeds={settings}"]
-        subprocess.run(arguments, cwd=alone, check=True, capture_output=True, timeout=120)
+        subprocess.run(arguments, cwd=alone, check=True, capture_output=True, timeout=PATIENCE)
     for file in ("small.yaml", "other.yaml"):
         (shared / file).write_text((alone / file).read_text())
     runs = [["small.yaml", "seeds=[0]"], ["small.yaml", "seeds=[1]"], ["other.yaml", "seeds=[1]"]]
@@ -157,13 +188,13 @@ def test_two_launches_at_once_do_not_disturb_one_another(folders: tuple[Path, Pa
         for file, seeds in runs
     ]
     for process in together:
-        output, _ = process.communicate(timeout=240)
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output.decode()
     client = connect(f"sqlite:///{shared / 'mlflow.db'}")
     for name, launches in (("small", 2), ("other", 1)):
         found = client.search_runs([client.get_experiment_by_name(name).experiment_id])
         assert [run.info.status for run in found] == ["FINISHED"] * 2 * launches  # each with one trial
-    for trial in ("small/*/trials/Tiny/seed-0", "other/*/trials/Tiny/seed-1"):
+    for trial in ("small/*/trials/Slow/seed-0", "other/*/trials/Slow/seed-1"):
         [ours], [theirs] = (list(f.glob(f"storage/{trial}/checkpoints/best.pt")) for f in (alone, shared))
         digests = {checkpoint.content_digest(checkpoint.load(path)["network"]) for path in (ours, theirs)}
         assert len(digests) == 1
@@ -171,15 +202,14 @@ def test_two_launches_at_once_do_not_disturb_one_another(folders: tuple[Path, Pa
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.timeout(600)
 def test_verify_resume_kills_and_finds_nothing_that_differs(folders: tuple[Path, Path]) -> None:
     arguments = ["verify-resume", "small.yaml", "--kills", "2", "--seed", "5", "--json"]
     arguments += ["--set", "trainer.epochs=300"]
-    found = subprocess.run([ORCHESTRATOR, *arguments], cwd=folders[0], capture_output=True, text=True, timeout=580)
+    found = subprocess.run([ORCHESTRATOR, *arguments], cwd=folders[0], capture_output=True, text=True, timeout=PATIENCE)
     assert found.returncode == 0, found.stderr
     verdict = json.loads(found.stdout)
     assert verdict["equal"] is True
-    assert verdict["kills"]
+    assert verdict["kills"] == ["worker", "driver"]
     assert sorted(path.name for path in folders[0].iterdir()) == ["small.yaml"]  # it leaves nothing behind
 
 

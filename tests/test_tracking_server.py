@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from patience import PATIENCE
 from sqlalchemy import Connection, Engine, event
 
 from orchestrator import records as keys
@@ -22,7 +24,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
-from orchestrator.tracking import lease, runs
+from orchestrator.tracking import lease
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.runs import LEASE, NOTE, PARENT, DatasetFacts, LaunchRuns, TrialFacts, open_launch
 from orchestrator.tracking.sink import Sink
@@ -51,12 +53,13 @@ class Server:
             self.process = subprocess.Popen(
                 command, env=environment, stdout=output, stderr=output, start_new_session=True
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + PATIENCE
         while True:
             try:
                 urllib.request.urlopen(f"{self.uri}/health", timeout=1).close()
                 return
             except OSError:
+                assert self.process.poll() is None, (self.folder / "server.txt").read_text()
                 assert time.monotonic() < deadline, (self.folder / "server.txt").read_text()
                 time.sleep(0.2)
 
@@ -173,7 +176,7 @@ def test_records_wait_while_the_server_is_away_and_arrive_once(server: Server, p
         started = time.monotonic()
         for name in names:
             sink.on_record(name, record(epoch))
-        assert time.monotonic() - started < 1  # the training does not wait
+        assert time.monotonic() - started < 10  # the training does not wait for the server: a minute and more
     for name in names:
         sink.on_end(Outcome(name, Status.COMPLETE))
     server.start()
@@ -214,7 +217,7 @@ def test_a_server_that_never_comes_back_costs_the_wait_only(server: Server, plan
         sink.close(Status.COMPLETE)
     with pytest.raises(StorageError, match="cannot be used"):
         connect(server.uri)
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 120  # not for ever
     server.start()
     later = Sink(open_runs(server.uri, plan))  # what resuming does with the records on disk
     later.catch_up(name, [record(1), record(2)])
@@ -229,7 +232,7 @@ def test_a_server_that_accepts_and_never_answers_is_given_up(plan: Plan) -> None
         started = time.monotonic()
         with pytest.raises(StorageError, match="cannot be used"):
             connect(f"http://127.0.0.1:{mute.getsockname()[1]}")
-    assert time.monotonic() - started < 16
+    assert time.monotonic() - started < 120  # not for ever
 
 
 def test_a_full_disk_delays_records_and_loses_none(plan: Plan, tmp_path: Path) -> None:
@@ -257,18 +260,35 @@ def test_a_full_disk_delays_records_and_loses_none(plan: Plan, tmp_path: Path) -
     assert content(uri, plan) == {name: list(range(1, 301))}
 
 
+def lease_of(client: MlflowClient, launch: str) -> float:
+    """When the launch's lease ends, in seconds since 1970."""
+    return float(client.get_run(launch).data.tags[LEASE])
+
+
+def wait_for_renewal(client: MlflowClient, launch: str) -> None:
+    before, deadline = lease_of(client, launch), time.monotonic() + PATIENCE
+    while lease_of(client, launch) <= before:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_a_busy_driver_keeps_its_lease(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setattr(lease, "RENEWAL", 0.2)
-    monkeypatch.setattr(runs, "LEASE_LENGTH", 3.0)
     opened = open_runs(uri, plan)
     client, name, experiment = opened.client, plan.trials[0].name, plan.experiment.name
-    sink = Sink(opened, prepare=lambda _: time.sleep(6))
+    busy, free = threading.Event(), threading.Event()
+
+    def prepare(_: Outcome) -> None:
+        busy.set()
+        free.wait(PATIENCE)
+
+    sink = Sink(opened, prepare=prepare)
     sink.on_end(Outcome(name, Status.COMPLETE))
-    busy_until = time.monotonic() + 5
-    while time.monotonic() < busy_until:
-        assert close_abandoned(client, experiment) == []
-        time.sleep(0.2)
+    assert busy.wait(PATIENCE)
+    wait_for_renewal(client, opened.parent_run_id)
+    assert close_abandoned(client, experiment) == []
+    free.set()
     sink.close(Status.COMPLETE)
     assert statuses(uri, plan) == {"FINISHED": 2}
     client.set_tag(opened.parent_run_id, LEASE, "0")
@@ -283,32 +303,30 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.tracking import lease, runs
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
-runs.LEASE_LENGTH, lease.RENEWAL, uri = 4.0, 0.5, sys.argv[1]
+lease.RENEWAL, uri = 0.2, sys.argv[1]
 plan = make_plan(read_experiment({"name": "lost", "variants": ["stride"]}, "x"))
 opened = runs.open_launch(connect(uri), uri, "l", plan, runs.DatasetFacts("t", "d", "{}", "{}"), {}, {})
 sink = Sink(opened)
 sink.on_start("stride/seed-0")
 while not sink.run_ids:
     time.sleep(0.1)
-time.sleep(5)
-print("ready", flush=True)
-time.sleep(100)
+print(opened.parent_run_id, flush=True)
+time.sleep(1e6)
 """
 
 
 def test_what_a_killed_driver_left_is_closed_when_its_lease_expires(tmp_path: Path) -> None:
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     root = str(Path(__file__).parents[1])
-    with subprocess.Popen([sys.executable, "-c", DRIVER, uri], cwd=root, stdout=subprocess.PIPE) as driver:
-        assert driver.stdout.readline() == b"ready\n"
-        client = connect(uri)
-        assert close_abandoned(client, "lost") == []  # it lives, and renews
+    client = connect(uri)
+    with subprocess.Popen([sys.executable, "-c", DRIVER, uri], cwd=root, stdout=subprocess.PIPE, text=True) as driver:
+        launch = driver.stdout.readline().strip()
+        wait_for_renewal(client, launch)
+        assert close_abandoned(client, "lost") == []  # it lives
         driver.kill()
-    assert close_abandoned(client, "lost") == []  # nobody can know yet
-    deadline = time.monotonic() + 30
-    while not (closed := close_abandoned(client, "lost")):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-    left = client.search_runs([client.get_run(closed[0]).info.experiment_id])
+    end = lease_of(client, launch)
+    assert close_abandoned(client, "lost", now=end - 1) == []  # nobody can know yet
+    assert close_abandoned(client, "lost", now=end + 1) == [launch]
+    left = client.search_runs([client.get_run(launch).info.experiment_id])
     assert [run.info.status for run in left] == ["KILLED"] * 2
     assert all("its driver was lost" in run.data.tags["status_reason"] for run in left)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import weakref
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_the_chosen_weights_are_those_of_the_best_validation_epoch(
     assert records[-1].metrics[keys.BEST_EPOCH] == 1 + scores.index(max(scores))
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
+@pytest.mark.parametrize("optimizer", get_args(Optimizer.__annotations__["name"]))
 @pytest.mark.parametrize("schedule", ["onecycle", "cosine", "exponential", "step", "plateau", "constant"])
 def test_interrupted_anywhere_it_ends_in_the_same_bits(
     optimizer: str, schedule: str, network_file: Path, dataset: Dataset, tmp_path: Path
@@ -218,6 +219,34 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(
     assert exact(rest) == exact(whole)[1:]  # epoch 2 is done again
     assert exact(folder.records()) == exact(whole)
     assert weights(tmp_path / "t") == weights(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("name", ["checkpoints/last.pt", "checkpoints/best.pt", "predictions.pt"])
+def test_a_complete_trial_of_which_something_is_damaged_is_completed_again(
+    name: str, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    spec = make_spec(network_file)
+    whole = list(run_trial(spec, dataset, tmp_path / "t"))
+    before = weights(tmp_path / "t")
+    damage(tmp_path / "t" / name, "truncate")
+    assert exact(list(run_trial(spec, dataset, tmp_path / "t"))) == exact(whole)[3 if name.endswith("last.pt") else 4 :]
+    assert weights(tmp_path / "t") == before
+    assert TrialFolder(tmp_path / "t").is_intact()
+    assert list(run_trial(spec, dataset, tmp_path / "t")) == []
+
+
+def test_chosen_weights_that_were_lost_come_back_with_the_checkpoint(
+    network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    spec = make_spec(network_file, optimizer=Optimizer(lr=1e-9))
+    for _ in range(2):  # the second process learns nothing that would be chosen
+        running = run_trial(spec, dataset, tmp_path / "t")
+        next(running)
+        running.close()
+        TrialFolder(tmp_path / "t").best.unlink(missing_ok=True)
+    running = run_trial(spec, dataset, tmp_path / "t")
+    next(running)
+    assert TrialFolder(tmp_path / "t").is_intact()
 
 
 def test_without_any_whole_checkpoint_the_trial_says_what_to_do(

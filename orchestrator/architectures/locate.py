@@ -11,6 +11,8 @@ from types import ModuleType
 
 from torch import nn
 
+from orchestrator.architectures.neighbours import TooManyError
+from orchestrator.architectures.source import file_digest, own_neighbours, package_digest
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
 
@@ -31,11 +33,35 @@ def load_class(variant: str) -> type[nn.Module]:
 
 
 def source_digest(variant: str) -> str:
-    """sha256 (hexadecimal) of the file that a user's own network comes from; empty for a built-in variant."""
+    """sha256 (hexadecimal) of the files that a user's own network is made of; empty for a built-in variant.
+
+    Of ``path/to/file.py:Class`` these are the file and what it imports from beside it, of ``package.module:Class`` the
+    whole package, or the class's file alone if the package is an installed one. Raises VariantError.
+    """
     if variant in VARIANTS:
         return ""
-    source = inspect.getsourcefile(load_class(variant))
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
+    network = load_class(variant)
+    source = variant.rpartition(":")[0]
+    try:
+        if source.endswith(".py"):
+            return file_digest(Path(source).expanduser().resolve())
+        top = source.partition(".")[0]
+        if (root := own_root(top)) is not None:
+            return package_digest(root, top)
+        file = inspect.getsourcefile(network)
+        return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    except TooManyError as problem:
+        raise VariantError(f"{variant}: {problem}") from problem
+
+
+def own_root(top: str) -> Path | None:
+    """The folder of the user's own in which ``import top`` found it; None if it was installed, or has none."""
+    module = sys.modules.get(top)
+    file, folders = getattr(module, "__file__", None), list(getattr(module, "__path__", []))
+    if not folders and not file:
+        return None
+    root = Path(folders[0] if folders else str(file)).resolve().parent
+    return None if "site-packages" in root.parts else root
 
 
 def _unknown(variant: str) -> str:
@@ -58,11 +84,13 @@ def _from_package(variant: str, name: str) -> ModuleType:
 def _from_file(variant: str, path: Path) -> ModuleType:
     try:
         path = path.expanduser().resolve()
-        content = path.read_bytes()
+        content = file_digest(path)
     except (OSError, RuntimeError) as problem:
         raise VariantError(f"{variant}: there is no file {path} that can be read") from problem
-    # A module is known by its content: an edited file is read anew, an unchanged one is not executed twice.
-    name = f"orchestrator_user_{path.stem}_{hashlib.sha256(str(path).encode() + content).hexdigest()[:16]}"
+    except TooManyError as problem:
+        raise VariantError(f"{variant}: {problem}") from problem
+    # A module is known by its content: what was edited is read anew, an unchanged file is not executed twice.
+    name = f"orchestrator_user_{path.stem}_{hashlib.sha256(f'{path} {content}'.encode()).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     location = importlib.util.spec_from_file_location(name, path)
@@ -70,12 +98,10 @@ def _from_file(variant: str, path: Path) -> ModuleType:
         raise VariantError(f"{variant}: {path} is not a Python file")
     module = importlib.util.module_from_spec(location)
     sys.modules[name] = module
-    sys.path.insert(0, str(path.parent))  # as for a script: its neighbours can be imported
     try:
-        location.loader.exec_module(module)
+        with own_neighbours(path):
+            location.loader.exec_module(module)
     except (Exception, SystemExit) as problem:  # whatever a user's file raises while it is read
         del sys.modules[name]
         raise VariantError(f"{variant}: {path} fails when it is read: {type(problem).__name__}: {problem}") from problem
-    finally:
-        sys.path.remove(str(path.parent))
     return module

@@ -41,9 +41,23 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     if experiment.search is None:
         _refuse_broken(experiment, judge)
     plan = make_plan(experiment, dataset.digest, lambda spec: judge(spec).passed)
+    if problems := _drawn_augmentation(plan, dataset):
+        raise ExperimentError(experiment.name, problems)
     contracts = {spec.name: judge(spec) for spec in plan.trials}
     analyses = {spec.name: known[f"{spec.variant} {sorted(spec.arguments.items())}"][0] for spec in plan.trials}
     return Checked(plan, dataset, analyses, contracts)
+
+
+def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:
+    """Every problem of the pipelines that a search has drawn, each pipeline looked at once; in words."""
+    if plan.experiment.search is None:
+        return []
+    first = {repr(spec.trainer.augmentation): spec for spec in reversed(plan.trials)}
+    return [
+        f"trainer.augmentation as drawn for {spec.name}: {problem}"
+        for spec in first.values()
+        for problem in check_transforms(spec.trainer.augmentation, dataset.shape)
+    ]
 
 
 def _refuse_broken(experiment: Experiment, judge: Callable[[TrialSpec], ContractResult]) -> None:

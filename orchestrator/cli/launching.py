@@ -3,7 +3,7 @@
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from rich.console import Console
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.facts import dataset_facts, software_tags, trial_facts
 from orchestrator.cli.reports import Reporter
-from orchestrator.cli.result import print_result, read_result
+from orchestrator.cli.result import print_result, publish_result, read_result
 from orchestrator.cluster.events import EventWriter
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import INTERRUPTED, Outcome, Status
@@ -27,6 +27,7 @@ from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import check_address
 from orchestrator.scheduling.storage import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.spec import Experiment
+from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.sink import Prepare, Sink
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
@@ -85,7 +86,7 @@ def launch(
         resume = "orchestrator submit, as before"
     show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
     folder.check_plan(checked.plan)
-    with folder.locked(), _nodes(checked, folder, storage, address, show) as nodes:
+    with folder.locked(), ExitStack() as after_ray, _nodes(checked, folder, storage, address, show) as nodes:
         with asked(uri):
             runs = open_launch(
                 client,
@@ -96,16 +97,22 @@ def launch(
                 trial_facts(checked),
                 software_tags(Path.cwd()),
                 _artifacts(uri, storage, experiment.name, shared=address is not None),
+                folder.id,
             )
-        status = _train(checked, folder, storage, runs, nodes, show)
+        status = _train(checked, folder, storage, runs, nodes, show, after_ray)
     with asked(uri):
-        result = read_result(client, experiment.name, folder.name)
+        result = read_result(client, experiment.name, runs.launch)
+    try:
+        publish_result(client, result)
+    except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded all the same
+        show.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
     if show.events is not None:
         show.events.result(result.to_json())
     print_result(result, as_json)
     show.say(f"trial folders: {storage.place(folder.path / 'trials')}")
     on = " (on the head)" if events else ""
-    show.say(f"runs: orchestrator ui{where}    again: orchestrator compare {experiment.name}{where}{on}")
+    compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
+    show.say(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
     if status is Status.STOPPED:
         raise InterruptedLaunchError(f"interrupted; carry on with: {resume}")
     return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
@@ -164,53 +171,67 @@ def _train(
     sink_runs: LaunchRuns,
     nodes: Sequence[dict[str, float]],
     show: Show,
+    after_ray: ExitStack,
 ) -> Status:
-    """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended."""
+    """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended.
+
+    What MLflow has not been told by then it is told in ``after_ray``: Ray ends meanwhile, and its cores are free.
+    """
     plan = checked.plan
     finished = folder.finished(plan)
     resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
-    budget = Budget(plan, plan.experiment.max_checkpoint_bytes, storage.remove)
-    sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget, storage))
     before = [o for name in finished if (o := TrialFolder(folder.trial(name)).outcome()) is not None]
+    undelivered = [outcome for outcome in before if not sink_runs.is_delivered(outcome)]
+    budget = Budget(plan, plan.experiment.max_checkpoint_bytes, storage.remove)
     for outcome in before:
-        if not sink_runs.is_delivered(outcome):
-            sink.catch_up(outcome.trial, TrialFolder(folder.trial(outcome.trial)).records())
-            sink.on_end(outcome)
+        if outcome not in undelivered:
+            budget.add(outcome)
+    ended: list[Outcome] = []
+    sink = Sink(sink_runs, _with_budget(Reporter(checked, show.say), budget, storage, ended))
+    for outcome in undelivered:
+        sink.catch_up(outcome.trial, TrialFolder(folder.trial(outcome.trial)).records())
+        sink.on_end(outcome)
     for name, path in resume_from.items():
         sink.catch_up(name, TrialFolder(path).records())
     status = Status.STOPPED
-    try:
-        outcomes = {}
-        if nodes:
-            trials, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
-            if show.events is not None:
-                show.events.begin(trials, epochs, before)
-            with View(trials, epochs, show.console, show.quiet, before) as view:
-                outcomes = run_launch(
-                    Launch(
-                        plan,
-                        checked.dataset,
-                        folder.path,
-                        trial_resources(plan.experiment.resources, nodes),
-                        nodes=nodes,
-                        storage=storage,
-                        listeners=(sink, view) if show.events is None else (sink, view, show.events),
-                        finished=frozenset(finished),
-                        resume_from=resume_from,
-                    ),
-                    show.say,
-                )
-        status = overall(outcomes.values())
-    finally:
+
+    def close() -> None:
         sink.close(status)
-    for name in budget.keep():
-        show.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+        for outcome in ended:
+            budget.add(outcome)
+        for name in budget.keep():
+            show.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+
+    after_ray.callback(close)
+    outcomes = {}
+    if nodes:
+        trials, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
+        if show.events is not None:
+            show.events.begin(trials, epochs, before)
+        with View(trials, epochs, show.console, show.quiet, before) as view:
+            outcomes = run_launch(
+                Launch(
+                    plan,
+                    checked.dataset,
+                    folder.path,
+                    trial_resources(plan.experiment.resources, nodes),
+                    nodes=nodes,
+                    storage=storage,
+                    listeners=(sink, view) if show.events is None else (sink, view, show.events),
+                    finished=frozenset(finished),
+                    resume_from=resume_from,
+                ),
+                show.say,
+            )
+    status = overall(outcomes.values())
     return status
 
 
-def _with_budget(report: Reporter, budget: Budget, storage: Storage) -> Prepare:
-    """Make a trial's report; what an earlier trial left has been delivered by then, and may be pruned."""
-    ended: list[Outcome] = []
+def _with_budget(report: Reporter, budget: Budget, storage: Storage, ended: list[Outcome]) -> Prepare:
+    """Make a trial's report; what an earlier trial left has been delivered by then, and may be pruned.
+
+    The last one of all stays in ``ended``.
+    """
 
     def prepare(outcome: Outcome) -> None:
         for delivered in ended:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from orchestrator.architectures import VARIANTS, source_digest
+from orchestrator.architectures import VARIANTS, own_root, source_digest
 from orchestrator.cluster.packing import ROOT, Package
 from orchestrator.errors import ExperimentError, OrchestratorError
 from orchestrator.experiment.plan import make_plan
@@ -88,24 +88,15 @@ def _add(package: Package, variant: Variant) -> str | None:
         place = package.add_network(file, _imported_from(file.parent))
         return None if os.path.normpath(source) == str(place) else f"{place}:{name}"
     top = source.partition(".")[0]
-    if (root := _root(top)) is not None and root.is_relative_to(package.base) and "site-packages" not in root.parts:
+    if (root := own_root(top)) is not None and root.is_relative_to(package.base) and "site-packages" not in root.parts:
         package.add_module(root, top, _imported_from(root))
     return None  # what is installed here must be installed there
-
-
-def _root(top: str) -> Path | None:
-    """The folder in which ``import top`` found it; None if it has none."""
-    module = sys.modules.get(top)
-    file, folders = getattr(module, "__file__", None), list(getattr(module, "__path__", []))
-    if folders:
-        return Path(folders[0]).resolve().parent
-    return Path(file).resolve().parent if file else None
 
 
 def _imported_from(folder: Path) -> frozenset[str]:
     """First names of the modules that have been imported from right inside ``folder``."""
     tops = {name.partition(".")[0] for name in list(sys.modules) if not name.startswith(("orchestrator", "_"))}
-    return frozenset(top for top in tops if _root(top) == folder)
+    return frozenset(top for top in tops if own_root(top) == folder)
 
 
 @contextmanager

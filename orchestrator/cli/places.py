@@ -4,8 +4,12 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlsplit
 
 from orchestrator.errors import StorageError
+from orchestrator.redact import user_info
 
-_SECRET = ("password", "passwd", "secret", "token", "credential", "signature", "access_key", "api_key", "apikey")
+_SECRET = (
+    "password", "passwd", "pwd", "secret", "token", "credential", "signature", "access_key", "account_key", "api_key",
+    "apikey",
+)  # fmt: skip
 
 
 def problems_of_places(storage: str | None, data_dir: str | None, tracking_uri: str | None) -> list[str]:
@@ -57,9 +61,11 @@ def _is_passing_store(uri: str) -> bool:
 
 
 def _holds_secret(uri: str) -> bool:
+    if ":" in user_info(uri):
+        return True
     try:
-        parts = urlsplit(uri)
-        options = [name.lower().replace("-", "_") for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-        return parts.password is not None or any(word in name for name in options for word in _SECRET)
+        query = urlsplit(uri).query
     except ValueError:  # brackets that are no address: whatever it is, it is not to be shown
         return "@" in uri
+    options = [name.lower().replace("-", "_") for name, _ in parse_qsl(query, keep_blank_values=True)]
+    return "sig" in options or any(word in name for name in options for word in _SECRET)

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.options import print_json
-from orchestrator.reporting.comparison import in_units
 from orchestrator.spec import Experiment
 from orchestrator.spec.fields import to_plain
 
@@ -78,7 +77,7 @@ def _print(checked: Checked) -> None:
     for variant in experiment.variants:
         mine = [spec for spec in plan.trials if spec.label == variant.label]
         analysis, contract = checked.analyses[mine[0].name], checked.contracts[mine[0].name]
-        macs = "unknown" if analysis.macs is None else in_units(analysis.macs)
+        macs = "unknown" if analysis.macs is None else _in_units(analysis.macs)
         kept = "kept" if contract.checks else "none"
         table.add_row(
             variant.label,
@@ -92,8 +91,16 @@ def _print(checked: Checked) -> None:
     resources = experiment.resources
     console.print(
         f"CPUs a trial: {resources.cpus}, GPUs a trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"about {in_units(training_cost(checked))} multiply-accumulates in all",
+        f"about {_in_units(training_cost(checked))} multiply-accumulates in all",
         highlight=False,
     )
     if plan.rejected_samples:
         console.print(f"{plan.rejected_samples} draws broke the contract and were drawn again", highlight=False)
+
+
+def _in_units(count: float) -> str:
+    """A large number with three digits and a unit that people say: 46.7 million."""
+    for size, unit in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:,.0f}"

@@ -6,12 +6,12 @@ from pathlib import Path
 from orchestrator.cli.checking import Checked
 from orchestrator.contract import Analysis
 from orchestrator.data import Dataset, Normalisation, apply, build_augmentation
-from orchestrator.errors import OrchestratorError, TrackingError
+from orchestrator.errors import OrchestratorError
 from orchestrator.records import Outcome
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.published import read_curve
 from orchestrator.reporting.report import render_report
-from orchestrator.tracking.artifacts import save_model
+from orchestrator.tracking.artifacts import MODEL, MODEL_FILE, save_model
 from orchestrator.trial import TrialFolder, training_indices
 
 EXAMPLES = 2  # pictures in the model's input example
@@ -80,13 +80,13 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
     """The chosen network as an MLflow model in ``folder/model``, unless it is there."""
     trial = TrialFolder(folder)
     normalisation = _normalisation(trial)
-    if normalisation is None or (folder / "model").exists():
+    if normalisation is None or (folder / MODEL / MODEL_FILE).is_file():
         return
     try:
         network = trial.network(len(dataset.classes), dataset.shape)
         if network is not None:
-            save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / "model")
-    except (OrchestratorError, TrackingError) as problem:
+            save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / MODEL)
+    except OrchestratorError as problem:
         warn(str(problem))
 
 

@@ -1,16 +1,24 @@
 """The result of a launch as `run` and `compare` print it: tables for people, one document for programs."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
+from orchestrator.errors import RequestError, StorageError
+from orchestrator.files import write_atomically, write_text
 from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison import Comparison, compare
-from orchestrator.reporting.terminal import comparison_table, trouble_table
+from orchestrator.reporting.verdict.comparison import Comparison, chosen_trials, compare, representative
+from orchestrator.reporting.verdict.tables import comparison_table, difference_table, trouble_table
+from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.read import find_launch, read_right, read_trials
+from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
 
 
 @dataclass(frozen=True)
@@ -40,16 +48,71 @@ def read_result(client: Any, experiment: str, launch: str | None = None, target:
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
     trials = read_trials(client, parent)
-    return Result(experiment, launch, parent, trials, compare(trials, target or own_target))
+    compared = [trial for mine in chosen_trials(trials).values() for trial in mine]
+    return Result(
+        experiment, launch, parent, trials, compare(trials, target or own_target, read_right(client, compared))
+    )
 
 
-def print_result(result: Result, as_json: bool) -> None:
-    """Print tables and the verdict in a sentence, or the JSON document."""
+def print_result(result: Result, as_json: bool, registered: Sequence[Registered] = ()) -> None:
+    """Print tables and the verdict in a sentence, or the JSON document; and what was registered."""
     if as_json:
-        print_json(result.to_json())
+        more = {"registered": [asdict(entry) for entry in registered]} if registered else {}
+        print_json({**result.to_json(), **more})
         return
     console = Console()
     console.print(comparison_table(result.comparison))
-    if (trouble := trouble_table(result.trials)) is not None:
-        console.print(trouble)
-    console.print(result.comparison.sentence(), highlight=False)
+    for table in (difference_table(result.comparison), trouble_table(result.trials)):
+        if table is not None:
+            console.print()
+            console.print(table)
+    console.print()
+    console.print(sentence(result.comparison), highlight=False)
+    for entry in registered:
+        line = f"registered: models:/{entry.model}@{entry.alias} is version {entry.version}, {entry.trial}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def publish_result(client: Any, result: Result) -> None:
+    """Put the comparison into MLflow, at the launch's own run."""
+    from orchestrator.reporting.verdict.page import comparison_page
+
+    page = comparison_page(result.experiment, result.launch, result.comparison, result.trials)
+    log_comparison(client, result.parent_run_id, sentence(result.comparison), page)
+
+
+def register_result(client: Any, result: Result, model: str) -> list[Registered]:
+    """Register the networks of the two best variants as versions of ``model``. Raises RequestError if it cannot."""
+    mine = chosen_trials(result.trials)
+    best = [trial for row in result.comparison.rows if (trial := representative(mine[row.variant])) is not None]
+    if not best:
+        raise RequestError(f"nothing to register: no trial of {result.experiment} is complete")
+    tags = {"experiment": result.experiment, "launch": result.launch, "evidence": result.comparison.evidence}
+    return register(
+        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), sentence(result.comparison), tags
+    )
+
+
+def write_result(result: Result, figure: Path | None, html: Path | None) -> None:
+    """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
+    if figure is None and html is None:
+        return
+    from orchestrator.reporting.verdict.figure import draw_comparison
+    from orchestrator.reporting.verdict.page import comparison_page
+
+    if figure is not None:
+        drawn, kind = draw_comparison(result.comparison, result.trials), figure.suffix[1:].lower()
+        with _writing(figure):
+            write_atomically(figure, lambda partial: drawn.savefig(partial, format=kind))
+    if html is not None:
+        page = comparison_page(result.experiment, result.launch, result.comparison, result.trials)
+        with _writing(html):
+            write_text(html, page)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(f"{file} cannot be written: {problem.strerror}") from problem

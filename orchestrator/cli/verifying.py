@@ -82,8 +82,24 @@ def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
         return subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
 
 
+def kill_driver(process: "subprocess.Popen[Any]") -> None:
+    """kill -9 a driver, and an end to what Ray leaves behind then."""
+    family: list[psutil.Process] = []
+    with suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    for orphan in psutil.wait_procs(family, timeout=5)[1]:
+        with suppress(psutil.NoSuchProcess):
+            orphan.kill()
+
+
 def _run(command: list[str], folder: Path) -> None:
-    code = _start(command, folder).wait()
+    process = _start(command, folder)
+    try:
+        code = process.wait()
+    finally:
+        kill_driver(process)
     if code not in (0, 1):  # 1: a trial failed, which is as good a result to compare
         raise OrchestratorError(f"the launch did not end well (exit code {code}):\n{_tail(folder)}")
 
@@ -96,36 +112,34 @@ def _run_with_kills(
     targets = stream.sample(["driver", "worker"], 2)  # in turn
     process = _start(command, folder)
     deadline = time.monotonic() + LONGEST * seconds + 60
-    while len(done) < kills and process.poll() is None:
-        target = targets[len(done) % 2]
-        if target == "driver":
-            wait = seconds * stream.uniform(EARLIEST, LATEST)
+    try:
+        while len(done) < kills and process.poll() is None:
+            target = targets[len(done) % 2]
+            if target == "driver":
+                wait = seconds * stream.uniform(EARLIEST, LATEST)
+            else:
+                while process.poll() is None and not _workers(process):
+                    _sleep(0.1, process)
+                wait = min(0.05 * seconds, 3.0) * stream.random()
             _sleep(wait, process)
-        else:
-            while process.poll() is None and not _workers(process):
-                _sleep(0.1, process)
-            wait = min(0.05 * seconds, 3.0) * stream.random()
-            _sleep(wait, process)
-        if process.poll() is not None:
-            break
-        if target == "worker":
-            workers = _workers(process)
-            if not workers:
-                continue
-            stream.choice(workers).kill()
-        else:
-            family = psutil.Process(process.pid).children(recursive=True)
-            process.kill()
-            process.wait()
-            _reap(family)
-            process = _start(command, folder)  # the same command again carries on
-        done.append(target)
-        say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {wait:.1f} s")
-    while process.poll() is None:
-        if time.monotonic() > deadline:
-            process.kill()
-            raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
-        time.sleep(0.2)
+            if process.poll() is not None:
+                break
+            if target == "worker":
+                try:
+                    stream.choice(_workers(process)).kill()
+                except (IndexError, psutil.NoSuchProcess):  # it has ended by itself
+                    continue
+            else:
+                kill_driver(process)
+                process = _start(command, folder)  # the same command again carries on
+            done.append(target)
+            say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {wait:.1f} s")
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
+            time.sleep(0.2)
+    finally:
+        kill_driver(process)
     if process.returncode not in (0, 1):
         raise OrchestratorError(f"the launch did not end well (exit code {process.returncode}):\n{_tail(folder)}")
     return done
@@ -146,14 +160,6 @@ def _workers(driver: "subprocess.Popen[bytes]") -> list[psutil.Process]:
                 if " ".join(process.cmdline()).startswith(WORKER):
                     found.append(process)
     return found
-
-
-def _reap(family: list[psutil.Process]) -> None:
-    """End what Ray leaves behind when its driver is killed."""
-    _, left = psutil.wait_procs(family, timeout=5)
-    for orphan in left:
-        with suppress(psutil.NoSuchProcess):
-            orphan.kill()
 
 
 def _tail(folder: Path) -> str:

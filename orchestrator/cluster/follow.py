@@ -61,11 +61,14 @@ async def _follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callab
     while True:
         log.connect()
         try:
-            async for piece in _until_silent(jobs.tail(job)):
-                answered()
+            try:
+                async for piece in _until_silent(jobs.tail(job)):
+                    answered()
+                    wait = FIRST_WAIT
+                    for line in log.add(piece):
+                        show(line)
+            except TimeoutError:  # a quiet job or a dead connection: the next question tells them apart
                 wait = FIRST_WAIT
-                for line in log.add(piece):
-                    show(line)
             found = await asyncio.to_thread(jobs.find, job)
             answered()
             if found is None:
@@ -74,8 +77,6 @@ async def _follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callab
                 for line in log.end():
                     show(line)
                 return found
-        except TimeoutError:
-            continue
         except LostError as problem:
             if away_since is None:
                 away_since = time.monotonic()

@@ -14,6 +14,7 @@ from orchestrator.errors import OrchestratorError, ResourceError
 
 PATIENCE = 30.0  # seconds for one answer
 STARTING = 60.0  # seconds that a head may take until it accepts jobs
+BETWEEN = 1.0  # seconds between two tries meanwhile
 DRAIN = 3600  # seconds between a job's SIGTERM and its SIGKILL: an epoch may be long, and Ray's own 3 s are not enough
 MARK = "orchestrator"  # key of a job's metadata by which our own are known
 DIGITS = 8  # of the experiment's hash, in a job's name
@@ -114,6 +115,7 @@ class Jobs:
                     return False
                 if _NOT_YET not in str(problem) or time.monotonic() > deadline:
                     raise ResourceError(f"{self.address} did not take the job: {_reason(problem)}") from problem
+            time.sleep(BETWEEN)
 
     def stop(self, job: str) -> bool:
         """Send the job's driver SIGTERM; False if it was not running."""

@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from orchestrator.cluster.neighbours import LIMIT, TooManyError, neighbours
+from orchestrator.architectures.neighbours import TooManyError, neighbours
 from orchestrator.errors import StorageError
 
 ROOT = PurePosixPath("submitted")  # the job's working directory; beside it lie the packages that are imported by name
@@ -79,10 +79,7 @@ class Package:
         try:
             return neighbours(root, start, names)
         except TooManyError as problem:
-            raise StorageError(
-                f"{problem}: too much to be one network's source ({LIMIT:,} files and folders at most); keep it in a "
-                "folder of its own"
-            ) from problem
+            raise StorageError(str(problem)) from problem
 
     def _put(self, place: PurePosixPath, source: Path) -> None:
         before = self.files.setdefault(place, source)

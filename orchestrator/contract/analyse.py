@@ -1,6 +1,6 @@
 """The way from a network to its analysis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -9,7 +9,7 @@ from orchestrator.contract.follow import PICTURES, Operation
 from orchestrator.contract.recognise import POOLINGS, last_large_map, leaves_no_positions, recognise, view_after
 from orchestrator.contract.rows import field_of, layer_rows, narrowest_of
 from orchestrator.contract.rules import NORMALISATIONS
-from orchestrator.contract.trace import Shape, Trace, trace
+from orchestrator.contract.trace import Shape, Trace, TracedLayer, trace
 from orchestrator.contract.view import View, picture
 
 
@@ -24,7 +24,8 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
     found = trace(network, shape)
     known = not found.needs_values
     rows = layer_rows(found.layers, known)
-    kinds: dict[str, bool | None] = dict(recognise(found.operations))
+    kinds = recognise(found.operations)
+    kinds["dropout"] = kinds["dropout"] or any(map(_drops_out, found.layers))
     if not known:
         kinds = {kind: present or None for kind, present in kinds.items()}
     return Analysis(
@@ -38,7 +39,7 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
         layers=rows,
         kinds=kinds,
         traced_by=found.traced_by,
-        notes=(*found.notes, *_notes(found)),
+        notes=(*found.notes, *_notes(found, kinds)),
     )
 
 
@@ -70,6 +71,13 @@ def _is_global_pooling(operation: Operation) -> bool:
     return operation.name in POOLINGS and larger and leaves_no_positions(operation)
 
 
+def _drops_out(layer: TracedLayer) -> bool:
+    """Whether a module of torch's own in it drops out in training only, which no operation of an evaluation shows."""
+    modules = [] if layer.module is None else list(layer.module.modules())
+    attention = any(isinstance(m, nn.MultiheadAttention) and m.dropout > 0 for m in modules)
+    return attention or any(isinstance(m, nn.RNNBase) and m.dropout > 0 and m.num_layers > 1 for m in modules)
+
+
 def _ancestors(operations: Sequence[Operation], last: int) -> list[Operation]:
     """The operations that the one with number ``last`` depends on, itself included, in order."""
     wanted = {last}
@@ -79,12 +87,15 @@ def _ancestors(operations: Sequence[Operation], last: int) -> list[Operation]:
     return [operation for operation in operations if operation.number in wanted]
 
 
-def _notes(found: Trace) -> list[str]:
+def _notes(found: Trace, kinds: Mapping[str, bool | None]) -> list[str]:
     notes = []
     if any(o.name in NORMALISATIONS and "batch_norm" not in o.name and _over_positions(o) for o in found.operations):
         notes.append("normalisation over positions is not counted in the receptive field, as is usual")
     if found.uncounted:
         notes.append(f"MACs are not known: there is no rule for {', '.join(sorted(found.uncounted))}")
+    if not found.needs_values and None in kinds.values():
+        lost = next(operation.lost for operation in found.operations if operation.lost)
+        notes.append(f"{lost}; some kinds of layer cannot be recognised behind it")
     if found.needs_values:
         notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")
     return notes

@@ -17,6 +17,7 @@ from orchestrator.contract.rules import name_of, rule_of
 from orchestrator.contract.view import View, blank
 
 SPOILED = "a tensor was changed in place through another that shares its memory"
+INDEPENDENT = "it does not depend on the picture"
 INPUT = "input"  # the name under which layers name the picture as their source
 PICTURES = 2  # in the batch that is followed: with one, a bare squeeze() would drop the batch dimension
 
@@ -42,6 +43,12 @@ class Operation:
     shape: tuple[int, ...]  # of the (first) result, with the batch
     macs: int  # for one picture
 
+    @property
+    def lost(self) -> str:
+        """Why it is not known what its result sees; empty if it is."""
+        view = self.output.view
+        return view if isinstance(view, str) and view != INDEPENDENT else ""
+
 
 @dataclass
 class Follower(TorchDispatchMode):
@@ -57,7 +64,7 @@ class Follower(TorchDispatchMode):
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._aliases: dict[int, list[weakref.ref[Tensor]]] = {}  # tensors by the memory that they share
-        # Memory changed through a part of it, with the mark of all of it; the tensor keeps it from being reused.
+        # Memory changed through one of its tensors, with the mark of the others; the tensor keeps it from being reused.
         self._spoiled: dict[int, tuple[Tensor, Mark]] = {}
 
     def __torch_dispatch__(
@@ -77,6 +84,10 @@ class Follower(TorchDispatchMode):
         result = func(*args, **kwargs)
         self._write_down(func, args, kwargs, given, result)
         return result
+
+    def start(self, batch: Tensor, view: View) -> None:
+        """Mark ``batch`` as the pictures that are followed."""
+        self._know(batch, Mark(view))
 
     def look(self, tensor: Tensor) -> Mark | None:
         """The mark of ``tensor``; None if it does not depend on the picture."""
@@ -101,10 +112,9 @@ class Follower(TorchDispatchMode):
             mark = Mark(view, sources, number)
             if any(tensor is other for other in given):
                 self._changed_in_place(tensor, mark)
-            attach(tensor, mark)
-            self._aliases.setdefault(_storage(tensor), []).append(weakref.ref(tensor))
+            self._know(tensor, mark)
         if (output := mark_of(made[0])) is None:
-            output = Mark("it does not depend on the picture", sources, number)
+            output = Mark(INDEPENDENT, sources, number)
         macs = multiply_accumulates(name, arguments, tuple(made[0].shape)) // PICTURES
         weights = [t for t in given if mark_of(t) is None and t.is_floating_point() and t.dim() > 1]
         if rule_of(func) is None and weights and not macs:
@@ -136,15 +146,20 @@ class Follower(TorchDispatchMode):
             ]
         return found
 
+    def _know(self, tensor: Tensor, mark: Mark) -> None:
+        attach(tensor, mark)
+        self._aliases.setdefault(_storage(tensor), []).append(weakref.ref(tensor))
+
     def _changed_in_place(self, tensor: Tensor, mark: Mark) -> None:
         """Tensors that share the memory of ``tensor`` have changed with it: those are given up."""
         old, storage = mark_of(tensor), _storage(tensor)
-        if old is None and tensor.nbytes < tensor.untyped_storage().nbytes():
+        if old is None:
             self._spoiled[storage] = tensor, Mark(SPOILED, mark.sources, mark.operation)
-        if old is None or old.view == mark.view:
+        elif isinstance(mark.view, View) and old.view == mark.view:
             return
         for alias in (ref() for ref in self._aliases.get(storage, ())):
-            if alias is not None and alias is not tensor and (shared := mark_of(alias)) is not None:
+            shared = None if alias is None or alias is tensor else mark_of(alias)
+            if alias is not None and shared is not None and isinstance(shared.view, View):
                 attach(alias, Mark(SPOILED, shared.sources, shared.operation))
 
 

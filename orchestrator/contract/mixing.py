@@ -32,7 +32,7 @@ def convolution(call: Call) -> View:
 
 def pooling(call: Call) -> View:
     """Average or maximum over a sliding window of two dimensions, or of three."""
-    view, count = call.views[0], 3 if call.name.startswith("avg_pool3d") else 2
+    view, count = call.views[0], _dimensions(call)
     settings = [call["kernel_size"], call["stride"] or call["kernel_size"], call["padding"]]
     settings.append(call.arguments.get("dilation", [1]))
     for i in range(count):
@@ -45,14 +45,20 @@ def pooling(call: Call) -> View:
 def adaptive_pooling(call: Call) -> View:
     """Average or maximum over as many bins as the result has positions; over one bin, no position is left."""
     view = call.views[0]
-    for dim in (len(call.shape) - 2, len(call.shape) - 1):
+    for dim in range(len(call.shape) - _dimensions(call), len(call.shape)):
         size, bins = view.shape[dim], call.shape[dim]
         view = view.mix(dim) if bins == 1 else view.resample(dim, bins, adaptive_bins(size, bins))
     return view
 
 
+def _dimensions(call: Call) -> int:
+    return 3 if "pool3d" in call.name else 2
+
+
 def reduction(call: Call) -> View:
-    """A figure of all elements along some dimensions."""
+    """A figure of all elements along some dimensions; of two tensors, the larger or smaller at each place."""
+    if "other" in call.arguments:
+        return pointwise(call)
     view, dims = call.views[0], call.dims()
     for dim in dims:
         view = view.mix(dim).with_dim(dim, (Factor(1),))

@@ -1,6 +1,6 @@
 """Which kinds of layer a network holds, recognised by what is computed rather than by what it is called."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.contract import arranging, mixing
 from orchestrator.contract.follow import Operation
@@ -9,26 +9,40 @@ from orchestrator.contract.view import View
 
 BATCH_NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 POOLINGS = frozenset((*AVERAGE, *MAXIMUM, *REDUCTIONS))
+# Each adds its first tensor to one of the others, weighed or not.
+SUMS = frozenset(("add", "add_", "sub", "sub_", "rsub", "lerp", "lerp_", "addcmul", "addcmul_"))
 # What passes elements on without weighing neighbours or channels against one another.
-PASSING = (arranging.untouched, arranging.permuted, arranging.reshaped, mixing.pointwise)
+PASSING = (
+    arranging.untouched, arranging.permuted, arranging.reshaped, arranging.expanded, arranging.channels_shuffled,
+    mixing.pointwise,
+)  # fmt: skip
 
 
-def recognise(operations: Sequence[Operation]) -> dict[str, bool]:
-    """Presence of each kind that an experiment file may require or forbid; docs/receptive-field.md defines them."""
+def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
+    """Presence of each kind that an experiment file may require or forbid; docs/receptive-field.md defines them.
+
+    None where it depends on what an operation sees, and the following had ended before that.
+    """
     layers = layers_before(operations)
     head = last_large_map(operations)
-    tests: dict[str, Callable[[Operation], bool]] = {
+    tests: dict[str, Callable[[Operation], bool | None]] = {
         "depthwise_separable": lambda o: _is_depthwise(o) and _pointwise_follows(o, operations),
         "dilated": _is_dilated,
-        "global_average_pooling": lambda o: o.name in AVERAGE and o.number > head and leaves_no_positions(o),
+        "global_average_pooling": lambda o: o.name in AVERAGE and _is_last_pooling(o, head, operations),
         "grouped": lambda o: o.name == "convolution" and 1 < o.arguments["groups"] < o.arguments["input"][1],
         "residual": lambda o: _is_residual(o, layers),
         "concatenation": _is_concatenation,
-        "max_pool": lambda o: o.name in MAXIMUM or (o.name in ("amax", "max") and leaves_no_positions(o)),
-        "batch_norm": lambda o: o.name in BATCH_NORMS,
+        "max_pool": lambda o: o.name in MAXIMUM or (o.name in ("amax", "max") and _pools_all(o)),
+        "batch_norm": lambda o: o.name in BATCH_NORMS and o.arguments["running_mean"] is not None,
         "dropout": lambda o: o.name in DROPOUTS and o.arguments["p"] > 0,
     }
-    return {kind: any(map(test, operations)) for kind, test in tests.items()}
+    return {kind: _any(map(test, operations)) for kind, test in tests.items()}
+
+
+def _any(found: Iterable[bool | None]) -> bool | None:
+    """Whether one is true; None if none is, but one is not known."""
+    answers = set(found)
+    return True if True in answers else None if None in answers else False
 
 
 def last_large_map(operations: Sequence[Operation]) -> int:
@@ -44,6 +58,19 @@ def leaves_no_positions(operation: Operation) -> bool:
     if before is None or after is None or after.spatial_extent() > 1:
         return False
     return before.spatial_extent() > 1 or _bound(before) > _bound(after)
+
+
+def _pools_all(operation: Operation) -> bool | None:
+    """Whether it leaves no positions; None if that is not known."""
+    return None if operation.lost else leaves_no_positions(operation)
+
+
+def _is_last_pooling(operation: Operation, head: int, operations: Sequence[Operation]) -> bool | None:
+    """Whether it leaves no positions, and no map with more than one comes after it; None if that is not known."""
+    if operation.number < head:
+        return False
+    found = _pools_all(operation)
+    return None if found and any(later.lost for later in operations[operation.number :]) else found
 
 
 def view_before(operation: Operation) -> View | None:
@@ -82,25 +109,30 @@ def _is_depthwise(operation: Operation) -> bool:
     return bool(groups == channels > 1 and max(operation.arguments["weight"][2:]) > 1)
 
 
-def _pointwise_follows(depthwise: Operation, operations: Sequence[Operation]) -> bool:
+def _pointwise_follows(depthwise: Operation, operations: Sequence[Operation]) -> bool | None:
     """Whether a 1 x 1 convolution takes its channels, with nothing but what passes elements on in between."""
     reached = {depthwise.number}
+    found: bool | None = False
     for operation in operations[depthwise.number + 1 :]:
         if not any(mark.operation in reached for mark in operation.inputs):
             continue
-        if _is_pointwise(operation):
+        takes_channels = _is_pointwise(operation)
+        if takes_channels:
             return True
+        found = None if takes_channels is None else found
         if _passes(operation):
             reached.add(operation.number)
-    return False
+    return found
 
 
-def _is_pointwise(operation: Operation) -> bool:
+def _is_pointwise(operation: Operation) -> bool | None:
     """A 1 x 1 convolution without groups, or a linear layer over the channels of each position."""
     if operation.name == "convolution":
         return bool(operation.arguments["groups"] == 1 and max(operation.arguments["weight"][2:]) == 1)
+    if operation.name not in PRODUCTS:
+        return False
     before = view_before(operation)
-    return operation.name in PRODUCTS and before is not None and not before.axes_of(-1) and _bound(before) > 0
+    return None if before is None else not before.axes_of(-1) and _bound(before) > 0
 
 
 def _is_dilated(operation: Operation) -> bool:
@@ -112,16 +144,19 @@ def _is_dilated(operation: Operation) -> bool:
 
 def _is_residual(operation: Operation, layers: dict[int, frozenset[int]]) -> bool:
     """A sum of two tensors of one shape that come from the picture through different layers."""
-    if operation.name not in ("add", "add_") or len(operation.inputs) != 2:
+    if operation.name not in SUMS or len(operation.inputs) < 2:
         return False
-    first, second = (layers[mark.operation] for mark in operation.inputs)
-    same_shape: bool = operation.arguments["self"] == operation.arguments["other"]
-    return same_shape and first != second
+    first, *others = (layers[mark.operation] for mark in operation.inputs)
+    shapes = list(operation.arguments.values())
+    same_shape = operation.arguments["self"] == operation.shape and shapes.count(operation.shape) > 1
+    return same_shape and first != frozenset().union(*others)
 
 
-def _is_concatenation(operation: Operation) -> bool:
+def _is_concatenation(operation: Operation) -> bool | None:
     if operation.name != "cat" or len(operation.inputs) < 2:
         return False
     after = view_after(operation)
-    dim = operation.arguments["dim"] % len(operation.shape)
-    return len(operation.shape) == 4 and dim == 1 if after is None else after.is_map and not after.axes_of(dim)
+    dim, count = operation.arguments["dim"] % len(operation.shape), len(operation.shape)
+    if after is None:  # (N, C, H, W) is a map; two dimensions are none
+        return (count == 4 and dim == 1) or (None if count > 2 else False)
+    return after.is_map and not after.axes_of(dim)

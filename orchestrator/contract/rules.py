@@ -6,8 +6,15 @@ from torch._ops import OpOverload
 from orchestrator.contract import arranging, mixing
 from orchestrator.contract.call import Rule
 
-AVERAGE = ("avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "mean")
-MAXIMUM = ("max_pool2d_with_indices", "max_pool2d", "adaptive_max_pool2d", "fractional_max_pool2d")
+# Those of three dimensions take (N, C, H, W) too, for a volume of C layers.
+AVERAGE = (
+    "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "avg_pool3d", "_adaptive_avg_pool3d",
+    "adaptive_avg_pool3d", "mean",
+)  # fmt: skip
+MAXIMUM = (
+    "max_pool2d_with_indices", "max_pool2d", "adaptive_max_pool2d", "fractional_max_pool2d",
+    "max_pool3d_with_indices", "max_pool3d", "adaptive_max_pool3d", "fractional_max_pool3d",
+)  # fmt: skip
 REDUCTIONS = (
     "mean", "sum", "nansum", "amax", "amin", "aminmax", "max", "min", "prod", "var", "std", "var_mean", "std_mean",
     "argmax", "argmin", "any", "all", "norm", "linalg_vector_norm", "logsumexp", "median",
@@ -30,8 +37,13 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, mixing.reduction),
     **dict.fromkeys((*NORMALISATIONS, *DROPOUTS), arranging.untouched),
     **dict.fromkeys(UPSAMPLING, mixing.upsampled),
-    **dict.fromkeys(("avg_pool2d", "avg_pool3d", "max_pool2d_with_indices"), mixing.pooling),
-    **dict.fromkeys(("_adaptive_avg_pool2d", "adaptive_max_pool2d"), mixing.adaptive_pooling),
+    **dict.fromkeys(
+        ("avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices"), mixing.pooling
+    ),
+    **dict.fromkeys(
+        ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+        mixing.adaptive_pooling,
+    ),
     **dict.fromkeys(("mm", "bmm"), mixing.product),
     **dict.fromkeys(("addmm", "baddbmm"), mixing.product_and_sum),
     **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "sort"), mixing.along),
@@ -40,6 +52,7 @@ RULES: dict[str, Rule] = {
     "pixel_unshuffle": mixing.unshuffled,
     "im2col": mixing.columns,
     "glu": mixing.halves_joined,
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), arranging.channels_shuffled),
     **dict.fromkeys(("view", "reshape", "_unsafe_view", "_reshape_alias"), arranging.reshaped),
     **dict.fromkeys(("permute", "transpose", "t"), arranging.permuted),
     **dict.fromkeys(("split", "split_with_sizes", "unbind"), arranging.divided),
@@ -62,7 +75,7 @@ RULES: dict[str, Rule] = {
     "flip": arranging.flipped,
     "roll": arranging.rolled,
     "copy_": arranging.copied,
-    **dict.fromkeys(("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp"), mixing.pointwise),
+    **dict.fromkeys(("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp", "rsub"), mixing.pointwise),
 }  # fmt: skip
 
 

@@ -82,7 +82,7 @@ def _following(shape: Shape, device: str, dtype: torch.dtype) -> Iterator[tuple[
     values = torch.randn(PICTURES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode(), torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
-        attach(batch, Mark(picture(batch.shape)))
+        follower.start(batch, picture(batch.shape))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
         torch.set_deterministic_debug_mode(0)
         try:

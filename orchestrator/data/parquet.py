@@ -17,7 +17,7 @@ from orchestrator.errors import DataError
 IMAGE_COLUMNS = ("img", "image")
 LABEL_COLUMN = "label"
 ROWS_AT_A_TIME = 1024
-SHARD = re.compile(r"-(\d+)-of-(\d+)\.parquet$")
+SHARD = re.compile(r"-(\d+)-of-(\d+)(?:-[0-9a-f]+)?\.parquet$")  # older ones carry a hash
 
 
 def find_parquet(folder: Path) -> Path | None:

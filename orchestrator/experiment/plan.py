@@ -3,6 +3,7 @@
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: 
     """Every trial of ``experiment``: seeds outermost, so that each variant is seen early.
 
     The k-th sample is the same draw for every variant and seed. A draw for which ``keeps_contract`` is false for
-    any variant is drawn again; the plan counts those. Raises ExperimentError if a searched path does not exist.
+    any variant is drawn again; the plan counts those. ``resources.gpus: auto`` is 0 in the plan where every trial is to
+    train on the CPU. Raises ExperimentError if a searched path does not exist or may not be searched.
     """
     samples: list[tuple[int | None, dict[str, Any]]] = [(None, {})]
     rejected = 0
@@ -35,7 +37,10 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: 
         for seed in experiment.seeds
         for variant in experiment.variants
     ]
-    return Plan(experiment=experiment, trials=tuple(trials), rejected_samples=rejected)
+    resources = experiment.resources
+    if resources.gpus == "auto" and all(spec.trainer.device == "cpu" for spec in trials):
+        resources = replace(resources, gpus=0.0)
+    return Plan(experiment=replace(experiment, resources=resources), trials=tuple(trials), rejected_samples=rejected)
 
 
 def _trial(
@@ -65,15 +70,15 @@ def _trial(
             put(plain, path, value)
         return TrialSpec.from_json(plain)
     except (ValueError, TypeError, IndexError) as problem:
-        raise ExperimentError(
-            experiment.name, [f"search.space: {problem}; paths start with trainer. or arguments."]
-        ) from problem
+        raise ExperimentError(experiment.name, [f"search.space: {problem}"]) from problem
 
 
 def _draw(
     experiment: Experiment, search: Search, dataset_digest: str, keeps_contract: Keeps | None
 ) -> tuple[list[dict[str, Any]], int]:
     """The settings of every sample, and how many draws were rejected."""
+    if problems := _forbidden(search):
+        raise ExperimentError(experiment.name, problems)
     stream = random.Random(search.seed)
     kept: list[dict[str, Any]] = []
     rejected = 0
@@ -93,6 +98,17 @@ def _draw(
                 [f"search.space: {rejected} draws in a row broke the contract; widen the one or the other"],
             )
     return kept, rejected
+
+
+def _forbidden(search: Search) -> list[str]:
+    """What is wrong with the searched paths, one line each."""
+    problems = []
+    for path in sorted(search.space):
+        if not path.startswith(("trainer.", "arguments.")):
+            problems.append(f"search.space: {path} cannot be searched; paths start with trainer. or arguments.")
+        elif path == "trainer.protocol":
+            problems.append(f"search.space: {path} is one for all trials, or they could not be compared")
+    return problems
 
 
 def _value(distribution: Distribution, stream: random.Random) -> Any:

@@ -7,7 +7,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from orchestrator.reporting.material import Material
-from orchestrator.reporting.measures import confusion_matrix, wilson_interval
+from orchestrator.reporting.measures import class_counts, confusion_matrix, wilson_interval
 from orchestrator.reporting.style import (
     BLUE,
     BLUES,
@@ -21,6 +21,7 @@ from orchestrator.reporting.style import (
     SMALL,
     VERMILION,
     literal,
+    message,
     new_figure,
     percent,
     percent_axis,
@@ -30,11 +31,14 @@ from orchestrator.reporting.style import (
 
 WITH_COUNTS = 20  # classes up to which the cells hold their counts
 MOST_ROWS = 40  # bars that fit on one page
+MOST_CLASSES = 1_000  # of a confusion matrix: it takes memory by their square
 
 
 def draw_confusion(material: Material) -> Figure:
     """Rows are true classes, columns predicted ones; colour is the share of the row, the number is the count."""
     count = len(material.classes)
+    if count > MOST_CLASSES:
+        return message(f"{count:,} classes are not drawn: each cell would be smaller than a pixel.")
     matrix = confusion_matrix(material.labels, material.predicted, count)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     side = min(10.0, max(5.0, 2.2 + 0.52 * count))
@@ -80,10 +84,9 @@ def draw_confusion(material: Material) -> Figure:
 def draw_class_accuracy(material: Material) -> Figure:
     """Bars sorted by accuracy with 95 % Wilson intervals; of many classes the lowest and the highest."""
     rows = []
-    for position, name in enumerate(material.classes):
-        mine = material.labels == position
-        if support := int(mine.sum()):
-            hits = int(material.correct[mine].sum())
+    right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
+    for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):
+        if support:
             rows.append((hits / support, wilson_interval(hits, support), support, literal(name, 24)))
     rows.sort(key=lambda row: row[0])
     total, note = len(rows), "black lines: 95 % Wilson intervals"

@@ -80,7 +80,6 @@ FIGURES: dict[str, Entry] = {
 
 def to_png(figure: Figure) -> bytes:
     """The figure as PNG, its size in inches times its resolution in pixels."""
-    FigureCanvasAgg(figure)
     content = io.BytesIO()
-    figure.savefig(content, format="png")
+    FigureCanvasAgg(figure).print_png(content)  # savefig would draw it twice
     return content.getvalue()

@@ -27,10 +27,17 @@ def confusion_matrix(labels: Counts, predicted: Counts, classes: int) -> Counts:
     return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
-def precision_recall_f1(matrix: Counts) -> Fractions:
-    """(classes, 3) fractions from a confusion matrix; what would be 0 / 0 is 0, as scikit-learn has it by default."""
-    hits, true, predicted = np.diag(matrix), matrix.sum(axis=1), matrix.sum(axis=0)
-    parts = ((hits, predicted), (hits, true), (2 * hits, true + predicted))
+def class_counts(labels: Counts, predicted: Counts, classes: int) -> tuple[Counts, Counts, Counts]:
+    """Of each class how many pictures were right, are of it and were taken for it: each (classes,)."""
+    right = labels[labels == predicted]
+    hits, true, taken = (np.bincount(found, minlength=classes) for found in (right, labels, predicted))
+    return hits, true, taken
+
+
+def precision_recall_f1(labels: Counts, predicted: Counts, classes: int) -> Fractions:
+    """(classes, 3) fractions; what would be 0 / 0 is 0, as scikit-learn has it by default."""
+    hits, true, taken = class_counts(labels, predicted, classes)
+    parts = ((hits, taken), (hits, true), (2 * hits, true + taken))
     return np.stack([above / np.maximum(below, 1) for above, below in parts], axis=1)
 
 

@@ -7,8 +7,9 @@ from orchestrator.errors import StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.reporting import network_tables, tables
 from orchestrator.reporting.figures import FIGURES, to_png
+from orchestrator.reporting.html import Picture
 from orchestrator.reporting.material import Material
-from orchestrator.reporting.page import Picture, write_page
+from orchestrator.reporting.page import write_page
 from orchestrator.reporting.tables import Table
 
 # What each table needs of the material, and how it is made.

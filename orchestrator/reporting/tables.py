@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.reporting.material import Material
-from orchestrator.reporting.measures import confusion_matrix, precision_recall_f1, wilson_interval
+from orchestrator.reporting.measures import class_counts, precision_recall_f1, wilson_interval
 
 Cell = str | int | float | None
 
@@ -72,7 +72,7 @@ def classification_report(material: Material) -> Table:
     The macro average counts every class alike, the weighted one by its pictures.
     """
     count = len(material.classes)
-    scores = precision_recall_f1(confusion_matrix(material.labels, material.predicted, count))
+    scores = precision_recall_f1(material.labels, material.predicted, count)
     support = np.bincount(material.labels, minlength=count)
     rows: list[list[Cell]] = [
         [name, *scores[position].tolist(), int(support[position])] for position, name in enumerate(material.classes)
@@ -88,9 +88,8 @@ def classification_report(material: Material) -> Table:
 def class_accuracy(material: Material) -> Table:
     """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test pictures."""
     rows: list[list[Cell]] = []
-    for position, name in enumerate(material.classes):
-        mine = material.labels == position
-        support, hits = int(mine.sum()), int(material.correct[mine].sum())
+    right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
+    for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):
         low, high = wilson_interval(hits, support)
         rows.append([name, support, hits, *((hits / support, low, high) if support else (None, None, None))])
     columns = ("class", "pictures", "right", "accuracy", "lower 95 %", "upper 95 %")

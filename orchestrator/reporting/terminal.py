@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -14,8 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator import records as keys
-from orchestrator.records import Outcome, Record, TrialRow
-from orchestrator.reporting.comparison import Comparison
+from orchestrator.records import Outcome, Record
 
 CLOCK = "%H:%M:%S"  # before every line that tells a change of state
 _STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
@@ -143,59 +141,6 @@ class View:
 def is_state_line(text: str) -> bool:
     """Whether ``text`` is a line that a view off a screen says of a trial: on a screen the table shows it."""
     return _STATE_LINE.match(text) is not None
-
-
-def comparison_table(comparison: Comparison) -> Table:
-    """One row a variant, best first."""
-    table = Table(
-        title="Comparison",
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-    )
-    table.add_column("variant", no_wrap=True)
-    target = f"epochs\nto {100 * comparison.target:g} %"
-    for name in ("para-\nmeters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in comparison.rows:
-        spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
-        accuracy = "" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f}{spread}"
-        lost = row.failed + row.stopped
-        reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
-        if row.epochs_to_target is not None and row.reached_target < row.trials:
-            reached += f" ({row.reached_target}/{row.trials})"
-        table.add_row(
-            f"{row.variant} *" if row.best else row.variant,
-            "" if row.parameters is None else f"{row.parameters:,}",
-            "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
-            "" if row.receptive_field is None else str(row.receptive_field),
-            accuracy,
-            f"{row.trials}/{row.trials + lost}" if lost else str(row.trials),
-            reached,
-            "" if row.seconds is None else f"{row.seconds:.1f}",
-            style="bold green" if row.best else None,
-        )
-    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"
-    table.caption_justify = "left"
-    return table
-
-
-def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
-    """The trials that are not complete and why, or None if all are."""
-    odd = [trial for trial in trials if trial.status != "complete"]
-    if not odd:
-        return None
-    table = Table(title="Not complete", title_justify="left", header_style="bold", title_style="bold")
-    for name in ("trial", "status", "epochs", "reason"):
-        table.add_column(name, overflow="fold")
-    for trial in odd:
-        style = STYLES.get(trial.status)
-        table.add_row(trial.trial, Text(trial.status, style=style or ""), str(trial.epochs), Text(trial.reason))
-    return table
 
 
 def _accuracy(metrics: Mapping[str, float]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.errors import StorageError
-from orchestrator.records import VAL_ACCURACY, Outcome, Status
+from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status
 from orchestrator.scheduling.mirror import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
@@ -41,15 +41,17 @@ class Budget:
 
     def __init__(self, plan: Plan, limit: int | None, remove: Callable[[Path], object] = FOLDERS.remove) -> None:
         self.variants = {spec.name: spec.label for spec in plan.trials}
+        published = plan.experiment.trainer.protocol == "published"
+        self.accuracy = TEST_ACCURACY if published else VAL_ACCURACY  # what trials are ranked by
         self.limit = limit
         self.remove = remove  # a file or a folder
-        self.delivered: dict[str, tuple[float, Path]] = {}  # trial name: best validation accuracy, folder
+        self.delivered: dict[str, tuple[float, Path]] = {}  # trial name: best accuracy, folder
 
     def add(self, outcome: Outcome) -> None:
         """The trial has been delivered: its checkpoints may go, but for a failed one's, which carries on from them."""
         if outcome.folder is None or outcome.status is Status.FAILED:
             return
-        accuracies = (record.metrics.get(VAL_ACCURACY, 0.0) for record in TrialFolder(outcome.folder).records())
+        accuracies = (record.metrics.get(self.accuracy, 0.0) for record in TrialFolder(outcome.folder).records())
         self.delivered[outcome.trial] = (max(accuracies, default=0.0), outcome.folder)
         self.remove(TrialFolder(outcome.folder).previous)
 

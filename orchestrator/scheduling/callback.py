@@ -126,7 +126,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
 
 
 def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcome) -> Outcome:
-    """Copy a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended."""
+    """Copy a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
+
+    A trial that is complete stays complete, whatever has happened to its worker since.
+    """
     if checkpoint is not None:
         arriving = folder.with_name(f".{folder.name}.arriving")
         shutil.rmtree(arriving, ignore_errors=True)
@@ -141,6 +144,8 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
         return outcome
     trial = TrialFolder(folder)
     before = trial.outcome()
+    if before is not None and before.status is Status.COMPLETE:
+        return before
     traceback = before.traceback if before else ""
     if before is None or before.status is not outcome.status:
         trial.finish(outcome.status, outcome.reason, traceback, outcome.failure)

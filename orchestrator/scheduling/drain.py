@@ -77,7 +77,9 @@ def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
             say("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
         else:
             restore()
-            os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal for: end now
+            drain.stop()
+            if callable(signal.getsignal(signal.SIGUSR1)):  # Tune listens; before that, it would end this process
+                os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal for: end now
             say("stopping at once")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}

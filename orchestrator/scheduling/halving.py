@@ -67,6 +67,10 @@ class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
         self._written(self._log)
         return self._drain.decide(name, action)
 
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The trial has ended; its results have been judged, and Ray's own would count the last one once more."""
+        self._trial_info.pop(trial.trial_id, None)
+
 
 def read_log(log: Path) -> list[tuple[str, int, float, bool]]:
     """Trial, epoch, accuracy (fraction) and whether that ended it, of every judged result."""

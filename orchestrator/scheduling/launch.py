@@ -54,7 +54,12 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
             if not _run_trials(launch, waiting, resources, messenger, drain):
                 messenger.interrupt(spec.name for spec in waiting)
             lacking = {n for n, o in messenger.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
-            waiting = [spec for spec in waiting if spec.name in lacking] if retries and not drain.requested else []
+            waiting = [spec for spec in waiting if spec.name in lacking] if retries else []
+            if drain.requested:  # nobody has been told of a failure that was to be tried again
+                for spec in waiting:
+                    del messenger.outcomes[spec.name]
+                messenger.interrupt(spec.name for spec in waiting)
+                break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
                 say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
@@ -149,7 +154,10 @@ def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
 def _is_whole(folder: Path, spec: TrialSpec) -> bool:
     trial = TrialFolder(folder)
     try:
-        return trial.spec().identity() == spec.identity() and trial.checkpoint() is not None
+        if trial.spec().identity() != spec.identity() or trial.checkpoint() is None:
+            return False
+        ended = trial.outcome()  # a failed one may have stopped anywhere between its files
+        return (ended is not None and ended.status is Status.FAILED) or trial.is_intact()
     except (StorageError, CheckpointError):
         return False
 
@@ -180,6 +188,7 @@ def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[s
         "name": spec.name,
         "spec": spec.to_json(),
         "threads": max(1, int(launch.resources["CPU"])),
+        "gpus": launch.resources.get("GPU", 0.0),
         "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
     }
 

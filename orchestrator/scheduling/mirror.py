@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from orchestrator.errors import StorageError
+from orchestrator.redact import user_info
 
 LAST = "outcome.json"  # of a trial folder: copied after all the rest, since it says that the rest is there
 
@@ -110,7 +110,8 @@ def open_storage(location: str) -> Iterator[Storage]:
 
 def refuse_keys(uri: str) -> None:
     """Raise StorageError if ``uri`` holds a user or a key: it would be printed and recorded."""
-    if urlsplit(uri).username is not None:
+    user = user_info(uri)
+    if ":" in user or (user and not set("/?#") & set(user)):  # an @ in a path is no user
         raise StorageError(
             "the storage's URI holds a user or a key, and it is printed and recorded: leave it out and put keys "
             "into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"

@@ -15,8 +15,9 @@ def trial_resources(wanted: Resources, nodes: Sequence[dict[str, float]]) -> dic
     gpus = wanted.gpus if not isinstance(wanted.gpus, str) else (1 / TRIALS_PER_GPU if most_gpus else 0.0)
     if not isinstance(wanted.cpus, str):
         cpus = float(wanted.cpus)
-    elif gpus and most_gpus:
-        cpus = max(1.0, float(int(most_cpus * gpus / most_gpus)))  # the GPU's share of the node's cores
+    elif gpus:
+        shares = [int(n.get("CPU", 0.0) * gpus / n["GPU"]) for n in nodes if n.get("CPU") and n.get("GPU", 0.0) >= gpus]
+        cpus = max(1.0, float(min(shares, default=1)))  # what goes with the GPU, on whichever node it is
     else:
         cpus = 1.0  # one thread a trial: side by side they use every core and none waits for another
     if not any(node.get("CPU", 0.0) >= cpus and node.get("GPU", 0.0) >= gpus for node in nodes):

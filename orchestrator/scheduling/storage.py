@@ -2,6 +2,7 @@
 
 import json
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,12 @@ class LaunchFolder:
     def name(self) -> str:
         """The launch's name: the first digits of its plan's hash, and a count where it was asked for again."""
         return self.path.name
+
+    @property
+    def id(self) -> str | None:
+        """What tells this launch from every other, of the same plan too; none for those that earlier versions began."""
+        [(_, plain)] = _read_all(self.path.parent, self.path.name)
+        return plain.get("id")
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StorageError if this launch was begun with another plan: what it holds would not belong together."""
@@ -86,7 +93,12 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> Launch
     try:
         write_json(
             folder.path / "launch.json",
-            {"identity": identity, "created": time.time(), "experiment": to_plain(plan.experiment)},
+            {
+                "id": uuid.uuid4().hex,
+                "identity": identity,
+                "created": time.time(),
+                "experiment": to_plain(plan.experiment),
+            },
         )
     except OSError as problem:
         raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
@@ -128,6 +140,9 @@ def _read_all(home: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]
             for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
                 if not isinstance(plain[key], kinds):
                     raise ValueError(f"{key} is {type(plain[key]).__name__}")
+            given = plain.get("id", "0")
+            if not isinstance(given, str) or not given.isalnum():
+                raise ValueError("id is not of letters and digits")
             found.append((path, plain))
         except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
             raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem

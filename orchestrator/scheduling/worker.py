@@ -1,5 +1,6 @@
 """The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record, the folder is the checkpoint."""
 
+import os
 import shutil
 import tempfile
 import warnings
@@ -12,7 +13,7 @@ from ray import tune
 
 from orchestrator.data import Dataset, Split
 from orchestrator.errors import OrchestratorError
-from orchestrator.records import EPOCH, VAL_ACCURACY, Record
+from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.loop import reached
@@ -29,8 +30,11 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
         """Called once a process; ``data`` is what :func:`pack` made."""
+        if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
         self.records: Iterator[Record] | None = None
         self.epoch = 0
+        self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
         self.dataset = unpack(data)
         self._begin(config["trial"])
@@ -43,6 +47,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def step(self) -> dict[str, Any]:
         """Train one epoch; after the last one, measure on the test split and say done."""
+        if self.lost is not None:
+            raise self.lost  # Tune ends this process and takes the trial up again in another
         if self.records is None:
             torch.set_num_threads(max(1, int(self.trial_config["threads"])))
             self._take_up(self.trial_config["resume_from"])
@@ -52,9 +58,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
             told = redact(reason.partition("\n")[0])
+            self.lost = problem if lost_device(problem) else None
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
-        if not made:  # it was complete before it was taken up
-            return {"done": True, EPOCH: self.epoch}
+        if not made:  # it was complete before it was taken up, but had not come home
+            made = TrialFolder(self.folder).records()[-1:]
         self.epoch = made[-1].epoch
         metrics = {name: value for record in made for name, value in record.metrics.items()}
         return {"done": made[-1].final, RECORDS: [r.to_json() for r in made], EPOCH: self.epoch, **metrics}
@@ -97,6 +104,18 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _end(self) -> None:
         self.records = None
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def lost_device(problem: Exception) -> bool:
+    """Whether ``problem`` has left this process without its device: after a fault CUDA answers nothing any more."""
+    if kind_of(problem) is Failure.OUT_OF_MEMORY:
+        return False
+    if torch.cuda.is_initialized():
+        try:
+            torch.cuda.synchronize()  # cuBLAS and cuDNN have words of their own for a fault that came before
+        except RuntimeError:
+            return True
+    return isinstance(problem, torch.AcceleratorError)
 
 
 def pack(dataset: Dataset) -> dict[str, Any]:

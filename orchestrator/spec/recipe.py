@@ -14,19 +14,22 @@ STRICT = {"extra": "forbid"}  # read by pydantic: unknown keys are refused
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """One of torch's optimisers; the names and meanings are torch's. A field that an optimiser lacks is ignored."""
+    """An optimiser; the names and meanings are torch's. A field that an optimiser lacks is ignored.
+
+    muon is torch's Muon with ``match_rms_adamw`` for the kernels that mix channels, and AdamW for everything else.
+    """
 
     __pydantic_config__ = STRICT
 
-    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "muon"] = "sgd"
     lr: Positive = 0.1
-    weight_decay: NotNegative = 0.0005  # decoupled for adamw, added to the gradient for the others
-    momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9  # sgd and rmsprop
+    weight_decay: NotNegative = 0.0005  # decoupled for adamw and muon, added to the gradient for the others
+    momentum: Annotated[float, Range(ge=0, lt=1)] = 0.9  # sgd, rmsprop and muon
     nesterov: bool = False  # sgd only
     alpha: Annotated[float, Range(gt=0, lt=1)] = 0.99  # rmsprop's smoothing constant
-    beta1: Annotated[float, Range(ge=0, lt=1)] = 0.9  # adam and adamw
-    beta2: Annotated[float, Range(ge=0, lt=1)] = 0.999  # adam and adamw
-    eps: Positive = 1e-8  # adam, adamw and rmsprop
+    beta1: Annotated[float, Range(ge=0, lt=1)] = 0.9  # adam, adamw and muon
+    beta2: Annotated[float, Range(ge=0, lt=1)] = 0.999  # adam, adamw and muon
+    eps: Positive = 1e-8  # all but sgd
 
     def __post_init__(self) -> None:
         check(self)

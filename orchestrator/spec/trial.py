@@ -31,7 +31,7 @@ class TrialSpec:
 
     variant: str  # a built-in name, `path/to/file.py:Class` or `package.module:Class`
     arguments: dict[str, Any] = field(default_factory=dict)  # passed to the network's constructor
-    source_digest: str = ""  # sha256 of the file a user's own network comes from
+    source_digest: str = ""  # sha256 of the files a user's own network is made of
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
     sample: int | None = None  # which draw from the search space
     dataset: DatasetSpec = field(default_factory=DatasetSpec)

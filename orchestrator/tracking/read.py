@@ -1,14 +1,21 @@
-"""Reading a launch back from MLflow: one row a trial."""
+"""Reading a launch back from MLflow: one row a trial, and which test pictures each got right."""
 
+import re
+import tempfile
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.tracking.runs import KIND, LAUNCH, PARENT, REASON, SEED, STATUS, TARGET, TRIAL, VARIANT
+from orchestrator.tracking.runs import KIND, LAUNCH, NUMBER, PARENT, REASON, SEED, STATUS, TARGET, TRIAL, VARIANT
 
 if TYPE_CHECKING:
+    import numpy as np
     from mlflow import MlflowClient
+    from numpy.typing import NDArray
+
+NAME = re.compile(r"[\w.-]+")  # of a launch: that of its folder
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -17,20 +24,23 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
     if found is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
         raise RequestError(f"MLflow has no experiment {experiment!r}; it has: {', '.join(names) or 'none'}")
-    wanted = f" and tags.{LAUNCH} = '{launch}'" if launch else ""
-    runs = client.search_runs(
-        [found.experiment_id], f"tags.{KIND} = 'launch'{wanted}", order_by=["attributes.start_time DESC"], max_results=1
-    )
+    wanted = f"tags.{KIND} = 'launch'" + ("" if launch is None else f" and tags.{LAUNCH} = '{launch}'")
+    runs: Sequence[Any] = []
+    if launch is None or NAME.fullmatch(launch):  # what is no name could mean something in the filter
+        runs = client.search_runs([found.experiment_id], wanted, order_by=["attributes.start_time DESC"], max_results=1)
     if not runs:
         raise RequestError(
-            f"MLflow's experiment {experiment!r} has no launch{f' {launch!r}' if launch else ''} of ours"
+            f"MLflow's experiment {experiment!r} has no launch{'' if launch is None else f' {launch!r}'} of ours"
         )
     tags = runs[0].data.tags
     return str(runs[0].info.run_id), str(tags[LAUNCH]), float(tags[TARGET])
 
 
 def read_trials(client: "MlflowClient", parent_run_id: str) -> list[TrialRow]:
-    """Every trial recorded under the launch's parent run, in the order in which they began."""
+    """Every trial recorded under the launch's parent run, in the order of its plan, whichever of them began first.
+
+    The trials of earlier versions, which have no such number, come in the order in which they began.
+    """
     experiment_id = str(client.get_run(parent_run_id).info.experiment_id)
     runs: list[Any] = []
     token = None
@@ -45,7 +55,33 @@ def read_trials(client: "MlflowClient", parent_run_id: str) -> list[TrialRow]:
         runs.extend(page)
         token = page.token
         if not token:
+            runs.sort(key=lambda run: int(run.data.tags.get(NUMBER, 0)))
             return [_row(client, run) for run in runs]
+
+
+def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str, NDArray[np.bool_]]":
+    """By run, which test pictures (N,) each complete trial classified right; empty unless all can be had.
+
+    Runs of earlier versions have no predictions, and an artifact store may be out of reach: chance is then judged by
+    the seeds alone, which the verdict says.
+    """
+    import numpy as np
+
+    found: dict[str, NDArray[np.bool_]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for trial in trials:
+            if trial.status != "complete" or trial.test_accuracy is None:
+                continue
+            try:
+                file = client.download_artifacts(trial.run_id, keys.PREDICTIONS, folder)
+                labels, predicted = np.loadtxt(file, np.int64, delimiter=",", skiprows=1, unpack=True, ndmin=2)
+            except Exception:  # whatever an artifact store raises
+                return {}
+            right = labels == predicted
+            if abs(float(right.mean()) - trial.test_accuracy) > 1e-6:  # not the predictions that were measured
+                return {}
+            found[trial.run_id] = right
+    return found if len({len(right) for right in found.values()}) == 1 else {}
 
 
 def _row(client: "MlflowClient", run: Any) -> TrialRow:
@@ -70,6 +106,7 @@ def _row(client: "MlflowClient", run: Any) -> TrialRow:
         val_accuracy=best if judged == keys.VAL_ACCURACY else None,
         test_accuracy=metrics.get(keys.TEST_ACCURACY) if tags.get(STATUS) == "complete" else None,
         seconds=sum(m.value for m in seconds) if seconds else None,
+        sample=int(sample) if (sample := run.data.params.get("sample", "")).isdecimal() else None,
         curve=curve,
     )
 

@@ -16,10 +16,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # Tags; the UI filters by them.
-LAUNCH = "launch"
+LAUNCH = "launch"  # its name, which no other launch of the experiment has
+LAUNCH_ID = "launch_id"  # of a launch's own run; its folder says the same
 KIND = "kind"  # "launch" for a parent run, "trial" for a child
 SPEC_HASH = "spec_hash"
 TRIAL = "trial"
+NUMBER = "trial_number"  # its place in the plan, from 0; whichever began first, this is the order they are read in
 VARIANT = "variant"
 FAMILY = "family"
 SEED = "seed"
@@ -30,6 +32,7 @@ PROTOCOL = "protocol"
 CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
+VERDICT = "verdict"  # of a launch, in a sentence
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were drawn again
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
@@ -37,6 +40,7 @@ NOTE = "mlflow.note.content"
 
 LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 LONGEST_TAG = 5_000  # characters; MLflow's limit
+DIGITS = 8  # of a launch's id, in its name if that is taken
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 
 
@@ -70,6 +74,11 @@ class LaunchRuns:
     facts: Mapping[str, TrialFacts]  # by trial name
     tags: Mapping[str, str]  # for every run: commit and the like
 
+    @property
+    def launch(self) -> str:
+        """The launch's name in MLflow, by which it is read back."""
+        return self.tags[LAUNCH]
+
     def spec(self, trial: str) -> TrialSpec:
         """The specification of the trial called ``trial``."""
         return next(spec for spec in self.plan.trials if spec.name == trial)
@@ -100,6 +109,7 @@ class LaunchRuns:
             PARENT: self.parent_run_id,
             KIND: "trial",
             TRIAL: spec.name,
+            NUMBER: str(self.plan.trials.index(spec)),
             VARIANT: spec.label,
             SEED: str(spec.seed),
             SPEC_HASH: spec.identity(),
@@ -145,22 +155,29 @@ def open_launch(
     facts: Mapping[str, TrialFacts],
     tags: Mapping[str, str],
     artifacts: str | None = None,
+    launch_id: str | None = None,
 ) -> LaunchRuns:
-    """The launch called ``launch`` in MLflow: found if it has been recorded before, made if not.
+    """The launch with ``launch_id`` in MLflow: found if it has been recorded before, made if not.
 
+    It is called ``launch``, and by a part of its id too if another has that name: the name says what the plan is, and
+    a plan may be launched from several storage folders. Without an id (earlier versions gave none) it is found by name.
     ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or where a server says.
     """
-    from mlflow.entities import RunStatus
-
     name = plan.experiment.name
     experiment_id = _experiment(client, uri, name, artifacts)
     page.publish_view(client, experiment_id)
-    runs = client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{LAUNCH} = '{launch}'", max_results=1)
-    if runs:
-        parent = str(runs[0].info.run_id)
-        client.set_tag(parent, LEASE, lease_end())  # first: who runs without a lease is taken to be lost
-        client.update_run(parent, RunStatus.to_string(RunStatus.RUNNING))
+    named = _launches(client, experiment_id, LAUNCH, launch)
+    if launch_id is None:
+        found = [run for run in named if LAUNCH_ID not in run.data.tags]
     else:
+        found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
+    if found:
+        parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
+        client.set_tag(parent, LEASE, lease_end())  # first: who runs without a lease is taken to be lost
+        reopen(client, parent)
+    else:
+        if named and launch_id is not None:
+            launch = f"{launch}-{launch_id[:DIGITS]}"
         known = {
             KIND: "launch",
             LAUNCH: launch,
@@ -170,10 +187,19 @@ def open_launch(
             LEASE: lease_end(),
             **tags,
         }
+        if launch_id is not None:
+            known[LAUNCH_ID] = launch_id
         if plan.experiment.description:
             known[NOTE] = plan.experiment.description
         parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch})
+
+
+def reopen(client: "MlflowClient", run_id: str) -> None:
+    """Make a run that may have ended RUNNING again, and forget how it ended."""
+    client.update_run(run_id, "RUNNING")
+    for name in {STATUS, REASON, FAILURE} & client.get_run(run_id).data.tags.keys():
+        client.delete_tag(run_id, name)
 
 
 def lease_end() -> str:
@@ -194,6 +220,10 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
 def shorten(tags: Mapping[str, str]) -> dict[str, str]:
     """Tags no longer than MLflow takes."""
     return {name: value[:LONGEST_TAG] for name, value in tags.items()}
+
+
+def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) -> list[Any]:
+    return list(client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{tag} = '{value}'"))
 
 
 def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None) -> str:

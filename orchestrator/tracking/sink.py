@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from orchestrator import records as keys
@@ -15,8 +16,8 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
 from orchestrator.tracking import lease
-from orchestrator.tracking.artifacts import log_folder
-from orchestrator.tracking.runs import FAILURE, REASON, STATUS, LaunchRuns, shorten
+from orchestrator.tracking.artifacts import log_folder, log_traceback
+from orchestrator.tracking.runs import FAILURE, REASON, STATUS, LaunchRuns, reopen, shorten
 from orchestrator.trial import TrialFolder
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
@@ -25,9 +26,12 @@ LONGEST_PAUSE = 10.0  # seconds between two tries
 LOWEST_PRIORITY = 19  # niceness; Ray gives its workers 15
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
+REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
+STORE_CLIENTS = {"botocore", "boto3", "s3transfer", "google", "requests", "urllib3"}  # of artifacts
 
 _logger = logging.getLogger(__name__)
 Prepare = Callable[[Outcome], None]
+Event = tuple[str, Record | Callable[[], None]]  # a trial, "" for the launch itself, and what is to be written of it
 
 
 class Sink:
@@ -43,11 +47,12 @@ class Sink:
         self.patience = patience
         self.run_ids: dict[str, str] = {}
         self._published: dict[str, set[tuple[int, bool]]] = {}
-        self._events: queue.SimpleQueue[Callable[[], None] | tuple[str, Record] | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._deadline: float | None = None
         self._problems: list[str] = []
         self._gave_up = False
         self._prepared: set[str] = set()
+        self._refused: set[str] = set()  # trials of which something was not delivered
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
         self._lease = lease.Keeper(runs.client, runs.parent_run_id)
@@ -55,7 +60,7 @@ class Sink:
 
     def on_start(self, trial: str) -> None:
         """Open the trial's run, or find the one it has."""
-        self._events.put(lambda: self._open(trial))
+        self._events.put((trial, lambda: self._open(trial)))
 
     def on_record(self, trial: str, record: Record) -> None:
         """Publish one record, unless its epoch has been published before."""
@@ -63,7 +68,8 @@ class Sink:
 
     def on_end(self, outcome: Outcome) -> None:
         """Publish everything the trial left and how it ended."""
-        self._events.put(lambda: self._finish(outcome))
+        self._events.put((outcome.trial, lambda: self._send(outcome)))
+        self._events.put((outcome.trial, lambda: self._finish(outcome)))
 
     def catch_up(self, trial: str, records: Iterable[Record]) -> None:
         """Publish what an earlier process had recorded on disk but perhaps not delivered."""
@@ -73,7 +79,7 @@ class Sink:
 
     def close(self, status: Status, reason: str = "") -> None:
         """Deliver everything and end the launch's own run. Raises TrackingError that names what was not delivered."""
-        self._events.put(lambda: self._end_launch(status, reason))
+        self._events.put(("", lambda: self._end_launch(status, reason)))
         self._events.put(None)
         self._deadline = time.monotonic() + self.patience
         self._thread.join()
@@ -84,22 +90,24 @@ class Sink:
     def _work(self) -> None:
         if sys.platform == "linux":  # where a thread has a priority of its own: figures give way to the training
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
-        waiting: list[tuple[str, Record]] = []
+        waiting: dict[str, list[Record]] = {}
         while True:
             event = self._events.get()
-            if isinstance(event, tuple):
-                waiting.append(event)
+            if event is not None and isinstance(event[1], Record):
+                waiting.setdefault(event[0], []).append(event[1])
                 if not self._events.empty():
                     continue  # more has come in the meantime: it may go out in the same call
-            self._deliver(lambda: self._publish(waiting))
+            for trial, records in waiting.items():
+                self._deliver(trial, partial(self._publish, trial, records))
             waiting.clear()
             if event is None:
                 return
-            if callable(event):
-                self._deliver(event)
+            trial, write = event
+            if not isinstance(write, Record):
+                self._deliver(trial, write)
 
-    def _deliver(self, write: Callable[[], None]) -> None:
-        """Call ``write`` until it succeeds, is refused for good, or time is up."""
+    def _deliver(self, trial: str, write: Callable[[], None]) -> None:
+        """Call ``write`` until it succeeds, is refused for good, or time is up; of ``trial`` no end is then written."""
         pause = 0.25
         while not self._gave_up:
             try:
@@ -107,6 +115,7 @@ class Sink:
             except Exception as problem:  # the boundary to another program: it is told, and never stops the training
                 if not _may_pass(problem):
                     self._problems.append(f"MLflow refused a record: {_first_line(problem)}")
+                    self._refused.add(trial)
                     return None
                 if self._deadline is not None and time.monotonic() + pause > self._deadline:
                     self._problems.append(f"the tracking store did not answer: {_first_line(problem)}")
@@ -128,32 +137,27 @@ class Sink:
             client = self.runs.client
             epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
             published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
-            client.update_run(run_id, "RUNNING")  # it may have been ended as failed or killed before
+            reopen(client, run_id)
         self.runs.describe(trial, run_id)
         self.run_ids[trial], self._published[trial] = run_id, published
 
-    def _publish(self, waiting: list[tuple[str, Record]]) -> None:
+    def _publish(self, trial: str, records: list[Record]) -> None:
         from mlflow.entities import Metric
 
-        by_trial: dict[str, list[Record]] = {}
-        for trial, record in waiting:
-            by_trial.setdefault(trial, []).append(record)
-        for trial, records in by_trial.items():
-            self._open(trial)
-            published = self._published[trial]
-            fresh = [r for r in records if (r.epoch, r.final) not in published]
-            for part in _batches(fresh):
-                metrics = [
-                    Metric(name, value, int(record.time * 1000), record.epoch)
-                    for record in part
-                    for name, value in record.metrics.items()
-                ]
-                self.runs.client.log_batch(self.run_ids[trial], metrics)
-                published.update((r.epoch, r.final) for r in part)
+        self._open(trial)
+        published = self._published[trial]
+        fresh = [r for r in records if (r.epoch, r.final) not in published]
+        for part in _batches(fresh):
+            metrics = [
+                Metric(name, value, int(record.time * 1000), record.epoch)
+                for record in part
+                for name, value in record.metrics.items()
+            ]
+            self.runs.client.log_batch(self.run_ids[trial], metrics)
+            published.update((r.epoch, r.final) for r in part)
 
-    def _finish(self, outcome: Outcome) -> None:
-        from mlflow.entities import RunTag
-
+    def _send(self, outcome: Outcome) -> None:
+        """Everything that a trial left."""
         self._open(outcome.trial)
         run_id, client = self.run_ids[outcome.trial], self.runs.client
         if outcome.trial not in self._prepared:  # once, however often the rest has to be tried
@@ -161,8 +165,16 @@ class Sink:
             self._prepared.add(outcome.trial)
         if outcome.folder is not None:
             log_folder(client, run_id, outcome.folder)
-        if outcome.traceback:
-            client.log_text(run_id, outcome.traceback, "traceback.txt")
+        log_traceback(client, run_id, outcome.traceback)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
+        from mlflow.entities import RunTag
+
+        self._open(outcome.trial)
+        run_id, client = self.run_ids[outcome.trial], self.runs.client
+        if outcome.trial in self._refused:  # its run is closed, and its end not told: so resuming delivers it again
+            outcome = Outcome(outcome.trial, Status.STOPPED, REASON_REFUSED, outcome.folder)
         machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
         tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
@@ -200,7 +212,10 @@ def _may_pass(problem: Exception) -> bool:
         return problem.response is None or problem.response.status_code >= 500
     if isinstance(problem, OSError) and problem.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
-    return isinstance(problem, (ConnectionError, TimeoutError))
+    # An object store's client raises errors of its own, known by their package since it need not be installed. Not
+    # whatever is unknown: a mistake in one trial's report would hold up every other trial.
+    package = type(problem).__module__.partition(".")[0]
+    return package in STORE_CLIENTS or isinstance(problem, (ConnectionError, TimeoutError))
 
 
 def _first_line(problem: Any) -> str:

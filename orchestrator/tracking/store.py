@@ -47,6 +47,7 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
     # again, so that a run whose creation was not confirmed is not created twice.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "12")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no reason to warn
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -85,8 +86,9 @@ def asked(uri: str) -> Iterator[None]:
         yield
     except MlflowException as problem:
         reason = (str(problem).splitlines() or [""])[0]
+        did = "refused" if problem.error_code == "INVALID_PARAMETER_VALUE" else "did not answer"
         raise StorageError(
-            redact(f"the tracking store {uri} did not answer: {reason} (nothing is lost: records are on disk)")
+            redact(f"the tracking store {uri} {did}: {reason} (nothing is lost: records are on disk)")
         ) from problem
 
 

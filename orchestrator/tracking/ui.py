@@ -28,7 +28,9 @@ def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
         if f"mlflow.sharedViewState.{VIEW}" in experiment.tags:
             say(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
     database = sqlite_file(uri)
-    folder = database.parent if database else None
+    folder = None
+    if database is not None:  # the server stands in the file's own folder, whence a relative address means another file
+        folder, uri = database.parent, f"sqlite:///{database}{''.join(uri.partition('?')[1:])}"
     environment = {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": uri,  # not on the command line, where everybody on this machine reads it

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.device import Placement
-from orchestrator.training.optimizers import LearningRate, build_optimizer
+from orchestrator.training.optimizers import LearningRate, build_optimizer, start_at_rest
 from orchestrator.training.prepare import prepare
 
 
@@ -38,6 +38,8 @@ class Learner:
         optimizer = build_optimizer(recipe.optimizer, network.parameters(), fused=device.type in ("cuda", "cpu"))
         learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches)
         scaler = torch.amp.GradScaler(device.type, enabled=placement.precision == torch.float16)
+        if scaler.is_enabled():
+            start_at_rest(optimizer)
         return cls(network, optimizer, learning_rate, scaler, placement)
 
     def keep(self, record: Record, accuracy: float, loss: float) -> None:

@@ -1,4 +1,4 @@
-"""The recipe's optimiser and learning-rate schedule, as torch's own."""
+"""The recipe's optimiser and learning-rate schedule: torch's own, and Muon."""
 
 import math
 from collections.abc import Iterable
@@ -8,10 +8,11 @@ from torch import nn
 from torch.optim import Optimizer, lr_scheduler
 
 from orchestrator import spec
+from orchestrator.training.muon import Muon
 
 
 def build_optimizer(settings: spec.Optimizer, parameters: Iterable[nn.Parameter], fused: bool) -> Optimizer:
-    """torch's optimiser with the given settings; ``fused`` does the whole update in one kernel where torch can."""
+    """The optimiser of the given settings; ``fused`` does the whole update in one kernel where torch can."""
     s = settings
     if s.name == "sgd":
         return torch.optim.SGD(
@@ -19,8 +20,22 @@ def build_optimizer(settings: spec.Optimizer, parameters: Iterable[nn.Parameter]
         )
     if s.name == "rmsprop":
         return torch.optim.RMSprop(parameters, s.lr, s.alpha, s.eps, s.weight_decay, momentum=s.momentum, foreach=True)
+    if s.name == "muon":
+        return Muon(parameters, s.lr, s.momentum, (s.beta1, s.beta2), s.eps, s.weight_decay)
     kind = torch.optim.AdamW if s.name == "adamw" else torch.optim.Adam
     return kind(parameters, s.lr, (s.beta1, s.beta2), s.eps, s.weight_decay, fused=fused)
+
+
+def start_at_rest(optimizer: Optimizer) -> None:
+    """Give SGD's momentum its zeros before the first step.
+
+    The fused kernel would make room for it at the first step and, if a scaled gradient overflows there, leave in that
+    room whatever lay in memory.
+    """
+    for group in optimizer.param_groups:
+        if isinstance(optimizer, torch.optim.SGD) and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 class LearningRate:
@@ -68,11 +83,14 @@ class LearningRate:
 def _build(s: spec.Schedule, optimizer: Optimizer, steps: int) -> lr_scheduler.LRScheduler:
     if s.name == "onecycle":
         peak = s.max_lr or float(optimizer.param_groups[0]["lr"])
+        total = max(steps, 2)
+        # torch divides by the steps between the first rate and the peak: where the first step is the peak, by 0.
+        warmup = (1 - 1e-9) / total if math.isclose(s.warmup * total, 1) else s.warmup
         return lr_scheduler.OneCycleLR(
             optimizer,
             peak,
-            total_steps=max(steps, 2),
-            pct_start=s.warmup,
+            total_steps=total,
+            pct_start=warmup,
             anneal_strategy=s.anneal,
             cycle_momentum=s.cycle_momentum,
             div_factor=s.div_factor,

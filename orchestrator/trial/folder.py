@@ -6,6 +6,7 @@ checkpoints/last.pt     everything needed to carry on; replaced atomically after
 checkpoints/previous.pt the one before it, should the last one be damaged
 checkpoints/best.pt     the chosen weights
 predictions.pt          logits of the test split, of the chosen weights
+predictions.csv         its labels and what was predicted, by class number, a line a picture
 metrics.csv             the records as a table
 facts.json              parameters, normalisation, machine
 outcome.json            how it ended; absent while it has not
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, write_json, write_text
-from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.records import PREDICTIONS, Failure, Outcome, Record, Status
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.plain import one_line
 from orchestrator.training import checkpoint
@@ -124,13 +125,29 @@ class TrialFolder:
             raise CheckpointError(f"{problem}; no whole checkpoint is left: remove {self.path} to begin anew")
         return None
 
+    def is_intact(self) -> bool:
+        """Whether the folder holds, undamaged, what its records speak of: a copy of it may have been broken off.
+
+        The checkpoints to carry on from may have been removed; one that is there is of the last epoch recorded.
+        """
+        try:
+            records, state = self.records(), self.checkpoint()
+            whole = bool(records) and (state is None or state.get("epoch") == records[-1].epoch)
+            chosen = checkpoint.load(self.best).get("network") if whole else None
+            return chosen is not None and (not records[-1].final or self.predictions() is not None)
+        except (StorageError, CheckpointError):
+            return False
+
     def save_best(self, weights: Mapping[str, Tensor], epoch: int) -> None:
         """Write the chosen weights."""
         checkpoint.save(self.best, {"epoch": epoch, "network": dict(weights)})
 
-    def save_predictions(self, logits: Tensor) -> None:
-        """Write logits (N, classes) float32 of the test split."""
+    def save_predictions(self, logits: Tensor, labels: Tensor) -> None:
+        """Write logits (N, classes) float32 of the test split, and its labels (N,) beside what was predicted."""
         checkpoint.save(self.path / "predictions.pt", {"logits": logits.cpu()})
+        pairs = zip(labels.tolist(), logits.argmax(dim=1).tolist(), strict=True)
+        text = "".join(f"{label},{predicted}\n" for label, predicted in pairs)
+        write_text(self.path / PREDICTIONS, f"label,predicted\n{text}")
 
     def predictions(self) -> Tensor | None:
         """Logits (N, classes) float32 of the test split, or None if the trial did not get so far."""

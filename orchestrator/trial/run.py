@@ -25,16 +25,27 @@ from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
 from orchestrator.trial.folder import TrialFolder
 
+# torch's CPU allocator raises a plain RuntimeError; the GPU's says "out of memory", its libraries have their own words.
+_LACKING_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine to execute this computation",  # cuDNN had no room for any engine's workspace
+)
+
 
 def run_trial(spec: TrialSpec, dataset: Dataset, path: Path) -> Iterator[Record]:
     """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
 
     A folder in which this trial was begun is carried on from its last checkpoint, to the same bits as if it had
-    never stopped; records that it already holds are not yielded again, and a complete trial yields nothing.
+    never stopped; records that it already holds are not yielded again, and a complete trial yields nothing, unless
+    something of it is damaged or missing.
     Whatever goes wrong is written to the folder as the trial's outcome and then raised.
     """
     folder = TrialFolder.create(path, spec)
-    if (before := folder.outcome()) and before.status is Status.COMPLETE:
+    if (before := folder.outcome()) and before.status is Status.COMPLETE and folder.is_intact():
         return
     folder.reopen()
     try:
@@ -53,10 +64,7 @@ def kind_of(problem: Exception) -> Failure:
         return Failure.DIVERGED
     if isinstance(problem, DiskFullError):
         return Failure.DISK_FULL
-    # torch's CPU allocator raises a plain RuntimeError; the GPU's says "out of memory".
-    lacks_memory = isinstance(problem, RuntimeError) and any(
-        words in str(problem) for words in ("out of memory", "can't allocate memory", "not enough memory")
-    )
+    lacks_memory = isinstance(problem, RuntimeError) and any(words in str(problem) for words in _LACKING_MEMORY)
     if lacks_memory or isinstance(problem, (MemoryError, torch.OutOfMemoryError)):
         return Failure.OUT_OF_MEMORY
     return Failure.ERROR
@@ -72,6 +80,7 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     normalisation = measure(dataset.train.images[training])
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
     pictures = resident(dataset.train, placement.device)
+    judged_images = resident(judged, placement.device).images
     batches = Batches(pictures, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
@@ -86,9 +95,8 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     )
 
     def evaluate() -> tuple[float, float]:
-        return score(
-            predict(network, judged.images, normalisation, placement, recipe.evaluation_batch_size), judged.labels
-        )
+        logits = predict(network, judged_images, normalisation, placement, recipe.evaluation_batch_size)
+        return score(logits.cpu(), judged.labels)  # on the host wherever the pictures lie: to the same bits
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
         folder.save_checkpoint(learner.state_dict())
@@ -104,7 +112,7 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     folder.save_best(weights, chosen)
     test = dataset.test
     logits = predict(network, test.images, normalisation, placement, recipe.evaluation_batch_size)
-    folder.save_predictions(logits)
+    folder.save_predictions(logits, test.labels)
     loss, accuracy = score(logits, test.labels)
     metrics = {keys.BEST_EPOCH: float(chosen), keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
     if recipe.protocol == "published":  # the last epoch's record holds the same test figures
@@ -136,4 +144,5 @@ def _restore(learner: Learner, folder: TrialFolder) -> None:
             learner.load_state_dict(state)
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as problem:
             raise CheckpointError(f"{folder.path}: its checkpoint does not fit this trial: {problem}") from problem
+        folder.save_best(learner.best_weights, learner.best_epoch)
     folder.restore_records(learner.records)

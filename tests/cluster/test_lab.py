@@ -14,11 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 from lab import Lab, LabError, missing, sweep
+from lab.lab import HOME
+from patience import PATIENCE
 
 TESTS = Path(__file__).resolve().parents[1]
 HOLDER = """
-import sys, time
+import signal, sys, time
 from lab import Lab
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell began in the background
 with Lab() as lab:
     lab.start("h1", "h2")
     print(lab.folder, flush=True)
@@ -112,7 +115,7 @@ def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Seen]]:
 def test_nothing_outlives_who_started_it(holder: tuple[subprocess.Popen[str], Seen], number: signal.Signals) -> None:
     process, seen = holder
     process.send_signal(number)
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     seen.wait_until_gone()
 
 
@@ -136,7 +139,7 @@ def test_hosts_are_apart_but_for_what_they_share() -> None:
     with Lab() as lab:
         lab.start("c", "h1", "h2")
         assert lab.run("h1", "hostname; hostname -i").stdout.split() == ["h1", "10.213.0.2"]
-        for path in ("/root/mine", "/tmp/mine", "/run/mine", "/dev/shm/mine", "/mnt/private/mine", "/etc/mine"):
+        for path in (f"{HOME}/mine", "/tmp/mine", "/run/mine", "/dev/shm/mine", "/mnt/private/mine", "/etc/mine"):
             lab.run("h1", f"touch {path}")
             assert lab.run("h2", f"ls {path}", check=False).returncode == 2
             assert not Path(path).exists()

@@ -14,29 +14,17 @@ import pytest
 from conftest import TINY, make_dataset
 from lab import Lab, missing
 from lab.cluster import CLIENT, HEAD, STORAGE, WORKERS, Cluster
+from lab.lab import HOME
+from patience import PATIENCE
 
 from orchestrator.data import save_packed
 
 pytestmark = [
     pytest.mark.cluster,
-    pytest.mark.timeout(900),
     pytest.mark.skipif(bool(missing()), reason=missing() or "can run"),
 ]
 
-NETWORKS = f'''
-import time
-from pathlib import Path
-{TINY}
-
-class Slow(Tiny):
-    """Takes as many seconds a batch as a file says, so that there is time to disturb it; the arithmetic is the same."""
-
-    def forward(self, x):
-        pace = Path("/mnt/nfs/pace")
-        if self.training and pace.exists():
-            time.sleep(float(pace.read_text()))
-        return super().forward(x)
-'''
+NETWORKS = TINY.replace("/nonexistent", "/mnt/nfs/pace")
 LAST = 40
 EXPERIMENT = """
 name: small
@@ -50,7 +38,7 @@ COMPARE = """
 import json
 from pathlib import Path
 from orchestrator.cli.verifying import compare, content
-left = [content(Path(folder), "small") for folder in ("/mnt/nfs/undisturbed", "/root/left")]
+left = [content(Path(folder), "small") for folder in ("/mnt/nfs/undisturbed", Path.home() / "left")]
 hosts = []
 for launch in left:
     for trial, found in launch.items():
@@ -71,7 +59,7 @@ def lab() -> Iterator[Lab]:
         (hosts.shared / "data").mkdir()
         save_packed(make_dataset(), hosts.shared / "data/tiny.pt")
         hosts.start(CLIENT, HEAD, *WORKERS)
-        write_experiment(hosts.path(CLIENT, "/root/work"))
+        write_experiment(hosts.path(CLIENT, f"{HOME}/work"))
         yield hosts
 
 
@@ -192,11 +180,13 @@ def test_hosts_come_and_go(cluster: Cluster, lab: Lab, story: Story) -> None:
     cluster.join("h4")  # a fresh host, which the file does not name
     cluster.wait("the fresh host to train", 200, lambda: cluster.training("h4"), job)
 
+    there = cluster.training("h4")
     lab.cut("h4")
     time.sleep(10)  # less than Ray's patience: nothing is to happen
     lab.heal("h4")
     before = cluster.epochs(job)
     cluster.wait("progress after the cut", 60, lambda: cluster.epochs(job) != before, job)
+    assert cluster.training("h4") == there  # the very processes
 
     [raylet] = [n for n, words in lab.processes("h2").items() if words.partition(" ")[0].endswith("/raylet")]
     lab.run("h2", f"kill -9 {raylet}")
@@ -235,9 +225,9 @@ def test_what_is_left_is_what_an_undisturbed_launch_leaves(
         epochs = story.told[trial]
         assert epochs.count(1) == 1, f"{trial} was begun again: {epochs}"
         assert sorted(set(epochs)) == list(range(1, LAST + 1))
-    assert undisturbed.wait(timeout=300) == 0, (lab.folder / "undisturbed.log").read_text()[-3000:]
+    assert undisturbed.wait(timeout=PATIENCE) == 0, (lab.folder / "undisturbed.log").read_text()[-3000:]
     lab.run(HEAD, f"mkdir left && ln -s ~/tracking/mlflow.db left/mlflow.db && ln -s {STORAGE} left/storage")
-    lab.path(HEAD, "/root/compare.py").write_text(COMPARE)
+    lab.path(HEAD, f"{HOME}/compare.py").write_text(COMPARE)
     said = lab.run(HEAD, "python compare.py", seconds=120).stdout
     compared, hosts, differences, details = json.loads(said.splitlines()[-1])
     assert compared == [*TRIALS, "the launch"]

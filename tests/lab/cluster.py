@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from lab.lab import ADDRESSES, CHECKOUT, CLIENT, Lab, LabError
+from lab.lab import ADDRESSES, CHECKOUT, CLIENT, HOME, Lab, LabError
 
 HEAD = "h1"
 WORKERS = ("h2", "h3")
-FILE = "/root/on-prem.yaml"  # on the client
+FILE = f"{HOME}/on-prem.yaml"  # on the client
 STORAGE = "/mnt/nfs/storage"
-TOKEN = "/root/.ray/auth_token"
+TOKEN = f"{HOME}/.ray/auth_token"
 AS_USER = "export RAY_AUTH_MODE=token; "  # in every shell that talks to the cluster
 SMALL = "--object-store-memory=200000000"  # bytes; Ray would take 30 % of the machine for each host
 TRAINS = ("ray::ResourceTrainable", "ray::TrialWorker")  # what Ray calls a process that trains

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 PREFIX = "orch-lab-"  # of each lab's folder, in the folder for temporary files
+HOME = "/root"  # on every host, of its only user
 CLIENT = "c"  # the host that stands for a user's laptop
 ADDRESSES = {CLIENT: "10.213.0.1", **{f"h{i}": f"10.213.0.{i + 1}" for i in range(1, 10)}}
 SHM_BYTES = 2_000_000_000
@@ -148,7 +149,7 @@ class Lab:
 def enter(pid: int, command: str, seconds: float = 3600) -> list[str]:
     """The words of a command that runs ``command`` on the host whose PID 1 is ``pid``."""
     spaces = ["--mount", "--pid", "--uts", "--net", "--ipc", "--root", "--wd"]
-    environment = ["HOME=/root", "USER=root", f"PATH={PATH}", "LANG=C.UTF-8", "TERM=dumb"]
+    environment = [f"HOME={HOME}", "USER=root", f"PATH={PATH}", "LANG=C.UTF-8", "TERM=dumb"]
     limited = ["timeout", "-k", "5", str(seconds), "bash", "-c", f". ~/.bashrc; {command}"]
     return ["nsenter", "--target", str(pid), *spaces, "env", "-i", *environment, *limited]
 

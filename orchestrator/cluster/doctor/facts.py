@@ -115,7 +115,10 @@ def _torch_cuda() -> str:
 def _gpus() -> list[dict[str, Any]]:
     rows = []
     for line in _output("nvidia-smi", f"--query-gpu={_GPU_QUERY}", "--format=csv,noheader,nounits").splitlines():
-        index, name, total, free, driver = (part.strip() for part in line.split(","))
+        parts = [part.strip() for part in line.split(",")]
+        if len(parts) != len(_GPU_QUERY.split(",")):  # "No devices were found", and exit code 0
+            continue
+        index, name, total, free, driver = parts
         sizes = [int(size) * 2**20 if size.isdigit() else None for size in (total, free)]  # nvidia-smi counts MiB
         rows.append({"index": index, "name": name, "total": sizes[0], "free": sizes[1], "driver": driver})
     return rows

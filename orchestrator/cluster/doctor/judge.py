@@ -95,7 +95,7 @@ def _gpu(node: str, facts: Facts) -> Finding:
     busy = False
     for gpu in gpus:
         memory = ""
-        if gpu["total"]:
+        if gpu["total"] and gpu["free"] is not None:
             memory = f", {gpu['free'] / 2**30:.0f} of {gpu['total'] / 2**30:.0f} GiB free"
             busy = busy or gpu["free"] < gpu["total"] / 2
         parts.append(f"{gpu['index']}: {gpu['name']}{memory}")

@@ -32,11 +32,15 @@ def knock(address: str) -> str:
 def ask_without_token() -> Finding | None:
     """Ask the joined cluster's dashboard as a stranger would; None if no dashboard is to be reached from here."""
     import ray
-    import requests
 
     address = str(getattr(ray.worker.global_worker.node, "webui_url", "") or "")
-    if not address:
-        return None
+    return greet_as_stranger(address) if address else None
+
+
+def greet_as_stranger(address: str) -> Finding | None:
+    """Whether the Jobs API at ``address`` (``host:port``) lets in who has no token; None if nothing answers."""
+    import requests
+
     with requests.Session() as stranger:
         stranger.trust_env = False
         try:

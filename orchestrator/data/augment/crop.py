@@ -58,8 +58,8 @@ class Padding:
             canvas[:, :, self.top : self.top + height, self.left : self.left + width] = images
             return canvas
         for dim, before, after, side in ((2, self.top, self.bottom, height), (3, self.left, self.right, width)):
-            taken = [source(position, side, self.border) for position in range(-before, side + after)]
-            images = images.index_select(dim, torch.tensor(taken, device=images.device))
+            taken = tuple(source(position, side, self.border) for position in range(-before, side + after))
+            images = images.index_select(dim, constant(taken, images.device, torch.int64))
         return images
 
 

@@ -78,7 +78,10 @@ def _tree(top: Path) -> Iterator[Path]:
         seen.add(real)
         looked_at += len(folders) + len(files)
         if looked_at > LIMIT:
-            raise TooManyError(f"{top} holds more than {LIMIT:,} files")
+            raise TooManyError(
+                f"{top} holds more than {LIMIT:,} files and folders: too much to be one network's source; keep the "
+                "network in a folder of its own"
+            )
         folders[:] = sorted(name for name in folders if _is_wanted(here / name))
         yield from (here / name for name in sorted(files) if is_source(here / name))
 

@@ -1,0 +1,153 @@
+"""The comparison of variants: one row a variant, over its seeds, which one is best, and whether that is chance."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from orchestrator.records import TrialRow
+from orchestrator.reporting.verdict.differences import LEVEL, Difference, Right, Sample, differences
+
+
+@dataclass(frozen=True)
+class VariantRow:
+    """One variant over its complete trials; accuracies are fractions, the spread is the sample standard deviation.
+
+    Of a search these are the trials of one sample, the best by mean validation accuracy.
+    """
+
+    variant: str
+    parameters: int | None
+    macs: int | None
+    receptive_field: int | None
+    trials: int  # complete ones
+    failed: int
+    stopped: int
+    running: int
+    test_accuracy: float | None  # mean
+    spread: float | None  # None with fewer than two complete trials
+    lowest: float | None
+    highest: float | None
+    epochs_to_target: float | None  # median, of the trials that reached it
+    reached_target: int  # trials
+    seconds: float | None  # mean wall time of training one trial
+    best: bool = False
+    sample: int | None = None  # of a search
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All variants, best first, the target that epochs are counted to (fraction), and how far each lies behind."""
+
+    rows: tuple[VariantRow, ...]
+    target: float
+    differences: tuple[Difference, ...] = ()
+    running: int = 0  # trials, also those of a search's other samples, which may yet be chosen
+
+    @property
+    def evidence(self) -> str:
+        """``decided`` if the best is told apart from every variant compared, ``undecided``, or ``none`` to judge by."""
+        if not self.differences or all(d.low is None for d in self.differences):
+            return "none"
+        return "decided" if all(d.told_apart for d in self.differences) else "undecided"
+
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """Plain JSON: the best variant, its margin over the next, the evidence for it, and every row."""
+        measured = [row for row in self.rows if row.test_accuracy is not None]
+        nearest = self.differences[0] if self.differences else None
+        return {
+            "best": measured[0].variant if measured else None,
+            "runner_up": nearest.variant if nearest else None,
+            "margin": nearest.difference if nearest else None,
+            "evidence": self.evidence,
+            "level": LEVEL,
+            "differences": [{**asdict(d), "told_apart": d.told_apart} for d in self.differences],
+            "running": self.running,
+            "target_accuracy": self.target,
+            "variants": [asdict(row) for row in self.rows],
+        }
+
+
+def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:
+    """One row a variant, best mean test accuracy first; variants without a complete trial come last.
+
+    ``right``: by run, (N,) bool, which test pictures were classified right; known for all trials of a variant or none.
+    """
+    chosen = chosen_trials(trials)
+    rows = [_row(label, mine, target) for label, mine in chosen.items()]
+    rows.sort(key=lambda row: -(row.test_accuracy if row.test_accuracy is not None else -1.0))
+    samples = [_sample(row.variant, _complete(chosen[row.variant]), right or {}) for row in rows if row.trials]
+    if rows and rows[0].test_accuracy is not None:
+        rows[0] = replace(rows[0], best=True)
+    running = sum(trial.status == "running" for trial in trials)
+    return Comparison(tuple(rows), target, tuple(differences(samples)) if samples else (), running)
+
+
+def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
+    """The trials of each variant that are compared: all, or those of one sample of a search.
+
+    That sample has the most complete seeds and, of those, the best mean validation accuracy; the test accuracy has no
+    say. Where nothing was held out for validation, it is the first.
+    """
+    found: dict[str, list[TrialRow]] = {}
+    for label in dict.fromkeys(trial.variant for trial in trials):
+        by_sample: dict[int | None, list[TrialRow]] = {}
+        for trial in trials:
+            if trial.variant == label:
+                by_sample.setdefault(trial.sample, []).append(trial)
+        found[label] = max(by_sample.values(), key=_rank)
+    return found
+
+
+def representative(trials: Sequence[TrialRow]) -> TrialRow | None:
+    """Of one variant's compared trials, the complete one with the best validation accuracy; the first without any.
+
+    The test accuracy has no say, so what it is known by stays an honest estimate.
+    """
+    return max(_complete(trials), key=lambda t: -1.0 if t.val_accuracy is None else t.val_accuracy, default=None)
+
+
+def _rank(trials: Sequence[TrialRow]) -> tuple[int, float]:
+    complete = _complete(trials)
+    judged = [t.val_accuracy for t in complete if t.val_accuracy is not None]
+    return len(complete), statistics.fmean(judged) if judged else 0.0
+
+
+def _complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    return [t for t in trials if t.status == "complete" and t.test_accuracy is not None]
+
+
+def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Right]) -> Sample:
+    accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
+    known = [right[t.run_id] for t in complete if t.run_id in right]
+    return Sample(variant, accuracies, np.stack(known) if len(known) == len(complete) else None)
+
+
+def _row(label: str, trials: Sequence[TrialRow], target: float) -> VariantRow:
+    complete = _complete(trials)
+    accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
+    reached = [next((e for e, a in t.curve if a >= target), None) for t in complete]
+    epochs = [e for e in reached if e is not None]
+    seconds = [t.seconds for t in complete if t.seconds is not None]
+    first = trials[0]
+    return VariantRow(
+        variant=label,
+        parameters=first.parameters,
+        macs=first.macs,
+        receptive_field=first.receptive_field,
+        trials=len(complete),
+        failed=sum(t.status == "failed" for t in trials),
+        stopped=sum(t.status == "stopped" for t in trials),
+        running=sum(t.status == "running" for t in trials),
+        test_accuracy=statistics.fmean(accuracies) if accuracies else None,
+        spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        lowest=min(accuracies, default=None),
+        highest=max(accuracies, default=None),
+        epochs_to_target=statistics.median(epochs) if epochs else None,
+        reached_target=len(epochs),
+        seconds=statistics.fmean(seconds) if seconds else None,
+        sample=first.sample,
+    )

@@ -1,0 +1,83 @@
+"""The page of a comparison: the verdict in a sentence, the picture, and the numbers behind both."""
+
+from collections.abc import Sequence
+from html import escape
+
+from orchestrator.records import TrialRow
+from orchestrator.reporting import html
+from orchestrator.reporting.figures import to_png
+from orchestrator.reporting.tables import Cell, Table
+from orchestrator.reporting.verdict.comparison import Comparison
+from orchestrator.reporting.verdict.figure import draw_comparison
+from orchestrator.reporting.verdict.wording import sentence
+
+CAPTION = (
+    "At the left a dot for each trial and a bar at the mean, best on top; at the right how far each variant lies "
+    "behind the best. The intervals hold together: where one reaches zero, the difference may be chance."
+)
+
+
+def comparison_page(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
+    """The HTML text for the launch ``launch`` of the experiment ``name``; all text from people is escaped."""
+    picture = html.Picture("comparison", "Comparison", CAPTION, to_png(draw_comparison(comparison, trials)))
+    return html.document(
+        f"{name}: comparison",
+        [
+            f"<h1>{escape(name)}</h1>",
+            f'<p class="sub">launch {escape(launch)}</p>',
+            f"<p>{escape(sentence(comparison)).replace(' %', '&nbsp;%')}</p>",
+            html.figure(picture),
+            html.table(_variants(comparison), opened=True),
+            html.table(_differences(comparison), opened=True) if comparison.differences else "",
+            html.table(_trials(trials)),
+        ],
+    )
+
+
+def _variants(comparison: Comparison) -> Table:
+    rows = [
+        (
+            r.variant,
+            r.sample,
+            r.parameters,
+            r.macs,
+            r.receptive_field,
+            r.test_accuracy,
+            r.spread,
+            r.trials,
+            r.failed + r.stopped,
+            r.running or None,
+            r.epochs_to_target,
+            r.seconds,
+        )
+        for r in comparison.rows
+    ]
+    columns = ("variant", "sample", "parameters", "MACs", "receptive field", "test accuracy", "standard deviation", "n")
+    reached = f"epochs to {comparison.target:g}"
+    return _filled(
+        "variants", "Variants", (*columns, "failed or stopped", "still running", reached, "seconds a trial"), rows
+    )
+
+
+def _differences(comparison: Comparison) -> Table:
+    told = {True: "yes", False: "no"}
+    rows = [
+        (d.variant, d.difference, d.low, d.high, told[d.told_apart] if d.low is not None else None, d.seeds_to_tell)
+        for d in comparison.differences
+    ]
+    columns = ("variant", "behind the best", "low", "high", "told apart", "seeds to tell")
+    return _filled("differences", "Differences", columns, rows)
+
+
+def _trials(trials: Sequence[TrialRow]) -> Table:
+    rows = [
+        (t.trial, t.status, t.epochs, t.val_accuracy, t.test_accuracy, t.seconds, t.run_id, t.reason) for t in trials
+    ]
+    columns = ("trial", "status", "epochs", "validation accuracy", "test accuracy", "seconds", "MLflow run", "reason")
+    return Table("trials", "Trials", columns, rows)
+
+
+def _filled(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
+    """The table without the columns that are empty in every row."""
+    kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
+    return Table(name, title, tuple(columns[i] for i in kept), [[row[i] for i in kept] for row in rows])

@@ -1,0 +1,97 @@
+"""The result of a launch as tables for a terminal of eighty columns."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.records import TrialRow
+from orchestrator.reporting.terminal import STYLES
+from orchestrator.reporting.verdict.comparison import Comparison
+from orchestrator.reporting.verdict.differences import LEVEL, MOST_SEEDS
+from orchestrator.reporting.verdict.wording import interval
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row a variant, best first."""
+    table = _table("Comparison")
+    table.add_column("variant", no_wrap=True)
+    target = f"epochs\nto {100 * comparison.target:g} %"
+    for name in ("para-\nmeters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in comparison.rows:
+        spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
+        accuracy = "" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f}{spread}"
+        missing = row.failed + row.stopped + row.running
+        reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
+        if row.epochs_to_target is not None and row.reached_target < row.trials:
+            reached += f" ({row.reached_target}/{row.trials})"
+        table.add_row(
+            f"{row.variant} *" if row.best else row.variant,
+            "" if row.parameters is None else f"{row.parameters:,}",
+            "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
+            "" if row.receptive_field is None else str(row.receptive_field),
+            accuracy,
+            f"{row.trials}/{row.trials + missing}" if missing else str(row.trials),
+            reached,
+            "" if row.seconds is None else f"{row.seconds:.1f}",
+            style="bold green" if row.best else None,
+        )
+    notes = ["* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"]
+    if drawn := [f"{row.variant} {row.sample}" for row in comparison.rows if row.sample is not None]:
+        notes.append(f"sample of the search, by validation accuracy: {', '.join(drawn)}")
+    table.caption = "\n".join(notes)
+    table.caption_justify = "left"
+    return table
+
+
+def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
+    """The trials that are not complete and why, or None if all are."""
+    odd = [trial for trial in trials if trial.status != "complete"]
+    if not odd:
+        return None
+    table = Table(title="Not complete", title_justify="left", header_style="bold", title_style="bold")
+    for name in ("trial", "status", "epochs", "reason"):
+        table.add_column(name, overflow="fold")
+    for trial in odd:
+        style = STYLES.get(trial.status)
+        table.add_row(trial.trial, Text(trial.status, style=style or ""), str(trial.epochs), Text(trial.reason))
+    return table
+
+
+def difference_table(comparison: Comparison) -> Group | None:
+    """How far each variant lies behind the best, and whether that may be chance; None if nothing is known of chance."""
+    if comparison.evidence == "none":
+        return None
+    table = _table(f"Behind {comparison.differences[0].best}")
+    table.add_column("variant", no_wrap=True)
+    advice = ["seeds to tell"] if comparison.evidence == "undecided" else []
+    for name in ("points", f"{100 * LEVEL:g} % interval", "told apart", *advice):
+        table.add_column(name, justify="right", no_wrap=True)
+    for d in comparison.differences:
+        seeds = "" if d.told_apart or d.low is None else str(d.seeds_to_tell or f"> {MOST_SEEDS}")
+        table.add_row(
+            d.variant,
+            f"{100 * d.difference:.2f}",
+            interval(d),
+            "unknown" if d.low is None else "yes" if d.told_apart else "no",
+            *([seeds] if advice else []),
+            style=None if d.told_apart else "yellow",
+        )
+    chance = "seeds and test pictures" if any(d.pictures for d in comparison.differences) else "seeds"
+    return Group(table, Text(f"intervals hold together, over the chance of {chance}: docs/verdict.md", "table.caption"))
+
+
+def _table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=0,
+        pad_edge=False,
+        show_edge=False,
+    )

@@ -1,0 +1,74 @@
+"""MLflow's model registry: the networks that a comparison names best, under aliases that others load them by."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import RequestError
+from orchestrator.records import TrialRow
+from orchestrator.tracking.artifacts import MODEL, MODEL_FILE
+from orchestrator.tracking.runs import TRIAL, VARIANT
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION, CHALLENGER = "champion", "challenger"  # the best variant's network, and the next one's
+
+
+@dataclass(frozen=True)
+class Registered:
+    """One version of a registered model, and the alias that now means it."""
+
+    model: str
+    alias: str
+    version: str
+    trial: str
+    run_id: str
+
+
+def register(
+    client: "MlflowClient", name: str, chosen: Mapping[str, TrialRow], description: str, tags: Mapping[str, str]
+) -> list[Registered]:
+    """Make each chosen trial's network, by alias, a version of the registered model ``name``; a second time finds it.
+
+    An alias of ours that nothing was chosen for is taken away. Raises RequestError, before anything is registered, if
+    a trial's run has no model.
+    """
+    for trial in chosen.values():
+        if f"{MODEL}/{MODEL_FILE}" not in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
+            raise RequestError(
+                f"nothing is registered: {trial.trial} has no model in MLflow (it could not be exported or sent)"
+            )
+    aliases = _aliases(client, name)
+    made = []
+    for alias, trial in chosen.items():
+        version = _version(client, name, trial, description, tags)
+        client.set_registered_model_alias(name, alias, version)
+        made.append(Registered(name, alias, version, trial.trial, trial.run_id))
+    for alias in ({CHAMPION, CHALLENGER} & aliases) - chosen.keys():
+        client.delete_registered_model_alias(name, alias)
+    return made
+
+
+def _aliases(client: "MlflowClient", name: str) -> set[str]:
+    """Those of the registered model ``name``, which is made if there is none."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return set(client.get_registered_model(name).aliases)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    client.create_registered_model(name)
+    return set()
+
+
+def _version(client: "MlflowClient", name: str, trial: TrialRow, description: str, tags: Mapping[str, str]) -> str:
+    """The version that is this trial's network, made if there is none; what is said of it is always the newest."""
+    known = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
+    found = known[0] if known else client.create_model_version(name, f"runs:/{trial.run_id}/{MODEL}", trial.run_id)
+    version = str(found.version)
+    client.update_model_version(name, version, description)
+    for key, value in {**tags, TRIAL: trial.trial, VARIANT: trial.variant}.items():
+        client.set_model_version_tag(name, version, key, value)
+    return version

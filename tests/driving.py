@@ -1,0 +1,74 @@
+"""Commands that run on while a test looks at them: begun, watched, killed; nothing is left behind."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psutil
+from patience import PATIENCE
+
+from orchestrator.cli.verifying import kill_driver
+
+ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+
+
+@contextmanager
+def driver(
+    folder: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
+    """``orchestrator`` in ``folder``, printing into ``output.txt`` there; what still runs in the end is killed."""
+    with (folder / "output.txt").open("w") as output:
+        process = subprocess.Popen(
+            [ORCHESTRATOR, *arguments], cwd=folder, stdout=output, stderr=output, text=True, env=environment
+        )
+    try:
+        yield process
+    finally:
+        kill_driver(process)
+
+
+def wait_for(folder: Path, process: "subprocess.Popen[str]", *words: str) -> str:
+    """What a driver has printed, as soon as all of ``words`` are in it."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        text = (folder / "output.txt").read_text()
+        if all(word in text for word in words):
+            return text
+        assert process.poll() is None, text
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+
+
+@contextmanager
+def page(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, psutil.Process]]:
+    """MLflow's page by ``orchestrator ui``: its address, once it answers, and its process; ended by Ctrl-C."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with (folder / "ui.txt").open("w") as output:
+        process = subprocess.Popen(
+            [ORCHESTRATOR, "ui", "--port", str(port)],
+            cwd=folder, env=environment, stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + PATIENCE
+    try:
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=2).close()
+                break
+            except OSError:
+                assert process.poll() is None, (folder / "ui.txt").read_text()
+                assert time.monotonic() < deadline, (folder / "ui.txt").read_text()
+                time.sleep(0.3)
+        yield url, psutil.Process(process.pid)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=PATIENCE)
