@@ -15,7 +15,7 @@ RUN := .venv/bin
 # A test process for each core, at most eight.
 SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: help setup demo check format test test-slow test-cluster test-nodes clean
+.PHONY: help setup demo check format test test-gate test-all test-slow test-cluster test-nodes clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,12 @@ format: setup ## put the code into its one format
 
 test: setup ## the tests that run anywhere within ten minutes
 	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"
+
+test-gate: setup ## one real launch, interrupted, killed and resumed, and the report of a trial in Chromium
+	$(RUN)/pytest tests/test_resume.py::test_interrupted_then_killed_then_carried_on
+	$(RUN)/pytest tests/test_browser.py
+
+test-all: test test-slow test-cluster test-nodes ## everything: for releases, and for who touches those parts
 
 test-slow: setup ## the slow tests, and those that look at pages in Chromium
 	$(RUN)/pytest $(SHARED) -m "(slow or browser) and not cluster and not gpu"

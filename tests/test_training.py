@@ -328,6 +328,7 @@ def test_one_step_is_torchs_own(network_file: Path, dataset: Dataset, tmp_path: 
     """One epoch of one batch, against the same step written out by hand."""
     spec = make_spec(
         network_file, epochs=1, batch_size=1000, augmentation=(), label_smoothing=0.1, gradient_clip=0.05, l2=0.01,
+        precision="float32",
         optimizer=Optimizer(lr=0.1, weight_decay=0.001), schedule=Schedule(name="constant"),
     )  # fmt: skip
     record = next(run_trial(spec, dataset, tmp_path / "t"))

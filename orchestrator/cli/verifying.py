@@ -22,7 +22,7 @@ from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 
-EARLIEST, LATEST = 0.15, 0.9  # of the undisturbed launch's seconds: between these a kill strikes
+EARLIEST, LATEST = 0.15, 0.7  # of what is left of the undisturbed launch's seconds: between these a kill strikes
 WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # what Ray calls a process that trains, busy or waiting
 LONGEST = 20  # times the undisturbed launch's seconds: after that the disturbed one is given up
 
@@ -110,13 +110,14 @@ def _run_with_kills(
     """Run and kill until ``kills`` have struck or the launch has ended; returns what was killed, in order."""
     done: list[str] = []
     targets = stream.sample(["driver", "worker"], 2)  # in turn
-    process = _start(command, folder)
+    process, begun = _start(command, folder), time.monotonic()
     deadline = time.monotonic() + LONGEST * seconds + 60
     try:
         while len(done) < kills and process.poll() is None:
             target = targets[len(done) % 2]
             if target == "driver":
-                wait = seconds * stream.uniform(EARLIEST, LATEST)
+                left = max(0.0, seconds - (time.monotonic() - begun))  # an earlier kill has taken its part
+                wait = left * stream.uniform(EARLIEST, LATEST)
             else:
                 while process.poll() is None and not _workers(process):
                     _sleep(0.1, process)
@@ -131,7 +132,7 @@ def _run_with_kills(
                     continue
             else:
                 kill_driver(process)
-                process = _start(command, folder)  # the same command again carries on
+                process, begun = _start(command, folder), time.monotonic()  # the same command again resumes
             done.append(target)
             say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {wait:.1f} s")
         while process.poll() is None:
