@@ -14,7 +14,7 @@ from orchestrator.cli.result import Result, register_result
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.comparison import compare, representative
-from orchestrator.tracking.artifacts import save_model
+from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect
 
 
@@ -51,7 +51,7 @@ def recorded(client: Any, folder: Path, row: TrialRow, factor: float) -> TrialRo
     torch.nn.init.constant_(network[1].weight, factor)
     save_model(network, torch.zeros(2, 3, 2, 2), folder / f"{factor}")
     run_id = new_run(client, folder, row.trial)
-    client.log_artifacts(run_id, str(folder / f"{factor}"), "model")
+    assert log_model(client, run_id, folder / f"{factor}") == log_model(client, run_id, folder / f"{factor}")
     return replace(row, run_id=run_id)
 
 

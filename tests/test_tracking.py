@@ -21,8 +21,9 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.tracking.artifacts import log_comparison, save_model
+from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.lease import close_abandoned
+from orchestrator.tracking.models import save_model
 from orchestrator.tracking.read import find_launch, read_right, read_trials
 from orchestrator.tracking.runs import LEASE_LENGTH, PARENT, DatasetFacts, LaunchRuns, TrialFacts, flatten, open_launch
 from orchestrator.tracking.sink import Sink
@@ -88,12 +89,12 @@ def test_the_tree_is_what_people_are_promised(uri: str, plan: Plan, tmp_path: Pa
     assert run.data.metrics[keys.PARAMETERS] == 192_298
     expected = {"variant": "stride", "family": "f", "seed": "0", "git_commit": "c0ffee", "status": "complete"}
     assert expected.items() <= run.data.tags.items()
-    assert f"runs/{run.info.run_id}/artifacts/report.html" in run.data.tags["mlflow.note.content"]
+    assert "report" not in run.data.tags  # it has not been made
     assert run.data.tags["spec_hash"] == plan.trials[0].identity()
     assert run.inputs.dataset_inputs[0].dataset.digest == "d" * 36
     history = client.get_metric_history(run.info.run_id, keys.TRAIN_LOSS)
     assert [(m.step, m.timestamp) for m in history] == [(1, 1_001_000), (2, 1_002_000), (3, 1_003_000)]
-    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"figures", "spec.json"}
+    assert {a.path for a in client.list_artifacts(run.info.run_id)} == {"spec.json"}  # figures come with the report
     [row] = read_trials(client, parent)
     assert (row.variant, row.seed, row.status, row.epochs) == ("stride", 0, "complete", 3)
     assert (row.test_accuracy, row.val_accuracy, row.seconds) == (0.75, pytest.approx(0.2), 6.0)
@@ -259,9 +260,10 @@ def test_what_is_refused_of_one_trial_costs_no_other_and_is_delivered_by_resumin
     first, other, busy = (spec.name for spec in plan.trials[:3])
     gate = threading.Event()
     runs = open_runs(uri, plan)
-    sink = Sink(runs, prepare=lambda outcome: outcome.trial == busy and gate.wait(PATIENCE))
-    sink.on_start(first)
-    sink.on_start(other)
+    sink = Sink(runs)
+    for trial in (first, other, busy):
+        sink.on_start(trial)
+    sink.then(busy, lambda: gate.wait(PATIENCE))
     sink.on_end(Outcome(busy, Status.COMPLETE))
     deadline = time.monotonic() + PATIENCE
     while busy not in sink.run_ids:
@@ -387,6 +389,28 @@ def test_what_a_killed_driver_left_of_a_model_is_not_sent_and_made_again(
 def test_the_model_of_normalised_pictures_fits_the_data(dataset: Dataset) -> None:
     pictures = apply(dataset.test.images[:2], measure(dataset.train.images))
     assert pictures.dtype == torch.float32
+
+
+def test_a_report_is_linked_when_it_has_been_delivered(uri: str, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "curves.png").write_bytes(b"png")
+    name, other = (spec.name for spec in plan.trials[:2])
+    runs = open_runs(uri, plan)
+    sink = Sink(runs)
+    for trial in (name, other):
+        sink.on_end(Outcome(trial, Status.COMPLETE))
+    assert sink.flush()
+    assert runs.made(name) == set()
+    sink.on_report(other, tmp_path, report=True, model=True)  # neither could be made
+    assert sink.flush()
+    (tmp_path / "report.html").write_text("<p>")
+    sink.on_report(name, tmp_path, report=True, model=False)
+    sink.close(Status.COMPLETE)
+    assert (runs.made(name), runs.made(other)) == ({"report"}, {"report", "model"})
+    note = runs.client.get_run(sink.run_ids[name]).data.tags["mlflow.note.content"]
+    assert f"runs/{sink.run_ids[name]}/artifacts/report.html" in note
+    assert {a.path for a in runs.client.list_artifacts(sink.run_ids[name])} == {"figures", "report.html"}
+    assert runs.client.get_run(sink.run_ids[other]).data.tags["report"] == "cannot be made"
 
 
 def test_which_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -167,8 +167,7 @@ def statuses(uri: str, plan: Plan) -> Counter[str]:
 
 
 def test_records_wait_while_the_server_is_away_and_arrive_once(server: Server, plan: Plan) -> None:
-    prepared: list[str] = []
-    sink = Sink(open_runs(server.uri, plan), prepare=lambda outcome: prepared.append(outcome.trial))
+    sink = Sink(open_runs(server.uri, plan))
     names = [spec.name for spec in plan.trials]
     for epoch in range(1, 41):
         if epoch == 10:
@@ -183,13 +182,11 @@ def test_records_wait_while_the_server_is_away_and_arrive_once(server: Server, p
     sink.close(Status.COMPLETE)
     assert content(server.uri, plan) == {name: list(range(1, 41)) for name in names}
     assert statuses(server.uri, plan) == {"FINISHED": 3}
-    assert prepared == names
 
 
 def test_lost_answers_and_refusals_repeat_nothing(server: Server, plan: Plan, tmp_path: Path) -> None:
     proxy = Proxy(server.port)
-    prepared: list[str] = []
-    sink = Sink(open_runs(proxy.uri, plan), prepare=lambda outcome: prepared.append(outcome.trial))
+    sink = Sink(open_runs(proxy.uri, plan))
     # Of the run's creation, its params, its data set, its note, the records, an artifact.
     proxy.plan = ["lose", "lose", "503", "pass", "lose", "pass", "503", "pass", "pass", "lose"]
     proxy.plan += ["503", "lose", "pass", "503", "lose"]
@@ -201,7 +198,6 @@ def test_lost_answers_and_refusals_repeat_nothing(server: Server, plan: Plan, tm
     assert proxy.plan == []
     assert content(server.uri, plan) == {name: [1, 2, 3]}
     assert statuses(server.uri, plan) == {"FINISHED": 2}
-    assert prepared == [name]
     assert [a.path for a in connect(server.uri).list_artifacts(sink.run_ids[name])] == ["spec.json"]
 
 
@@ -279,11 +275,12 @@ def test_a_busy_driver_keeps_its_lease(plan: Plan, tmp_path: Path, monkeypatch: 
     client, name, experiment = opened.client, plan.trials[0].name, plan.experiment.name
     busy, free = threading.Event(), threading.Event()
 
-    def prepare(_: Outcome) -> None:
+    def work() -> None:
         busy.set()
         free.wait(PATIENCE)
 
-    sink = Sink(opened, prepare=prepare)
+    sink = Sink(opened)
+    sink.then(name, work)
     sink.on_end(Outcome(name, Status.COMPLETE))
     assert busy.wait(PATIENCE)
     wait_for_renewal(client, opened.parent_run_id)

@@ -1,7 +1,30 @@
 """The networks under comparison: one file a variant, one line in the table."""
 
-from orchestrator.architectures.build import build_network
-from orchestrator.architectures.locate import load_class, own_root, source_digest
-from orchestrator.architectures.table import VARIANTS, family
+from typing import TYPE_CHECKING
 
-__all__ = ["VARIANTS", "build_network", "family", "load_class", "own_root", "source_digest"]
+from orchestrator import lazy
+
+if TYPE_CHECKING:
+    from orchestrator.architectures.build import build_network
+    from orchestrator.architectures.locate import load_class, own_root, source_digest
+    from orchestrator.architectures.table import VARIANTS, family
+
+__all__ = [
+    "VARIANTS",
+    "build_network",
+    "family",
+    "load_class",
+    "own_root",
+    "source_digest",
+]
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "VARIANTS": "table",
+        "build_network": "build",
+        "family": "table",
+        "load_class": "locate",
+        "own_root": "locate",
+        "source_digest": "locate",
+    },
+)

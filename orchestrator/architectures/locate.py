@@ -8,17 +8,21 @@ import inspect
 import sys
 from pathlib import Path
 from types import ModuleType
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from orchestrator.architectures.neighbours import TooManyError
 from orchestrator.architectures.source import file_digest, own_neighbours, package_digest
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def load_class(variant: str) -> type[nn.Module]:
+
+def load_class(variant: str) -> "type[nn.Module]":
     """The network class that ``variant`` names. Raises VariantError that says what is allowed."""
+    from torch import nn
+
     _, target = VARIANTS.get(variant, ("", variant))
     source, colon, name = target.rpartition(":")
     if not colon or not source or not name:
@@ -50,6 +54,22 @@ def source_digest(variant: str) -> str:
             return package_digest(root, top)
         file = inspect.getsourcefile(network)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+    except TooManyError as problem:
+        raise VariantError(f"{variant}: {problem}") from problem
+
+
+def unimported_digest(variant: str) -> str:
+    """What changes with the source of a built-in variant or a file, without executing anything.
+
+    Raises OSError if the file cannot be read, and VariantError for ``package.module:Class``, which cannot be known so.
+    """
+    source, _, name = variant.rpartition(":")
+    if variant in VARIANTS:
+        return ""
+    if not source.endswith(".py"):
+        raise VariantError(f"{variant}: its files are known when it has been imported")
+    try:
+        return f"{name} {file_digest(Path(source).expanduser().resolve())}"
     except TooManyError as problem:
         raise VariantError(f"{variant}: {problem}") from problem
 

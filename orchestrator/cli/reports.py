@@ -1,42 +1,67 @@
-"""A finished trial's report and model, made in its folder before the folder is sent to MLflow."""
+"""Reports and models of ended trials: made in the trial's folder by :func:`make`, on free cores while others train."""
 
-from collections.abc import Callable, Sequence
+import importlib
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from orchestrator.cli.checking import Checked
 from orchestrator.contract import Analysis
 from orchestrator.data import Dataset, Normalisation, apply, build_augmentation
+from orchestrator.data.arrays import unpack
 from orchestrator.errors import OrchestratorError
-from orchestrator.records import Outcome
+from orchestrator.lazy import no_garbage_collection
 from orchestrator.reporting.material import Material
-from orchestrator.reporting.published import read_curve
-from orchestrator.reporting.report import render_report
-from orchestrator.tracking.artifacts import MODEL, MODEL_FILE, save_model
+from orchestrator.reporting.report import Made, draw_shared, render_report
+from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.tracking.models import save_model
+from orchestrator.tracking.runs import MODEL
 from orchestrator.trial import TrialFolder, training_indices
 
-EXAMPLES = 2  # pictures in the model's input example
+EXAMPLES = 2  # images in the model's input example
 
 
-class Reporter:
-    """Makes the report and the model of each trial that left a folder; what cannot be made costs a warning."""
+@dataclass(frozen=True)
+class Order:
+    """What is to be made of one ended trial, and where it lies."""
 
-    def __init__(self, checked: Checked, warn: Callable[[str], None]) -> None:
-        self.checked = checked
-        self.warn = warn
-        curve = checked.plan.experiment.published_curve
-        self.published = read_curve(Path(curve)) if curve else []
+    trial: str
+    folder: Path
+    analysis: Analysis | None
+    report: bool = False
+    model: bool = False
+    storage: Storage = FOLDERS
+    published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a curve to draw beside the trial's own
 
-    def __call__(self, outcome: Outcome) -> None:
-        """Called once a trial has ended, before its folder is sent."""
-        if outcome.folder is None:
-            return
-        dataset = self.checked.dataset
 
-        def warn(text: str) -> None:
-            self.warn(f"{outcome.trial}: {text}")
+def warm_up() -> None:
+    """In any process: import what reports are made with, while the first trials train."""
+    with no_garbage_collection():
+        importlib.import_module("orchestrator.reporting.figures")
+        importlib.import_module("mlflow.pytorch")
+        importlib.import_module("torch.export._trace")
 
-        write_report(outcome.folder, dataset, self.checked.analyses[outcome.trial], warn, self.published)
-        write_model(outcome.folder, dataset, warn)
+
+def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
+    """In any process on any node: make what is ordered, in the trial's folder; returns warnings, a line each."""
+    warnings: list[str] = []
+    dataset = unpack(packed)
+    with order.storage.reached(order.folder) as folder:
+        if order.report:
+            write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
+        if order.model:
+            write_model(folder, dataset, warnings.append)
+    return [f"{order.trial}: {line}" for line in warnings]
+
+
+def draw(order: Order, packed: Mapping[str, Any]) -> tuple[Made | None, list[str]]:
+    """In any process: what the reports of all trials of a variant share, and warnings; None if it cannot be drawn."""
+    warnings: list[str] = []
+    with order.storage.reached(order.folder) as folder:
+        material = _material(folder, unpack(packed), order.analysis, warnings.append, ())
+    return (draw_shared(material, warnings.append) if material else None), warnings
 
 
 def write_report(
@@ -45,8 +70,115 @@ def write_report(
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
+    shared: Made | None = None,
 ) -> None:
-    """Figures, tables and report.html in the trial folder ``folder``; ``published`` is a curve to draw beside ours."""
+    """Figures, tables and report.html in the trial folder ``folder``; what cannot be made costs a warning."""
+    material = _material(folder, dataset, analysis, warn, published)
+    if material is not None:
+        render_report(material, folder, warn, shared)
+
+
+def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
+    """The chosen weights as an MLflow model in ``folder/model``; a network that cannot be exported costs a warning."""
+    trial = TrialFolder(folder)
+    normalisation = _normalisation(trial)
+    try:
+        network = trial.network(len(dataset.classes), dataset.shape)
+        if normalisation is None or network is None:
+            warn("no model: the trial kept no weights")
+            return
+        save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / MODEL)
+    except OrchestratorError as problem:
+        warn(str(problem))
+
+
+class Reporter:
+    """Has ``executor`` make what is ordered, and calls ``deliver`` with each order that is done.
+
+    What all trials of a variant share is drawn once, before the first of them. An order that fails costs one call of
+    ``warn``; the launch is then not whole, and the next command makes what is missing.
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        packed: Any,
+        deliver: Callable[[Order], None],
+        warn: Callable[[str], None],
+    ) -> None:
+        self.executor = executor
+        self.packed = packed  # what stands for the packed dataset among the executor's arguments
+        self.deliver = deliver
+        self.warn = warn
+        self.ordered = self.made = self.failed = 0
+        self._changed = threading.Condition()
+        self._shared: dict[str, Future[Any]] = {}  # by variant
+
+    def order(self, order: Order, variant: str) -> None:
+        """Make it as soon as a core is free; returns at once. ``variant`` names those that share figures."""
+        with self._changed:
+            self.ordered += 1
+        if not order.report:
+            self._make(order, None)
+            return
+        if variant not in self._shared:
+            self._shared[variant] = self.executor.submit(draw, order, self.packed)
+        self._shared[variant].add_done_callback(lambda drawn: self._make(order, drawn))
+
+    def wait(self, progress: Callable[[str], None] = lambda _: None) -> bool:
+        """Wait until every order has ended; returns whether all were made. ``progress`` is told how far it is."""
+        with self._changed:
+            while (ended := self.made + self.failed) < self.ordered:
+                progress(f"making reports: {ended} of {self.ordered}")
+                self._changed.wait()
+        return not self.failed
+
+    def _count(self, made: bool) -> None:
+        with self._changed:
+            self.made, self.failed = self.made + made, self.failed + (not made)
+            self._changed.notify_all()
+
+    def _make(self, order: Order, drawn: "Future[Any] | None") -> None:
+        shared = None
+        if drawn is not None and not drawn.cancelled() and drawn.exception() is None:
+            shared, warnings = drawn.result()
+            for line in warnings:
+                self.warn(f"{order.trial}: {line}")
+            warnings.clear()  # said once, by the first trial of the variant
+        try:
+            self.executor.submit(make, order, self.packed, shared).add_done_callback(
+                lambda future: self._end(order, future)
+            )
+        except RuntimeError:  # shut down meanwhile
+            self._count(made=False)
+
+    def _end(self, order: Order, future: "Future[Any]") -> None:
+        if future.cancelled():
+            self._count(made=False)
+            return
+        if (problem := future.exception()) is not None:
+            first = (str(problem).splitlines() or [""])[0]
+            self.warn(f"{order.trial}: no report: {type(problem).__name__}: {first}")
+            self._count(made=False)
+            return
+        for line in future.result():
+            self.warn(line)
+        try:
+            self.deliver(order)
+        except OrchestratorError as problem:  # the storage that it was to be fetched from
+            self.warn(f"{order.trial}: its report is not delivered: {problem}")
+            self._count(made=False)
+        else:
+            self._count(made=True)
+
+
+def _material(
+    folder: Path,
+    dataset: Dataset,
+    analysis: Analysis | None,
+    warn: Callable[[str], None],
+    published: Sequence[tuple[int, float]],
+) -> Material | None:
     trial = TrialFolder(folder)
     spec = trial.spec()
     normalisation = _normalisation(trial)
@@ -56,7 +188,7 @@ def write_report(
             spec.trainer.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape
         )
     try:
-        material = Material(
+        return Material(
             spec=spec,
             records=trial.records(),
             dataset=dataset,
@@ -72,22 +204,7 @@ def write_report(
         )
     except OrchestratorError as problem:
         warn(f"no report: {problem}")
-        return
-    render_report(material, folder, warn)
-
-
-def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
-    """The chosen network as an MLflow model in ``folder/model``, unless it is there."""
-    trial = TrialFolder(folder)
-    normalisation = _normalisation(trial)
-    if normalisation is None or (folder / MODEL / MODEL_FILE).is_file():
-        return
-    try:
-        network = trial.network(len(dataset.classes), dataset.shape)
-        if network is not None:
-            save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / MODEL)
-    except OrchestratorError as problem:
-        warn(str(problem))
+        return None
 
 
 def _normalisation(trial: TrialFolder) -> Normalisation | None:

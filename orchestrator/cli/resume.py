@@ -12,7 +12,7 @@ from orchestrator.cli.options import options
 @options("data_dir", "storage", "tracking_uri", "address", "json", "quiet")
 def command(name: str, **flags: Any) -> int:
     """Carry on the newest launch of the experiment NAME from what lies in the storage folder."""
-    from orchestrator.cli.launching import launch
+    from orchestrator.cli.running import run
     from orchestrator.experiment.reader import read_experiment
     from orchestrator.scheduling.mirror import open_storage
     from orchestrator.scheduling.storage import fetch_launches, newest_launch
@@ -21,4 +21,4 @@ def command(name: str, **flags: Any) -> int:
         fetch_launches(storage, name)
         folder, plain = newest_launch(storage.root, name)
         experiment = read_experiment(plain, str(folder.path / "launch.json"))
-        return launch(experiment, storage=storage, folder=folder, **flags)
+        return run(experiment, storage=storage, folder=folder, **flags)

@@ -13,7 +13,7 @@ from orchestrator.cli.options import options
 @options("experiment", "set", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet")
 def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:
     """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict."""
-    from orchestrator.cli.launching import launch
+    from orchestrator.cli.running import run
     from orchestrator.experiment.reader import read_file
     from orchestrator.scheduling.mirror import open_storage
 
@@ -24,4 +24,4 @@ def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:
         refuse_passing_places(flags["storage"], choose_store(flags["tracking_uri"]))
     settings = read_file(experiment, overrides)
     with open_storage(flags.pop("storage")) as storage:
-        return launch(settings, storage=storage, **flags)
+        return run(settings, storage=storage, **flags)

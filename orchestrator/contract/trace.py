@@ -14,6 +14,9 @@ from orchestrator.contract.rules import AVERAGE, MAXIMUM, UPSAMPLING
 from orchestrator.contract.view import picture
 
 Shape = tuple[int, int, int]  # channels, height, width
+# Parameters: up to here a forward pass takes less than importing torch's compiler, which some operations of the meta
+# device do, ReLU among them.
+SMALL = 5_000_000
 
 
 @dataclass
@@ -47,12 +50,14 @@ class Trace:
 def trace(network: nn.Module, shape: Shape) -> Trace:
     """Follow ``network``, in evaluation mode, on a picture of ``shape``; the network itself is not touched.
 
-    It is copied to the meta device, where tensors have shapes but no values, traced with torch.fx, and its graph run
-    node by node. What torch.fx cannot trace is run with forward hooks: on the meta device if that works, for then
-    its way cannot depend on the picture's values, and else on a copy with its real weights.
+    It is copied, traced with torch.fx, and its graph run node by node: a small network's with its real weights, a
+    large one's on the meta device, where tensors have shapes but no values. What torch.fx cannot trace is run with
+    forward hooks: on the meta device if that works, for then its way cannot depend on the picture's values, and else
+    with its real weights.
     """
     reasons = []
-    for run, device in ((_by_fx, "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")):
+    small = sum(p.numel() for p in network.parameters()) <= SMALL
+    for run, device in ((_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")):
         copied = _copied(network, device).eval()
         found = Trace()
         try:
@@ -68,7 +73,7 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
         break
     if found.traced_by == "hooks":
         found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): followed by forward hooks instead")
-    if device == "cpu":
+    if run is _by_hooks and device == "cpu":
         found.needs_values = f"it cannot be run without values ({reasons[-1]}), so another picture may take another way"
     return found
 
@@ -77,19 +82,21 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
 def _following(shape: Shape, device: str, dtype: torch.dtype) -> Iterator[tuple[Follower, Tensor]]:
     """The follower at work, and a marked batch of pictures."""
     follower = Follower()
-    fused = torch.backends.mha.get_fastpath_enabled()
+    fused, flash = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()
     deterministic = torch.get_deterministic_debug_mode()  # after a training: then torch computes some layers otherwise
     values = torch.randn(PICTURES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     with torch.inference_mode(), torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         follower.start(batch, picture(batch.shape))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
+        torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too
         torch.set_deterministic_debug_mode(0)
         try:
             with follower:
                 yield follower, batch
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
+            torch.backends.cuda.enable_flash_sdp(flash)
             torch.set_deterministic_debug_mode(deterministic)
 
 

@@ -1,11 +1,16 @@
 """Pictures: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
 
-from orchestrator.data.augmentation import Augmentation, build_augmentation, check_transforms
-from orchestrator.data.dataset import Dataset, Split
-from orchestrator.data.normalisation import Normalisation, apply, measure
-from orchestrator.data.packed import save_packed
-from orchestrator.data.sources import load_dataset
-from orchestrator.data.split import train_validation_indices
+from typing import TYPE_CHECKING
+
+from orchestrator import lazy
+
+if TYPE_CHECKING:
+    from orchestrator.data.augmentation import Augmentation, build_augmentation, check_transforms
+    from orchestrator.data.dataset import Dataset, Split
+    from orchestrator.data.normalisation import Normalisation, apply, measure
+    from orchestrator.data.packed import save_packed
+    from orchestrator.data.sources import load_dataset
+    from orchestrator.data.split import train_validation_indices
 
 __all__ = [
     "Augmentation",
@@ -20,3 +25,19 @@ __all__ = [
     "save_packed",
     "train_validation_indices",
 ]
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "Augmentation": "augmentation",
+        "Dataset": "dataset",
+        "Normalisation": "normalisation",
+        "Split": "dataset",
+        "apply": "normalisation",
+        "build_augmentation": "augmentation",
+        "check_transforms": "augmentation",
+        "load_dataset": "sources",
+        "measure": "normalisation",
+        "save_packed": "packed",
+        "train_validation_indices": "split",
+    },
+)

@@ -15,11 +15,11 @@ import torch
 from orchestrator.data.dataset import Dataset, Split
 from orchestrator.data.packed import resized
 from orchestrator.data.parquet import find_parquet, load_parquet
+from orchestrator.data.places import PYTHON_LAYOUT
 from orchestrator.data.reading import refusing, require
 from orchestrator.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-PYTHON_LAYOUT = "cifar-10-batches-py"
 TRAIN_FILES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
 TEST_FILE = "test_batch"
 ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz"

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from orchestrator.data import measure
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.measures import class_counts, confusion_matrix, wilson_interval
 from orchestrator.reporting.style import (
@@ -153,20 +154,17 @@ def draw_class_distribution(material: Material) -> Figure:
 
 
 def _channels(axes: Any, material: Material) -> None:
-    """Mean and standard deviation of the training pictures, one point and one bar a channel."""
+    """Mean and standard deviation of the training and validation images, one point and one bar a channel."""
     quiet_axes(axes)
     title(axes, "Mean ± standard deviation\n", size=NORMAL)
     axes.set_ylim(0, 1)
-    if not material.mean:
-        axes.set_xticks([])
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=QUIET, fontsize=NORMAL)
-        return
+    found = measure(material.dataset.train.images)  # of both splits: the same whichever images the seed holds out
     colours = (VERMILION, GREEN, BLUE)
-    for place, (mean, std) in enumerate(zip(material.mean, material.std, strict=True)):
+    for place, (mean, std) in enumerate(zip(found.mean, found.std, strict=True)):
         colour = colours[place % 3]
         axes.plot([place, place], [mean - std, mean + std], color=colour, linewidth=3, alpha=0.45)
         axes.plot([place], [mean], "o", color=colour, markersize=8)
-    texts = [f"{mean:.4f}\n± {std:.4f}" for mean, std in zip(material.mean, material.std, strict=True)]
+    texts = [f"{mean:.4f}\n± {std:.4f}" for mean, std in zip(found.mean, found.std, strict=True)]
     names = ["red", "green", "blue"] if len(texts) == 3 else [str(i) for i in range(len(texts))]
     axes.set_xticks(range(len(texts)), [f"{n}\n{t}" for n, t in zip(names, texts, strict=True)], fontsize=7.5)
     axes.set_xlim(-0.6, len(texts) - 0.4)

@@ -25,6 +25,7 @@ class Entry:
     draw: Callable[[Material], Figure]
     needs: tuple[str, ...]
     caption: str
+    shared: bool = False  # the same for all trials of a variant in one launch
 
 
 FIGURES: dict[str, Entry] = {
@@ -59,12 +60,12 @@ FIGURES: dict[str, Entry] = {
     "network": Entry(
         "Network", draw_material_network, ("analysis",),
         "Blocks, branches and joins in the order in which they are computed; the shape after each block is "
-        "channels × height × width.",
+        "channels × height × width.", shared=True,
     ),
     "receptive_field": Entry(
         "Receptive field", draw_receptive_field, ("analysis",),
         "The pixels that one position of the last map before global pooling, and one output, can see, drawn around "
-        "the centre of a test picture. A dashed frame is larger than the picture.",
+        "the centre of a test picture. A dashed frame is larger than the picture.", shared=True,
     ),
     "augmentation": Entry(
         "Augmentation", draw_augmentation, ("augmentation",),
@@ -72,8 +73,8 @@ FIGURES: dict[str, Entry] = {
     ),
     "class_distribution": Entry(
         "Data", draw_class_distribution, (),
-        "Pictures of each class in every split, and mean and standard deviation of the training pictures, as "
-        "fractions of the full range, by colour channel.",
+        "Images of each class in every split, and mean and standard deviation of the training and validation images, "
+        "as fractions of the full range, by colour channel.", shared=True,
     ),
 }  # fmt: skip
 

@@ -40,7 +40,7 @@ class Budget:
     """
 
     def __init__(self, plan: Plan, limit: int | None, remove: Callable[[Path], object] = FOLDERS.remove) -> None:
-        self.variants = {spec.name: spec.label for spec in plan.trials}
+        self.groups = {spec.name: (spec.label, spec.sample) for spec in plan.trials}
         published = plan.experiment.trainer.protocol == "published"
         self.accuracy = TEST_ACCURACY if published else VAL_ACCURACY  # what trials are ranked by
         self.limit = limit
@@ -60,10 +60,7 @@ class Budget:
         removed: list[str] = []
         if self.limit is None:
             return removed
-        best: dict[str, tuple[float, str]] = {}
-        for name, (accuracy, _) in self.delivered.items():
-            best[self.variants[name]] = max(best.get(self.variants[name], (-1.0, "")), (accuracy, name))
-        winners = {name for _, name in best.values()}
+        winners = self._winners()
         losers = sorted((accuracy, name) for name, (accuracy, _) in self.delivered.items() if name not in winners)
         total = sum(checkpoint_bytes(folder) for _, folder in self.delivered.values())
         for _, name in losers:
@@ -75,6 +72,15 @@ class Budget:
                 self.remove(folder)
                 removed.append(name)
         return removed
+
+    def _winners(self) -> set[str]:
+        """Of each variant the best trial of its best sample, which the verdict will choose."""
+        samples: dict[str, dict[int | None, list[tuple[float, str]]]] = {}
+        for name, (accuracy, _) in self.delivered.items():
+            variant, sample = self.groups[name]
+            samples.setdefault(variant, {}).setdefault(sample, []).append((accuracy, name))
+        best = (max(s.values(), key=lambda found: (len(found), sum(a for a, _ in found))) for s in samples.values())
+        return {max(found)[1] for found in best}
 
 
 def checkpoint_bytes(folder: Path) -> int:

@@ -34,12 +34,14 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         drain: Drain,
         say: Callable[[str], None] = lambda _: None,
         storage: Storage = FOLDERS,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.home = home
         self.listeners = tuple(listeners)
         self.drain = drain
         self.say = say
         self.storage = storage
+        self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
         self.started: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
@@ -50,6 +52,8 @@ class Messenger(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A turn of Tune's own loop."""
+        if self.ended() and not self.drain.requested:
+            self.drain.stop()
         self.drain.watch(trials)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data import Dataset
+from orchestrator.data.arrays import pack
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
 from orchestrator.scheduling.mirror import FOLDERS, Storage
@@ -29,6 +30,8 @@ class Launch:
     resume_from: Mapping[str, Path] = field(default_factory=dict)  # trial name to the folder it carries on from
     nodes: Sequence[dict[str, float]] = ()  # what each node has in all
     storage: Storage = FOLDERS  # where every node finds the folder
+    ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
+    packed: Any = None  # Ray's reference to the packed dataset, where it has been put into the object store already
 
 
 def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
@@ -42,7 +45,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say, launch.storage)
+    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say, launch.storage, launch.ended)
     settled = settle_stopped(launch)
     messenger.outcomes.update(settled)
     finished = launch.finished | settled.keys()
@@ -71,18 +74,20 @@ def _run_trials(
     launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], messenger: Any, drain: Any
 ) -> bool:
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
+    import ray
     from ray import tune
     from ray.tune.execution import class_cache
 
-    from orchestrator.scheduling.worker import TrialWorker, pack
+    from orchestrator.scheduling.worker import TrialWorker
 
     # Tune would hand the driver's keys on in a runtime environment, which Ray writes into its logs for all to read.
     # Nodes have keys of their own, as the look at them before the start has shown; here they are inherited.
     class_cache.ENV_VARS_TO_PROPAGATE = {n for n in class_cache.ENV_VARS_TO_PROPAGATE if not n.startswith("AWS_")}
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
+    packed = launch.packed or ray.put(pack(launch.dataset))
     trainable = tune.with_resources(
-        tune.with_parameters(TrialWorker, data=pack(launch.dataset)),
+        tune.with_parameters(TrialWorker, data={"packed": packed}),
         tune.PlacementGroupFactory([dict(resources)]),
     )
     tuner = tune.Tuner(

@@ -31,6 +31,19 @@ class Storage:
         location, question, options = self.uri.partition("?")
         return f"{location.rstrip('/')}/{path.relative_to(self.root).as_posix()}{question}{options}"
 
+    @contextmanager
+    def reached(self, path: Path) -> Iterator[Path]:
+        """The folder ``path`` as another process reaches it: itself, or a copy that is sent back in the end."""
+        if self.uri is None:
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as root:
+            mine = Storage(Path(root), self.uri)
+            copy = mine.root / path.relative_to(self.root)
+            mine.fetch(copy)
+            yield copy
+            mine.push(copy)
+
     def place(self, path: Path) -> str:
         """What a person calls ``path``."""
         return str(path) if self.uri is None else self.address(path)

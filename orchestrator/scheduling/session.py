@@ -5,10 +5,14 @@ import logging
 import os
 import secrets
 import socket
+import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
@@ -25,6 +29,9 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
+# Ray would start a worker for each core before anybody asks; trials bring an environment of their own and cannot use
+# them, so they only slow the start.
+_SYSTEM = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
 _OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 
@@ -79,19 +86,13 @@ def ray_session(
     Without ``address`` a Ray of our own is started on loopback and ended again. With one, that cluster is joined
     (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached.
     """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    before = {name: os.environ.get(name) for name in _OURS}
     local = address is None
-    if local:
-        os.environ.update(local_environment())
-    try:
+    with _environment(local):
         if address is not None:
             check_address(address)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import ray
-
+        ray = _import_ray()
+        # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
+        logging.getLogger("ray._private.worker").setLevel(logging.INFO if debug else logging.ERROR)
         try:
             ray.init(
                 address="local" if local else address,
@@ -100,15 +101,101 @@ def ray_session(
                 dashboard_host="127.0.0.1",
                 log_to_driver=debug,
                 logging_level=logging.INFO if debug else logging.ERROR,
+                _system_config=_SYSTEM if local else None,
             )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
+            ray.shutdown()
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
             raise ResourceError(f"{where}: {str(problem).splitlines()[0]}") from problem
         for name in ("ray", "ray.tune", "ray.train", "ray.air"):
             logging.getLogger(name).setLevel(logging.INFO if debug else logging.CRITICAL)
-        yield living_nodes()
-    finally:
-        if "ray" in locals():
+        try:
+            yield living_nodes()
+        finally:
+            if local:
+                _end_helpers(ray)
             ray.shutdown()
+
+
+def _end_helpers(ray: Any) -> None:
+    """Kill what Ray starts beside a local session (log monitor, autoscaler, API server); it would be waited for.
+
+    Internals of Ray: where a later release has none of these names, ending only takes longer.
+    """
+    node = getattr(ray._private.worker, "_global_node", None)
+    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
+        if (kill := getattr(node, name, None)) is not None:
+            kill(check_alive=False)
+
+
+@contextmanager
+def _environment(local: bool) -> Iterator[None]:
+    """What Ray reads when it is imported and started; a token of ours is taken out again."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    before = {name: os.environ.get(name) for name in _OURS}
+    if local:
+        os.environ.update(local_environment())
+    try:
+        yield
+    finally:
         for name, previous in before.items():
             os.environ.pop(name, None) if previous is None else os.environ.update({name: previous})
+
+
+def _import_ray() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import ray
+    return ray
+
+
+class StartingRay:
+    """A Ray session that starts in a thread of its own, so that its caller has time for other things meanwhile.
+
+    The thread lives as long as the session: Linux kills Ray's processes with the thread that started them.
+    """
+
+    def __init__(self, address: str | None = None, debug: bool = False) -> None:
+        self._started: Future[list[dict[str, float]]] = Future()
+        self._wanted = threading.Event()
+        self._unwanted = threading.Event()
+        self._address = address
+        self._thread = threading.Thread(target=self._hold, args=(address, debug), name="ray", daemon=True)
+
+    def begin(self) -> None:
+        """Start, and return at once; a second time does nothing."""
+        if not self._wanted.is_set():
+            with _environment(self._address is None):
+                _import_ray()  # here, so that it does not wait its turn among the imports of other threads
+            self._wanted.set()
+            self._thread.start()
+
+    def nodes(self) -> list[dict[str, float]]:
+        """What each living node has, as :func:`ray_session` says; waits for the start, and raises as it does."""
+        self.begin()
+        return self._started.result()
+
+    def end(self, wait: bool = True) -> None:
+        """End Ray, if it was begun, and wait until it has ended unless ``wait`` is false."""
+        self._unwanted.set()
+        if wait and self._wanted.is_set():
+            self._thread.join()
+
+    def _hold(self, address: str | None, debug: bool) -> None:
+        try:
+            with ray_session(address, debug=debug) as nodes:
+                self._started.set_result(nodes)
+                self._unwanted.wait()
+        except Exception as problem:  # whoever waits for the nodes is told
+            if self._started.done():
+                raise
+            self._started.set_exception(problem)
+
+    def __enter__(self) -> "StartingRay":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end()

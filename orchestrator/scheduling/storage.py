@@ -18,7 +18,6 @@ from orchestrator.scheduling.mirror import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
-from orchestrator.trial import TrialFolder
 
 DIGITS = 8  # of the plan's hash, in a launch's name
 
@@ -55,6 +54,8 @@ class LaunchFolder:
 
     def finished(self, plan: Plan) -> dict[str, Status]:
         """The trials that need not be run again: complete, or stopped by the scheduler. Failed ones are tried again."""
+        from orchestrator.trial import TrialFolder  # torch comes with it: who looks launches up does not need it
+
         found: dict[str, Status] = {}
         for spec in plan.trials:
             folder = TrialFolder(self.trial(spec.name))

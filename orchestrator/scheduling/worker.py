@@ -1,24 +1,28 @@
 """The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record, the folder is the checkpoint."""
 
+import importlib
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from ray import tune
+from orchestrator.lazy import no_garbage_collection
 
-from orchestrator.data import Dataset, Split
-from orchestrator.errors import OrchestratorError
-from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
-from orchestrator.redact import redact
-from orchestrator.spec import TrialSpec
-from orchestrator.training.loop import reached
-from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.trial.run import kind_of
+with no_garbage_collection():  # the first trials wait for this
+    import ray
+    import torch
+    from ray import tune
+
+    from orchestrator.data.arrays import unpack
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
+    from orchestrator.redact import redact
+    from orchestrator.spec import TrialSpec
+    from orchestrator.training.loop import reached
+    from orchestrator.trial import TrialFolder, run_trial
+    from orchestrator.trial.run import kind_of
 
 RECORDS = "records"  # key of a step's records in Tune's result
 FAILURE = "failure"  # key of a failed trial's reason
@@ -29,14 +33,16 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains one trial after another in one process; the data set is mapped from Ray's object store."""
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
-        """Called once a process; ``data`` is what :func:`pack` made."""
+        """Called once a process; ``data["packed"]`` refers to what ``orchestrator.data.arrays.pack`` made."""
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
+        with no_garbage_collection():
+            importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.records: Iterator[Record] | None = None
         self.epoch = 0
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
-        self.dataset = unpack(data)
+        self.dataset = unpack(ray.get(data["packed"]))
         self._begin(config["trial"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -116,21 +122,3 @@ def lost_device(problem: Exception) -> bool:
         except RuntimeError:
             return True
     return isinstance(problem, torch.AcceleratorError)
-
-
-def pack(dataset: Dataset) -> dict[str, Any]:
-    """The data set as arrays that Ray stores once a node and maps, without copying, into every worker."""
-    return {
-        "name": dataset.name,
-        "classes": dataset.classes,
-        "train": (dataset.train.images.numpy(), dataset.train.labels.numpy()),
-        "test": (dataset.test.images.numpy(), dataset.test.labels.numpy()),
-    }
-
-
-def unpack(packed: Mapping[str, Any]) -> Dataset:
-    """The data set again, on top of the mapped arrays."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
-        train, test = (Split(*map(torch.from_numpy, packed[which])) for which in ("train", "test"))
-    return Dataset(packed["name"], train, test, packed["classes"])

@@ -9,6 +9,7 @@ from orchestrator.spec.experiment import (
     Resources,
     Scheduler,
     Search,
+    Tracking,
     Variant,
 )
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
@@ -27,6 +28,7 @@ __all__ = [
     "Schedule",
     "Scheduler",
     "Search",
+    "Tracking",
     "TrialSpec",
     "Variant",
     "digest",

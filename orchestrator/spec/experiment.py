@@ -149,6 +149,21 @@ class Failures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Tracking:
+    """What MLflow gets of each trial besides its records; neither changes what is trained."""
+
+    __pydantic_config__ = STRICT
+
+    # Which trials become MLflow models. best: one of each variant, the seed chosen by validation accuracy.
+    models: Literal["best", "all", "none"] = "best"
+    # Which trials get figures, tables and a page. chosen: every trial, but of a search only those that are compared.
+    reports: Literal["chosen", "all", "none"] = "chosen"
+
+    def __post_init__(self) -> None:
+        check(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experiment:
     """One experiment file."""
 
@@ -167,6 +182,7 @@ class Experiment:
     # bytes, for checkpoints of finished trials; the best trial of each variant is kept whatever it takes
     max_checkpoint_bytes: Count | None = None
     contract: Contract = field(default_factory=Contract)
+    tracking: Tracking = field(default_factory=Tracking)
     published_curve: str | None = None  # CSV with columns epoch, test_accuracy (per cent), drawn beside our curves
     target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85  # fraction; what "epochs to target" counts to
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.tracking.artifacts import MODEL, MODEL_FILE
-from orchestrator.tracking.runs import TRIAL, VARIANT
+from orchestrator.tracking.models import MODEL_FILE, find_model
+from orchestrator.tracking.runs import MODEL, TRIAL, VARIANT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,15 +34,11 @@ def register(
     An alias of ours that nothing was chosen for is taken away. Raises RequestError, before anything is registered, if
     a trial's run has no model.
     """
-    for trial in chosen.values():
-        if f"{MODEL}/{MODEL_FILE}" not in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
-            raise RequestError(
-                f"nothing is registered: {trial.trial} has no model in MLflow (it could not be exported or sent)"
-            )
+    sources = {trial.run_id: _source(client, trial) for trial in chosen.values()}
     aliases = _aliases(client, name)
     made = []
     for alias, trial in chosen.items():
-        version = _version(client, name, trial, description, tags)
+        version = _version(client, name, trial, sources[trial.run_id], description, tags)
         client.set_registered_model_alias(name, alias, version)
         made.append(Registered(name, alias, version, trial.trial, trial.run_id))
     for alias in ({CHAMPION, CHALLENGER} & aliases) - chosen.keys():
@@ -63,10 +59,31 @@ def _aliases(client: "MlflowClient", name: str) -> set[str]:
     return set()
 
 
-def _version(client: "MlflowClient", name: str, trial: TrialRow, description: str, tags: Mapping[str, str]) -> str:
+def _source(client: "MlflowClient", trial: TrialRow) -> tuple[str, str | None]:
+    """Where the trial's network lies in MLflow, and its logged model's id. Raises RequestError if it is nowhere."""
+    if (model := find_model(client, client.get_run(trial.run_id))) is not None:
+        return f"models:/{model.model_id}", str(model.model_id)
+    # Earlier versions of this project sent it as artifacts of the run.
+    if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
+        return f"runs:/{trial.run_id}/{MODEL}", None
+    raise RequestError(
+        f"nothing is registered: {trial.trial} has no model in MLflow (tracking.models was none, or the network could "
+        "not be exported)"
+    )
+
+
+def _version(
+    client: "MlflowClient",
+    name: str,
+    trial: TrialRow,
+    source: tuple[str, str | None],
+    description: str,
+    tags: Mapping[str, str],
+) -> str:
     """The version that is this trial's network, made if there is none; what is said of it is always the newest."""
     known = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
-    found = known[0] if known else client.create_model_version(name, f"runs:/{trial.run_id}/{MODEL}", trial.run_id)
+    address, model_id = source
+    found = known[0] if known else client.create_model_version(name, address, trial.run_id, model_id=model_id)
     version = str(found.version)
     client.update_model_version(name, version, description)
     for key, value in {**tags, TRIAL: trial.trial, VARIANT: trial.variant}.items():

@@ -28,6 +28,9 @@ SEED = "seed"
 STATUS = "status"
 REASON = "status_reason"
 FAILURE = "failure_kind"  # of a failed trial
+REPORT = "report"  # of a trial, as the next one; absent until it has been delivered
+MODEL = "model"
+MADE, CANNOT_BE_MADE = "made", "cannot be made"  # their values
 PROTOCOL = "protocol"
 CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
@@ -102,6 +105,11 @@ class LaunchRuns:
         said = (run.data.tags.get(STATUS), run.data.tags.get(REASON))
         return run.info.status != "RUNNING" and said == (str(outcome.status), outcome.reason)
 
+    def made(self, trial: str) -> set[str]:
+        """Which of REPORT and MODEL the trial's run has, or cannot have."""
+        run_id = self.find(trial)
+        return {REPORT, MODEL} & self.client.get_run(run_id).data.tags.keys() if run_id else set()
+
     def create(self, trial: str) -> str:
         """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest."""
         spec = self.spec(trial)
@@ -138,10 +146,9 @@ class LaunchRuns:
         d = self.dataset
         data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-        report = f"#/experiments/{self.experiment_id}/runs/{run_id}/artifacts/report.html"
         shown = {
             "mlflow.runColor": color(position),
-            NOTE: f"[**Open the report**]({report}) when the trial has ended: its figures and tables on one page.",
+            NOTE: "The report is linked here when it has been made.",
         }
         self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in shown.items()])
 

@@ -2,13 +2,13 @@
 
 import errno
 import logging
-import os
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from orchestrator import records as keys
@@ -16,21 +16,32 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
 from orchestrator.tracking import lease
-from orchestrator.tracking.artifacts import log_folder, log_traceback
-from orchestrator.tracking.runs import FAILURE, REASON, STATUS, LaunchRuns, reopen, shorten
+from orchestrator.tracking.artifacts import REPORT_FILE, log_folder, log_report, log_traceback
+from orchestrator.tracking.models import MODEL_FILE, log_model
+from orchestrator.tracking.runs import (
+    CANNOT_BE_MADE,
+    FAILURE,
+    MADE,
+    MODEL,
+    NOTE,
+    REASON,
+    REPORT,
+    STATUS,
+    LaunchRuns,
+    reopen,
+    shorten,
+)
 from orchestrator.trial import TrialFolder
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
 LONGEST_PAUSE = 10.0  # seconds between two tries
-LOWEST_PRIORITY = 19  # niceness; Ray gives its workers 15
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
 REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 STORE_CLIENTS = {"botocore", "boto3", "s3transfer", "google", "requests", "urllib3"}  # of artifacts
 
 _logger = logging.getLogger(__name__)
-Prepare = Callable[[Outcome], None]
 Event = tuple[str, Record | Callable[[], None]]  # a trial, "" for the launch itself, and what is to be written of it
 
 
@@ -38,25 +49,31 @@ class Sink:
     """A listener that records a launch in MLflow.
 
     Calls return at once; a thread of its own does the writing. Records that wait for the same run go out in one
-    call. A store that does not answer is asked again until :meth:`close` has waited ``patience`` seconds.
+    call. A store that does not answer is asked again until :meth:`flush` or :meth:`close` has waited ``patience``
+    seconds.
     """
 
-    def __init__(self, runs: LaunchRuns, prepare: Prepare = lambda _: None, patience: float = PATIENCE) -> None:
-        self.runs = runs
-        self.prepare = prepare  # makes figures and the model in a finished trial's folder, before it is sent
+    def __init__(self, runs: "LaunchRuns | Future[LaunchRuns]", patience: float = PATIENCE) -> None:
+        self._opening = runs if isinstance(runs, Future) else _opened(runs)
         self.patience = patience
         self.run_ids: dict[str, str] = {}
         self._published: dict[str, set[tuple[int, bool]]] = {}
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._events: queue.SimpleQueue[Event | threading.Event | None] = queue.SimpleQueue()
         self._deadline: float | None = None
         self._problems: list[str] = []
         self._gave_up = False
-        self._prepared: set[str] = set()
         self._refused: set[str] = set()  # trials of which something was not delivered
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
-        self._lease = lease.Keeper(runs.client, runs.parent_run_id)
-        self._lease.start()
+
+    @property
+    def runs(self) -> LaunchRuns:
+        """Where the launch is recorded; waits until the store has been opened, and raises what that raised."""
+        return self._opening.result()
+
+    def refused(self) -> bool:
+        """Whether the store could not be opened: then nothing can be recorded, and there is no use in training."""
+        return self._opening.done() and self._opening.exception() is not None
 
     def on_start(self, trial: str) -> None:
         """Open the trial's run, or find the one it has."""
@@ -67,9 +84,27 @@ class Sink:
         self._events.put((trial, record))
 
     def on_end(self, outcome: Outcome) -> None:
-        """Publish everything the trial left and how it ended."""
+        """Publish what the trial left and how it ended; its report follows when it has been made."""
         self._events.put((outcome.trial, lambda: self._send(outcome)))
         self._events.put((outcome.trial, lambda: self._finish(outcome)))
+
+    def on_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
+        """Publish the report, the model or both that have been made in an ended trial's ``folder``."""
+        self._events.put((trial, lambda: self._send_report(trial, folder, report, model)))
+
+    def then(self, trial: str, call: Callable[[], None]) -> None:
+        """Call this when everything that was said so far is written."""
+        self._events.put((trial, call))
+
+    def flush(self) -> bool:
+        """Wait until all that was said so far is written; False if the store did not answer in time."""
+        written = threading.Event()
+        self._events.put(written)
+        self._deadline = time.monotonic() + self.patience
+        written.wait()
+        if not self._gave_up:
+            self._deadline = None
+        return not self._gave_up
 
     def catch_up(self, trial: str, records: Iterable[Record]) -> None:
         """Publish what an earlier process had recorded on disk but perhaps not delivered."""
@@ -83,17 +118,26 @@ class Sink:
         self._events.put(None)
         self._deadline = time.monotonic() + self.patience
         self._thread.join()
-        self._lease.end()
+        if (refused := self._opening.exception()) is not None:
+            raise refused
         if self._problems:
             raise TrackingError("\n".join([*dict.fromkeys(self._problems), LAST_WORD]))
 
     def _work(self) -> None:
-        if sys.platform == "linux":  # where a thread has a priority of its own: figures give way to the training
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+        if self._opening.exception() is not None:  # waits until it is known
+            self._gave_up = True
+            self._write_all()
+            return
+        keeper = lease.Keeper(self.runs.client, self.runs.parent_run_id)
+        keeper.start()
+        self._write_all()
+        keeper.end()
+
+    def _write_all(self) -> None:
         waiting: dict[str, list[Record]] = {}
         while True:
             event = self._events.get()
-            if event is not None and isinstance(event[1], Record):
+            if isinstance(event, tuple) and isinstance(event[1], Record):
                 waiting.setdefault(event[0], []).append(event[1])
                 if not self._events.empty():
                     continue  # more has come in the meantime: it may go out in the same call
@@ -102,6 +146,9 @@ class Sink:
             waiting.clear()
             if event is None:
                 return
+            if isinstance(event, threading.Event):
+                event.set()
+                continue
             trial, write = event
             if not isinstance(write, Record):
                 self._deliver(trial, write)
@@ -160,12 +207,29 @@ class Sink:
         """Everything that a trial left."""
         self._open(outcome.trial)
         run_id, client = self.run_ids[outcome.trial], self.runs.client
-        if outcome.trial not in self._prepared:  # once, however often the rest has to be tried
-            self.prepare(outcome)
-            self._prepared.add(outcome.trial)
         if outcome.folder is not None:
             log_folder(client, run_id, outcome.folder)
         log_traceback(client, run_id, outcome.traceback)
+
+    def _send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
+        """The tags come last: what they say is there."""
+        from mlflow.entities import RunTag
+
+        self._open(trial)
+        run_id, client = self.run_ids[trial], self.runs.client
+        tags: dict[str, str] = {}
+        if report and (folder / REPORT_FILE).is_file():
+            log_report(client, run_id, folder)
+            link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
+            tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
+        elif report:
+            tags[REPORT] = CANNOT_BE_MADE
+        if model and (folder / MODEL / MODEL_FILE).is_file():
+            log_model(client, run_id, folder / MODEL)
+            tags[MODEL] = MADE
+        elif model:
+            tags[MODEL] = CANNOT_BE_MADE
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def _finish(self, outcome: Outcome) -> None:
         """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
@@ -186,6 +250,12 @@ class Sink:
         client.set_tag(parent, STATUS, str(status))
         client.set_tag(parent, REASON, reason)
         client.set_terminated(parent, MLFLOW_STATUS[status])
+
+
+def _opened(runs: LaunchRuns) -> "Future[LaunchRuns]":
+    done: Future[LaunchRuns] = Future()
+    done.set_result(runs)
+    return done
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:

@@ -1,6 +1,23 @@
 """One trial: a specification and data in, a trial folder out. No Ray, no MLflow, no YAML."""
 
-from orchestrator.trial.folder import TrialFolder
-from orchestrator.trial.run import run_trial, training_indices
+from typing import TYPE_CHECKING
 
-__all__ = ["TrialFolder", "run_trial", "training_indices"]
+from orchestrator import lazy
+
+if TYPE_CHECKING:
+    from orchestrator.trial.folder import TrialFolder
+    from orchestrator.trial.run import run_trial, training_indices
+
+__all__ = [
+    "TrialFolder",
+    "run_trial",
+    "training_indices",
+]
+__getattr__ = lazy.names(
+    __name__,
+    {
+        "TrialFolder": "folder",
+        "run_trial": "run",
+        "training_indices": "run",
+    },
+)

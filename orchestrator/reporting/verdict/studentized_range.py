@@ -8,7 +8,7 @@ import math
 from functools import cache
 
 import numpy as np
-from scipy import optimize, special
+from scipy import special
 
 _nodes, _weights = np.polynomial.legendre.leggauss(96)
 SHARES, WEIGHTS = (_nodes + 1) / 2, _weights / 2  # quantiles of the estimated deviation, on (0, 1)
@@ -33,4 +33,8 @@ def exceeds(q: float, groups: int, df: float) -> float:
 @cache
 def critical(level: float, groups: int, df: float) -> float:
     """The ``q`` that is exceeded with probability ``1 - level`` (``level`` 0.95, say)."""
-    return float(optimize.brentq(lambda q: exceeds(q, groups, df) - (1 - level), 0.0, 1e4))
+    low, high = 0.0, 1e4
+    while high - low > 1e-9 * high:  # bisection: importing scipy.optimize for it costs more than all of `compare`
+        middle = (low + high) / 2
+        low, high = (middle, high) if exceeds(middle, groups, df) > 1 - level else (low, middle)
+    return (low + high) / 2

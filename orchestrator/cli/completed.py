@@ -1,0 +1,62 @@
+"""A launch that is complete already: recognised without reading its data, building its networks or starting Ray."""
+
+import json
+from pathlib import Path
+
+from orchestrator import __version__
+from orchestrator.architectures.locate import unimported_digest
+from orchestrator.cli.result import print_result, read_result
+from orchestrator.cli.show import Show
+from orchestrator.data.places import files_fingerprint
+from orchestrator.errors import OrchestratorError
+from orchestrator.files import write_json
+from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.spec import Experiment, digest
+from orchestrator.spec.fields import to_plain
+from orchestrator.tracking.store import asked, connect
+
+MARK = "complete.json"  # of a launch's folder
+
+
+def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
+    """What a complete launch was made of: settings, data files, network sources, store; None if it cannot be told."""
+    try:
+        sources = [unimported_digest(variant.name) for variant in experiment.variants]
+        data = files_fingerprint(experiment.dataset, data_dir)
+    except (OrchestratorError, OSError):
+        return None
+    return digest([to_plain(experiment), sources, data, uri, __version__])
+
+
+def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:
+    """Write that everything of the launch is trained, made and recorded as ``launch`` in MLflow."""
+    if mark is not None:
+        write_json(folder.path / MARK, {"fingerprint": mark, "launch": launch})
+        storage.push(folder.path / MARK)
+
+
+def completed_launch(storage: Storage, experiment: Experiment, data_dir: Path, uri: str) -> str | None:
+    """The name in MLflow of the newest launch that is complete with exactly these settings, data and sources."""
+    storage.fetch(storage.root / experiment.name, lambda name: name.endswith(MARK))
+    found = {}
+    for path in (storage.root / experiment.name).glob(f"*/{MARK}"):
+        try:
+            plain = json.loads(path.read_text(encoding="utf-8"))
+            found[str(plain["fingerprint"])] = str(plain["launch"])
+        except (OSError, ValueError, KeyError, TypeError):  # then it is not known to be complete, and looked at closely
+            continue
+    return found.get(fingerprint(experiment, data_dir, uri) or "") if found else None
+
+
+def show_completed(experiment: Experiment, launch: str, uri: str, show: Show) -> int:
+    """Print the comparison of a complete launch; returns the exit code."""
+    show.say(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
+    client = connect(uri, make=False)
+    with asked(uri):
+        result = read_result(client, experiment.name, launch)
+    if show.events is not None:
+        show.events.result(result.to_json())
+    print_result(result, show.as_json)
+    show.say("to train it once more: the same command with --again")
+    return 0

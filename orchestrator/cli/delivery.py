@@ -1,0 +1,139 @@
+"""What trials leave, on its way to MLflow: records and ends at once, reports and models when they have been made."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.checking import Checked
+from orchestrator.cli.reports import Order, Reporter
+from orchestrator.errors import OrchestratorError
+from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
+from orchestrator.reporting.published import read_curve
+from orchestrator.reporting.verdict.comparison import chosen_trials, representative
+from orchestrator.scheduling.budget import Budget
+from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.spec.plain import one_line
+from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
+from orchestrator.tracking.sink import Sink
+from orchestrator.trial import TrialFolder
+
+
+class Delivery:
+    """A listener that tells MLflow of a launch, and has reports and models made by ``executor`` beside the trials."""
+
+    def __init__(
+        self,
+        checked: Checked,
+        folder: LaunchFolder,
+        storage: Storage,
+        runs: "Future[LaunchRuns]",
+        executor: Executor,
+        packed: Any,
+        say: Callable[[str], None],
+    ) -> None:
+        self.checked, self.folder, self.storage, self.say = checked, folder, storage, say
+        experiment = checked.plan.experiment
+        self.wanted = experiment.tracking
+        self.at_once = self.wanted.reports == "all" or (self.wanted.reports == "chosen" and experiment.search is None)
+        self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
+        self.sink = Sink(runs)
+        self.reporter = Reporter(executor, packed, self._deliver, say)
+        self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage.remove)
+        self.specs = {spec.name: spec for spec in checked.plan.trials}
+        self.ordered: set[tuple[str, str]] = set()  # trial and what of it, in this process
+
+    def on_start(self, trial: str) -> None:
+        """Listener: the trial has begun."""
+        self.sink.on_start(trial)
+
+    def on_record(self, trial: str, record: Record) -> None:
+        """Listener: an epoch is done."""
+        self.sink.on_record(trial, record)
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Listener: the trial has ended; what it left is told at once, its report is made when a core is free."""
+        self.sink.on_end(outcome)
+        if outcome.folder is not None and outcome.reason != INTERRUPTED:
+            complete = outcome.status is Status.COMPLETE
+            self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
+            self.sink.then(outcome.trial, partial(self._spend, outcome))
+
+    def catch_up(self, finished: Mapping[str, Status], resume_from: Mapping[str, Path]) -> list[Outcome]:
+        """Tell what an earlier process left untold, and order what it left unmade; returns the outcomes it had."""
+        before = [o for name in finished if (o := TrialFolder(self.folder.trial(name)).outcome()) is not None]
+        for outcome in before:
+            if self.sink.runs.is_delivered(outcome):
+                self.ordered |= {(outcome.trial, what) for what in self.sink.runs.made(outcome.trial)}
+                complete = outcome.status is Status.COMPLETE
+                self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
+                self.budget.add(outcome)
+            else:
+                self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
+                self.on_end(outcome)
+        for name, path in resume_from.items():
+            self.sink.catch_up(name, TrialFolder(path).records())
+        return before
+
+    def order_chosen(self, trials: Sequence[TrialRow]) -> None:
+        """Order what depends on all results: of a search the reports of what is compared, and each variant's model."""
+        for compared in chosen_trials(trials).values():
+            best = representative(compared) if self.wanted.models == "best" else None
+            for trial in compared:
+                report = self.wanted.reports == "chosen" and trial.status == "complete"
+                self._order(trial.trial, report=report, model=best is not None and trial.trial == best.trial)
+
+    def refused(self) -> bool:
+        """Whether MLflow's store could not be opened."""
+        return self.sink.refused()
+
+    def flush(self) -> bool:
+        """Wait until MLflow has all that was said so far; False if it does not answer."""
+        return self.sink.flush()
+
+    def finish_reports(self) -> bool:
+        """Wait for everything that was ordered; returns whether all of it was made."""
+        if whole := self.reporter.wait():
+            return whole
+        self.say("some reports are missing: the same command again makes them")
+        return False
+
+    def close(self, status: Status) -> None:
+        """Deliver what is left and end the launch's own run. Raises TrackingError naming what was not delivered."""
+        self.sink.close(status)
+        for name in self.budget.keep():
+            self.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+
+    def _order(self, trial: str, report: bool, model: bool) -> None:
+        """Order what is wanted and has not been ordered or made before."""
+        asked = {(trial, what) for what, wanted in ((REPORT, report), (MODEL, model)) if wanted} - self.ordered
+        if not asked:
+            return
+        self.ordered |= asked
+        folder = self.folder.trial(trial)
+        spec = self.specs[trial]
+        order = Order(
+            trial,
+            folder if self.storage.uri else folder.resolve(),  # workers stand elsewhere
+            self.checked.analyses[trial],
+            report=(trial, REPORT) in asked,
+            model=(trial, MODEL) in asked,
+            storage=self.storage,
+            published=self.published,
+        )
+        self.reporter.order(order, f"{spec.variant} {sorted(spec.arguments.items())}")
+
+    def _deliver(self, order: Order) -> None:
+        """What was made is where the trial's folder is kept; from there it goes to MLflow."""
+        self.storage.fetch(order.folder)
+        self.sink.on_report(order.trial, order.folder, order.report, order.model)
+
+    def _spend(self, outcome: Outcome) -> None:
+        """The trial's end is in MLflow: its checkpoints may go."""
+        try:
+            self.budget.add(outcome)
+            self.budget.keep()
+        except OrchestratorError as problem:
+            self.say(one_line(str(problem)))

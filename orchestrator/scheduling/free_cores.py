@@ -1,0 +1,136 @@
+"""An executor on cores that no trial needs: on any node, at the lowest priority, only so many calls at a time."""
+
+import importlib
+import operator
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+RETRIES = 2  # after a call that raised, or whose node or process was lost
+WORTH_IT = 3  # calls that wait for each one that runs, before one more process is started: that takes seconds
+POLL = 0.1  # seconds between two looks at what waits, while something runs
+LOWEST = 19  # niceness, where the kernel has no idle class
+
+
+@dataclass
+class _Call:
+    future: "Future[Any]"
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    retries: int = RETRIES
+
+
+class FreeCores(Executor):
+    """Calls functions as Ray tasks, ``slots`` at a time, in the order in which they were submitted.
+
+    The tasks ask for no resources, so they never keep a trial from a core; the kernel runs them when a core is idle.
+    Functions must be importable by name, arguments and results picklable; an argument that many calls share is best
+    given by :meth:`share`.
+    """
+
+    def __init__(self, slots: int) -> None:
+        import ray
+
+        self._ray = ray
+        # What the function raises is retried here rather than by Ray, which would print every traceback.
+        self._task = ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call_at_lowest_priority)
+        self._slots = max(1, slots)
+        self._waiting: deque[_Call] = deque()
+        self._running: dict[Any, _Call] = {}
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="free-cores", daemon=True)
+        self._thread.start()
+
+    def share(self, value: Any) -> Any:
+        """``value`` in Ray's object store, once a node: what tasks are given for it is the value itself."""
+        return self._ray.put(value)
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """A future of ``fn(*args)``. Its callbacks are called in a thread of this executor."""
+        if kwargs:
+            raise TypeError("only positional arguments are passed on")
+        future: Future[Any] = Future()
+        with self._changed:
+            if self._closed:
+                raise RuntimeError("the executor has been shut down")
+            self._waiting.append(_Call(future, fn, args))
+            self._changed.notify()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; without ``wait`` those that run are cancelled too. Ray may end when this returns."""
+        with self._changed:
+            self._closed = True
+            if cancel_futures or not wait:
+                while self._waiting:
+                    self._waiting.popleft().future.cancel()
+            abandoned = [] if wait else list(self._running)
+            self._changed.notify()
+        for reference in abandoned:
+            self._ray.cancel(reference, force=True)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._running or self._closed)
+                if self._closed and not self._waiting and not self._running:
+                    return
+                while len(self._waiting) > WORTH_IT * len(self._running) and len(self._running) < self._slots:
+                    call = self._waiting.popleft()
+                    if call.future.running() or call.future.set_running_or_notify_cancel():
+                        name = call.function.__module__, call.function.__qualname__
+                        self._running[self._task.remote(name, *call.arguments)] = call
+                running = list(self._running)
+            done, _ = self._ray.wait(running, timeout=POLL) if running else ([], [])
+            for reference in done:
+                self._settle(reference)
+
+    def _settle(self, reference: Any) -> None:
+        try:
+            result, problem = self._ray.get(reference)
+        except Exception as lost:  # Ray's word for a process or node that was lost too often, or for a cancelled call
+            result, problem = None, lost
+        with self._changed:
+            call = self._running.pop(reference)
+            if problem is not None and call.retries and not self._closed:
+                call.retries -= 1
+                self._waiting.append(call)
+                return
+        if problem is None:
+            call.future.set_result(result)
+        else:
+            call.future.set_exception(problem)
+
+
+def _call_at_lowest_priority(name: tuple[str, str], *arguments: Any) -> tuple[Any, Exception | None]:
+    """What the function called ``name``, module and qualified name, returned, or what it raised.
+
+    It is imported and runs in a thread of its own: the process goes back to Ray at the priority that it had.
+    """
+
+    def call() -> Any:
+        function = operator.attrgetter(name[1])(importlib.import_module(name[0]))
+        return function(*arguments)
+
+    with ThreadPoolExecutor(1, initializer=_lower_priority) as thread:
+        try:
+            return thread.submit(call).result(), None
+        except Exception as problem:  # the boundary to another process: the caller is told
+            return None, problem
+
+
+def _lower_priority() -> None:
+    """Let this thread run only when nothing else wants its core; on Linux, where a thread has its own priority."""
+    if sys.platform != "linux":
+        return
+    try:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+    except OSError:  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)

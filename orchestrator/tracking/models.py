@@ -1,0 +1,101 @@
+"""Networks as MLflow's logged models: exported where there are free cores, logged by the driver."""
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import records as keys
+from orchestrator.errors import TrackingError
+from orchestrator.files import FULL, write_folder
+from orchestrator.tracking.runs import MODEL  # a run's tag, its logged model's name and the trial folder's folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from torch import Tensor, nn
+
+MODEL_FILE = "MLmodel"  # MLflow's own: a folder without it is no model
+
+
+def save_model(network: "nn.Module", examples: "Tensor", path: Path) -> None:
+    """Write ``network`` (evaluation mode, CPU) as an MLflow model with its signature.
+
+    ``examples``: (N, 3, H, W) float32, normalised; becomes the input example. A graph that torch.export can follow
+    is saved without pickle and loads where our code is not installed. The folder ``path`` is whole or absent. Raises
+    TrackingError if the graph cannot be followed.
+    """
+    import mlflow.pytorch
+    import numpy as np
+    import torch
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    float32 = np.dtype("float32")
+    try:
+        with torch.no_grad():
+            classes = network(examples).shape[1]
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(float32, (-1, *examples.shape[1:]))]),
+            outputs=Schema([TensorSpec(float32, (-1, classes))]),
+        )
+        write_folder(
+            path,
+            lambda partial: mlflow.pytorch.save_model(
+                network,
+                str(partial),
+                signature=signature,
+                input_example=examples.numpy(),
+                pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
+                serialization_format="pt2",
+            ),
+        )
+    except Exception as problem:  # the user's network runs here, followed by torch.export: it may raise anything
+        if isinstance(problem, OSError) and problem.errno in FULL:
+            raise  # says nothing of the network: the model can be written when there is room
+        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
+        raise TrackingError(f"the network cannot be exported as an MLflow model: {reason}") from problem
+
+
+def find_model(client: "MlflowClient", run: Any) -> "LoggedModel | None":
+    """The finished logged model of ``run`` (MLflow's entity), or None."""
+    return next((model for model in _models(client, run) if str(model.status) == "READY"), None)
+
+
+def log_model(client: "MlflowClient", run_id: str, saved: Path) -> str:
+    """Make the MLflow model in the folder ``saved`` the run's logged model; returns its id.
+
+    A second time finds it; what a killed process left half-made is made anew.
+    """
+    from mlflow.entities import LoggedModelOutput, Metric
+    from mlflow.models import Model
+
+    run = client.get_run(run_id)
+    if (found := find_model(client, run)) is not None:
+        return str(found.model_id)
+    for half_made in _models(client, run):
+        client.delete_logged_model(half_made.model_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, MODEL, source_run_id=run_id, params=dict(run.data.params)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        description = Model.load(str(saved))
+        description.model_uuid = description.model_id = model.model_id
+        description.run_id, description.artifact_path = run_id, model.artifact_location
+        description.save(f"{folder}/{MODEL_FILE}")
+        client.log_model_artifacts(model.model_id, str(saved))
+        client.log_model_artifacts(model.model_id, folder)  # with the ids that the exporting process could not know
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    for name in run.data.metrics.keys() & {keys.TEST_ACCURACY, keys.PARAMETERS}:  # as the run has them: no second value
+        last = client.get_metric_history(run_id, name)[-1]
+        same = Metric(name, last.value, last.timestamp, last.step, model_id=model.model_id, run_id=run_id)
+        client.log_batch(run_id, metrics=[same])
+    client.finalize_logged_model(model.model_id, "READY")
+    return str(model.model_id)
+
+
+def _models(client: "MlflowClient", run: Any) -> "list[LoggedModel]":
+    return list(
+        client.search_logged_models(
+            [run.info.experiment_id], filter_string=f"name = '{MODEL}' AND source_run_id = '{run.info.run_id}'"
+        )
+    )

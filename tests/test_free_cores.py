@@ -1,0 +1,47 @@
+"""Functions on free cores of a real Ray: results, failures, retries after a lost process, low priority."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from patience import PATIENCE
+
+from orchestrator.scheduling.free_cores import FreeCores
+from orchestrator.scheduling.session import StartingRay
+
+
+@pytest.fixture(scope="module")
+def cores() -> Iterator[FreeCores]:
+    with StartingRay() as ray:
+        ray.nodes()
+        found = FreeCores(2)
+        yield found
+        found.shutdown(wait=False)
+
+
+@pytest.mark.ray
+def test_results_come_back_from_another_process(cores: FreeCores) -> None:
+    shared = cores.share([1, 2, 3])
+    futures = [cores.submit(sum, shared) for _ in range(5)]
+    assert [future.result(PATIENCE) for future in futures] == [6] * 5
+    assert cores.submit(os.getpid).result(PATIENCE) != os.getpid()
+
+
+@pytest.mark.ray
+def test_what_a_function_raises_reaches_the_future(cores: FreeCores) -> None:
+    problem = cores.submit(Path.read_text, Path("/nonexistent")).exception(PATIENCE)
+    assert isinstance(problem, FileNotFoundError)
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread its own priority")
+def test_it_runs_only_when_nothing_else_wants_the_core(cores: FreeCores) -> None:
+    assert cores.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_IDLE
+
+
+@pytest.mark.ray
+def test_a_process_that_is_lost_again_and_again_costs_its_call_only(cores: FreeCores) -> None:
+    assert cores.submit(os._exit, 1).exception(PATIENCE) is not None
+    assert cores.submit(sum, [4]).result(PATIENCE) == 4
