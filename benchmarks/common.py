@@ -18,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.training.device import processor_model
+
 Measure = Callable[[], float]  # runs one side once and returns its cost: a time, so that less is better
 
 
@@ -38,14 +40,9 @@ def arguments(description: str, repeats: int = 5, variants: Sequence[str] = (), 
 
 def machine() -> dict[str, str | int]:
     """CPU model, cores that this process may use, torch's threads, operating system and versions."""
-    cpu = platform.processor()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        models = [line for line in information.read_text().splitlines() if line.startswith("model name")]
-        cpu = models[0].partition(":")[2].strip() if models else cpu
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return {
-        "cpu": cpu,
+        "cpu": processor_model(),
         "cores": cores,
         "threads": torch.get_num_threads(),
         "load": f"{os.getloadavg()[0]:.1f} waiting or running in the last minute",

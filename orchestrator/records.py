@@ -1,8 +1,8 @@
 """What a trial leaves behind in words: epoch records, the one enum of how it ended, and every key's name, once."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,12 +23,24 @@ TEST_ACCURACY = "test/accuracy"  # fraction
 BEST_EPOCH = "best_epoch"  # the epoch whose weights were chosen
 PUBLISHED_BEST = "published/best_test_accuracy"  # chosen on the test set: for replication only, never compared
 
+# Metrics of the whole trial, written when it ends, so that a launch is read back without every trial's history.
+EPOCHS = "epochs"  # trained
+BEST_VAL_ACCURACY = "best_val_accuracy"  # fraction, at the chosen epoch
+SECONDS = "seconds"  # of all epochs
+EPOCHS_TO_TARGET = "epochs_to_target"  # the first epoch that reached the target accuracy; absent if none did
+
 # Facts of the network, known before it trains.
 PARAMETERS = "parameters"
 MACS = "macs"
 RECEPTIVE_FIELD = "receptive_field"  # pixels, of the whole network's output
 RECEPTIVE_FIELD_FEATURES = "receptive_field/features"  # pixels, of the last map before global pooling
 
+# Of the machine in an epoch; MLflow shows what begins so apart from the rest.
+SYSTEM = "system/"
+CPU_UTILIZATION = SYSTEM + "cpu_utilization_percentage"  # of one core, by the trial's process
+PROCESS_MEMORY = SYSTEM + "process_memory_peak_megabytes"  # resident, since the process began
+GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
+GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
 PREDICTIONS = (
     "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each picture
@@ -108,8 +120,30 @@ class TrialRow:
     val_accuracy: float | None = None
     test_accuracy: float | None = None
     seconds: float | None = None
-    curve: tuple[tuple[int, float], ...] = field(default=(), repr=False)  # (epoch, validation accuracy)
+    epochs_to_target: int | None = None
     sample: int | None = None  # which draw from the search space
+
+
+def varies(metric: str) -> bool:
+    """Whether ``metric`` measures time or the machine, so that it is another one when the same trial runs again."""
+    return "second" in metric or metric.startswith(SYSTEM)
+
+
+def summary(records: Iterable[Record], target: float) -> dict[str, float]:
+    """The metrics of the whole trial from all its records; ``target``, a fraction, is what epochs are counted to."""
+    every = list(records)
+    epochs = {record.epoch: record.metrics for record in every if not record.final}
+    judged = VAL_ACCURACY if any(VAL_ACCURACY in metrics for metrics in epochs.values()) else TEST_ACCURACY
+    curve = {epoch: metrics[judged] for epoch, metrics in sorted(epochs.items()) if judged in metrics}
+    found: dict[str, float] = {EPOCHS: max(epochs, default=0)}
+    if seconds := [metrics[EPOCH_SECONDS] for metrics in epochs.values() if EPOCH_SECONDS in metrics]:
+        found[SECONDS] = sum(seconds)
+    if (reached := next((epoch for epoch, accuracy in curve.items() if accuracy >= target), None)) is not None:
+        found[EPOCHS_TO_TARGET] = reached
+    if curve and judged == VAL_ACCURACY:
+        chosen = next((int(r.metrics[BEST_EPOCH]) for r in every if BEST_EPOCH in r.metrics), None)
+        found[BEST_VAL_ACCURACY] = curve[chosen] if chosen in curve else max(curve.values())
+    return found
 
 
 class Listener(Protocol):

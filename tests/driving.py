@@ -17,6 +17,32 @@ from patience import PATIENCE
 from orchestrator.cli.verifying import kill_driver
 
 ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
+
+EXPERIMENT = """
+# a small experiment for the tests
+name: small
+variants: ["{networks}:Tiny", "{networks}:{second}"]
+seeds: [0, 1]
+target_accuracy: 0.5
+dataset: {{name: "{data}"}}
+trainer: {{epochs: 3, batch_size: 32, optimizer: {{lr: 0.3}}}}
+"""
+
+
+def orchestrator(
+    *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command, run to its end in ``cwd``."""
+    return subprocess.run(
+        [ORCHESTRATOR, *arguments],
+        cwd=cwd,
+        env={**QUIET_ENVIRONMENT, **environment},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+    )
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """The commands through their real entry point: output, exit codes, one JSON document, no tracebacks."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,39 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from driving import ORCHESTRATOR, page
+from driving import EXPERIMENT, ORCHESTRATOR, QUIET_ENVIRONMENT, orchestrator, page
 from patience import PATIENCE
 
 from orchestrator.architectures import VARIANTS
 from orchestrator.cli.main import COMMANDS
 from orchestrator.tracking.store import connect
-
-QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
-
-
-def orchestrator(
-    *arguments: str, cwd: Path, timeout: float = PATIENCE, **environment: str
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ORCHESTRATOR, *arguments],
-        cwd=cwd,
-        env={**QUIET_ENVIRONMENT, **environment},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-EXPERIMENT = """
-# a small experiment for the tests
-name: small
-variants: ["{networks}:Tiny", "{networks}:{second}"]
-seeds: [0, 1]
-target_accuracy: 0.5
-dataset: {{name: "{data}"}}
-trainer: {{epochs: 3, batch_size: 32, optimizer: {{lr: 0.3}}}}
-"""
 
 
 @pytest.fixture
@@ -123,75 +95,6 @@ def test_inspect_as_json(variant: str, parameters: int, features: int, output: i
     assert {"name", "type", "output_shape", "parameters", "kernel", "stride", "padding", "dilation", "groups", "jump",
             "receptive_field"} <= set(plain["layers"][0])  # fmt: skip
     assert sum(layer["parameters"] for layer in plain["layers"]) == parameters
-
-
-@pytest.mark.ray
-def test_run_compare_and_run_again(experiment: Path, tmp_path: Path) -> None:
-    run = orchestrator("run", str(experiment), "--json", cwd=tmp_path)
-    assert run.returncode == 1, run.stderr  # two of its trials fail
-    result = json.loads(run.stdout)
-    assert "Traceback" not in run.stderr
-    assert f"again: orchestrator compare small --launch {result['launch']}\n" in run.stderr
-    rows = {trial["trial"]: trial for trial in result["trials"]}
-    assert set(rows) == {f"{variant}/seed-{seed}" for variant in ("Tiny", "Failing") for seed in (0, 1)}
-    assert rows["Tiny/seed-0"]["status"] == "complete"
-    assert 0.0 <= rows["Tiny/seed-0"]["test_accuracy"] <= 1.0
-    assert rows["Tiny/seed-0"]["parameters"] == 201
-    assert (rows["Failing/seed-1"]["status"], rows["Failing/seed-1"]["reason"]) == (
-        "failed",
-        "RuntimeError: planted failure",
-    )
-    assert result["verdict"]["best"] == "Tiny"
-    assert {"trial", "run_id", "variant", "seed", "status", "reason", "epochs", "parameters", "macs", "receptive_field",
-            "val_accuracy", "test_accuracy", "seconds"} <= set(rows["Tiny/seed-0"])  # fmt: skip
-    folder = next((tmp_path / "storage" / "small").iterdir()) / "trials" / "Tiny" / "seed-0"
-    for name in ("report.html", "figures", "tables", "model", "spec.json", "metrics.csv", "checkpoints/best.pt"):
-        assert (folder / name).exists(), name
-    run = connect(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(rows["Tiny/seed-0"]["run_id"])
-    assert {"parameters", "macs", "receptive_field", "receptive_field/features"} <= set(run.data.metrics)
-    assert run.data.tags["layer_kinds"] == "global_average_pooling, batch_norm, dropout"
-    assert (run.data.tags["contract"], run.data.tags["family"]) == ("none", "custom")
-
-    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    launch = client.get_run(result["parent_run_id"])
-    assert launch.data.tags["verdict"].startswith("Tiny has ")
-    assert "Failing has no complete trial and is not compared." in launch.data.tags["verdict"]
-    assert launch.data.tags["mlflow.note.content"].count("Open the comparison") == 1
-    [page] = [a.path for a in client.list_artifacts(launch.info.run_id)]
-    assert "Tiny/seed-0" in Path(client.download_artifacts(launch.info.run_id, page)).read_text()
-    drawn = ("--figure", "made/drawn.svg", "--html", "made/page.html")
-    compared = orchestrator("compare", "small", *drawn, cwd=tmp_path)
-    assert compared.returncode == 0, compared.stderr
-    assert "Tiny *" in compared.stdout
-    assert (tmp_path / "made" / "drawn.svg").read_text().startswith("<?xml")
-    assert "Tiny/seed-0" in (tmp_path / "made" / "page.html").read_text()
-    assert sorted(file.name for file in (tmp_path / "made").iterdir()) == ["drawn.svg", "page.html"]
-    blocked = orchestrator("compare", "small", "--html", "mlflow.db/page.html", cwd=tmp_path)
-    assert (blocked.returncode, "Traceback" in blocked.stderr) == (2, False)
-    assert "page.html" in blocked.stderr
-    assert orchestrator("compare", "small", "--figure", "page.txt", cwd=tmp_path).returncode == 2
-    assert "planted failure" in compared.stdout
-    registered = orchestrator("compare", "small", "--register", "tiny", "--json", cwd=tmp_path)
-    [champion] = json.loads(registered.stdout)["registered"]
-    assert (champion["model"], champion["alias"], champion["version"]) == ("tiny", "champion", "1")
-    assert client.get_model_version_by_alias("tiny", "champion").run_id == champion["run_id"]
-    refused = orchestrator("compare", "small", "--register", "a/b", cwd=tmp_path)
-    assert (refused.returncode, "neither / nor :" in refused.stderr) == (2, True)
-
-    again = orchestrator("run", str(experiment), "--json", "--quiet", cwd=tmp_path)  # only what failed is tried again
-    assert again.returncode == 1
-    assert {t["trial"]: t["run_id"] for t in json.loads(again.stdout)["trials"]} == {
-        name: trial["run_id"] for name, trial in rows.items()
-    }
-    note = client.get_run(launch.info.run_id).data.tags["mlflow.note.content"]
-    assert note.count("Open the comparison") == 1
-
-    (tmp_path / "storage").rename(tmp_path / "before")
-    anew = json.loads(orchestrator("run", str(experiment), "--json", "--quiet", cwd=tmp_path).stdout)
-    assert not {t["run_id"] for t in anew["trials"]} & {trial["run_id"] for trial in rows.values()}
-    for made in (result, anew):
-        read = orchestrator("compare", "small", "--launch", made["launch"], "--json", cwd=tmp_path)
-        assert json.loads(read.stdout)["parent_run_id"] == made["parent_run_id"]
 
 
 @pytest.mark.ray

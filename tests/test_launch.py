@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,34 @@ def test_trials_run_and_one_failure_fails_alone(nodes, network_file: Path, datas
         ours, theirs = (checkpoint.load(f.best)["network"] for f in (TrialFolder(tmp_path / f"alone-{seed}"), folder))
         assert checkpoint.content_digest(ours) == checkpoint.content_digest(theirs)
     assert sorted(heard.events) == sorted((kind, spec.name) for kind in ("start", "end") for spec in plan.trials)
+
+
+WHERE = """
+import os
+import time
+import torch.nn as nn
+
+class Where(nn.Linear):
+    def __init__(self, num_classes=3):
+        super().__init__(3 * 16 * 16, num_classes)
+
+    def forward(self, x):
+        if self.training:
+            time.sleep(0.1)
+            with open({file!r}, "a") as log:
+                log.write(f"{{os.getpid()}}\\n")
+        return super().forward(x.flatten(1))
+"""
+
+
+@pytest.mark.ray
+def test_trials_shorter_than_the_start_of_a_worker_get_every_worker(nodes, dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "where.py").write_text(WHERE.format(file=str(tmp_path / "where.txt")))
+    plan = make(tmp_path / "where.py", ["Where"], seeds=list(range(40)), trainer={"epochs": 1, "batch_size": 32})
+    outcomes = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}))
+    assert all(outcome.status is Status.COMPLETE for outcome in outcomes.values())
+    processes = Counter((tmp_path / "where.txt").read_text().split())
+    assert len(processes) == 2, "two at a time, and none was ended while it started"
 
 
 @pytest.mark.ray

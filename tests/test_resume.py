@@ -43,7 +43,7 @@ def content(folder: Path) -> dict[str, Any]:
             "status": (row.status, run.info.status),
             "test": row.test_accuracy,
             "train": sorted((m.step, m.value) for m in history),
-            "validation": row.curve,
+            "validation": [(m.step, m.value) for m in client.get_metric_history(row.run_id, keys.VAL_ACCURACY)],
             "weights": checkpoint.content_digest(checkpoint.load(best)["network"]),
         }
     return left

@@ -27,7 +27,6 @@ from orchestrator.training.randomness import derive_seed
 from orchestrator.training.step import build_step, penalty
 from orchestrator.trial import TrialFolder, run_trial, training_indices
 
-TIMED = {keys.EPOCH_SECONDS, keys.IMAGES_PER_SECOND}
 AUGMENTATION = ({"HorizontalFlip": {"p": 0.5}}, {"ShiftScaleRotate": {"shift_limit": 0.1, "p": 0.5}})
 
 
@@ -38,7 +37,7 @@ def make_spec(network_file: Path, network: str = "Tiny", seed: int = 0, **recipe
 
 def exact(records: list[Record]) -> list[tuple]:
     """What must not differ between two runs: everything but the clock."""
-    return [(r.epoch, r.final, {k: v for k, v in r.metrics.items() if k not in TIMED}) for r in records]
+    return [(r.epoch, r.final, {k: v for k, v in r.metrics.items() if not keys.varies(k)}) for r in records]
 
 
 def weights(folder: Path) -> str:

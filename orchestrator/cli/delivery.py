@@ -73,6 +73,9 @@ class Delivery:
             else:
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
+        if self.at_once and self.checked.plan.experiment.search is None:  # it will be wanted, and workers still start
+            for name in self.specs.keys() - finished.keys():
+                self.reporter.prepare(self.specs[name], self.checked.analyses[name])
         for name, path in resume_from.items():
             self.sink.catch_up(name, TrialFolder(path).records())
         return before
@@ -93,9 +96,9 @@ class Delivery:
         """Wait until MLflow has all that was said so far; False if it does not answer."""
         return self.sink.flush()
 
-    def finish_reports(self) -> bool:
-        """Wait for everything that was ordered; returns whether all of it was made."""
-        if whole := self.reporter.wait():
+    def finish_reports(self, progress: Callable[[str], None]) -> bool:
+        """Wait for all that was ordered; returns whether it was all made. ``progress`` is told how far it is."""
+        if whole := self.reporter.wait(progress):
             return whole
         self.say("some reports are missing: the same command again makes them")
         return False
@@ -113,7 +116,6 @@ class Delivery:
             return
         self.ordered |= asked
         folder = self.folder.trial(trial)
-        spec = self.specs[trial]
         order = Order(
             trial,
             folder if self.storage.uri else folder.resolve(),  # workers stand elsewhere
@@ -123,7 +125,7 @@ class Delivery:
             storage=self.storage,
             published=self.published,
         )
-        self.reporter.order(order, f"{spec.variant} {sorted(spec.arguments.items())}")
+        self.reporter.order(order, self.specs[trial])
 
     def _deliver(self, order: Order) -> None:
         """What was made is where the trial's folder is kept; from there it goes to MLflow."""

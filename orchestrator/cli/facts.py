@@ -1,7 +1,9 @@
 """What is known of a launch before it trains, in the form in which MLflow is told."""
 
+import getpass
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -11,7 +13,16 @@ from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.cli.checking import Checked
 from orchestrator.data import Dataset
-from orchestrator.tracking.runs import CONTRACT, FAMILY, LAYER_KINDS, DatasetFacts, TrialFacts
+from orchestrator.tracking.runs import (
+    CONTRACT,
+    FAMILY,
+    LAYER_KINDS,
+    SOURCE_NAME,
+    SOURCE_TYPE,
+    USER,
+    DatasetFacts,
+    TrialFacts,
+)
 
 
 def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
@@ -48,13 +59,22 @@ def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
     return DatasetFacts(dataset.name, dataset.digest, json.dumps({"uri": source}), json.dumps(profile))
 
 
-def software_tags(folder: Path) -> dict[str, str]:
-    """Versions, and the commit of the working folder where there is one."""
-    tags = {"torch_version": torch.__version__, "orchestrator_version": __version__}
+def run_tags(source: Path | None, as_job: bool) -> dict[str, str]:
+    """Tags of every run of a launch: versions, the commit of the working folder, and by MLflow's convention who ran it.
+
+    ``source`` is the experiment file; null keeps the one that the launch was begun with.
+    """
+    tags = {
+        "torch_version": torch.__version__,
+        "orchestrator_version": __version__,
+        SOURCE_TYPE: "JOB" if as_job else "LOCAL",
+    }
+    if source is not None:
+        tags[SOURCE_NAME] = str(source.resolve())
+    with suppress(OSError, KeyError, ImportError):  # in a container a user may have no name
+        tags[USER] = getpass.getuser()
     try:
-        found = subprocess.run(
-            ["git", "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True
-        )
+        found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):  # no git, or no repository: then there is no commit to name
         return tags
     return {**tags, "git_commit": found.stdout.strip(), "mlflow.source.git.commit": found.stdout.strip()}

@@ -2,17 +2,17 @@
 
 import importlib
 import shlex
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.completed import fingerprint, mark_complete
 from orchestrator.cli.delivery import Delivery
-from orchestrator.cli.facts import dataset_facts, software_tags, trial_facts
-from orchestrator.cli.reports import warm_up
-from orchestrator.cli.result import Result, print_result, publish_result, read_result
+from orchestrator.cli.facts import dataset_facts, run_tags, trial_facts
+from orchestrator.cli.result import Result, launch_metrics, print_result, publish_result, read_result
 from orchestrator.cli.show import Show
 from orchestrator.data.arrays import pack
 from orchestrator.errors import DataError, InterruptedLaunchError
@@ -20,7 +20,7 @@ from orchestrator.records import INTERRUPTED, Outcome, Status
 from orchestrator.reporting.terminal import View
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.budget import check_free_space
-from orchestrator.scheduling.free_cores import FreeCores
+from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.launch import checkpoints
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.nodes import wait_for_nodes
@@ -46,14 +46,17 @@ def launch(
     address: str | None,
     show: Show,
     ray: StartingRay,
+    cores: "Future[FreeCores]",
     again: bool = False,
     folder: LaunchFolder | None = None,
+    source: Path | None = None,
 ) -> int:
-    """Run ``experiment`` to its verdict and print it; returns the exit code.
+    """Run ``experiment``, read from the file ``source``, to its verdict and print it; returns the exit code.
 
     ``folder`` is the launch to resume; without it, the one that this very plan was begun in, or a new one. ``ray``
-    is starting, and is ending when this returns.
+    is starting, and with it the ``cores`` that make reports; it is ending when this returns.
     """
+    begun = time.monotonic()
     uri = choose_store(tracking_uri)
     mark = fingerprint(experiment, data_dir, uri)  # before anything is read: a file edited since is not missed
     checked = _check(experiment, data_dir, address, show)
@@ -86,19 +89,20 @@ def launch(
                     plan,
                     dataset_facts(checked.dataset, experiment.dataset.name),
                     trial_facts(checked),
-                    software_tags(Path.cwd()),
+                    run_tags(source, as_job=show.events is not None),
                     artifacts,
                     folder.id,
                 )
 
         opening = threads.submit(open_runs)  # while the first workers start
-        cores = FreeCores(int(sum(node.get("CPU", 0) for node in nodes)))
-        cores.submit(warm_up)
-        packed = cores.share(pack(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, cores, packed, show.say)
+        resources = trial_resources(experiment.resources, nodes)
+        makers = cores.result()
+        makers.slots = core_count(nodes)  # more may have come since it was started
+        packed = makers.share(pack(checked.dataset))
+        delivery = Delivery(checked, folder, storage, opening, makers, packed, show.say)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = _train(checked, folder, storage, delivery, nodes, packed, show)
+            status = _train(checked, folder, storage, delivery, nodes, resources, packed, show)
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
@@ -108,17 +112,19 @@ def launch(
                 print_result(result, show.as_json)
                 if status is not Status.STOPPED:
                     delivery.order_chosen(result.trials)
-                    whole = delivery.finish_reports()
+                metrics = launch_metrics(result, resources, time.monotonic() - begun)
+                _publish(runs.client, result, metrics, show)  # while the last reports are made
+                if status is not Status.STOPPED:
+                    with show.waiting("making reports") as progress:
+                        whole = delivery.finish_reports(progress)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
-            cores.shutdown(wait=False)
+            makers.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
-        if result is not None:
-            _publish(opening.result().client, result, show)
-            if whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.trials):
-                mark_complete(folder, storage, mark, result.launch)
+        if result and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.trials):
+            mark_complete(folder, storage, mark, result.launch)
     interrupted = InterruptedLaunchError(f"interrupted; carry on with: {resume}")
     if result is None:
         raise interrupted
@@ -131,9 +137,9 @@ def launch(
     return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
 
 
-def _publish(client: Any, result: Result, show: Show) -> None:
+def _publish(client: Any, result: Result, metrics: Mapping[str, float], show: Show) -> None:
     try:
-        publish_result(client, result)
+        publish_result(client, result, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded all the same
         show.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
 
@@ -164,7 +170,8 @@ def _nodes(
 ) -> list[dict[str, float]]:
     """Nodes that can train what is left to train. Raises before anything is recorded."""
     plan = checked.plan
-    nodes = ray.nodes()
+    with show.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
+        nodes = ray.nodes()
     if address is not None:
         nodes = wait_for_nodes(plan.experiment.resources, show.say)
         looked = check_nodes(folder.path, storage, plan)
@@ -186,6 +193,7 @@ def _train(
     storage: Storage,
     delivery: Delivery,
     nodes: list[dict[str, float]],
+    resources: Mapping[str, float],
     packed: object,
     show: Show,
 ) -> Status:
@@ -206,7 +214,7 @@ def _train(
                 plan,
                 checked.dataset,
                 folder.path,
-                trial_resources(plan.experiment.resources, nodes),
+                resources,
                 nodes=nodes,
                 storage=storage,
                 listeners=listeners,

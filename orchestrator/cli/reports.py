@@ -1,24 +1,25 @@
 """Reports and models of ended trials: made in the trial's folder by :func:`make`, on free cores while others train."""
 
-import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.contract import Analysis
 from orchestrator.data import Dataset, Normalisation, apply, build_augmentation
 from orchestrator.data.arrays import unpack
 from orchestrator.errors import OrchestratorError
-from orchestrator.lazy import no_garbage_collection
 from orchestrator.reporting.material import Material
-from orchestrator.reporting.report import Made, draw_shared, render_report
 from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.spec import TrialSpec
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.runs import MODEL
 from orchestrator.trial import TrialFolder, training_indices
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.report import Made
 
 EXAMPLES = 2  # images in the model's input example
 
@@ -36,15 +37,7 @@ class Order:
     published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a curve to draw beside the trial's own
 
 
-def warm_up() -> None:
-    """In any process: import what reports are made with, while the first trials train."""
-    with no_garbage_collection():
-        importlib.import_module("orchestrator.reporting.figures")
-        importlib.import_module("mlflow.pytorch")
-        importlib.import_module("torch.export._trace")
-
-
-def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
+def make(order: Order, packed: Mapping[str, Any], shared: "Made | None") -> list[str]:
     """In any process on any node: make what is ordered, in the trial's folder; returns warnings, a line each."""
     warnings: list[str] = []
     dataset = unpack(packed)
@@ -56,12 +49,14 @@ def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[s
     return [f"{order.trial}: {line}" for line in warnings]
 
 
-def draw(order: Order, packed: Mapping[str, Any]) -> tuple[Made | None, list[str]]:
-    """In any process: what the reports of all trials of a variant share, and warnings; None if it cannot be drawn."""
+def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> "tuple[Made, list[str]]":
+    """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, a line each."""
+    from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
+
     warnings: list[str] = []
-    with order.storage.reached(order.folder) as folder:
-        material = _material(folder, unpack(packed), order.analysis, warnings.append, ())
-    return (draw_shared(material, warnings.append) if material else None), warnings
+    dataset = unpack(packed)
+    material = Material.untrained(spec, dataset, training_indices(spec, dataset), analysis)
+    return draw_shared(material, warnings.append), warnings
 
 
 def write_report(
@@ -70,9 +65,11 @@ def write_report(
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
-    shared: Made | None = None,
+    shared: "Made | None" = None,
 ) -> None:
     """Figures, tables and report.html in the trial folder ``folder``; what cannot be made costs a warning."""
+    from orchestrator.reporting.report import render_report
+
     material = _material(folder, dataset, analysis, warn, published)
     if material is not None:
         render_report(material, folder, warn, shared)
@@ -114,16 +111,21 @@ class Reporter:
         self._changed = threading.Condition()
         self._shared: dict[str, Future[Any]] = {}  # by variant
 
-    def order(self, order: Order, variant: str) -> None:
-        """Make it as soon as a core is free; returns at once. ``variant`` names those that share figures."""
+    def prepare(self, spec: TrialSpec, analysis: Analysis | None) -> "Future[Any]":
+        """Draw what the reports of all trials of this variant share, if nobody has asked for it; returns at once."""
+        variant = f"{spec.variant} {sorted(spec.arguments.items())}"
+        if variant not in self._shared:
+            self._shared[variant] = self.executor.submit(draw, spec, analysis, self.packed)
+        return self._shared[variant]
+
+    def order(self, order: Order, spec: TrialSpec) -> None:
+        """Make it as soon as a core is free; returns at once."""
         with self._changed:
             self.ordered += 1
         if not order.report:
             self._make(order, None)
             return
-        if variant not in self._shared:
-            self._shared[variant] = self.executor.submit(draw, order, self.packed)
-        self._shared[variant].add_done_callback(lambda drawn: self._make(order, drawn))
+        self.prepare(spec, order.analysis).add_done_callback(lambda drawn: self._make(order, drawn))
 
     def wait(self, progress: Callable[[str], None] = lambda _: None) -> bool:
         """Wait until every order has ended; returns whether all were made. ``progress`` is told how far it is."""

@@ -1,6 +1,6 @@
 """The result of a launch as `run` and `compare` print it: tables for people, one document for programs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from rich.console import Console
 from orchestrator.cli.options import print_json
 from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
-from orchestrator.records import TrialRow
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.verdict.comparison import Comparison, chosen_trials, compare, representative
 from orchestrator.reporting.verdict.tables import comparison_table, difference_table, trouble_table
 from orchestrator.reporting.verdict.wording import sentence
-from orchestrator.tracking.artifacts import log_comparison
+from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_right, read_trials
 from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
@@ -33,12 +33,11 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The document of ``--json``; accuracies are fractions."""
-        trials = [{k: v for k, v in asdict(trial).items() if k != "curve"} for trial in self.trials]
         return {
             "experiment": self.experiment,
             "launch": self.launch,
             "parent_run_id": self.parent_run_id,
-            "trials": trials,
+            "trials": [asdict(trial) for trial in self.trials],
             "verdict": self.comparison.verdict,
         }
 
@@ -47,7 +46,7 @@ def read_result(client: Any, experiment: str, launch: str | None = None, target:
     """Read a launch and compare its variants; ``target`` (fraction) null means the launch's own."""
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
-    trials = read_trials(client, parent)
+    trials = read_trials(client, parent, target)
     compared = [trial for mine in chosen_trials(trials).values() for trial in mine]
     return Result(
         experiment, launch, parent, trials, compare(trials, target or own_target, read_right(client, compared))
@@ -73,12 +72,29 @@ def print_result(result: Result, as_json: bool, registered: Sequence[Registered]
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def publish_result(client: Any, result: Result) -> None:
-    """Put the comparison into MLflow, at the launch's own run."""
+def launch_metrics(result: Result, resources: Mapping[str, float], wall_seconds: float) -> dict[str, float]:
+    """What the launch's own run says of it, so that launches can be compared.
+
+    ``resources`` are those of one trial; ``wall_seconds`` are those of this process, added to those of earlier ones.
+    """
+    trained = sum(trial.seconds or 0.0 for trial in result.trials)
+    metrics = {f"trials/{status}": sum(t.status == status for t in result.trials) for status in Status}
+    best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
+    return {
+        **metrics,
+        **({} if best is None else {"best_variant/test_accuracy": best}),  # mean over its compared trials
+        WALL_SECONDS: wall_seconds,
+        "cpu_seconds": trained * resources.get("CPU", 0.0),  # held while training, busy or not
+        "gpu_seconds": trained * resources.get("GPU", 0.0),
+    }
+
+
+def publish_result(client: Any, result: Result, metrics: Mapping[str, float]) -> None:
+    """Put the comparison and the launch's ``metrics`` into MLflow, at the launch's own run."""
     from orchestrator.reporting.verdict.page import comparison_page
 
     page = comparison_page(result.experiment, result.launch, result.comparison, result.trials)
-    log_comparison(client, result.parent_run_id, sentence(result.comparison), page)
+    log_comparison(client, result.parent_run_id, sentence(result.comparison), page, metrics)
 
 
 def register_result(client: Any, result: Result, model: str) -> list[Registered]:

@@ -24,4 +24,4 @@ def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:
         refuse_passing_places(flags["storage"], choose_store(flags["tracking_uri"]))
     settings = read_file(experiment, overrides)
     with open_storage(flags.pop("storage")) as storage:
-        return run(settings, storage=storage, **flags)
+        return run(settings, storage=storage, source=experiment, **flags)

@@ -1,9 +1,12 @@
 """How the commands that run a launch talk to their user."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from orchestrator.cluster.events import EventWriter
 
@@ -28,3 +31,14 @@ class Show:
         """One line, as it is."""
         if not self.quiet:
             self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
+        """On a screen, while the block runs: what is waited for, and for how long; what is yielded says it anew."""
+        if self.quiet or not self.console.is_terminal:
+            yield lambda _: None
+            return
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda said: progress.update(task, description=said)

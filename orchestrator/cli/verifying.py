@@ -1,6 +1,7 @@
 """An experiment launched twice, once killed again and again, and what the two left compared: ``verify-resume``."""
 
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,15 @@ import psutil
 from orchestrator.cli.options import print_json
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.experiment.reader import read_file
+from orchestrator.records import varies
 from orchestrator.tracking.read import launch_content
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 
-EARLIEST, LATEST = 0.15, 0.7  # of what is left of the undisturbed launch's seconds: between these a kill strikes
+EARLIEST, LATEST = 0.1, 0.8  # of the undisturbed launch's epochs: between these a kill strikes
 WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # what Ray calls a process that trains, busy or waiting
+_EPOCH = re.compile(r"^[\d:]+ (\S+: epoch \d+)/", re.MULTILINE)  # the line of a view off a screen
 LONGEST = 20  # times the undisturbed launch's seconds: after that the disturbed one is given up
 
 
@@ -60,7 +63,8 @@ def verify(
         _run(arguments(undisturbed), undisturbed)
         seconds = time.monotonic() - started
         say(f"it took {seconds:.0f} s; now with {kills} kills")
-        done = _run_with_kills(arguments(disturbed), disturbed, kills, seconds, random.Random(seed), say)
+        epochs = max(1, _epochs_told(undisturbed))
+        done = _run_with_kills(arguments(disturbed), disturbed, kills, epochs, seconds, random.Random(seed), say)
         differences = compare(content(undisturbed, name), content(disturbed, name))
     finally:
         if keep is None:
@@ -105,26 +109,29 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _run_with_kills(
-    command: list[str], folder: Path, kills: int, seconds: float, stream: random.Random, say: Any
+    command: list[str], folder: Path, kills: int, epochs: int, seconds: float, stream: random.Random, say: Any
 ) -> list[str]:
-    """Run and kill until ``kills`` have struck or the launch has ended; returns what was killed, in order."""
+    """Run and kill until ``kills`` have struck or the launch has ended; returns what was killed, in order.
+
+    A kill strikes when so many of all ``epochs`` have been told, drawn beforehand: however busy the machine is, it
+    strikes a launch that has come far enough and has something left to do.
+    """
     done: list[str] = []
     targets = stream.sample(["driver", "worker"], 2)  # in turn
-    process, begun = _start(command, folder), time.monotonic()
+    moments = sorted(stream.uniform(EARLIEST, LATEST) * epochs for _ in range(kills))
+    process = _start(command, folder)
     deadline = time.monotonic() + LONGEST * seconds + 60
+    told = 0
     try:
-        while len(done) < kills and process.poll() is None:
+        while process.poll() is None:
+            if time.monotonic() > deadline:
+                raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
+            time.sleep(0.05)
+            now = _epochs_told(folder)
+            if len(done) == kills or now <= told or now < moments[len(done)]:  # between two kills something is trained
+                continue
+            time.sleep(stream.random() * seconds / epochs)  # anywhere within an epoch
             target = targets[len(done) % 2]
-            if target == "driver":
-                left = max(0.0, seconds - (time.monotonic() - begun))  # an earlier kill has taken its part
-                wait = left * stream.uniform(EARLIEST, LATEST)
-            else:
-                while process.poll() is None and not _workers(process):
-                    _sleep(0.1, process)
-                wait = min(0.05 * seconds, 3.0) * stream.random()
-            _sleep(wait, process)
-            if process.poll() is not None:
-                break
             if target == "worker":
                 try:
                     stream.choice(_workers(process)).kill()
@@ -132,13 +139,10 @@ def _run_with_kills(
                     continue
             else:
                 kill_driver(process)
-                process, begun = _start(command, folder), time.monotonic()  # the same command again resumes
+                process = _start(command, folder)  # the same command again resumes
             done.append(target)
-            say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {wait:.1f} s")
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
-            time.sleep(0.2)
+            told = now
+            say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {now} of {epochs} epochs")
     finally:
         kill_driver(process)
     if process.returncode not in (0, 1):
@@ -146,10 +150,10 @@ def _run_with_kills(
     return done
 
 
-def _sleep(seconds: float, process: "subprocess.Popen[bytes]") -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until and process.poll() is None:
-        time.sleep(0.05)
+def _epochs_told(folder: Path) -> int:
+    """How many epochs the launch in ``folder`` has said are done; one that was trained twice counts once."""
+    said = (folder / "output.txt").read_text(encoding="utf-8", errors="replace")
+    return len(set(_EPOCH.findall(said)))
 
 
 def _workers(driver: "subprocess.Popen[bytes]") -> list[psutil.Process]:
@@ -175,7 +179,7 @@ def content(folder: Path, name: str) -> dict[str, dict[str, Any]]:
         for path in folder.glob(f"storage/{name}/*/trials/{trial}"):
             saved = TrialFolder(path)
             found["records"] = [
-                (r.epoch, r.final, {k: v for k, v in r.metrics.items() if "second" not in k}) for r in saved.records()
+                (r.epoch, r.final, {k: v for k, v in r.metrics.items() if not varies(k)}) for r in saved.records()
             ]
             for file in (saved.best, saved.last):
                 if file.exists():

@@ -64,9 +64,9 @@ def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Te
     pictures: (N, 3, H, W) float32, normalised. The map of the last spatial layer is scaled up to the picture; its
     largest value is 1, and evidence against the class is 0.
     """
-    from captum.attr import LayerGradCam
-
     place = last_spatial_map(network, pictures[:1])
+    from captum.attr import LayerGradCam  # takes a while, and there may be no map
+
     method = LayerGradCam(network, place.module)
     maps = method.attribute(pictures, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
     size = (pictures.shape[2], pictures.shape[3])

@@ -36,6 +36,22 @@ class Material:
     published: Sequence[tuple[int, float]] = ()  # (epoch, published test accuracy as a fraction)
     outcome: Outcome | None = None
 
+    @classmethod
+    def untrained(cls, spec: TrialSpec, dataset: Dataset, learned: Tensor, analysis: Analysis | None) -> "Material":
+        """What is known of a trial before it begins; ``learned`` are its training indices."""
+        return cls(
+            spec=spec,
+            records=(),
+            dataset=dataset,
+            logits=None,
+            network=None,
+            training_indices=learned,
+            mean=(),
+            std=(),
+            augmentation=None,
+            analysis=analysis,
+        )
+
     @property
     def judged(self) -> str:
         """Which split is measured every epoch: ``val``, or ``test`` in the published protocol."""

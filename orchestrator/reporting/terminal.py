@@ -1,8 +1,11 @@
 """What a launch looks like in a terminal: a live table on a screen, one line a change of state elsewhere."""
 
+import heapq
+import itertools
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +20,9 @@ from orchestrator.records import Outcome, Record
 
 CLOCK = "%H:%M:%S"  # before every line that tells a change of state
 _STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
+SPEED_PERIOD = 600.0  # seconds, by whose epochs the rest is estimated
+MOST_LINES = 40  # of the live table: trials that run, and those that changed last
+ENDED = ("complete", "stopped", "failed")
 STYLES = {"waiting": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
 
@@ -28,6 +34,7 @@ class _Line:
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     reason: str = ""
+    changed: int = 0  # counts the changes of all lines: the greatest is the newest
 
 
 class View:
@@ -43,17 +50,22 @@ class View:
         self.quiet = quiet
         self.epochs = epochs
         self.lines = {trial: _Line() for trial in trials}
+        self._places = {trial: place for place, trial in enumerate(trials)}
+        self._changes = itertools.count(1)
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("epochs"),
+            TextColumn("epochs,"),
             TimeElapsedColumn(),
+            TextColumn("since the start,"),
             TimeRemainingColumn(),
+            TextColumn("to go"),
             console=console,
+            speed_estimate_period=SPEED_PERIOD,
         )
-        self._task = self._progress.add_task("all trials", total=self.epochs * len(self.lines))
+        self._task = self._progress.add_task("", total=self.epochs * len(self.lines))
         self._live: Live | None = None
         for outcome in ended:
             self._end(outcome)
@@ -70,12 +82,13 @@ class View:
 
     def __rich__(self) -> Group:
         with self._lock:
+            self._advance()
             return Group(self._table(), self._progress)
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
         with self._lock:
-            self.lines[trial].state = "running"
+            self._change(trial, "running")
         self._say(f"{trial}: started")
 
     def on_record(self, trial: str, record: Record) -> None:
@@ -84,7 +97,6 @@ class View:
             line = self.lines[trial]
             line.epoch = record.epoch
             line.metrics.update(record.metrics)
-            self._advance()
         if not record.final:
             self._say(f"{trial}: epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
 
@@ -99,11 +111,10 @@ class View:
 
     def _end(self, outcome: Outcome) -> _Line:
         with self._lock:
-            line = self.lines[outcome.trial]
-            line.state, line.reason = str(outcome.status), outcome.reason
+            line = self._change(outcome.trial, str(outcome.status))
+            line.reason = outcome.reason
             if outcome.status == "complete":
                 line.epoch = self.epochs
-            self._advance()
         return line
 
     def _say(self, text: str, always: bool = False) -> None:
@@ -112,8 +123,24 @@ class View:
                 f"{time.strftime(CLOCK)} {text}", markup=False, highlight=False, emoji=False, soft_wrap=True
             )
 
+    def _change(self, trial: str, state: str) -> _Line:
+        line = self.lines[trial]
+        line.state, line.changed = state, next(self._changes)
+        return line
+
     def _advance(self) -> None:
-        self._progress.update(self._task, completed=sum(line.epoch for line in self.lines.values()))
+        every = self.lines.values()
+        total = sum(line.epoch if line.state in ENDED else self.epochs for line in every)  # what was stopped owes none
+        done = sum(line.epoch for line in every)
+        self._progress.update(self._task, total=total, completed=done, description=self._counts())
+
+    def _counts(self) -> str:
+        counts = Counter(line.state for line in self.lines.values())
+        if counts["waiting"] == len(self.lines):
+            return "starting workers;"
+        ended = sum(counts[state] for state in ENDED)
+        bad = "".join(f", {counts[state]} {state}" for state in ("stopped", "failed") if counts[state])
+        return f"{ended} of {len(self.lines)} trials ended{bad};"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -121,11 +148,9 @@ class View:
         for name in ("epoch", "train", "validation", "test", "images/s"):
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True)
-        room = max(5, self.console.size.height - 6)
-        order = sorted(self.lines.items(), key=lambda item: item[1].state == "waiting")
-        shown = [item for item in order if item[1].state == "running"]
-        shown += [item for item in order if item[1].state != "running"][: max(0, room - len(shown))]
-        for trial, line in sorted(shown, key=lambda item: list(self.lines).index(item[0])):
+        room = min(MOST_LINES, max(5, self.console.size.height - 6))
+        shown = heapq.nlargest(room, self.lines.items(), key=lambda item: (item[1].state == "running", item[1].changed))
+        for trial, line in sorted(shown, key=lambda item: self._places[item[0]]):
             percents = [
                 f"{100 * line.metrics[key]:.2f}" if key in line.metrics else ""
                 for key in (keys.TRAIN_ACCURACY, keys.VAL_ACCURACY, keys.TEST_ACCURACY)

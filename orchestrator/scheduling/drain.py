@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ray.tune import Stopper
-from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
+
+from orchestrator.scheduling.turns import InTurn
 
 RUNNING = "RUNNING"  # Tune's word for a trial that has a worker
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -52,7 +54,7 @@ class Drain(Stopper):  # type: ignore[misc]
         return self.requested and self._busy is not None and not self._busy
 
 
-class DrainedFIFO(FIFOScheduler):  # type: ignore[misc]
+class DrainedFIFO(InTurn):
     """Nobody ends a trial early, but for a drain."""
 
     def __init__(self, drain: Drain) -> None:

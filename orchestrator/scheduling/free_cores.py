@@ -6,15 +6,22 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 RETRIES = 2  # after a call that raised, or whose node or process was lost
 WORTH_IT = 3  # calls that wait for each one that runs, before one more process is started: that takes seconds
 POLL = 0.1  # seconds between two looks at what waits, while something runs
-LOWEST = 19  # niceness, where the kernel has no idle class
+WARMING, LOWEST = 5, 19  # niceness
+IDLE = 20  # nicer than nice: Linux's class of what runs when nothing else does
+
+
+def core_count(nodes: Sequence[Mapping[str, float]]) -> int:
+    """The cores of all ``nodes``, each as Ray counts its resources."""
+    return int(sum(node.get("CPU", 0) for node in nodes))
 
 
 @dataclass
@@ -22,6 +29,7 @@ class _Call:
     future: "Future[Any]"
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    priority: int = IDLE
     retries: int = RETRIES
 
 
@@ -38,8 +46,8 @@ class FreeCores(Executor):
 
         self._ray = ray
         # What the function raises is retried here rather than by Ray, which would print every traceback.
-        self._task = ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call_at_lowest_priority)
-        self._slots = max(1, slots)
+        self._task = ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call_at_priority)
+        self.slots = slots  # may be changed at any time
         self._waiting: deque[_Call] = deque()
         self._running: dict[Any, _Call] = {}
         self._changed = threading.Condition()
@@ -55,13 +63,19 @@ class FreeCores(Executor):
         """A future of ``fn(*args)``. Its callbacks are called in a thread of this executor."""
         if kwargs:
             raise TypeError("only positional arguments are passed on")
-        future: Future[Any] = Future()
+        return self._submit(_Call(Future(), fn, args))
+
+    def warm(self, fn: Callable[[], Any]) -> "Future[Any]":
+        """As :meth:`submit`, but at a priority that makes progress while all cores are busy: for imports, done once."""
+        return self._submit(_Call(Future(), fn, (), WARMING))
+
+    def _submit(self, call: _Call) -> "Future[Any]":
         with self._changed:
             if self._closed:
                 raise RuntimeError("the executor has been shut down")
-            self._waiting.append(_Call(future, fn, args))
+            self._waiting.append(call)
             self._changed.notify()
-        return future
+        return call.future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls; without ``wait`` those that run are cancelled too. Ray may end when this returns."""
@@ -82,11 +96,11 @@ class FreeCores(Executor):
                 self._changed.wait_for(lambda: self._waiting or self._running or self._closed)
                 if self._closed and not self._waiting and not self._running:
                     return
-                while len(self._waiting) > WORTH_IT * len(self._running) and len(self._running) < self._slots:
+                while len(self._waiting) > WORTH_IT * len(self._running) and len(self._running) < max(1, self.slots):
                     call = self._waiting.popleft()
                     if call.future.running() or call.future.set_running_or_notify_cancel():
                         name = call.function.__module__, call.function.__qualname__
-                        self._running[self._task.remote(name, *call.arguments)] = call
+                        self._running[self._task.remote(name, call.priority, *call.arguments)] = call
                 running = list(self._running)
             done, _ = self._ray.wait(running, timeout=POLL) if running else ([], [])
             for reference in done:
@@ -109,7 +123,7 @@ class FreeCores(Executor):
             call.future.set_exception(problem)
 
 
-def _call_at_lowest_priority(name: tuple[str, str], *arguments: Any) -> tuple[Any, Exception | None]:
+def _call_at_priority(name: tuple[str, str], priority: int, *arguments: Any) -> tuple[Any, Exception | None]:
     """What the function called ``name``, module and qualified name, returned, or what it raised.
 
     It is imported and runs in a thread of its own: the process goes back to Ray at the priority that it had.
@@ -119,18 +133,18 @@ def _call_at_lowest_priority(name: tuple[str, str], *arguments: Any) -> tuple[An
         function = operator.attrgetter(name[1])(importlib.import_module(name[0]))
         return function(*arguments)
 
-    with ThreadPoolExecutor(1, initializer=_lower_priority) as thread:
+    with ThreadPoolExecutor(1, initializer=_lower_priority, initargs=(priority,)) as thread:
         try:
             return thread.submit(call).result(), None
         except Exception as problem:  # the boundary to another process: the caller is told
             return None, problem
 
 
-def _lower_priority() -> None:
-    """Let this thread run only when nothing else wants its core; on Linux, where a thread has its own priority."""
+def _lower_priority(priority: int) -> None:
+    """Give this thread a niceness, or let it run only when nobody else wants its core; on Linux, where threads can."""
     if sys.platform != "linux":
         return
-    try:
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    except OSError:  # a container may forbid it
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST)
+    with suppress(OSError):  # a container may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(priority, LOWEST))
+        if priority == IDLE:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

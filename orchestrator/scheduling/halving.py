@@ -11,6 +11,7 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from orchestrator.files import append_line
 from orchestrator.records import EPOCH, VAL_ACCURACY
 from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.turns import InTurn
 from orchestrator.spec import Scheduler
 
 
@@ -21,7 +22,7 @@ class _Named:
     trial_id: str
 
 
-class RememberedASHA(ASHAScheduler):  # type: ignore[misc]
+class RememberedASHA(InTurn, ASHAScheduler):  # type: ignore[misc]
     """Ray's ASHA (Li et al., "A System for Massively Parallel Hyperparameter Tuning", 2020) with its rungs on disk.
 
     Ray's own snapshots lose the rungs. Here each judged result is appended to ``log``, and a new scheduler on the same

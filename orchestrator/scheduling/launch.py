@@ -1,5 +1,6 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -92,7 +93,7 @@ def _run_trials(
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search([_config(spec, launch, found.get(spec.name)) for spec in waiting])},
+        param_space={"trial": tune.grid_search(_Shared(_config(s, launch, found.get(s.name)) for s in waiting))},
         tune_config=tune.TuneConfig(
             scheduler=_scheduler(launch, drain),
             reuse_actors=True,
@@ -191,11 +192,18 @@ def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[s
     """What the worker is told about one trial; its threads stay the same whatever its share: they decide the bits."""
     return {
         "name": spec.name,
-        "spec": spec.to_json(),
+        "spec": json.dumps(spec.to_json()),
         "threads": max(1, int(launch.resources["CPU"])),
         "gpus": launch.resources.get("GPU", 0.0),
         "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
     }
+
+
+class _Shared(list[Any]):
+    """A list that Tune does not copy: it would copy the whole list for each of its elements."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
+        return self
 
 
 def _directory(name: str) -> str:

@@ -1,22 +1,26 @@
 """Starting Ray here, or joining a cluster: quiet, on loopback, with a token of its own, no usage statistics."""
 
 import functools
+import gc
 import logging
 import os
 import secrets
 import socket
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 
+T = TypeVar("T")
+LEAVING_POLL = 0.005  # seconds between two looks
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 this silences Tune; our own view takes its place
@@ -31,7 +35,12 @@ _ENVIRONMENT = {
 
 # Ray would start a worker for each core before anybody asks; trials bring an environment of their own and cannot use
 # them, so they only slow the start.
-_SYSTEM = {"enable_worker_prestart": False, "prestart_worker_first_driver": False}
+# And it would end those that wait for a second, while there are more of them than cores: reports come in bursts.
+_SYSTEM = {
+    "enable_worker_prestart": False,
+    "prestart_worker_first_driver": False,
+    "idle_worker_killing_time_threshold_ms": 600_000,
+}
 _OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 
@@ -94,15 +103,16 @@ def ray_session(
         # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
         logging.getLogger("ray._private.worker").setLevel(logging.INFO if debug else logging.ERROR)
         try:
-            ray.init(
-                address="local" if local else address,
-                num_cpus=cpus if local else None,
-                include_dashboard=False if local else None,
-                dashboard_host="127.0.0.1",
-                log_to_driver=debug,
-                logging_level=logging.INFO if debug else logging.ERROR,
-                _system_config=_SYSTEM if local else None,
-            )
+            with _lean(ray, debug) if local else nullcontext():
+                ray.init(
+                    address="local" if local else address,
+                    num_cpus=cpus if local else None,
+                    include_dashboard=False if local else None,
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=debug,
+                    logging_level=logging.INFO if debug else logging.ERROR,
+                    _system_config=_SYSTEM if local else None,
+                )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
             ray.shutdown()
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
@@ -112,20 +122,26 @@ def ray_session(
         try:
             yield living_nodes()
         finally:
-            if local:
-                _end_helpers(ray)
             ray.shutdown()
 
 
-def _end_helpers(ray: Any) -> None:
-    """Kill what Ray starts beside a local session (log monitor, autoscaler, API server); it would be waited for.
+@contextmanager
+def _lean(ray: Any, debug: bool) -> Iterator[None]:
+    """While this lasts Ray starts here without its autoscaler, its API server and, unless ``debug``, its log monitor.
 
-    Internals of Ray: where a later release has none of these names, ending only takes longer.
+    Nobody asks them for anything, and they take a third of the time that Ray needs to start and most of what it needs
+    to end. Internals of Ray: where a later release has none of these names, it starts as it always does.
     """
-    node = getattr(ray._private.worker, "_global_node", None)
-    for name in ("kill_log_monitor", "kill_monitor", "kill_dashboard"):
-        if (kill := getattr(node, name, None)) is not None:
-            kill(check_alive=False)
+    node = ray._private.node.Node
+    names = ("start_monitor", "start_api_server", *(() if debug else ("start_log_monitor",)))
+    before = {name: getattr(node, name) for name in names if hasattr(node, name)}
+    for name in before:
+        setattr(node, name, lambda *args, **given: None)
+    try:
+        yield
+    finally:
+        for name, method in before.items():
+            setattr(node, name, method)
 
 
 @contextmanager
@@ -141,6 +157,11 @@ def _environment(local: bool) -> Iterator[None]:
     finally:
         for name, previous in before.items():
             os.environ.pop(name, None) if previous is None else os.environ.update({name: previous})
+
+
+def _in_ray() -> bool:
+    """Whether this process is part of a Ray session; Ray's public word tells of the node, which it leaves before."""
+    return hasattr(_import_ray()._private.worker.global_worker, "core_worker")
 
 
 def _import_ray() -> Any:
@@ -176,10 +197,36 @@ class StartingRay:
         self.begin()
         return self._started.result()
 
+    def then(self, call: Callable[[list[dict[str, float]]], T]) -> "Future[T]":
+        """The future of what ``call`` returns for the nodes; it is called as soon as Ray has started."""
+        self.begin()
+        made: Future[T] = Future()
+
+        def started(nodes: Future[list[dict[str, float]]]) -> None:
+            try:
+                made.set_result(call(nodes.result()))
+            except BaseException as problem:  # whoever asks for the result is told
+                made.set_exception(problem)
+
+        self._started.add_done_callback(started)
+        return made
+
     def end(self, wait: bool = True) -> None:
-        """End Ray, if it was begun, and wait until it has ended unless ``wait`` is false."""
+        """End Ray, if it was begun, and wait until it has ended; without ``wait`` until this process has left it.
+
+        Whoever drops a reference to an object of Ray's while the process leaves is ended by Ray, at once and with all
+        its threads. So nothing is collected meanwhile, and the caller may not go on before.
+        """
         self._unwanted.set()
-        if wait and self._wanted.is_set():
+        if not self._wanted.is_set():
+            return
+        gc.disable()
+        try:
+            while self._thread.is_alive() and _in_ray():
+                time.sleep(LEAVING_POLL)
+        finally:
+            gc.enable()
+        if wait:
             self._thread.join()
 
     def _hold(self, address: str | None, debug: bool) -> None:

@@ -1,6 +1,7 @@
 """The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record, the folder is the checkpoint."""
 
 import importlib
+import json
 import os
 import shutil
 import tempfile
@@ -96,7 +97,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
 
     def _begin(self, config: dict[str, Any]) -> None:
         self.trial_config = config
-        self.spec = TrialSpec.from_json(config["spec"])
+        self.spec = TrialSpec.from_json(json.loads(config["spec"]))
         self.scratch = Path(tempfile.mkdtemp(prefix="trial-"))
         self.folder = self.scratch / "folder"
         self.records = None

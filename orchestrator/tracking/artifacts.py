@@ -1,5 +1,7 @@
 """What a trial sends to MLflow as artifacts: at its end its files, later its report; and a launch its comparison."""
 
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +19,7 @@ REPORT_FILE = "report.html"
 REPORT_FOLDERS = ("figures", "tables")
 TRACEBACK = "traceback.txt"  # of a trial whose code raised
 COMPARISON = "comparison.html"  # of the launch's own run
+WALL_SECONDS = "wall_seconds"  # a metric of the launch's own run
 # What is above it in a launch's note is the experiment's own description, which may hold rules like this one.
 MARK = "\n\n---\n\n<!-- the verdict -->\n\n"
 
@@ -50,10 +53,21 @@ def log_traceback(client: "MlflowClient", run_id: str, traceback: str) -> None:
             repository.delete_artifacts(TRACEBACK)
 
 
-def log_comparison(client: "MlflowClient", parent_run_id: str, sentence: str, page: str) -> None:
-    """Put the HTML ``page`` and the verdict's ``sentence`` where the launch's run is looked at; again replaces them."""
+def log_comparison(
+    client: "MlflowClient", parent_run_id: str, sentence: str, page: str, metrics: Mapping[str, float]
+) -> None:
+    """Put the HTML ``page``, the verdict's ``sentence`` and ``metrics`` where the launch's run is looked at.
+
+    Again replaces them, but for the wall time, which is added to what was there.
+    """
+    from mlflow.entities import Metric
+
     client.log_text(parent_run_id, page, COMPARISON)
     run = client.get_run(parent_run_id)
+    wall_seconds = run.data.metrics.get(WALL_SECONDS, 0.0) + metrics.get(WALL_SECONDS, 0.0)
+    now = int(1000 * time.time())
+    measured = [Metric(name, value, now, 0) for name, value in {**metrics, WALL_SECONDS: wall_seconds}.items()]
+    client.log_batch(parent_run_id, metrics=measured)
     link = f"#/experiments/{run.info.experiment_id}/runs/{parent_run_id}/artifacts/{COMPARISON}"
     opens = f" [**Open the comparison**]({link}): every trial, and how far each variant lies behind the best."
     note = MARK + sentence[: LONGEST_TAG - len(MARK) - len(opens)] + opens

@@ -7,8 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
-from orchestrator.records import TrialRow
-from orchestrator.tracking.runs import KIND, LAUNCH, NUMBER, PARENT, REASON, SEED, STATUS, TARGET, TRIAL, VARIANT
+from orchestrator.records import Record, TrialRow
+from orchestrator.tracking.runs import (
+    KIND,
+    LAUNCH,
+    NUMBER,
+    REASON,
+    SEED,
+    STATUS,
+    TARGET,
+    TRIAL,
+    VARIANT,
+    children,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,27 +47,17 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
     return str(runs[0].info.run_id), str(tags[LAUNCH]), float(tags[TARGET])
 
 
-def read_trials(client: "MlflowClient", parent_run_id: str) -> list[TrialRow]:
+def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None = None) -> list[TrialRow]:
     """Every trial recorded under the launch's parent run, in the order of its plan, whichever of them began first.
 
-    The trials of earlier versions, which have no such number, come in the order in which they began.
+    Epochs are counted to ``target``, a fraction; null means the launch's own. The trials of earlier versions, which
+    have no number, come in the order in which they began.
     """
-    experiment_id = str(client.get_run(parent_run_id).info.experiment_id)
-    runs: list[Any] = []
-    token = None
-    while True:
-        page = client.search_runs(
-            [experiment_id],
-            f"tags.`{PARENT}` = '{parent_run_id}'",
-            order_by=["attributes.start_time ASC"],
-            max_results=1_000,
-            page_token=token,
-        )
-        runs.extend(page)
-        token = page.token
-        if not token:
-            runs.sort(key=lambda run: int(run.data.tags.get(NUMBER, 0)))
-            return [_row(client, run) for run in runs]
+    parent = client.get_run(parent_run_id)
+    own = float(parent.data.tags.get(TARGET, 1.0))
+    runs = children(client, str(parent.info.experiment_id), parent_run_id)
+    runs.sort(key=lambda run: int(run.data.tags.get(NUMBER, 0)))
+    return [_row(client, run, own, own if target is None else target) for run in runs]
 
 
 def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str, NDArray[np.bool_]]":
@@ -84,31 +85,45 @@ def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str,
     return found if len({len(right) for right in found.values()}) == 1 else {}
 
 
-def _row(client: "MlflowClient", run: Any) -> TrialRow:
-    metrics, tags, run_id = run.data.metrics, run.data.tags, str(run.info.run_id)
-    judged = keys.VAL_ACCURACY if keys.VAL_ACCURACY in metrics else keys.TEST_ACCURACY
-    history = client.get_metric_history(run_id, judged) if judged in metrics else []
-    curve = tuple(sorted({(int(m.step), float(m.value)) for m in history if m.step > 0}))
-    seconds = client.get_metric_history(run_id, keys.EPOCH_SECONDS) if curve else []
-    chosen = dict(curve).get(int(metrics.get(keys.BEST_EPOCH, -1)))
-    best = chosen if chosen is not None else max((accuracy for _, accuracy in curve), default=None)
+def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
+    metrics, tags = dict(run.data.metrics), run.data.tags
+    complete = tags.get(STATUS) == "complete"
+    if STATUS not in tags or keys.EPOCHS not in metrics:  # it has not ended, or did so under an earlier version
+        metrics |= keys.summary(_records(client, run), target)
+    elif complete and target != own_target:
+        metrics.pop(keys.EPOCHS_TO_TARGET, None)
+        metrics |= keys.summary(_records(client, run), target)
     return TrialRow(
         trial=tags.get(TRIAL, run.info.run_name),
-        run_id=run_id,
+        run_id=str(run.info.run_id),
         variant=tags.get(VARIANT, ""),
         seed=int(tags.get(SEED, 0)),
         status=tags.get(STATUS, "running"),
         reason=tags.get(REASON, ""),
-        epochs=max((epoch for epoch, _ in curve), default=0),
+        epochs=int(metrics[keys.EPOCHS]),
         parameters=_whole(metrics.get(keys.PARAMETERS)),
         macs=_whole(metrics.get(keys.MACS)),
         receptive_field=_whole(metrics.get(keys.RECEPTIVE_FIELD)),
-        val_accuracy=best if judged == keys.VAL_ACCURACY else None,
-        test_accuracy=metrics.get(keys.TEST_ACCURACY) if tags.get(STATUS) == "complete" else None,
-        seconds=sum(m.value for m in seconds) if seconds else None,
+        val_accuracy=metrics.get(keys.BEST_VAL_ACCURACY),
+        test_accuracy=metrics.get(keys.TEST_ACCURACY) if complete else None,
+        seconds=metrics.get(keys.SECONDS),
+        epochs_to_target=_whole(metrics.get(keys.EPOCHS_TO_TARGET)),
         sample=int(sample) if (sample := run.data.params.get("sample", "")).isdecimal() else None,
-        curve=curve,
     )
+
+
+def _records(client: "MlflowClient", run: Any) -> list[Record]:
+    """What a run's histories tell of its epochs: accuracy and seconds of each, and which one was chosen."""
+    judged = keys.VAL_ACCURACY if keys.VAL_ACCURACY in run.data.metrics else keys.TEST_ACCURACY
+    epochs: dict[int, dict[str, float]] = {}
+    for name in {judged, keys.EPOCH_SECONDS} & run.data.metrics.keys():
+        for metric in client.get_metric_history(run.info.run_id, name):
+            if metric.step > 0:
+                epochs.setdefault(int(metric.step), {})[name] = float(metric.value)
+    records = [Record(epoch, 0.0, metrics) for epoch, metrics in sorted(epochs.items())]
+    if keys.BEST_EPOCH in run.data.metrics:
+        records.append(Record(0, 0.0, {keys.BEST_EPOCH: run.data.metrics[keys.BEST_EPOCH]}, final=True))
+    return records
 
 
 def _whole(value: float | None) -> int | None:
@@ -127,7 +142,7 @@ def launch_content(client: "MlflowClient", experiment: str) -> dict[str, dict[st
         metrics = {
             name: sorted((m.step, m.value) for m in client.get_metric_history(row.run_id, name))
             for name in run.data.metrics
-            if "second" not in name
+            if not keys.varies(name)
         }
         tags = {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")}
         if row.trial in content:

@@ -62,7 +62,10 @@ def _aliases(client: "MlflowClient", name: str) -> set[str]:
 def _source(client: "MlflowClient", trial: TrialRow) -> tuple[str, str | None]:
     """Where the trial's network lies in MLflow, and its logged model's id. Raises RequestError if it is nowhere."""
     if (model := find_model(client, client.get_run(trial.run_id))) is not None:
-        return f"models:/{model.model_id}", str(model.model_id)
+        # A server knows its own models. A database is asked by MLflow's client in this process, which would look the
+        # model up in whichever store is the process's default.
+        by_server = client.tracking_uri.startswith(("http://", "https://"))
+        return f"models:/{model.model_id}" if by_server else str(model.artifact_location), str(model.model_id)
     # Earlier versions of this project sent it as artifacts of the run.
     if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
         return f"runs:/{trial.run_id}/{MODEL}", None

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Outcome
@@ -14,6 +15,7 @@ from orchestrator.tracking.store import sqlite_file
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # Tags; the UI filters by them.
 LAUNCH = "launch"  # its name, which no other launch of the experiment has
@@ -40,11 +42,15 @@ REJECTED = "rejected_samples"  # draws of a search that broke the contract and w
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
 NOTE = "mlflow.note.content"
+USER = "mlflow.user"
+SOURCE_NAME = "mlflow.source.name"  # the experiment file
+SOURCE_TYPE = "mlflow.source.type"
 
 LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 LONGEST_TAG = 5_000  # characters; MLflow's limit
 DIGITS = 8  # of a launch's id, in its name if that is taken
 MOST_PARAMS = 100  # in one batch; MLflow's limit
+PAGE = 1_000  # runs in one answer
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,8 @@ class LaunchRuns:
     dataset: DatasetFacts
     facts: Mapping[str, TrialFacts]  # by trial name
     tags: Mapping[str, str]  # for every run: commit and the like
+    recorded: "dict[str, Run]" = field(default_factory=dict)  # by identity: the trials' runs, as they were when opened
+    _asked_for: set[str] = field(default_factory=set)  # trials whose run is being created
 
     @property
     def launch(self) -> str:
@@ -84,73 +92,77 @@ class LaunchRuns:
 
     def spec(self, trial: str) -> TrialSpec:
         """The specification of the trial called ``trial``."""
-        return next(spec for spec in self.plan.trials if spec.name == trial)
+        return self._places[trial][1]
 
-    def find(self, trial: str) -> str | None:
+    @cached_property
+    def _places(self) -> dict[str, tuple[int, TrialSpec]]:
+        return {spec.name: (place, spec) for place, spec in enumerate(self.plan.trials)}
+
+    def find(self, trial: str) -> "Run | None":
         """The run of ``trial`` in this launch, if it has one."""
         spec_hash = self.spec(trial).identity()
-        runs = self.client.search_runs(
-            [self.experiment_id],
-            f"tags.`{PARENT}` = '{self.parent_run_id}' and tags.{SPEC_HASH} = '{spec_hash}'",
-            max_results=1,
-        )
-        return str(runs[0].info.run_id) if runs else None
+        if trial not in self._asked_for:
+            return self.recorded.get(spec_hash)
+        mine = f"tags.`{PARENT}` = '{self.parent_run_id}' and tags.{SPEC_HASH} = '{spec_hash}'"
+        return next(iter(self.client.search_runs([self.experiment_id], mine, max_results=1)), None)
 
     def is_delivered(self, outcome: Outcome) -> bool:
         """Whether the trial's run says that, and how, it ended: the last thing that is written of a trial."""
-        run_id = self.find(outcome.trial)
-        if run_id is None:
+        run = self.find(outcome.trial)
+        if run is None or run.info.status == "RUNNING":
             return False
-        run = self.client.get_run(run_id)
-        said = (run.data.tags.get(STATUS), run.data.tags.get(REASON))
-        return run.info.status != "RUNNING" and said == (str(outcome.status), outcome.reason)
+        return (run.data.tags.get(STATUS), run.data.tags.get(REASON)) == (str(outcome.status), outcome.reason)
 
     def made(self, trial: str) -> set[str]:
-        """Which of REPORT and MODEL the trial's run has, or cannot have."""
-        run_id = self.find(trial)
-        return {REPORT, MODEL} & self.client.get_run(run_id).data.tags.keys() if run_id else set()
+        """Which of REPORT and MODEL the trial's run had, or could not have, when the launch was opened."""
+        run = self.find(trial)
+        return {REPORT, MODEL} & run.data.tags.keys() if run is not None else set()
 
-    def create(self, trial: str) -> str:
+    def create(self, trial: str) -> "Run":
         """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest."""
-        spec = self.spec(trial)
+        place, spec = self._places[trial]
+        spec_hash = spec.identity()
         tags = {
             PARENT: self.parent_run_id,
             KIND: "trial",
             TRIAL: spec.name,
-            NUMBER: str(self.plan.trials.index(spec)),
+            NUMBER: str(place),
             VARIANT: spec.label,
             SEED: str(spec.seed),
-            SPEC_HASH: spec.identity(),
+            SPEC_HASH: spec_hash,
             PROTOCOL: spec.trainer.protocol,
             **self.tags,
             **self.facts.get(trial, TrialFacts()).tags,
         }
-        return str(self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name).info.run_id)
+        self._asked_for.add(trial)  # if no answer comes it may have been made all the same
+        run = self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name)
+        self._asked_for.remove(trial)
+        self.recorded[spec_hash] = run
+        return run
 
-    def describe(self, trial: str, run_id: str) -> None:
-        """Write params, data set and known figures, unless the run has them all; the note is written last."""
+    def describe(self, trial: str, run: "Run") -> None:
+        """Write params, data set and known figures, unless ``run`` has them all; the note is written last."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
-        run = self.client.get_run(run_id)
         if NOTE in run.data.tags:
             return
-        spec = self.spec(trial)
-        position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
+        run_id, spec, d = run.info.run_id, self.spec(trial), self.dataset
+        data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
+        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         begun = run.info.start_time  # the same at every try: what was written before is not written twice
         known = self.facts.get(trial, TrialFacts()).metrics
         metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
+        position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
+        tags = [
+            RunTag("mlflow.runColor", color(position)),
+            RunTag(NOTE, "The report is linked here when it has been made."),
+        ]
         params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
-        for start in range(0, max(len(params), 1), MOST_PARAMS):
-            self.client.log_batch(run_id, metrics if start == 0 else [], params[start : start + MOST_PARAMS])
-        d = self.dataset
-        data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
-        self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-        shown = {
-            "mlflow.runColor": color(position),
-            NOTE: "The report is linked here when it has been made.",
-        }
-        self.client.log_batch(run_id, tags=[RunTag(name, value) for name, value in shown.items()])
+        while len(params) > MOST_PARAMS:
+            self.client.log_batch(run_id, params=params[:MOST_PARAMS])
+            params = params[MOST_PARAMS:]
+        self.client.log_batch(run_id, metrics, params, tags)
 
 
 def open_launch(
@@ -180,8 +192,11 @@ def open_launch(
         found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
     if found:
         parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
+        if SOURCE_NAME in found[0].data.tags:
+            tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first: who runs without a lease is taken to be lost
         reopen(client, parent)
+        recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
@@ -199,7 +214,20 @@ def open_launch(
         if plan.experiment.description:
             known[NOTE] = plan.experiment.description
         parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
-    return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch})
+        recorded = {}
+    return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
+
+
+def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
+    """The runs of a launch's trials, by page, in the order in which they began."""
+    mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}'", ["attributes.start_time ASC"]
+    runs: list[Run] = []
+    token = None
+    while True:
+        found = client.search_runs([experiment_id], mine, max_results=PAGE, order_by=oldest_first, page_token=token)
+        runs.extend(found)
+        if not (token := found.token):
+            return runs
 
 
 def reopen(client: "MlflowClient", run_id: str) -> None:

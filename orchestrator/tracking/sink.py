@@ -177,16 +177,16 @@ class Sink:
     def _open(self, trial: str) -> None:
         if trial in self.run_ids:
             return
-        run_id = self.runs.find(trial)
-        if run_id is None:
-            run_id, published = self.runs.create(trial), set()
+        run = self.runs.find(trial)
+        if run is None:
+            run, published = self.runs.create(trial), set()
         else:
-            client = self.runs.client
+            client, run_id = self.runs.client, run.info.run_id
             epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
             published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
             reopen(client, run_id)
-        self.runs.describe(trial, run_id)
-        self.run_ids[trial], self._published[trial] = run_id, published
+        self.runs.describe(trial, run)
+        self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
 
     def _publish(self, trial: str, records: list[Record]) -> None:
         from mlflow.entities import Metric
@@ -212,11 +212,15 @@ class Sink:
         log_traceback(client, run_id, outcome.traceback)
 
     def _send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
-        """The tags come last: what they say is there."""
+        """The tags come last: what they say is there. The run of a trial that an earlier process ended stays ended."""
         from mlflow.entities import RunTag
 
-        self._open(trial)
-        run_id, client = self.run_ids[trial], self.runs.client
+        if trial not in self.run_ids and (run := self.runs.find(trial)) is not None:
+            run_id = str(run.info.run_id)
+        else:
+            self._open(trial)
+            run_id = self.run_ids[trial]
+        client = self.runs.client
         tags: dict[str, str] = {}
         if report and (folder / REPORT_FILE).is_file():
             log_report(client, run_id, folder)
@@ -233,16 +237,22 @@ class Sink:
 
     def _finish(self, outcome: Outcome) -> None:
         """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
-        from mlflow.entities import RunTag
+        from mlflow.entities import Metric, RunTag
 
         self._open(outcome.trial)
         run_id, client = self.run_ids[outcome.trial], self.runs.client
+        records = TrialFolder(outcome.folder).records() if outcome.folder else []
+        metrics = [
+            Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
+            for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
+            if records
+        ]
         if outcome.trial in self._refused:  # its run is closed, and its end not told: so resuming delivers it again
             outcome = Outcome(outcome.trial, Status.STOPPED, REASON_REFUSED, outcome.folder)
         machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
         tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
         client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
 
     def _end_launch(self, status: Status, reason: str) -> None:

@@ -1,8 +1,11 @@
 """Where and how precisely a trial computes: device, precision and memory layout, resolved from ``auto``."""
 
+import functools
 import os
 import platform
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -40,14 +43,23 @@ def place(recipe: Recipe, network: nn.Module) -> Placement:
 
 def describe_machine(device: torch.device) -> dict[str, str]:
     """What decides whether two runs can agree to the bit: the device kind and the software."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
         "device": device.type,
-        "device_name": name,
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_model(),
         "torch_version": torch.__version__,
         "threads": str(torch.get_num_threads()),
         "host": platform.node(),
     }
+
+
+@functools.cache
+def processor_model() -> str:
+    """The processor's model, as its maker calls it; where the system does not say, its architecture."""
+    with suppress(OSError):  # Linux only
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
 
 
 def make_deterministic() -> None:

@@ -15,6 +15,7 @@ from orchestrator.training.batches import Batches
 from orchestrator.training.learner import Learner
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import Step
+from orchestrator.training.usage import Usage
 
 # The loss and the accuracy (fraction) on the split that choices are made by.
 Evaluate = Callable[[], tuple[float, float]]
@@ -29,6 +30,7 @@ def fit(
     Raises DivergedError, naming epoch and step, if a loss is not finite.
     """
     evaluated = "test" if recipe.protocol == "published" else "val"
+    usage = Usage(learner.placement.device)
     while learner.epoch < recipe.epochs and not reached(recipe, learner.best_accuracy):
         epoch, started = learner.epoch + 1, time.perf_counter()
         seed_everything(seed, epoch, "dropout")
@@ -54,6 +56,7 @@ def fit(
             keys.LR: lr,
             keys.EPOCH_SECONDS: time.perf_counter() - started,
             keys.IMAGES_PER_SECOND: len(batches.indices) / (trained - started),
+            **usage.read(),
         }
         record = Record(epoch, time.time(), metrics)
         learner.keep(record, accuracy, judged_loss)

@@ -74,10 +74,11 @@ class Comparison:
 def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:
     """One row a variant, best mean test accuracy first; variants without a complete trial come last.
 
+    ``target`` is the accuracy (fraction) that the trials' epochs were counted to.
     ``right``: by run, (N,) bool, which test pictures were classified right; known for all trials of a variant or none.
     """
     chosen = chosen_trials(trials)
-    rows = [_row(label, mine, target) for label, mine in chosen.items()]
+    rows = [_row(label, mine) for label, mine in chosen.items()]
     rows.sort(key=lambda row: -(row.test_accuracy if row.test_accuracy is not None else -1.0))
     samples = [_sample(row.variant, _complete(chosen[row.variant]), right or {}) for row in rows if row.trials]
     if rows and rows[0].test_accuracy is not None:
@@ -126,11 +127,10 @@ def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Righ
     return Sample(variant, accuracies, np.stack(known) if len(known) == len(complete) else None)
 
 
-def _row(label: str, trials: Sequence[TrialRow], target: float) -> VariantRow:
+def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
     complete = _complete(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
-    reached = [next((e for e, a in t.curve if a >= target), None) for t in complete]
-    epochs = [e for e in reached if e is not None]
+    epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]
     first = trials[0]
     return VariantRow(

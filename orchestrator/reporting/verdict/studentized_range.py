@@ -8,13 +8,12 @@ import math
 from functools import cache
 
 import numpy as np
-from scipy import special
 
 _nodes, _weights = np.polynomial.legendre.leggauss(96)
 SHARES, WEIGHTS = (_nodes + 1) / 2, _weights / 2  # quantiles of the estimated deviation, on (0, 1)
 STEPS = np.linspace(-8, 8, 81)  # standard deviations: where the smallest mean lies
 DENSITY = np.exp(-(STEPS**2) / 2) / math.sqrt(2 * math.pi) * (STEPS[1] - STEPS[0])
-BELOW = special.ndtr(STEPS)
+BELOW = np.array([math.erfc(-step / math.sqrt(2)) / 2 for step in STEPS])  # the normal distribution
 
 
 def exceeds(q: float, groups: int, df: float) -> float:
@@ -22,6 +21,8 @@ def exceeds(q: float, groups: int, df: float) -> float:
 
     ``df``: degrees of freedom of that estimate; infinite if the deviation is known.
     """
+    from scipy import special  # a tenth of a second that a launch has no time for before its trials begin
+
     deviations, weights = np.ones(1), np.ones(1)
     if math.isfinite(df):
         deviations, weights = np.sqrt(special.chdtri(df, 1 - SHARES) / df), WEIGHTS

@@ -1,0 +1,111 @@
+"""The live view: how far a launch is, what runs and what ended last; one line a change where there is no screen."""
+
+import io
+import re
+
+import pytest
+from rich.console import Console
+
+from orchestrator import records as keys
+from orchestrator.cli.show import Show
+from orchestrator.records import Outcome, Record, Status
+from orchestrator.reporting.terminal import View, is_state_line
+
+
+def shown(view: View, height: int = 30) -> str:
+    console = Console(file=io.StringIO(), width=120, height=height, force_terminal=True, color_system=None)
+    view.console = console
+    console.print(view)
+    return console.file.getvalue()
+
+
+def off_screen(trials: list[str], epochs: int = 3, **settings: object) -> tuple[View, io.StringIO]:
+    out = io.StringIO()
+    return View(trials, epochs, Console(file=out, width=200), **settings), out
+
+
+def record(epoch: int) -> Record:
+    return Record(epoch, 0.0, {keys.TRAIN_ACCURACY: 0.5, keys.VAL_ACCURACY: 0.4, keys.IMAGES_PER_SECOND: 1000.0})
+
+
+def test_before_anything_trains_it_says_what_is_waited_for() -> None:
+    view, _ = off_screen(["a", "b"])
+    assert "starting workers" in shown(view)
+    view.on_start("a")
+    assert "0 of 2 trials ended" in shown(view)
+
+
+def test_it_counts_and_estimates() -> None:
+    view, _ = off_screen([f"t{i}" for i in range(8)])
+    for i in range(6):
+        view.on_start(f"t{i}")
+        view.on_record(f"t{i}", record(1))
+    view.on_end(Outcome("t0", Status.COMPLETE))
+    view.on_end(Outcome("t1", Status.FAILED, "diverged"))
+    view.on_end(Outcome("t2", Status.STOPPED, "enough"))
+    text = shown(view)
+    assert "3 of 8 trials ended, 1 stopped, 1 failed;" in text
+    # Three epochs of t0, one of each other that began; what was stopped or failed owes no more.
+    assert re.search(r"\b8/20 epochs", text)
+    assert "since the start" in text
+    assert "to go" in text
+
+
+@pytest.mark.parametrize("height", [12, 60])
+def test_of_thousands_it_shows_what_runs_and_what_ended_last(height: int) -> None:
+    trials = [f"trial-{i:04}" for i in range(5_000)]
+    view, _ = off_screen(trials)
+    for name in trials[:3_000]:
+        view.on_start(name)
+        view.on_end(Outcome(name, Status.COMPLETE))
+    view.on_start(trials[4_000])
+    text = shown(view, height)
+    assert len(text.splitlines()) <= 45
+    assert trials[4_000] in text
+    assert trials[2_999] in text
+    assert trials[0] not in text
+    hidden = int(re.search(r"and (\d+) more", text).group(1))
+    assert hidden == 5_000 - len(re.findall(r"trial-\d+", text))
+    assert "3000 of 5000 trials ended" in text
+
+
+def test_what_ended_before_is_counted() -> None:
+    view, _ = off_screen(["a", "b"], ended=[Outcome("a", Status.COMPLETE)])
+    assert "1 of 2 trials ended" in shown(view)
+    assert re.search(r"\b3/6 epochs", shown(view))
+
+
+def test_off_a_screen_every_change_is_a_line() -> None:
+    view, out = off_screen(["a"])
+    with view:
+        view.on_start("a")
+        view.on_record("a", record(1))
+        view.on_end(Outcome("a", Status.FAILED, "why"))
+    lines = out.getvalue().splitlines()
+    assert [line.partition(" ")[2] for line in lines] == [
+        "a: started",
+        "a: epoch 1/3, train 50.00 %, validation 40.00 %",
+        "a: failed: why",
+    ]
+    assert all(map(is_state_line, lines))
+
+
+def test_quiet_tells_failures_only() -> None:
+    view, out = off_screen(["a", "b"], quiet=True)
+    with view:
+        for name, status in (("a", Status.COMPLETE), ("b", Status.FAILED)):
+            view.on_start(name)
+            view.on_end(Outcome(name, status))
+    assert [line.partition(" ")[2] for line in out.getvalue().splitlines()] == ["b: failed"]
+
+
+@pytest.mark.parametrize(
+    ("terminal", "quiet", "said"), [(True, False, True), (True, True, False), (False, False, False)]
+)
+def test_waiting_is_shown_on_a_screen_only(terminal: bool, quiet: bool, said: bool) -> None:
+    out = io.StringIO()
+    console = Console(file=out, width=80, force_terminal=terminal)
+    show = Show(console, quiet=quiet, as_json=False, debug=False)
+    with show.waiting("starting Ray") as progress:
+        progress("making reports: 1 of 2")
+    assert ("starting Ray" in out.getvalue() or "making reports: 1 of 2" in out.getvalue()) is said
