@@ -1,14 +1,23 @@
-"""What reports are made with, imported beforehand. This module imports nothing heavy: a driver names it early."""
+"""What reports are made with, ready beforehand. This module imports nothing heavy: a driver names it early."""
 
 import importlib
+import tempfile
+from pathlib import Path
 
 from orchestrator.lazy import no_garbage_collection
 
 
 def warm_up() -> None:
-    """In any process: import what reports and models are made with, while the first trials wait for their workers."""
+    """In any process: import what reports and models are made with, while the first trials wait for their workers.
+
+    MLflow and torch.export look up and import much more when the first model is saved: so one is, and thrown away.
+    """
     with no_garbage_collection():
         importlib.import_module("orchestrator.reporting.figures")
         importlib.import_module("orchestrator.cli.reports")
-        importlib.import_module("mlflow.pytorch")
-        importlib.import_module("torch.export._trace")
+        import torch
+
+        from orchestrator.tracking.models import save_model
+
+        with tempfile.TemporaryDirectory() as folder:
+            save_model(torch.nn.Flatten(), torch.zeros(2, 3, 8, 8), Path(folder) / "model")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 
 from orchestrator.errors import DiskFullError, StorageError
@@ -130,11 +131,11 @@ class Messenger(tune.Callback):  # type: ignore[misc]
 
 
 def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcome) -> Outcome:
-    """Copy a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
+    """Bring a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
 
     A trial that is complete stays complete, whatever has happened to its worker since.
     """
-    if checkpoint is not None:
+    if checkpoint is not None and not _moved(checkpoint, folder):
         arriving = folder.with_name(f".{folder.name}.arriving")
         shutil.rmtree(arriving, ignore_errors=True)
         arriving.parent.mkdir(parents=True, exist_ok=True)
@@ -154,6 +155,18 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
     if before is None or before.status is not outcome.status:
         trial.finish(outcome.status, outcome.reason, traceback, outcome.failure)
     return replace(outcome, folder=folder, traceback=traceback)
+
+
+def _moved(checkpoint: tune.Checkpoint, folder: Path) -> bool:
+    """Move a checkpoint in one step, where it can be reached as a file and nothing is in its place yet."""
+    if not isinstance(checkpoint.filesystem, LocalFileSystem) or folder.exists():
+        return False
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        Path(checkpoint.path).rename(folder)
+    except OSError:  # it lies on another file system
+        return False
+    return True
 
 
 def _error(trial: Any) -> str:

@@ -81,9 +81,10 @@ def _run_trials(
 
     from orchestrator.scheduling.worker import TrialWorker
 
-    # Tune would hand the driver's keys on in a runtime environment, which Ray writes into its logs for all to read.
-    # Nodes have keys of their own, as the look at them before the start has shown; here they are inherited.
-    class_cache.ENV_VARS_TO_PROPAGATE = {n for n in class_cache.ENV_VARS_TO_PROPAGATE if not n.startswith("AWS_")}
+    # Tune would hand variables of the driver's on, keys among them, in a runtime environment that Ray writes into its
+    # logs for all to read. Nodes have their own, as the look at them before the start has shown; here they are
+    # inherited. And a worker without such an environment can be one that waits already.
+    class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     packed = launch.packed or ray.put(pack(launch.dataset))

@@ -33,14 +33,8 @@ _ENVIRONMENT = {
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
-# Ray would start a worker for each core before anybody asks; trials bring an environment of their own and cannot use
-# them, so they only slow the start.
-# And it would end those that wait for a second, while there are more of them than cores: reports come in bursts.
-_SYSTEM = {
-    "enable_worker_prestart": False,
-    "prestart_worker_first_driver": False,
-    "idle_worker_killing_time_threshold_ms": 600_000,
-}
+# Ray would end workers that wait for a second, while there are more of them than cores: reports come in bursts.
+_SYSTEM = {"idle_worker_killing_time_threshold_ms": 600_000}
 _OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 

@@ -11,6 +11,7 @@ from orchestrator.tracking.runs import LONGEST_TAG, NOTE, VERDICT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 # What is sent, in the trial folder's own names; the rest is only needed to resume.
 SENT = ("spec.json", "metrics.csv", "outcome.json", "facts.json", "records.jsonl", PREDICTIONS)
@@ -24,33 +25,37 @@ WALL_SECONDS = "wall_seconds"  # a metric of the launch's own run
 MARK = "\n\n---\n\n<!-- the verdict -->\n\n"
 
 
-def log_folder(client: "MlflowClient", run_id: str, folder: Path) -> None:
-    """Send what a trial's end leaves in its folder to the run ``run_id``; sending it again replaces it."""
-    for name in (*SENT, BEST):
-        if (folder / name).is_file():
-            client.log_artifact(run_id, str(folder / name), "checkpoints" if name == BEST else None)
-
-
-def log_report(client: "MlflowClient", run_id: str, folder: Path) -> None:
-    """Send the report in a trial folder to the run ``run_id``; sending it again replaces it."""
-    for name in REPORT_FOLDERS:
-        if (folder / name).is_dir():
-            client.log_artifacts(run_id, str(folder / name), name)
-    client.log_artifact(run_id, str(folder / REPORT_FILE))
-
-
-def log_traceback(client: "MlflowClient", run_id: str, traceback: str) -> None:
-    """Make ``traceback`` the run's, in a file of its own; an empty one takes away what an earlier attempt left."""
+def artifacts_of(client: "MlflowClient", run: "Run") -> Any:
+    """MLflow's ArtifactRepository of ``run``; the client itself would ask the store for the whole run each time."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
+    return get_artifact_repository(run.info.artifact_uri, client.tracking_uri)
+
+
+def log_folder(artifacts: Any, folder: Path) -> None:
+    """Send what a trial's end leaves in its folder; sending it again replaces it."""
+    for name in (*SENT, BEST):
+        if (folder / name).is_file():
+            artifacts.log_artifact(str(folder / name), "checkpoints" if name == BEST else None)
+
+
+def log_report(artifacts: Any, folder: Path) -> None:
+    """Send the report in a trial folder; sending it again replaces it."""
+    for name in REPORT_FOLDERS:
+        if (folder / name).is_dir():
+            artifacts.log_artifacts(str(folder / name), name)
+    artifacts.log_artifact(str(folder / REPORT_FILE))
+
+
+def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
+    """Make ``traceback`` the run's, in a file of its own; an empty one takes away what an earlier attempt left."""
     if traceback:
-        client.log_text(run_id, traceback, TRACEBACK)
+        client.log_text(run.info.run_id, traceback, TRACEBACK)
         return
     with suppress(Exception):  # a store may let nobody remove anything: the trial's end does not hang on that
-        if TRACEBACK in {artifact.path for artifact in client.list_artifacts(run_id)}:
-            place = client.get_run(run_id).info.artifact_uri
-            repository: Any = get_artifact_repository(place, client.tracking_uri)
-            repository.delete_artifacts(TRACEBACK)
+        artifacts = artifacts_of(client, run)
+        if TRACEBACK in {artifact.path for artifact in artifacts.list_artifacts()}:
+            artifacts.delete_artifacts(TRACEBACK)
 
 
 def log_comparison(

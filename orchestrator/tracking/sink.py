@@ -16,7 +16,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
 from orchestrator.tracking import lease
-from orchestrator.tracking.artifacts import REPORT_FILE, log_folder, log_report, log_traceback
+from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.runs import (
     CANNOT_BE_MADE,
@@ -62,6 +62,7 @@ class Sink:
         self._deadline: float | None = None
         self._problems: list[str] = []
         self._gave_up = False
+        self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
         self._refused: set[str] = set()  # trials of which something was not delivered
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
@@ -185,6 +186,7 @@ class Sink:
             epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
             published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
             reopen(client, run_id)
+            self._reopened.add(trial)
         self.runs.describe(trial, run)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
 
@@ -206,24 +208,25 @@ class Sink:
     def _send(self, outcome: Outcome) -> None:
         """Everything that a trial left."""
         self._open(outcome.trial)
-        run_id, client = self.run_ids[outcome.trial], self.runs.client
+        run = self.runs.find(outcome.trial)
+        assert run is not None
         if outcome.folder is not None:
-            log_folder(client, run_id, outcome.folder)
-        log_traceback(client, run_id, outcome.traceback)
+            log_folder(artifacts_of(self.runs.client, run), outcome.folder)
+        if outcome.traceback or outcome.trial in self._reopened:
+            log_traceback(self.runs.client, run, outcome.traceback)
 
     def _send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
         """The tags come last: what they say is there. The run of a trial that an earlier process ended stays ended."""
         from mlflow.entities import RunTag
 
-        if trial not in self.run_ids and (run := self.runs.find(trial)) is not None:
-            run_id = str(run.info.run_id)
-        else:
+        if (run := self.runs.find(trial)) is None:
             self._open(trial)
-            run_id = self.run_ids[trial]
-        client = self.runs.client
+            run = self.runs.find(trial)
+        assert run is not None
+        run_id, client = str(run.info.run_id), self.runs.client
         tags: dict[str, str] = {}
         if report and (folder / REPORT_FILE).is_file():
-            log_report(client, run_id, folder)
+            log_report(artifacts_of(client, run), folder)
             link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
             tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
         elif report:
