@@ -11,11 +11,20 @@ from typing import Any
 
 import pytest
 import torch
+from recording import open_runs, record
 
 from orchestrator.architectures import VARIANTS
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment, read_file
+from orchestrator.records import Outcome, Status
+from orchestrator.tracking.read import read_trials
+from orchestrator.tracking.sink import Sink
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
-NAMES = ("common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy")
+NAMES = (
+    "common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy",
+    "launches", "reading",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -171,3 +180,24 @@ def test_both_sides_of_accuracy_learn(benchmark: Any) -> None:
     accuracy = benchmark("accuracy")
     for side in (accuracy.ours, accuracy.theirs):
         assert 0 <= side("dilated_separable", 0, 2, None) < 0.9  # of digits; chance is 0.9
+
+
+@pytest.mark.parametrize("trials", [1, 30])
+def test_the_trivial_experiment_has_so_many_trials(benchmark: Any, trials: int, tmp_path: Path) -> None:
+    file = benchmark("launches").trivial_experiment(tmp_path, trials)
+    assert len(make_plan(read_file(file)).trials) == trials
+
+
+def test_a_launch_is_multiplied_as_if_all_had_been_recorded(benchmark: Any, tmp_path: Path) -> None:
+    search = {"samples": 2, "space": {"trainer.optimizer.lr": {"uniform": [0.1, 0.2]}}}
+    plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "search": search}, "x"))
+    runs = open_runs(f"sqlite:///{tmp_path / 'mlflow.db'}", plan)
+    sink = Sink(runs)
+    for spec in plan.trials:
+        sink.on_record(spec.name, record(1))
+        sink.on_end(Outcome(spec.name, Status.COMPLETE))
+    sink.close(Status.COMPLETE)
+    benchmark("reading").multiply(tmp_path / "mlflow.db", 12)
+    rows = read_trials(runs.client, runs.parent_run_id)
+    assert [row.sample for row in rows] == list(range(12))
+    assert {(row.status, row.epochs) for row in rows} == {("complete", 1)}
