@@ -32,7 +32,7 @@ def test_before_anything_trains_it_says_what_is_waited_for() -> None:
     view, _ = off_screen(["a", "b"])
     assert "starting workers" in shown(view)
     view.on_start("a")
-    assert "0 of 2 trials ended" in shown(view)
+    assert "0/2 trials" in shown(view)
 
 
 def test_it_counts_and_estimates() -> None:
@@ -44,11 +44,11 @@ def test_it_counts_and_estimates() -> None:
     view.on_end(Outcome("t1", Status.FAILED, "diverged"))
     view.on_end(Outcome("t2", Status.STOPPED, "enough"))
     text = shown(view)
-    assert "3 of 8 trials ended, 1 stopped, 1 failed;" in text
+    assert "3/8 trials, 1 stopped, 1 failed" in text
     # Three epochs of t0, one of each other that began; what was stopped or failed owes no more.
     assert re.search(r"\b8/20 epochs", text)
-    assert "since the start" in text
-    assert "to go" in text
+    assert "elapsed" in text
+    assert "left" in text
 
 
 @pytest.mark.parametrize("height", [12, 60])
@@ -66,12 +66,12 @@ def test_of_thousands_it_shows_what_runs_and_what_ended_last(height: int) -> Non
     assert trials[0] not in text
     hidden = int(re.search(r"and (\d+) more", text).group(1))
     assert hidden == 5_000 - len(re.findall(r"trial-\d+", text))
-    assert "3000 of 5000 trials ended" in text
+    assert "3000/5000 trials" in text
 
 
 def test_what_ended_before_is_counted() -> None:
     view, _ = off_screen(["a", "b"], ended=[Outcome("a", Status.COMPLETE)])
-    assert "1 of 2 trials ended" in shown(view)
+    assert "1/2 trials" in shown(view)
     assert re.search(r"\b3/6 epochs", shown(view))
 
 

@@ -55,13 +55,13 @@ class View:
         self._lock = threading.Lock()
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("epochs,"),
+            TextColumn("epochs;"),
             TimeElapsedColumn(),
-            TextColumn("since the start,"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
-            TextColumn("to go"),
+            TextColumn("left"),
             console=console,
             speed_estimate_period=SPEED_PERIOD,
         )
@@ -137,10 +137,10 @@ class View:
     def _counts(self) -> str:
         counts = Counter(line.state for line in self.lines.values())
         if counts["waiting"] == len(self.lines):
-            return "starting workers;"
+            return "starting workers"
         ended = sum(counts[state] for state in ENDED)
         bad = "".join(f", {counts[state]} {state}" for state in ("stopped", "failed") if counts[state])
-        return f"{ended} of {len(self.lines)} trials ended{bad};"
+        return f"{ended}/{len(self.lines)} trials{bad}"
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
