@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from orchestrator.architectures import VARIANTS, build_network, family, load_class, source_digest
+from orchestrator.contract import analyse
 from orchestrator.errors import VariantError
 
 PUBLISHED = {
@@ -45,6 +46,18 @@ def test_published_parameters(variant: str, parameters: int) -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_under_200_000_parameters(variant: str) -> None:
     assert size(build_network(variant)) < 200_000
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_figures_in_the_table_are_those_of_the_network(variant: str) -> None:
+    analysis, listed = analyse(build_network(variant), (3, 32, 32)), VARIANTS[variant]
+    field = analysis.receptive_field
+    assert (listed.parameters, listed.macs, listed.features, listed.output) == (
+        analysis.parameters,
+        analysis.macs,
+        field.features,
+        field.output,
+    )
 
 
 def test_published_shapes_of_stride() -> None:

@@ -216,7 +216,7 @@ try:
     ray.init(address="auto", log_to_driver=False)
     alive = lambda: sum(node["Alive"] for node in ray.nodes())
     print("nodes after the launch:", alive(), "of", len(ray.nodes()), flush=True)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + PATIENCE
     while alive() > 1 and time.monotonic() < deadline:
         time.sleep(1)
     print("nodes when idle:", alive(), flush=True)
@@ -233,7 +233,17 @@ def test_a_cluster_grows_for_the_trials_and_shrinks_after_them(
         pytest.skip("a PID namespace needs root")
     write_experiment(tmp_path, network_file, packed, 60)
     command = [ORCHESTRATOR, "run", "small.yaml", "--address", "auto"]
-    isolated = ["unshare", "-p", "-n", "-f", "--mount-proc", "--kill-child", sys.executable, "-c", AUTOSCALED]
+    isolated = [
+        "unshare",
+        "-p",
+        "-n",
+        "-f",
+        "--mount-proc",
+        "--kill-child",
+        sys.executable,
+        "-c",
+        AUTOSCALED.replace("PATIENCE", str(PATIENCE)),
+    ]
     with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as short:  # the name of a socket has 107 bytes at most
         settings = environment(PATH=f"{PROGRAMS}:{os.environ['PATH']}", RAY_TMPDIR=short, RAY_enable_autoscaler_v2="0")
         found = subprocess.run(

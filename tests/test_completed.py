@@ -57,7 +57,8 @@ HEAVY = ("torch", "ray", "matplotlib", "sklearn", "scipy.stats", "scipy.optimize
 @pytest.mark.parametrize(
     "module",
     [
-        "orchestrator.cli.compare", "orchestrator.cli.result", "orchestrator.cli.completed", "orchestrator.cli.status",
+        "orchestrator.cli.compare", "orchestrator.cli.variants", "orchestrator.architectures.table",
+        "orchestrator.cli.result", "orchestrator.cli.completed", "orchestrator.cli.status",
         "orchestrator.cli.resume", "orchestrator.scheduling.storage", "orchestrator.tracking.ui",
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ import filelock
 import numpy as np
 import pytest
 import torch
+from patience import PATIENCE
 
 from orchestrator.data import load_dataset
 from orchestrator.data.cifar10 import CLASSES, MD5, PYTHON_LAYOUT, TRAIN_FILES, download_cifar10, read_python_layout
@@ -188,6 +189,6 @@ def test_who_waited_for_another_process_takes_what_it_downloaded(tmp_path, offli
         except BaseException:
             other.kill()
             raise
-    assert other.wait(60) == 0
+    assert other.wait(PATIENCE) == 0
     other.stdout.close()
     assert not list((tmp_path / PYTHON_LAYOUT).iterdir())

@@ -23,7 +23,7 @@ def load_class(variant: str) -> "type[nn.Module]":
     """The network class that ``variant`` names. Raises VariantError that says what is allowed."""
     from torch import nn
 
-    _, target = VARIANTS.get(variant, ("", variant))
+    target = VARIANTS[variant].target if variant in VARIANTS else variant
     source, colon, name = target.rpartition(":")
     if not colon or not source or not name:
         raise VariantError(_unknown(variant))

@@ -13,21 +13,19 @@ def command(as_json: bool, debug: bool) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.architectures import VARIANTS, build_network, family
-    from orchestrator.contract import analyse
+    from orchestrator.architectures.table import VARIANTS
 
-    analyses = {name: analyse(build_network(name), (3, 32, 32)) for name in VARIANTS}
     if as_json:
         print_json(
             [
                 {
                     "variant": name,
-                    "family": family(name),
-                    "parameters": analysis.parameters,
-                    "macs": analysis.macs,
-                    "receptive_field": analysis.receptive_field.to_json(),
+                    "family": variant.family,
+                    "parameters": variant.parameters,
+                    "macs": variant.macs,
+                    "receptive_field": {"features": variant.features, "output": variant.output},
                 }
-                for name, analysis in analyses.items()
+                for name, variant in VARIANTS.items()
             ]
         )
         return 0
@@ -35,16 +33,16 @@ def command(as_json: bool, debug: bool) -> int:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         header_style="bold",
-        caption="any other network: path/to/file.py:Class",
+        caption="receptive field: of the last map before global pooling / of the output\n"
+        "any other network: path/to/file.py:Class",
         caption_justify="left",
     )
     table.add_column("variant", no_wrap=True)
     table.add_column("family", no_wrap=True)
-    for column in ("parameters", "million\nMACs", "receptive field\nfeatures / output"):
+    for column in ("parameters", "million\nMACs", "receptive\nfield"):
         table.add_column(column, justify="right", no_wrap=True)
-    for name, analysis in analyses.items():
-        field = analysis.receptive_field
-        macs = "" if analysis.macs is None else f"{analysis.macs / 1e6:,.1f}"
-        table.add_row(name, family(name), f"{analysis.parameters:,}", macs, f"{field.features} / {field.output}")
+    for name, variant in VARIANTS.items():
+        field = f"{variant.features} / {variant.output}"
+        table.add_row(name, variant.family, f"{variant.parameters:,}", f"{variant.macs / 1e6:,.1f}", field)
     Console().print(table)
     return 0

@@ -59,11 +59,11 @@ class Seen:
                     found.append(f"mount seen by process {pid}")
         return found
 
-    def wait_until_gone(self, besides: str = "nothing", seconds: float = 30) -> None:
+    def wait_until_gone(self, besides: str = "nothing") -> None:
         """``besides``: what is not waited for."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE
         while left := [what for what in self.left() if not what.startswith(besides)]:
-            assert time.monotonic() < deadline, f"still there after {seconds:.0f} s: {left}"
+            assert time.monotonic() < deadline, f"still there after {PATIENCE} s: {left}"
             time.sleep(0.1)
 
 

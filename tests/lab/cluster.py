@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import yaml
+from patience import PATIENCE
 
 from lab.lab import ADDRESSES, CHECKOUT, CLIENT, HOME, Lab, LabError
 
@@ -35,8 +36,8 @@ class Cluster:
         """``ray up``; returns what it printed, when all workers have joined."""
         self.lab.run(CLIENT, "ray get-auth-token --generate > /dev/null && chmod 600 ~/.ray/auth_token")
         self.lab.path(CLIENT, FILE).write_text(yaml.safe_dump(self.configuration()))
-        said = self.on_client(f"cd {CHECKOUT} && ray up -y {FILE}", seconds=200).stdout
-        self.wait("both workers to join", 240, lambda: len(self.nodes()) == 1 + len(WORKERS))
+        said = self.on_client(f"cd {CHECKOUT} && ray up -y {FILE}").stdout
+        self.wait("both workers to join", lambda: len(self.nodes()) == 1 + len(WORKERS))
         return said
 
     def configuration(self) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class Cluster:
         """Let a host that the file does not name join by hand, with the worker's own start command."""
         self.give_token(host)
         start = self.configuration()["worker_start_ray_commands"][-1]
-        self.lab.run(host, f"export RAY_HEAD_IP={ADDRESSES[HEAD]}; {start}", seconds=120)
+        self.lab.run(host, f"export RAY_HEAD_IP={ADDRESSES[HEAD]}; {start}")
 
     def give_token(self, host: str) -> None:
         """Put the cluster's token where Ray looks for it."""
@@ -73,7 +74,7 @@ class Cluster:
         with (self.lab.folder / "attached.log").open("wb") as log:
             self._attached = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
         knock = "curl -s -o /dev/null -w '%{http_code}' http://127.0.0.1:8265/api/version"
-        self.wait("the forwarded port", 60, lambda: self.lab.run(CLIENT, knock, check=False).stdout == "401")
+        self.wait("the forwarded port", lambda: self.lab.run(CLIENT, knock, check=False).stdout == "401")
 
     def down(self) -> str:
         """``ray down``; returns what it printed."""
@@ -83,7 +84,7 @@ class Cluster:
             self._attached.kill()
             self._attached.wait()
             self._attached = None
-        return self.on_client(f"cd {CHECKOUT} && ray down -y {FILE}", seconds=120).stdout
+        return self.on_client(f"cd {CHECKOUT} && ray down -y {FILE}").stdout
 
     def on_client(self, command: str, **how: Any) -> "subprocess.CompletedProcess[str]":
         """Run the shell ``command`` as the cluster's user."""
@@ -135,9 +136,9 @@ class Cluster:
         marks = ("ray::", "ray-", "/ray/", "raylet", "gcs_server", "ray.util")
         return [words for words in self.lab.processes(host).values() if any(mark in words for mark in marks)]
 
-    def end(self, job: str, seconds: float) -> str:
+    def end(self, job: str) -> str:
         """Wait for the job's end; returns what it is then: complete, failed or stopped."""
-        return str(self.wait(f"the end of {job}", seconds, lambda: self._ended(job), job))
+        return str(self.wait(f"the end of {job}", lambda: self._ended(job), job))
 
     def _ended(self, job: str) -> str:
         status = str(self.state(job)["status"])
@@ -147,16 +148,16 @@ class Cluster:
         """Whether the tracking page runs on the head."""
         return any("orchestrator ui" in words or "mlflow" in words for words in self.lab.processes(HEAD).values())
 
-    def wait(self, what: str, seconds: float, condition: Callable[[], Any], job: str | None = None) -> Any:
+    def wait(self, what: str, condition: Callable[[], Any], job: str | None = None) -> Any:
         """Wait until ``condition`` holds and return its value; with ``job``, its end is the end of waiting."""
-        deadline, look = time.monotonic() + seconds, time.monotonic() + 10
+        deadline, look = time.monotonic() + PATIENCE, time.monotonic() + 10
         while not (value := condition()):
             if job is not None and time.monotonic() > look:
                 look = time.monotonic() + 10  # it starts a Python: not at every turn
                 if (status := self._ended(job)) and not condition():
                     raise LabError(f"waiting for {what}, but the job is {status}\n{self.evidence(job)}")
             if time.monotonic() > deadline:
-                raise LabError(f"waited {seconds:.0f} s for {what}\n{self.evidence(job)}")
+                raise LabError(f"waited {PATIENCE} s for {what}\n{self.evidence(job)}")
             time.sleep(0.5)
         return value
 

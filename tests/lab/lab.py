@@ -13,13 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from patience import PATIENCE
+
 PREFIX = "orch-lab-"  # of each lab's folder, in the folder for temporary files
 HOME = "/root"  # on every host, of its only user
 CLIENT = "c"  # the host that stands for a user's laptop
 ADDRESSES = {CLIENT: "10.213.0.1", **{f"h{i}": f"10.213.0.{i + 1}" for i in range(1, 10)}}
 SHM_BYTES = 2_000_000_000
 CHECKOUT = Path(__file__).resolve().parents[2]
-PATIENCE = 90.0  # seconds for the keeper to answer: a host comes up in two or three
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -124,7 +125,7 @@ class Lab:
         return enter(self.pids[host], command, seconds)
 
     def run(
-        self, host: str, command: str, *, seconds: float = 60, check: bool = True
+        self, host: str, command: str, *, seconds: float = PATIENCE, check: bool = True
     ) -> subprocess.CompletedProcess[str]:
         """Run the shell ``command`` on the host; its output is text. Raises LabError with it if the command fails."""
         done = subprocess.run(
