@@ -74,8 +74,9 @@ class Delivery:
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
         if self.at_once and self.checked.plan.experiment.search is None:  # it will be wanted, and workers still start
-            for name in self.specs.keys() - finished.keys():
-                self.reporter.prepare(self.specs[name], self.checked.analyses[name])
+            for name, spec in self.specs.items():
+                if name not in finished:
+                    self.reporter.prepare(spec, self.checked.analyses[name])
         for name, path in resume_from.items():
             self.sink.catch_up(name, TrialFolder(path).records())
         return before
