@@ -3,7 +3,9 @@
 import importlib
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,10 @@ from hypothesis import settings
 from torch import Tensor, nn
 
 from orchestrator.data import Dataset, Split, save_packed
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
 from orchestrator.scheduling.session import local_environment
+from orchestrator.spec import Plan
 
 # A busy machine is no defect: examples may take their time, and the same ones are drawn every time.
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -129,6 +134,18 @@ def network_file(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    """The address of a store that is not there yet."""
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+@pytest.fixture
+def plan() -> Plan:
+    """Two variants with two seeds each."""
+    return make_plan(read_experiment({"name": "exp", "variants": ["stride", "grouped_concat"], "seeds": [0, 1]}, "x"))
+
+
 @dataclass(frozen=True)
 class Launched:
     """A launch of the networks Tiny and Failing, two seeds each, that has ended: its folder and what it printed."""
@@ -154,6 +171,19 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Launched:
     run = orchestrator("run", str(experiment), "--json", cwd=folder)
     assert run.returncode == 1, run.stderr  # two of its trials fail
     return Launched(folder, experiment, json.loads(run.stdout), run.stderr)
+
+
+@contextmanager
+def disk(folder: Path, size: str) -> Iterator[Path]:
+    """A file system of its own, of ``size`` as mount says it, in the new ``folder``; skips where it may not be made."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.fixture

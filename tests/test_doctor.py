@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from conftest import disk
 from doctoring import TOKEN, checks, doctor
 
 from orchestrator.cluster.doctor import Level, check_storage, reach
@@ -77,17 +78,10 @@ def test_a_file_where_the_storage_folder_should_be(home: Path) -> None:
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of its own with no room left."""
-    folder = tmp_path / "full"
-    folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip("only root can mount a small disk")
-    try:
+    with disk(tmp_path / "full", "64k") as folder:
         with pytest.raises(OSError, match="No space left"):
             (folder / "fill").write_bytes(b"0" * 1_000_000)
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk(home: Path, full_disk: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import disk
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 
@@ -122,15 +123,8 @@ def faulty_file(network_file: Path) -> Path:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of one megabyte."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], capture_output=True
-    )
-    if not mounted or mounted.returncode:
-        pytest.skip("only root may mount a small disk")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
+    with disk(tmp_path / "disk", "1m") as place:
+        yield place
 
 
 def plan_of(variant: str, **settings: object) -> Plan:

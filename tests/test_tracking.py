@@ -24,16 +24,6 @@ from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_ur
 from orchestrator.trial import TrialFolder
 
 
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-@pytest.fixture
-def plan() -> Plan:
-    return make_plan(read_experiment({"name": "exp", "variants": ["stride", "grouped_concat"], "seeds": [0, 1]}, "x"))
-
-
 def test_the_tree_is_what_people_are_promised(uri: str, plan: Plan, tmp_path: Path) -> None:
     runs = open_runs(uri, plan)
     sink = Sink(runs)

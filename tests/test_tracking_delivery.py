@@ -12,8 +12,6 @@ from recording import FACTS, open_runs, record
 
 from orchestrator import records as keys
 from orchestrator.errors import TrackingError
-from orchestrator.experiment.plan import make_plan
-from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking.lease import close_abandoned
@@ -21,16 +19,6 @@ from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.runs import LEASE_LENGTH, PARENT, LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
-
-
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-@pytest.fixture
-def plan() -> Plan:
-    return make_plan(read_experiment({"name": "exp", "variants": ["stride", "grouped_concat"], "seeds": [0, 1]}, "x"))
 
 
 def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, plan: Plan) -> None:

@@ -10,24 +10,12 @@ from recording import open_runs
 from orchestrator.cli.reports import write_model
 from orchestrator.data import Dataset, apply, measure
 from orchestrator.errors import TrackingError
-from orchestrator.experiment.plan import make_plan
-from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.trial import run_trial
-
-
-@pytest.fixture
-def uri(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
-
-
-@pytest.fixture
-def plan() -> Plan:
-    return make_plan(read_experiment({"name": "exp", "variants": ["stride", "grouped_concat"], "seeds": [0, 1]}, "x"))
 
 
 @pytest.mark.parametrize("variant", ["grouped_concat", "depthwise_stride"])

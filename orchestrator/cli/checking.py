@@ -31,7 +31,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     known: dict[str, tuple[Analysis, ContractResult]] = {}
 
     def judge(spec: TrialSpec) -> ContractResult:
-        key = f"{spec.variant} {sorted(spec.arguments.items())}"
+        key = spec.network_key
         if key not in known:
             network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
             analysis = analyse(network, dataset.shape)
@@ -44,7 +44,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     if problems := _drawn_augmentation(plan, dataset):
         raise ExperimentError(experiment.name, problems)
     contracts = {spec.name: judge(spec) for spec in plan.trials}
-    analyses = {spec.name: known[f"{spec.variant} {sorted(spec.arguments.items())}"][0] for spec in plan.trials}
+    analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
     return Checked(plan, dataset, analyses, contracts)
 
 

@@ -109,14 +109,14 @@ class Reporter:
         self.warn = warn
         self.ordered = self.made = self.failed = 0
         self._changed = threading.Condition()
-        self._shared: dict[str, Future[Any]] = {}  # by variant
+        self._shared: dict[str, Future[Any]] = {}  # by network_key
 
     def prepare(self, spec: TrialSpec, analysis: Analysis | None) -> "Future[Any]":
         """Draw what the reports of all trials of this variant share, if nobody has asked for it; returns at once."""
-        variant = f"{spec.variant} {sorted(spec.arguments.items())}"
-        if variant not in self._shared:
-            self._shared[variant] = self.executor.submit(draw, spec, analysis, self.packed)
-        return self._shared[variant]
+        key = spec.network_key
+        if key not in self._shared:
+            self._shared[key] = self.executor.submit(draw, spec, analysis, self.packed)
+        return self._shared[key]
 
     def order(self, order: Order, spec: TrialSpec) -> None:
         """Make it as soon as a core is free; returns at once."""

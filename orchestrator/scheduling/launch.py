@@ -81,9 +81,9 @@ def _run_trials(
 
     from orchestrator.scheduling.worker import TrialWorker
 
-    # Tune would hand variables of the driver's on, keys among them, in a runtime environment that Ray writes into its
-    # logs for all to read. Nodes have their own, as the look at them before the start has shown; here they are
-    # inherited. And a worker without such an environment can be one that waits already.
+    # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
+    # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
+    # runtime_env an actor can also take one of the worker processes that Ray has started already.
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
@@ -201,7 +201,7 @@ def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[s
 
 
 class _Shared(list[Any]):
-    """A list that Tune does not copy: it would copy the whole list for each of its elements."""
+    """A list that ``copy.deepcopy`` returns as it is: Tune copies the whole grid for each of its values."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
         return self

@@ -121,10 +121,10 @@ def ray_session(
 
 @contextmanager
 def _lean(ray: Any, debug: bool) -> Iterator[None]:
-    """While this lasts Ray starts here without its autoscaler, its API server and, unless ``debug``, its log monitor.
+    """Inside this block Ray starts without its autoscaler, API server and, unless ``debug``, its log monitor.
 
-    Nobody asks them for anything, and they take a third of the time that Ray needs to start and most of what it needs
-    to end. Internals of Ray: where a later release has none of these names, it starts as it always does.
+    A local session does not use them, and they take a third of Ray's start and most of its shutdown. These methods are
+    Ray's internals: if a later release has renamed them, it starts as usual.
     """
     node = ray._private.node.Node
     names = ("start_monitor", "start_api_server", *(() if debug else ("start_log_monitor",)))
@@ -154,7 +154,7 @@ def _environment(local: bool) -> Iterator[None]:
 
 
 def _in_ray() -> bool:
-    """Whether this process is part of a Ray session; Ray's public word tells of the node, which it leaves before."""
+    """Whether this process has a core worker; ``ray.is_initialized()`` turns false before that has been shut down."""
     return hasattr(_import_ray()._private.worker.global_worker, "core_worker")
 
 
@@ -206,10 +206,10 @@ class StartingRay:
         return made
 
     def end(self, wait: bool = True) -> None:
-        """End Ray, if it was begun, and wait until it has ended; without ``wait`` until this process has left it.
+        """Shut Ray down, if it was begun, and wait for its end; without ``wait`` only until we have disconnected.
 
-        Whoever drops a reference to an object of Ray's while the process leaves is ended by Ray, at once and with all
-        its threads. So nothing is collected meanwhile, and the caller may not go on before.
+        Ray exits the whole process if a thread drops an ObjectRef while another one shuts the core worker down. So the
+        garbage collector is off meanwhile, and the caller is held until it is over.
         """
         self._unwanted.set()
         if not self._wanted.is_set():

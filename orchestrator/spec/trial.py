@@ -49,6 +49,11 @@ class TrialSpec:
         return variant_label(self.variant)
 
     @property
+    def network_key(self) -> str:
+        """Variant and arguments: trials with the same key build the same network."""
+        return f"{self.variant} {sorted(self.arguments.items())}"
+
+    @property
     def name(self) -> str:
         """The trial's name within its launch: ``variant/seed-0`` or ``variant/seed-0/sample-3``."""
         sample = "" if self.sample is None else f"/sample-{self.sample}"

@@ -5,40 +5,22 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
 from orchestrator.tracking import lease
-from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
-from orchestrator.tracking.models import MODEL_FILE, log_model
-from orchestrator.tracking.runs import (
-    CANNOT_BE_MADE,
-    FAILURE,
-    MADE,
-    MODEL,
-    NOTE,
-    REASON,
-    REPORT,
-    STATUS,
-    LaunchRuns,
-    reopen,
-    shorten,
-)
-from orchestrator.trial import TrialFolder
+from orchestrator.tracking.runs import LaunchRuns
+from orchestrator.tracking.writer import Writer
 
-MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
 LONGEST_PAUSE = 10.0  # seconds between two tries
-MOST_METRICS = 1_000  # in one batch; MLflow's limit
 LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
-REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 STORE_CLIENTS = {"botocore", "boto3", "s3transfer", "google", "requests", "urllib3"}  # of artifacts
 
 _logger = logging.getLogger(__name__)
@@ -55,14 +37,13 @@ class Sink:
 
     def __init__(self, runs: "LaunchRuns | Future[LaunchRuns]", patience: float = PATIENCE) -> None:
         self._opening = runs if isinstance(runs, Future) else _opened(runs)
+        self._writer = Writer(self._opening)
+        self.run_ids = self._writer.run_ids
         self.patience = patience
-        self.run_ids: dict[str, str] = {}
-        self._published: dict[str, set[tuple[int, bool]]] = {}
         self._events: queue.SimpleQueue[Event | threading.Event | None] = queue.SimpleQueue()
         self._deadline: float | None = None
         self._problems: list[str] = []
         self._gave_up = False
-        self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
         self._refused: set[str] = set()  # trials of which something was not delivered
         self._thread = threading.Thread(target=self._work, name="sink", daemon=True)
         self._thread.start()
@@ -70,7 +51,7 @@ class Sink:
     @property
     def runs(self) -> LaunchRuns:
         """Where the launch is recorded; waits until the store has been opened, and raises what that raised."""
-        return self._opening.result()
+        return self._writer.runs
 
     def refused(self) -> bool:
         """Whether the store could not be opened: then nothing can be recorded, and there is no use in training."""
@@ -78,7 +59,7 @@ class Sink:
 
     def on_start(self, trial: str) -> None:
         """Open the trial's run, or find the one it has."""
-        self._events.put((trial, lambda: self._open(trial)))
+        self._events.put((trial, lambda: self._writer.open(trial)))
 
     def on_record(self, trial: str, record: Record) -> None:
         """Publish one record, unless its epoch has been published before."""
@@ -86,12 +67,12 @@ class Sink:
 
     def on_end(self, outcome: Outcome) -> None:
         """Publish what the trial left and how it ended; its report follows when it has been made."""
-        self._events.put((outcome.trial, lambda: self._send(outcome)))
-        self._events.put((outcome.trial, lambda: self._finish(outcome)))
+        self._events.put((outcome.trial, lambda: self._writer.send(outcome)))
+        self._events.put((outcome.trial, lambda: self._writer.finish(outcome, outcome.trial in self._refused)))
 
     def on_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
         """Publish the report, the model or both that have been made in an ended trial's ``folder``."""
-        self._events.put((trial, lambda: self._send_report(trial, folder, report, model)))
+        self._events.put((trial, lambda: self._writer.send_report(trial, folder, report, model)))
 
     def then(self, trial: str, call: Callable[[], None]) -> None:
         """Call this when everything that was said so far is written."""
@@ -115,7 +96,7 @@ class Sink:
 
     def close(self, status: Status, reason: str = "") -> None:
         """Deliver everything and end the launch's own run. Raises TrackingError that names what was not delivered."""
-        self._events.put(("", lambda: self._end_launch(status, reason)))
+        self._events.put(("", lambda: self._writer.end_launch(status, reason)))
         self._events.put(None)
         self._deadline = time.monotonic() + self.patience
         self._thread.join()
@@ -143,7 +124,7 @@ class Sink:
                 if not self._events.empty():
                     continue  # more has come in the meantime: it may go out in the same call
             for trial, records in waiting.items():
-                self._deliver(trial, partial(self._publish, trial, records))
+                self._deliver(trial, partial(self._writer.publish, trial, records))
             waiting.clear()
             if event is None:
                 return
@@ -175,112 +156,11 @@ class Sink:
             pause = min(2 * pause, LONGEST_PAUSE)
         return None
 
-    def _open(self, trial: str) -> None:
-        if trial in self.run_ids:
-            return
-        run = self.runs.find(trial)
-        if run is None:
-            run, published = self.runs.create(trial), set()
-        else:
-            client, run_id = self.runs.client, run.info.run_id
-            epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
-            published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
-            reopen(client, run_id)
-            self._reopened.add(trial)
-        self.runs.describe(trial, run)
-        self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
-
-    def _publish(self, trial: str, records: list[Record]) -> None:
-        from mlflow.entities import Metric
-
-        self._open(trial)
-        published = self._published[trial]
-        fresh = [r for r in records if (r.epoch, r.final) not in published]
-        for part in _batches(fresh):
-            metrics = [
-                Metric(name, value, int(record.time * 1000), record.epoch)
-                for record in part
-                for name, value in record.metrics.items()
-            ]
-            self.runs.client.log_batch(self.run_ids[trial], metrics)
-            published.update((r.epoch, r.final) for r in part)
-
-    def _send(self, outcome: Outcome) -> None:
-        """Everything that a trial left."""
-        self._open(outcome.trial)
-        run = self.runs.find(outcome.trial)
-        assert run is not None
-        if outcome.folder is not None:
-            log_folder(artifacts_of(self.runs.client, run), outcome.folder)
-        if outcome.traceback or outcome.trial in self._reopened:
-            log_traceback(self.runs.client, run, outcome.traceback)
-
-    def _send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
-        """The tags come last: what they say is there. The run of a trial that an earlier process ended stays ended."""
-        from mlflow.entities import RunTag
-
-        if (run := self.runs.find(trial)) is None:
-            self._open(trial)
-            run = self.runs.find(trial)
-        assert run is not None
-        run_id, client = str(run.info.run_id), self.runs.client
-        tags: dict[str, str] = {}
-        if report and (folder / REPORT_FILE).is_file():
-            log_report(artifacts_of(client, run), folder)
-            link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
-            tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
-        elif report:
-            tags[REPORT] = CANNOT_BE_MADE
-        if model and (folder / MODEL / MODEL_FILE).is_file():
-            log_model(client, run_id, folder / MODEL)
-            tags[MODEL] = MADE
-        elif model:
-            tags[MODEL] = CANNOT_BE_MADE
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-
-    def _finish(self, outcome: Outcome) -> None:
-        """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
-        from mlflow.entities import Metric, RunTag
-
-        self._open(outcome.trial)
-        run_id, client = self.run_ids[outcome.trial], self.runs.client
-        records = TrialFolder(outcome.folder).records() if outcome.folder else []
-        metrics = [
-            Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
-            for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
-            if records
-        ]
-        if outcome.trial in self._refused:  # its run is closed, and its end not told: so resuming delivers it again
-            outcome = Outcome(outcome.trial, Status.STOPPED, REASON_REFUSED, outcome.folder)
-        machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
-        kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
-        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
-        client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
-        client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
-
-    def _end_launch(self, status: Status, reason: str) -> None:
-        client, parent = self.runs.client, self.runs.parent_run_id
-        client.set_tag(parent, STATUS, str(status))
-        client.set_tag(parent, REASON, reason)
-        client.set_terminated(parent, MLFLOW_STATUS[status])
-
 
 def _opened(runs: LaunchRuns) -> "Future[LaunchRuns]":
     done: Future[LaunchRuns] = Future()
     done.set_result(runs)
     return done
-
-
-def _batches(records: list[Record]) -> Iterator[list[Record]]:
-    """Records in calls that MLflow takes; none is cut in two, so that a published one is published whole."""
-    part: list[Record] = []
-    for record in records:
-        if part and sum(len(r.metrics) for r in [*part, record]) > MOST_METRICS:
-            yield part
-            part = []
-        part.append(record)
-    if part:
-        yield part
 
 
 def _may_pass(problem: Exception) -> bool:

@@ -1,0 +1,147 @@
+"""What is written of a trial and of a launch, a call at a time: repeated after a failure, nothing is there twice."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+from orchestrator import records as keys
+from orchestrator.records import Outcome, Record, Status
+from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
+from orchestrator.tracking.models import MODEL_FILE, log_model
+from orchestrator.tracking.runs import (
+    CANNOT_BE_MADE,
+    FAILURE,
+    MADE,
+    MODEL,
+    NOTE,
+    REASON,
+    REPORT,
+    STATUS,
+    LaunchRuns,
+    reopen,
+    shorten,
+)
+from orchestrator.trial import TrialFolder
+
+MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
+MOST_METRICS = 1_000  # in one batch; MLflow's limit
+REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
+
+
+class Writer:
+    """Writes into the runs of one launch; every method raises what MLflow raises, and may be called again then."""
+
+    def __init__(self, opening: "Future[LaunchRuns]") -> None:
+        self.opening = opening
+        self.run_ids: dict[str, str] = {}  # of the trials that this process has opened
+        self._published: dict[str, set[tuple[int, bool]]] = {}
+        self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
+
+    @property
+    def runs(self) -> LaunchRuns:
+        """Where the launch is recorded; waits until the store has been opened, and raises what that raised."""
+        return self.opening.result()
+
+    def open(self, trial: str) -> None:
+        """Make the trial's run, or find the one that it has and make it RUNNING again."""
+        if trial in self.run_ids:
+            return
+        run = self.runs.find(trial)
+        if run is None:
+            run, published = self.runs.create(trial), set()
+        else:
+            client, run_id = self.runs.client, run.info.run_id
+            epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
+            published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
+            reopen(client, run_id)
+            self._reopened.add(trial)
+        self.runs.describe(trial, run)
+        self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
+
+    def publish(self, trial: str, records: list[Record]) -> None:
+        """Those of ``records`` that have not been published before."""
+        from mlflow.entities import Metric
+
+        self.open(trial)
+        published = self._published[trial]
+        fresh = [r for r in records if (r.epoch, r.final) not in published]
+        for part in _batches(fresh):
+            metrics = [
+                Metric(name, value, int(record.time * 1000), record.epoch)
+                for record in part
+                for name, value in record.metrics.items()
+            ]
+            self.runs.client.log_batch(self.run_ids[trial], metrics)
+            published.update((r.epoch, r.final) for r in part)
+
+    def send(self, outcome: Outcome) -> None:
+        """Everything that a trial left."""
+        self.open(outcome.trial)
+        run = self.runs.find(outcome.trial)
+        assert run is not None
+        if outcome.folder is not None:
+            log_folder(artifacts_of(self.runs.client, run), outcome.folder)
+        if outcome.traceback or outcome.trial in self._reopened:
+            log_traceback(self.runs.client, run, outcome.traceback)
+
+    def send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
+        """The tags come last: what they say is there. The run of a trial that an earlier process ended stays ended."""
+        from mlflow.entities import RunTag
+
+        if (run := self.runs.find(trial)) is None:
+            self.open(trial)
+            run = self.runs.find(trial)
+        assert run is not None
+        run_id, client = str(run.info.run_id), self.runs.client
+        tags: dict[str, str] = {}
+        if report and (folder / REPORT_FILE).is_file():
+            log_report(artifacts_of(client, run), folder)
+            link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
+            tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
+        elif report:
+            tags[REPORT] = CANNOT_BE_MADE
+        if model and (folder / MODEL / MODEL_FILE).is_file():
+            log_model(client, run_id, folder / MODEL)
+            tags[MODEL] = MADE
+        elif model:
+            tags[MODEL] = CANNOT_BE_MADE
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+
+    def finish(self, outcome: Outcome, refused: bool) -> None:
+        """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
+        from mlflow.entities import Metric, RunTag
+
+        self.open(outcome.trial)
+        run_id, client = self.run_ids[outcome.trial], self.runs.client
+        records = TrialFolder(outcome.folder).records() if outcome.folder else []
+        metrics = [
+            Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
+            for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
+            if records
+        ]
+        if refused:  # its run is closed, and its end not told: so resuming delivers it again
+            outcome = Outcome(outcome.trial, Status.STOPPED, REASON_REFUSED, outcome.folder)
+        machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
+        kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
+        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
+        client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
+        client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
+
+    def end_launch(self, status: Status, reason: str) -> None:
+        """How the launch ended, in its own run."""
+        client, parent = self.runs.client, self.runs.parent_run_id
+        client.set_tag(parent, STATUS, str(status))
+        client.set_tag(parent, REASON, reason)
+        client.set_terminated(parent, MLFLOW_STATUS[status])
+
+
+def _batches(records: list[Record]) -> Iterator[list[Record]]:
+    """Records in calls that MLflow takes; none is cut in two, so that a published one is published whole."""
+    part: list[Record] = []
+    for record in records:
+        if part and sum(len(r.metrics) for r in [*part, record]) > MOST_METRICS:
+            yield part
+            part = []
+        part.append(record)
+    if part:
+        yield part
