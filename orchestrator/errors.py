@@ -10,7 +10,7 @@ OrchestratorError                exit code 1
 │   ├── ResourceError            the machine or cluster can never give what a trial asks for
 │   └── StorageError             a folder or a tracking store that cannot be used
 ├── TrialError                   one trial failed; the others go on
-│   ├── DivergedError            the loss is not a finite number; names the epoch and the step
+│   ├── DivergedError            a loss or an output is not a finite number; names the place
 │   └── CheckpointError          a checkpoint that cannot be read or does not belong here
 ├── DiskFullError                nothing more can be written; what was there before is whole
 ├── TrackingError                MLflow refused or lost something
@@ -71,17 +71,14 @@ class TrialError(OrchestratorError):
 
 
 class DivergedError(TrialError):
-    """The loss is no longer a finite number."""
+    """A loss, or an output of the network, is not a finite number; ``where`` names the epoch and the step or split."""
 
-    def __init__(self, epoch: int, step: int, loss: float) -> None:
-        self.epoch, self.step, self.loss = epoch, step, loss
-        super().__init__(
-            f"the loss became {loss} at epoch {epoch}, step {step}; "
-            "lower the learning rate, clip gradients or use precision float32"
-        )
+    def __init__(self, what: str, where: str) -> None:
+        self.what, self.where = what, where
+        super().__init__(f"{what} at {where}; lower the learning rate, clip gradients or use precision float32")
 
-    def __reduce__(self) -> tuple[type["DivergedError"], tuple[int, int, float]]:
-        return type(self), (self.epoch, self.step, self.loss)
+    def __reduce__(self) -> tuple[type["DivergedError"], tuple[str, str]]:
+        return type(self), (self.what, self.where)
 
 
 class CheckpointError(TrialError):

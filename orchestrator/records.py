@@ -71,7 +71,8 @@ class Record:
     """One epoch of one trial.
 
     ``time`` is when it was made, in seconds since 1970. ``final`` marks the one record that follows the last epoch
-    and carries the measurements on the test split.
+    and carries the measurements on the test split. Every metric is a finite number: what could not be measured is
+    absent. Raises ValueError otherwise.
     """
 
     epoch: int
@@ -79,15 +80,21 @@ class Record:
     metrics: Mapping[str, float]
     final: bool = False
 
+    def __post_init__(self) -> None:
+        if odd := [name for name, value in self.metrics.items() if not math.isfinite(value)]:
+            raise ValueError(f"not a finite number: {', '.join(odd)}")
+
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON; a value that JSON has no number for (nan, inf) is written as a string."""
-        metrics = {k: v if math.isfinite(v) else str(v) for k, v in self.metrics.items()}
-        return {"epoch": self.epoch, "time": self.time, "final": self.final, "metrics": metrics}
+        """Plain JSON."""
+        return {"epoch": self.epoch, "time": self.time, "final": self.final, "metrics": dict(self.metrics)}
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "Record":
         """Read what :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError on anything else."""
-        metrics = {str(k): float(v) for k, v in dict(plain["metrics"]).items()}
+        metrics = dict(plain["metrics"])
+        if odd := [k for k, v in metrics.items() if isinstance(v, (str, bool))]:
+            raise TypeError(f"not a number: {', '.join(map(str, odd))}")
+        metrics = {str(k): float(v) for k, v in metrics.items()}
         return cls(int(plain["epoch"]), float(plain["time"]), metrics, bool(plain["final"]))
 
 

@@ -1,14 +1,17 @@
 """Every registered variant: its shapes, its exact size, that all of it learns, and that misfits are refused."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from driving import orchestrator
 from torch.nn import functional as F
 
 from orchestrator.architectures import VARIANTS, build_network, family, load_class, source_digest
+from orchestrator.architectures.build import CLASSES, passed
 from orchestrator.contract import analyse
 from orchestrator.errors import VariantError
 
@@ -236,3 +239,71 @@ def test_a_file_that_fails_when_read_is_refused(tmp_path) -> None:
         load_class(f"{file}:Net")
     with pytest.raises(VariantError, match="there is no file"):
         load_class(f"{tmp_path / 'absent.py'}:Net")
+
+
+PUBLIC = """
+from torch import nn
+from torch.nn import functional as F
+
+
+class Net(nn.Module):
+    def __init__(self, {parameters}):
+        super().__init__()
+        self.stem = nn.Conv2d({channels}, {width}, 3)
+        self.head = nn.Linear({width}, {classes})
+
+    def forward(self, x):
+        return self.head(F.relu(self.stem(x)).mean((2, 3)))
+"""
+
+
+def public(folder: Path, parameters: str, classes: str, width: str = "8", channels: str = "3") -> str:
+    text = PUBLIC.format(parameters=parameters, classes=classes, width=width, channels=channels)
+    (folder / "public.py").write_text(text)
+    return f"{folder / 'public.py'}:Net"
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_number_of_classes_is_known_by_its_usual_names(name: str, tmp_path: Path) -> None:
+    variant = public(tmp_path, f"{name}=1000", name)
+    assert build_network(variant, num_classes=7).head.out_features == 7
+    assert passed(variant, {}, 7, (3, 32, 32)).notes == (f"passed to Net: {name}=7",)
+    assert passed(variant, {name: 7}, 7, (3, 32, 32)).known == {}
+
+
+def test_in_channels_that_mean_a_width_are_left_alone_and_said(tmp_path: Path) -> None:
+    """As in two public ResNets for CIFAR-10, where passing 3 makes another network without a word."""
+    variant = public(tmp_path, "num_classes=10, in_channels=16", "num_classes", width="in_channels")
+    assert build_network(variant).stem.out_channels == 16
+    [note] = passed(variant, {}, 10, (3, 32, 32)).notes
+    assert "num_classes=10; in_channels stays 16" in note
+    assert build_network(variant, {"in_channels": 5}).stem.out_channels == 5
+
+
+@pytest.mark.parametrize("parameter", ["in_channels", "in_channels=1", "in_chans=3"])
+def test_channels_that_can_only_be_the_images_are_passed(parameter: str, tmp_path: Path) -> None:
+    name = parameter.partition("=")[0]
+    variant = public(tmp_path, f"{parameter}, num_classes=10", "num_classes", channels=name)
+    assert build_network(variant).stem.in_channels == 3
+    assert f"{name}=3" in passed(variant, {}, 10, (3, 32, 32)).notes[0]
+
+
+def test_class_names_are_no_number_of_classes(tmp_path: Path) -> None:
+    variant = public(tmp_path, "classes=('a', 'b')", "len(classes)")
+    assert build_network(variant, num_classes=2).head.out_features == 2
+
+
+def test_an_unknown_name_of_the_number_of_classes_is_hinted_at(tmp_path: Path) -> None:
+    variant = public(tmp_path, "outputs=1000", "outputs")
+    with pytest.raises(VariantError, match=r"such as num_classes: it takes outputs; set the right one"):
+        build_network(variant)
+    assert build_network(variant, {"outputs": 10}).head.out_features == 10
+
+
+def test_what_was_passed_is_said_by_inspect(tmp_path: Path) -> None:
+    variant = public(tmp_path, "num_classes=10, in_channels=16", "num_classes", width="in_channels")
+    told = orchestrator("inspect", variant, cwd=tmp_path)
+    assert "in_channels stays 16" in told.stdout.replace("\n", " ")
+    plain = json.loads(orchestrator("inspect", variant, "--json", cwd=tmp_path).stdout)
+    assert any("passed to Net: num_classes=10" in note for note in plain["notes"])
+    assert plain["parameters"] == 16 * 27 + 16 + 16 * 10 + 10

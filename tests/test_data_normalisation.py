@@ -6,8 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.data import Normalisation, measure
-from orchestrator.data.normalisation import apply
+from orchestrator.data import Normalisation, measure, train_validation_indices
+from orchestrator.data.arrays import pack, unpack
+from orchestrator.data.normalisation import apply, from_sums
 
 
 @st.composite
@@ -36,8 +37,17 @@ def test_figures_are_numpys(images):
 def test_figures_do_not_depend_on_how_the_pictures_are_cut_into_parts(monkeypatch):
     images = torch.randint(0, 256, (50, 3, 5, 5), dtype=torch.uint8)
     whole = measure(images)
-    monkeypatch.setattr("orchestrator.data.normalisation.COUNTED_AT_A_TIME", 7)
+    monkeypatch.setattr("orchestrator.data.normalisation.SUMMED_AT_A_TIME", 7)
     assert measure(images) == whole
+
+
+def test_figures_of_a_split_come_from_sums_worked_out_once(dataset):
+    """Every trial of a launch normalises what it learns from without reading the images for it."""
+    handed_over = unpack(pack(dataset))
+    for seed in range(3):
+        learned, _ = train_validation_indices(dataset.train.labels, 0.3, seed)
+        expected = measure(dataset.train.images[learned])
+        assert from_sums(handed_over.sums[learned], 16 * 16) == expected
 
 
 @given(pictures(), st.sampled_from([torch.uint8, torch.float32, torch.float16, torch.float64]))

@@ -139,7 +139,7 @@ def weights(folder: Path) -> str:
 
 
 def test_every_failure_has_its_kind() -> None:
-    assert kind_of(DivergedError(1, 2, float("nan"))) is Failure.DIVERGED
+    assert kind_of(DivergedError("the loss became nan", "epoch 1, step 2")) is Failure.DIVERGED
     assert kind_of(DiskFullError("")) is Failure.DISK_FULL
     assert kind_of(ValueError("x")) is Failure.ERROR
     assert kind_of(torch.OutOfMemoryError("CUDA out of memory")) is Failure.OUT_OF_MEMORY

@@ -2,15 +2,66 @@
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from orchestrator.architectures.locate import load_class
+from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
+from orchestrator.spec import variant_label
 
 Shape = tuple[int, int, int]  # channels, height, width
+
+# What constructors call the number of classes, and the channels of an image.
+CLASSES: tuple[str, ...] = (
+    "num_classes",
+    "n_classes",
+    "nb_classes",
+    "num_class",
+    "n_class",
+    "class_num",
+    "class_count",
+    "nclass",
+)
+CLASSES += ("nclasses", "num_labels", "out_classes", "classes")
+CHANNELS = ("in_channels", "in_chans", "input_channels", "image_channels", "img_channels", "in_ch")
+IMAGE_CHANNELS = (1, 3)  # a default that is one of these means the channels of an image; 16 or 64 the width of a layer
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a constructor is given beside the user's own arguments, and what a person should know of it."""
+
+    known: dict[str, int]
+    notes: tuple[str, ...]
+
+
+def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: Shape) -> Passed:
+    """The number of classes and of channels, as far as it is certain which parameters of ``variant`` mean them.
+
+    A parameter with a usual name of the number of classes is given it. One with a usual name of the channels only if
+    it has no default, or 1 or 3: some networks call the width of their first layer ``in_channels``. What is in
+    ``arguments`` is left to the user. The notes are empty for built-in variants.
+    """
+    accepted = inspect.signature(load_class(variant)).parameters
+    known: dict[str, int] = {}
+    left: list[str] = []
+    for name in (n for n in CLASSES if n in accepted and n not in arguments):
+        if accepted[name].default is inspect.Parameter.empty or isinstance(accepted[name].default, int | None):
+            known[name] = num_classes
+    for name in (n for n in CHANNELS if n in accepted and n not in arguments):
+        default = accepted[name].default
+        if default is inspect.Parameter.empty or default in IMAGE_CHANNELS:
+            known[name] = shape[0]
+        else:
+            left.append(f"{name} stays {default!r}, which is no number of image channels; set it in arguments if it is")
+    if variant in VARIANTS:
+        return Passed(known, ())
+    given = ", ".join(f"{name}={value}" for name, value in known.items()) or "nothing"
+    return Passed(known, ("; ".join([f"passed to {variant_label(variant)}: {given}", *left]),))
 
 
 def build_network(
@@ -21,14 +72,13 @@ def build_network(
 ) -> nn.Module:
     """The network ``variant``, with weights drawn from torch's current random state, on the CPU, in training mode.
 
-    ``arguments`` go to its constructor; ``num_classes`` and ``in_channels`` are passed where it accepts them.
+    ``arguments`` go to its constructor, with the number of classes and of channels as :func:`passed` says.
     It maps (N, 3, H, W) float32 to logits (N, num_classes). Raises VariantError if it cannot be built or if it does
     not do that for pictures of ``shape``.
     """
     network = load_class(variant)
     accepted = inspect.signature(network).parameters
-    given = {"num_classes": num_classes, "in_channels": shape[0]}
-    known = {k: v for k, v in given.items() if k in accepted}
+    known = passed(variant, arguments or {}, num_classes, shape).known
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and (odd := set(arguments or {}) - set(accepted)):
         raise VariantError(
             f"{variant}: its constructor takes no {', '.join(sorted(odd))}; it takes: {', '.join(accepted)}"
@@ -37,7 +87,15 @@ def build_network(
         built = network(**{**known, **(arguments or {})})
     except Exception as problem:  # a user's constructor may raise anything
         raise VariantError(f"{variant}: cannot be built: {type(problem).__name__}: {problem}") from problem
-    _check_shapes(variant, built, num_classes, shape)
+    try:
+        _check_shapes(variant, built, num_classes, shape)
+    except VariantError as problem:
+        if known.keys() & set(CLASSES) or set(arguments or {}) & set(CLASSES) or not accepted:
+            raise
+        raise VariantError(
+            f"{problem} (no parameter of its constructor is known as the number of classes, such as {CLASSES[0]}: it "
+            f"takes {', '.join(accepted)}; set the right one in the variant's arguments)"
+        ) from problem
     return built
 
 

@@ -3,7 +3,6 @@
 import difflib
 import hashlib
 import importlib
-import importlib.util
 import inspect
 import sys
 from pathlib import Path
@@ -11,9 +10,11 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from orchestrator.architectures.neighbours import TooManyError
-from orchestrator.architectures.source import file_digest, own_neighbours, package_digest
+from orchestrator.architectures.private import import_file
+from orchestrator.architectures.source import file_digest, package_digest, unfollowed
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
+from orchestrator.spec import variant_label
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,6 +57,17 @@ def source_digest(variant: str) -> str:
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
     except TooManyError as problem:
         raise VariantError(f"{variant}: {problem}") from problem
+
+
+def source_notes(variant: str) -> list[str]:
+    """What of a file of the user's own cannot be followed, a line each, so that a change in it is not noticed."""
+    source = variant.rpartition(":")[0]
+    if variant in VARIANTS or not source.endswith(".py"):
+        return []
+    return [
+        f"{variant_label(variant)}: {place}: what comes in there is not followed, and a change in it is not noticed"
+        for place in unfollowed(Path(source).expanduser().resolve())
+    ]
 
 
 def unimported_digest(variant: str) -> str:
@@ -109,19 +121,7 @@ def _from_file(variant: str, path: Path) -> ModuleType:
         raise VariantError(f"{variant}: there is no file {path} that can be read") from problem
     except TooManyError as problem:
         raise VariantError(f"{variant}: {problem}") from problem
-    # A module is known by its content: what was edited is read anew, an unchanged file is not executed twice.
-    name = f"orchestrator_user_{path.stem}_{hashlib.sha256(f'{path} {content}'.encode()).hexdigest()[:16]}"
-    if name in sys.modules:
-        return sys.modules[name]
-    location = importlib.util.spec_from_file_location(name, path)
-    if location is None or location.loader is None:
-        raise VariantError(f"{variant}: {path} is not a Python file")
-    module = importlib.util.module_from_spec(location)
-    sys.modules[name] = module
-    try:
-        with own_neighbours(path):
-            location.loader.exec_module(module)
+    try:  # a module is known by its content: what was edited is read anew, an unchanged file is not executed twice
+        return import_file(path, content)
     except (Exception, SystemExit) as problem:  # whatever a user's file raises while it is read
-        del sys.modules[name]
         raise VariantError(f"{variant}: {path} fails when it is read: {type(problem).__name__}: {problem}") from problem
-    return module

@@ -9,6 +9,7 @@ from pathlib import Path
 LIMIT = 20_000  # files and folders looked at below one imported package
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "venv"}
 SKIPPED_UNLESS_PACKAGE = {"data", "storage", "mlruns", "mlartifacts", "env", "build", "dist"}
+IMPORTERS = ("import_module", "__import__")  # functions that import what their first argument names
 OWN = "orchestrator"  # the cluster has this project itself
 
 
@@ -42,8 +43,26 @@ def neighbours(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> 
     return list(taken)
 
 
+def package_root(file: Path) -> Path:
+    """The folder in which the outermost package of ``file`` lies; its own folder if that is no package."""
+    folder = file.parent
+    while (folder / "__init__.py").is_file() and folder.parent != folder:
+        folder = folder.parent
+    return folder
+
+
+def is_module(folder: Path, name: str) -> bool:
+    """Whether ``import name`` may mean a file or folder of the user's own in ``folder``."""
+    if name in (OWN, "") or name in sys.stdlib_module_names or name.startswith("."):
+        return False
+    return any(True for _ in _module(folder, name))
+
+
 def imported(file: Path) -> set[str]:
-    """First names of all modules that ``file`` imports, anywhere in it; none if it cannot be read as Python."""
+    """First names of all modules that ``file`` imports from beside it or elsewhere, anywhere in it.
+
+    None if it cannot be read as Python.
+    """
     try:
         tree = ast.parse(file.read_bytes())
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
@@ -52,9 +71,19 @@ def imported(file: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.ImportFrom) and node.level <= 1:
+            whole = [node.module] if node.module else [alias.name for alias in node.names]  # from . import name
+            names |= {name.partition(".")[0] for name in whole}
+        elif isinstance(node, ast.Call) and called(node) in IMPORTERS:
+            given = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
+            if isinstance(given, str):
+                names.add(given.lstrip(".").partition(".")[0])
     return names
+
+
+def called(node: ast.Call) -> str:
+    """The last name of the function that is called."""
+    return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
 
 
 def _module(root: Path, name: str) -> Iterator[Path]:

@@ -1,21 +1,58 @@
-"""The Python files that a network of the user's own is made of: one digest of them all, and how they are read."""
+"""The Python files that a network of the user's own is made of: one digest of them all."""
 
+import ast
 import hashlib
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
-from orchestrator.architectures.neighbours import neighbours
+from orchestrator.architectures.neighbours import IMPORTERS, called, neighbours, package_root
 
 
 def file_digest(file: Path) -> str:
     """sha256 (hexadecimal) of ``file`` and of what it imports from beside it, wherever the folder lies.
 
-    Raises OSError if the file cannot be read, and TooManyError if it imports a package beyond all bounds.
+    Of a file that is part of a package, the whole package. Raises OSError if the file cannot be read, and TooManyError
+    if it imports a package beyond all bounds.
     """
-    return _digest(file.read_bytes(), file.parent, _beside(file))
+    return _digest(file.read_bytes(), package_root(file), files_of(file))
+
+
+def files_of(file: Path) -> list[Path]:
+    """The files that ``file`` is made of, itself left out: what it imports from beside it, or its whole package."""
+    root = package_root(file)
+    beside = neighbours(file.parent, [file])
+    package = [] if root == file.parent else neighbours(root, [], [file.relative_to(root).parts[0]])
+    return [path for path in dict.fromkeys([*beside, *package]) if path != file]
+
+
+def unfollowed(file: Path) -> list[str]:
+    """Where what ``file`` and its neighbours bring in cannot be told without running them: ``file:line: what``.
+
+    A change in that is not noticed: it does not enter the digest.
+    """
+    found = []
+    for path in [file, *files_of(file)]:
+        try:
+            tree = ast.parse(path.read_bytes())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            found.append(f"{path}: cannot be read as Python")
+            continue
+        for node in ast.walk(tree):
+            if what := _hides(node):
+                found.append(f"{path}:{node.lineno}: {what}")  # type: ignore[attr-defined] # it is an expression
+    return found
+
+
+def _hides(node: ast.AST) -> str:
+    """What this part of a file may bring in that nobody sees; empty if nothing."""
+    if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
+        return "sys.path"
+    if not isinstance(node, ast.Call):
+        return ""
+    name = called(node)
+    if name in IMPORTERS:
+        return "" if name == "__import__" and node.args and isinstance(node.args[0], ast.Constant) else name
+    executes = name in ("exec", "eval") and isinstance(node.func, ast.Name)  # network.eval() is something else
+    return name if executes or name in ("run_path", "spec_from_file_location", "exec_module") else ""
 
 
 def package_digest(root: Path, top: str) -> str:
@@ -23,51 +60,8 @@ def package_digest(root: Path, top: str) -> str:
     return _digest(b"", root, neighbours(root, [], [top]))
 
 
-@contextmanager
-def own_neighbours(file: Path) -> Iterator[None]:
-    """While ``file`` is executed: its imports look beside it first, and read what lies there anew.
-
-    Two networks may so have neighbours of one name in folders of their own. Modules from elsewhere that bore such a
-    name come back afterwards: an import inside a function, carried out later, finds those.
-    """
-    tops = {path.relative_to(file.parent).parts[0].removesuffix(".py") for path in _beside(file)}
-    tops = {top for top in tops if not _is_hidden(file.parent, top)}
-    before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in tops}
-    _forget(tops)
-    sys.path.insert(0, str(file.parent))
-    compiles, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # it would hide an edit within the same second
-    try:
-        yield
-    finally:
-        sys.dont_write_bytecode = compiles
-        sys.path.remove(str(file.parent))
-        elsewhere = {name: module for name, module in before.items() if not _lies_in(module, file.parent)}
-        _forget({name.partition(".")[0] for name in elsewhere})
-        sys.modules.update(elsewhere)
-
-
-def _beside(file: Path) -> list[Path]:
-    return [path for path in neighbours(file.parent, [file]) if path != file]
-
-
 def _digest(content: bytes, root: Path, files: list[Path]) -> str:
     digest = hashlib.sha256(content)
     for path in sorted(files):
         digest.update(b"\0" + path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
-
-
-def _is_hidden(folder: Path, top: str) -> bool:
-    """Whether ``import top`` finds another module before the one in ``folder``: to Python, a mere folder comes last."""
-    is_mere_folder = not (folder / f"{top}.py").is_file() and not (folder / top / "__init__.py").is_file()
-    return is_mere_folder and getattr(sys.modules.get(top), "__file__", None) is not None
-
-
-def _forget(tops: set[str]) -> None:
-    for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
-        del sys.modules[name]
-
-
-def _lies_in(module: ModuleType, folder: Path) -> bool:
-    places = [*getattr(module, "__path__", []), getattr(module, "__file__", None) or ""]
-    return any(Path(place).resolve().is_relative_to(folder) for place in places if place)

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.architectures import build_network
+from orchestrator.architectures.build import passed
+from orchestrator.architectures.locate import source_notes
+from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.contract import Analysis, ContractResult, analyse, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
@@ -20,6 +23,7 @@ class Checked:
     dataset: Dataset
     analyses: dict[str, Analysis]  # by trial name
     contracts: dict[str, ContractResult]
+    notes: tuple[str, ...] = ()  # what a person should know of the networks before they are trained
 
 
 def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str], None]) -> Checked:
@@ -29,6 +33,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
         raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
     known: dict[str, tuple[Analysis, ContractResult]] = {}
+    behaviours: dict[str, Behaviour] = {}  # by network_key, as above
 
     def judge(spec: TrialSpec) -> ContractResult:
         key = spec.network_key
@@ -36,16 +41,53 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
             network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
             analysis = analyse(network, dataset.shape)
             known[key] = analysis, check_contract(analysis, experiment.contract)
+            behaviours[key] = probe(network, dataset.shape)
         return known[key][1]
 
     if experiment.search is None:
         _refuse_broken(experiment, judge)
     plan = make_plan(experiment, dataset.digest, lambda spec: judge(spec).passed)
-    if problems := _drawn_augmentation(plan, dataset):
-        raise ExperimentError(experiment.name, problems)
+    problems = _drawn_augmentation(plan, dataset)
+    for spec in plan.trials:
+        problems += batch_problems(spec, dataset, behaviours[spec.network_key])
+    if problems:
+        raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
+    notes = tuple(dict.fromkeys(n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key])))
+    for note in notes:
+        say(note)
     contracts = {spec.name: judge(spec) for spec in plan.trials}
     analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
-    return Checked(plan, dataset, analyses, contracts)
+    return Checked(plan, dataset, analyses, contracts, notes)
+
+
+def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
+    """Why the training images cannot be cut into batches as the recipe says; in words."""
+    held_out = 0 if spec.trainer.protocol == "published" else round(spec.dataset.validation * len(dataset.train))
+    learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
+    if spec.trainer.drop_last and learned < size:
+        return [f"trainer.drop_last leaves nothing: {learned} training images are less than one batch of {size}"]
+    if spec.trainer.drop_last or learned % size != 1 or not behaviour.uses_batch_statistics:
+        return []
+    return [
+        f"trainer.batch_size: {spec.label} normalises by the statistics of a batch, and of {learned} training images "
+        f"the last batch of {size} holds only one; set trainer.drop_last, or another batch_size or dataset.validation"
+    ]
+
+
+def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
+    """What a person should know of a network before it is trained: what it was given, what cannot be followed."""
+    given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+    return [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+
+
+def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
+    """What is to be said of how the network ``label`` will be measured."""
+    if not behaviour.varies_in_evaluation:
+        return []
+    return [
+        f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its accuracy is "
+        "that of one draw, the same whenever it is measured"
+    ]
 
 
 def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:

@@ -1,11 +1,16 @@
 """What a network is, as people and programs read it: used by ``inspect``."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from orchestrator.architectures import build_network, family
+from orchestrator.architectures.build import passed
+from orchestrator.architectures.locate import source_notes
+from orchestrator.architectures.probe import probe
+from orchestrator.cli.checking import evaluation_notes
 from orchestrator.cli.options import print_json
 from orchestrator.contract import Analysis, ContractResult, LayerRow, analyse, check_contract, describe
 from orchestrator.experiment.reader import read_file
@@ -22,7 +27,10 @@ def inspect(
 ) -> int:
     """Analyse ``variant`` and print it; returns the exit code, which is 2 if it breaks the given contract."""
     contract = read_file(contract_file).contract if contract_file else Contract()
-    analysis = analyse(build_network(variant, None, classes, shape), shape)
+    network = build_network(variant, None, classes, shape)
+    analysis = analyse(network, shape)
+    given = passed(variant, {}, classes, shape).notes
+    notes = [*given, *source_notes(variant), *evaluation_notes(variant_label(variant), probe(network, shape))]
     result = check_contract(analysis, contract)
     if figure is not None:
         from orchestrator.reporting.network import draw_network
@@ -30,13 +38,13 @@ def inspect(
         figure.parent.mkdir(parents=True, exist_ok=True)
         draw_network(analysis, variant_label(variant)).savefig(figure)
     if as_json:
-        print_json(describe(variant, family(variant), analysis, result))
+        print_json({**describe(variant, family(variant), analysis, result), "notes": [*analysis.notes, *notes]})
     else:
-        _print(variant, analysis, result)
+        _print(variant, analysis, result, notes)
     return 0 if result.passed else 2
 
 
-def _print(variant: str, analysis: Analysis, result: ContractResult) -> None:
+def _print(variant: str, analysis: Analysis, result: ContractResult, notes: Sequence[str]) -> None:
     console = Console()
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
@@ -63,7 +71,7 @@ def _print(variant: str, analysis: Analysis, result: ContractResult) -> None:
         highlight=False,
     )
     console.print("kernel: size, (s)tride, (p)adding, (d)ilation, (g)roups where not 1, 0, 1, 1", style="dim")
-    for note in analysis.notes:
+    for note in (*analysis.notes, *notes):
         console.print(f"note: {note}", highlight=False, markup=False)
     for check in result.checks:
         console.print(check.in_words(), style="green" if check.passed else "red", highlight=False, markup=False)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from orchestrator.architectures import VARIANTS, own_root, source_digest
+from orchestrator.architectures.private import imported_beside
 from orchestrator.cluster.packing import ROOT, Package
 from orchestrator.errors import ExperimentError, OrchestratorError
 from orchestrator.experiment.plan import make_plan
@@ -85,7 +86,7 @@ def _add(package: Package, variant: Variant) -> str | None:
     source, _, name = variant.name.rpartition(":")
     if source.endswith(".py"):
         file = Path(source).expanduser().resolve()
-        place = package.add_network(file, _imported_from(file.parent))
+        place = package.add_network(file, imported_beside(file))
         return None if os.path.normpath(source) == str(place) else f"{place}:{name}"
     top = source.partition(".")[0]
     if (root := own_root(top)) is not None and root.is_relative_to(package.base) and "site-packages" not in root.parts:

@@ -46,6 +46,7 @@ def _plain(checked: Checked) -> dict[str, Any]:
         },
         "rejected_samples": checked.plan.rejected_samples,
         "training_macs": training_cost(checked),
+        "notes": list(checked.notes),
         "trials": [
             {
                 "trial": spec.name,

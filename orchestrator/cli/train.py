@@ -15,7 +15,11 @@ from orchestrator.cli.options import options, print_json
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of weights, order and splits.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.  [default: auto]")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: torch's own choice]")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads; they decide the last bits.  [default: torch's own choice]",
+)
 @click.option("--out", type=click.Path(path_type=Path), help="The trial folder.  [default: trials/VARIANT/seed-SEED]")
 @click.option("--report/--no-report", default=True, help="Make figures, tables and report.html.")
 @options("set", "data_dir", "json", "quiet")
@@ -44,13 +48,13 @@ def command(
         "trainer.batch_size": batch_size,
         "trainer.optimizer.lr": lr,
         "trainer.device": device,
+        "trainer.threads": threads,
     }
     return train(
         {"variant": variant, "seed": seed, "dataset": {"name": dataset}},
         [f"{path}={value}" for path, value in given.items() if value is not None] + list(overrides),
         out=out,
         data_dir=data_dir,
-        threads=threads,
         report=report,
         quiet=quiet,
         as_json=as_json,

@@ -10,6 +10,8 @@ import torch
 
 from orchestrator import records as keys
 from orchestrator.architectures import build_network, source_digest
+from orchestrator.architectures.probe import probe
+from orchestrator.cli.checking import batch_problems, network_notes
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
@@ -24,7 +26,6 @@ def train(
     *,
     out: Path | None,
     data_dir: Path,
-    threads: int | None,
     report: bool,
     quiet: bool,
     as_json: bool,
@@ -35,12 +36,15 @@ def train(
         spec = TrialSpec.from_json(apply_overrides(tree, overrides))
     except ValueError as problem:
         raise ExperimentError("command line", [str(problem)]) from problem
-    if threads is not None:
-        torch.set_num_threads(threads)
+    if spec.trainer.threads == "auto":
+        spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
     dataset = load_dataset(spec.dataset, data_dir)
     if problems := check_transforms(spec.trainer.augmentation, dataset.shape):
         raise ExperimentError("command line", [f"trainer.augmentation: {problem}" for problem in problems])
-    build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)  # refused here, not in the trial
+    # What cannot be trained is refused here, not in the trial.
+    behaviour = probe(build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape), dataset.shape)
+    if problems := batch_problems(spec, dataset, behaviour):
+        raise ExperimentError("command line", problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
 
@@ -49,6 +53,10 @@ def train(
             click.echo(line, err=as_json)
 
     say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command carries on after an interrupt")
+    for note in network_notes(spec, dataset, behaviour):
+        say(note)
+    if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
+        say(f"CPU threads: {spec.trainer.threads}; --threads 1 gives the bits of `orchestrator run` with its defaults")
     for record in run_trial(spec, dataset, folder):
         say(_line(record, spec.trainer.epochs))
     if report:

@@ -7,15 +7,21 @@ from typing import Any
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.normalisation import pixel_sums
 
 
 def pack(dataset: Dataset) -> dict[str, Any]:
-    """The dataset as a dict of its name, its class names and the arrays (images, labels) of each split."""
+    """The dataset as a dict of its name, its class names and the arrays (images, labels) of each split.
+
+    With the sums by which every trial normalises what it learns from: worked out here, once for all of them.
+    """
+    sums = pixel_sums(dataset.train.images) if dataset.sums is None else dataset.sums
     return {
         "name": dataset.name,
         "classes": dataset.classes,
         "train": (dataset.train.images.numpy(), dataset.train.labels.numpy()),
         "test": (dataset.test.images.numpy(), dataset.test.labels.numpy()),
+        "sums": sums.numpy(),
     }
 
 
@@ -24,4 +30,5 @@ def unpack(packed: Mapping[str, Any]) -> Dataset:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
         train, test = (Split(*map(torch.from_numpy, packed[which])) for which in ("train", "test"))
-    return Dataset(packed["name"], train, test, packed["classes"])
+        sums = torch.from_numpy(packed["sums"])
+    return Dataset(packed["name"], train, test, packed["classes"], sums)

@@ -2,7 +2,7 @@
 
 import ctypes
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -34,6 +34,7 @@ class Dataset:
     train: Split
     test: Split
     classes: tuple[str, ...]
+    sums: Tensor | None = field(default=None, repr=False)  # pixel_sums of the training images, where they are known
 
     def __post_init__(self) -> None:
         for which, split in (("training", self.train), ("test", self.test)):

@@ -23,9 +23,11 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: 
     """Every trial of ``experiment``: seeds outermost, so that each variant is seen early.
 
     The k-th sample is the same draw for every variant and seed. A draw for which ``keeps_contract`` is false for
-    any variant is drawn again; the plan counts those. ``resources.gpus: auto`` is 0 in the plan where every trial is to
-    train on the CPU. Raises ExperimentError if a searched path does not exist or may not be searched.
+    any variant is drawn again; the plan counts those. ``trainer.threads: auto`` is a number in the plan, and
+    ``resources.gpus: auto`` is 0 where every trial is to train on the CPU. Raises ExperimentError if a searched path
+    does not exist or may not be searched.
     """
+    experiment = _with_threads(experiment)
     samples: list[tuple[int | None, dict[str, Any]]] = [(None, {})]
     rejected = 0
     if experiment.search is not None:
@@ -41,6 +43,15 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: 
     if resources.gpus == "auto" and all(spec.trainer.device == "cpu" for spec in trials):
         resources = replace(resources, gpus=0.0)
     return Plan(experiment=replace(experiment, resources=resources), trials=tuple(trials), rejected_samples=rejected)
+
+
+def _with_threads(experiment: Experiment) -> Experiment:
+    """``trainer.threads: auto`` as a number: it decides the bits, so it is part of every trial's specification."""
+    if experiment.trainer.threads != "auto":
+        return experiment
+    cpus = experiment.resources.cpus
+    threads = 1 if isinstance(cpus, str) else max(1, int(cpus))
+    return replace(experiment, trainer=replace(experiment.trainer, threads=threads))
 
 
 def _trial(

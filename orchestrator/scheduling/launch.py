@@ -190,11 +190,10 @@ def _attempt(folder: Path) -> str:
 
 
 def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[str, Any]:
-    """What the worker is told about one trial; its threads stay the same whatever its share: they decide the bits."""
+    """What the worker is told about one trial."""
     return {
         "name": spec.name,
         "spec": json.dumps(spec.to_json()),
-        "threads": max(1, int(launch.resources["CPU"])),
         "gpus": launch.resources.get("GPU", 0.0),
         "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
     }

@@ -57,7 +57,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         if self.lost is not None:
             raise self.lost  # Tune ends this process and takes the trial up again in another
         if self.records is None:
-            torch.set_num_threads(max(1, int(self.trial_config["threads"])))
             self._take_up(self.trial_config["resume_from"])
             self.records = run_trial(self.spec, self.dataset, self.folder)
         try:

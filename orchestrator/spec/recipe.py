@@ -77,6 +77,9 @@ class Recipe:
 
     epochs: Count = 25
     batch_size: Count = 128  # images
+    # Leave out the last batch of an epoch if it is smaller (other images every epoch). false: every image is learned
+    # from, and a small last batch counts in the running statistics of batch normalisation as much as a whole one.
+    drop_last: bool = False
     optimizer: Optimizer = field(default_factory=Optimizer)
     schedule: Schedule = field(default_factory=Schedule)
     # An Albumentations pipeline: one transform a line, in its own names; Normalize is implied at the end.
@@ -95,6 +98,8 @@ class Recipe:
     # Record a step and replay it (CUDA, not with float16): only for a network that computes in the same way
     # at every step; off until it has been measured on a GPU.
     cuda_graph: bool = False
+    # CPU threads, which decide the last bits; auto: as many as `resources.cpus` says, or one, when a plan is made.
+    threads: Count | Literal["auto"] = "auto"
     evaluation_batch_size: Count = 1000  # images; no gradients, so larger than batch_size
 
     def __post_init__(self) -> None:

@@ -40,14 +40,20 @@ class Batches:
     augmentation: Augmentation
     normalisation: Normalisation
     placement: Placement
+    drop_last: bool = False  # leave out a last batch that is smaller: other images every epoch
 
     def __len__(self) -> int:
-        """Batches of one epoch; the last one may be smaller, no picture is left out."""
-        return -(-len(self.indices) // self.batch_size)
+        """Batches of one epoch; without ``drop_last`` the last one may be smaller and no image is left out."""
+        return self.images // self.batch_size if self.drop_last else -(-self.images // self.batch_size)
+
+    @property
+    def images(self) -> int:
+        """Images of one epoch."""
+        return len(self.indices) - (len(self.indices) % self.batch_size if self.drop_last else 0)
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalised pictures (B, 3, H, W) float32 and labels (B,), every picture once."""
-        order = torch.randperm(len(self.indices), generator=generator(self.seed, epoch, "order"))
+        """Augmented, normalised images (B, 3, H, W) float32 and labels (B,), every image of the epoch once."""
+        order = torch.randperm(len(self.indices), generator=generator(self.seed, epoch, "order"))[: self.images]
         device = self.placement.device
         for indices in self.indices[order].to(self.split.images.device).split(self.batch_size):
             images, labels = self.split.images[indices].to(device), self.split.labels[indices].to(device)

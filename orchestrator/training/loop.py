@@ -17,8 +17,8 @@ from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import Step
 from orchestrator.training.usage import Usage
 
-# The loss and the accuracy (fraction) on the split that choices are made by.
-Evaluate = Callable[[], tuple[float, float]]
+# The loss and the accuracy (fraction) after an epoch, on the split that choices are made by.
+Evaluate = Callable[[int], tuple[float, float]]
 
 
 def fit(
@@ -27,7 +27,7 @@ def fit(
     """Train from ``learner.epoch`` to the recipe's last epoch or its target accuracy; yield one record an epoch.
 
     When a record is yielded the learner already counts its epoch, so that this is the moment to save it.
-    Raises DivergedError, naming epoch and step, if a loss is not finite.
+    Raises DivergedError, naming epoch and step, if a loss is not finite; ``evaluate`` may raise it as well.
     """
     evaluated = "test" if recipe.protocol == "published" else "val"
     usage = Usage(learner.placement.device)
@@ -39,14 +39,15 @@ def fit(
         # memory between them from being used again.
         losses, hits = torch.zeros(2, len(batches), device=learner.placement.device)
         for position, (pictures, labels) in enumerate(batches.epoch(epoch)):
-            loss, right = step(pictures, labels)
+            loss, right, updated = step(pictures, labels)
             losses[position] = loss * len(labels)
             hits[position] = right
             lr = learner.learning_rate.value
-            learner.learning_rate.after_batch()
-        train_loss, train_accuracy = summarise(losses, hits, len(batches.indices), epoch)
+            if updated:
+                learner.learning_rate.after_batch()
+        train_loss, train_accuracy = summarise(losses, hits, batches.images, epoch)
         trained = time.perf_counter()
-        judged_loss, accuracy = evaluate()
+        judged_loss, accuracy = evaluate(epoch)
         learner.learning_rate.after_epoch(accuracy)
         metrics = {
             keys.TRAIN_LOSS: train_loss,
@@ -55,7 +56,7 @@ def fit(
             f"{evaluated}/accuracy": accuracy,
             keys.LR: lr,
             keys.EPOCH_SECONDS: time.perf_counter() - started,
-            keys.IMAGES_PER_SECOND: len(batches.indices) / (trained - started),
+            keys.IMAGES_PER_SECOND: batches.images / (trained - started),
             **usage.read(),
         }
         record = Record(epoch, time.time(), metrics)
@@ -77,5 +78,5 @@ def summarise(losses: Tensor, hits: Tensor, images: int, epoch: int) -> tuple[fl
     total = float(by_step.sum())
     if not math.isfinite(total):
         step = int((~torch.isfinite(by_step)).nonzero()[0]) + 1
-        raise DivergedError(epoch, step, float(by_step[step - 1]))
+        raise DivergedError(f"the loss became {float(by_step[step - 1])}", f"epoch {epoch}, step {step}")
     return total / images, float(right.sum()) / images

@@ -1,6 +1,8 @@
 """Stateless randomness: every random stream is a function of (seed, epoch, purpose), never of what ran before."""
 
+import contextlib
 import hashlib
+import random
 
 import torch
 
@@ -12,8 +14,17 @@ def derive_seed(*parts: int | str) -> int:
 
 
 def seed_everything(*parts: int | str) -> None:
-    """Set torch's global state (weights, dropout) on the CPU and on every accelerator."""
-    torch.manual_seed(derive_seed(*parts))
+    """Set the global state of torch, on the CPU and on every accelerator, of ``random`` and of numpy.
+
+    A network may draw from any of them: weights, dropout, layers that are skipped at random.
+    """
+    seed = derive_seed(*parts)
+    torch.manual_seed(seed)
+    random.seed(seed)
+    with contextlib.suppress(ImportError):  # a trial trains with torch alone
+        import numpy as np
+
+        np.random.seed(seed % 2**32)
 
 
 def generator(*parts: int | str) -> torch.Generator:

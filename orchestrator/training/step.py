@@ -10,9 +10,9 @@ from orchestrator.spec import Recipe
 from orchestrator.training.graph import Gradients, Replayed
 from orchestrator.training.learner import Learner
 
-# pictures (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
-# device: reading them would make the host wait for every step.
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+# images (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
+# device: reading them would make the host wait for every step. Last, whether the weights were updated.
+Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, bool]]
 
 
 def build_step(learner: Learner, recipe: Recipe) -> Step:
@@ -32,17 +32,23 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     recorded = recipe.cuda_graph and kind == "cuda" and not scaler.is_enabled()
     gradients: Gradients = Replayed(compute, network) if recorded else compute
 
-    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
         optimizer.zero_grad(set_to_none=True)
         loss, right = gradients(pictures, labels)
         if recipe.gradient_clip is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-        scaler.step(optimizer)
-        scaler.update()
-        return loss, right
+        return loss, right, update(optimizer, scaler)
 
     return step
+
+
+def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> bool:
+    """Update the weights; False if the scaled gradients overflowed and ``scaler`` skipped the update."""
+    before = scaler.get_scale()  # 1 where gradients are not scaled; otherwise the host waits for the device
+    scaler.step(optimizer)
+    scaler.update()
+    return scaler.get_scale() >= before  # an overflow is what lowers the scale
 
 
 def penalty(parameters: list[nn.Parameter], l1: float, l2: float) -> Tensor | float:

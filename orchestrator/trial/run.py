@@ -7,11 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from orchestrator import records as keys
 from orchestrator.architectures import build_network
 from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
+from orchestrator.data.normalisation import Normalisation, from_sums
 from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError
 from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
@@ -73,15 +74,18 @@ def kind_of(problem: Exception) -> Failure:
 def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[Record]:
     recipe = spec.trainer
     make_deterministic()
-    seed_everything(spec.seed, "weights")
-    network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+    if recipe.threads != "auto":
+        torch.set_num_threads(recipe.threads)
+    network = _initial_network(spec, dataset)
     placement = place(recipe, network)
     training, judged = _split(spec, dataset)
-    normalisation = measure(dataset.train.images[training])
+    normalisation = _normalisation(dataset, training)
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
     pictures = resident(dataset.train, placement.device)
     judged_images = resident(judged, placement.device).images
-    batches = Batches(pictures, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement)
+    batches = Batches(
+        pictures, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement, recipe.drop_last
+    )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
     folder.save_facts(
@@ -94,9 +98,12 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
         }
     )
 
-    def evaluate() -> tuple[float, float]:
-        logits = predict(network, judged_images, normalisation, placement, recipe.evaluation_batch_size)
-        return score(logits.cpu(), judged.labels)  # on the host wherever the pictures lie: to the same bits
+    def logits_of(images: Tensor) -> Tensor:
+        return predict(network, images, normalisation, placement, recipe.evaluation_batch_size, spec.seed).cpu()
+
+    def evaluate(epoch: int) -> tuple[float, float]:
+        # On the host wherever the images lie: to the same bits.
+        return score(logits_of(judged_images), judged.labels, f"the evaluation after epoch {epoch}")
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
         folder.save_checkpoint(learner.state_dict())
@@ -111,9 +118,9 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     network.load_state_dict(weights)
     folder.save_best(weights, chosen)
     test = dataset.test
-    logits = predict(network, test.images, normalisation, placement, recipe.evaluation_batch_size)
+    logits = logits_of(test.images)
+    loss, accuracy = score(logits, test.labels, f"the evaluation of the test split with the weights of epoch {chosen}")
     folder.save_predictions(logits, test.labels)
-    loss, accuracy = score(logits, test.labels)
     metrics = {keys.BEST_EPOCH: float(chosen), keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
     if recipe.protocol == "published":  # the last epoch's record holds the same test figures
         metrics = {keys.BEST_EPOCH: float(chosen), keys.PUBLISHED_BEST: learner.best_accuracy}
@@ -121,6 +128,17 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
     folder.append(final)
     folder.finish(Status.COMPLETE)
     yield final
+
+
+def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:
+    """The network with weights that are a function of seed, variant and arguments alone.
+
+    It is built twice: a user's file may seed or draw random numbers when it is first imported, at its top or from
+    within a constructor, and what is built after that would differ between the first trial of a process and the next.
+    """
+    build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+    seed_everything(spec.seed, "weights")
+    return build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
 
 
 def training_indices(spec: TrialSpec, dataset: Dataset) -> Tensor:
@@ -134,6 +152,13 @@ def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
         return torch.arange(len(dataset.train)), dataset.test
     training, validation = train_validation_indices(dataset.train.labels, spec.dataset.validation, spec.seed)
     return training, dataset.train.subset(validation)
+
+
+def _normalisation(dataset: Dataset, learned: Tensor) -> Normalisation:
+    """By the mean and standard deviation of the training images at ``learned``: (M,) int64."""
+    if dataset.sums is None:
+        return measure(dataset.train.images[learned])
+    return from_sums(dataset.sums[learned], dataset.shape[1] * dataset.shape[2])
 
 
 def _restore(learner: Learner, folder: TrialFolder) -> None:

@@ -1,0 +1,66 @@
+"""What a network does with images that decides how it may be trained and measured, found by trying it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from orchestrator.architectures.build import Shape
+
+IMAGES = 4  # in the batch that is tried
+DRAWS = 3  # differently seeded evaluations that are compared
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What was seen of a network; both are False of one that cannot be run on random images."""
+
+    varies_in_evaluation: bool  # it draws random numbers in evaluation mode: the same images give other logits
+    uses_batch_statistics: bool  # in training mode it normalises an image by the others of its batch
+
+
+def probe(network: nn.Module, shape: Shape) -> Behaviour:
+    """Try ``network`` on random images of ``shape``. Its running statistics and torch's random state change."""
+    images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            return Behaviour(_varies(network.eval(), images), _uses_batch_statistics(network.train(), images))
+    except Exception:  # whatever a user's network raises; where that matters, it is said with the trial or before it
+        return Behaviour(False, False)
+
+
+def _varies(network: nn.Module, images: Tensor) -> bool:
+    outputs = []
+    for seed in range(DRAWS):
+        torch.manual_seed(seed)
+        outputs.append(network(images))
+    return any(not torch.equal(outputs[0], other) for other in outputs[1:])
+
+
+def _uses_batch_statistics(network: nn.Module, images: Tensor) -> bool:
+    with _BatchNormalisation() as watched:
+        network(images)
+    return watched.seen
+
+
+class _BatchNormalisation(TorchDispatchMode):
+    """Notices every batch normalisation by the batch's own statistics, whichever layer or function asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Torch would import its compiler, for nothing."""
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "batch_norm" in func.__name__:
+            names = [argument.name for argument in func._schema.arguments]
+            given = {**dict(zip(names, args, strict=False)), **(kwargs or {})}
+            images = given["input"].shape[0]  # instance normalisation is one of a single, very wide image
+            self.seen |= bool(given.get("training", True)) and images == IMAGES
+        return func(*args, **(kwargs or {}))
