@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.contract import Analysis
-from orchestrator.data import Dataset, Normalisation, apply, build_augmentation
+from orchestrator.data import Dataset, Normalisation, build_augmentation
 from orchestrator.data.arrays import unpack
 from orchestrator.errors import OrchestratorError
 from orchestrator.reporting.material import Material
@@ -84,7 +84,7 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
         if normalisation is None or network is None:
             warn("no model: the trial kept no weights")
             return
-        save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / MODEL)
+        save_model(network, normalisation, dataset.classes, dataset.test.images[:EXAMPLES], folder / MODEL)
     except OrchestratorError as problem:
         warn(str(problem))
 
