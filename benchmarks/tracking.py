@@ -67,7 +67,7 @@ def _wait(sink: Sink) -> None:
     from threading import Event
 
     delivered = Event()
-    sink._events.put(("", delivered.set))
+    sink.then("", delivered.set)
     delivered.wait()
 
 

@@ -215,7 +215,12 @@ def test_ui_serves_the_page_of_the_store_that_was_asked_for_and_ends_by_ctrl_c(t
         with urllib.request.urlopen(named, timeout=PATIENCE) as answer:
             assert json.load(answer)["experiment"]["name"] == "exp"
         assert not (tmp_path / "runs" / "runs").exists()
+        with urllib.request.urlopen(url, timeout=PATIENCE) as answer:
+            assert answer.status == 200
         family = process.children(recursive=True)
+    told = (tmp_path / "ui.txt").read_text()  # for its user, and nothing from the server's packages to their authors
+    assert "Ctrl-C ends it" in told
+    assert not [line for line in told.splitlines() if "INFO" in line or "Warning" in line], told
     assert family
     assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
 

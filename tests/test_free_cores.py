@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +28,19 @@ def test_results_come_back_from_another_process(cores: FreeCores) -> None:
     futures = [cores.submit(sum, shared) for _ in range(5)]
     assert [future.result(PATIENCE) for future in futures] == [6] * 5
     assert cores.submit(os.getpid).result(PATIENCE) != os.getpid()
+
+
+@pytest.mark.ray
+def test_what_is_urgent_comes_before_all_that_waits(cores: FreeCores) -> None:
+    ended: list[str] = []
+    calls = [(f"call {number}", cores.submit(time.sleep, 0.1)) for number in range(30)]
+    calls.append(("urgent", cores.urgent(sum, [1, 2])))
+    for name, future in calls:
+        future.add_done_callback(lambda _, name=name: ended.append(name))
+    assert [future.result(PATIENCE) for _, future in calls] == [None] * 30 + [3]
+    while len(ended) < len(calls):
+        time.sleep(0.01)  # a callback comes after its result
+    assert ended.index("urgent") < ended.index("call 29")
 
 
 @pytest.mark.ray

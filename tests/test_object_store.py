@@ -12,16 +12,19 @@ import pytest
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 from pyarrow import fs
+from recording import record
 
 from orchestrator.cli.verifying import compare, content, kill_driver
-from orchestrator.errors import StorageError
+from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.runs import DatasetFacts, open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.writer import MLFLOW_STATUS
 from orchestrator.trial import TrialFolder
 
 PROGRAMS = Path(sys.executable).parent
@@ -146,6 +149,51 @@ def test_artifacts_wait_while_their_store_is_away(
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.parametrize("how", ["there is no bucket", "it never comes back"])
+def test_a_run_ends_as_its_trial_did_although_its_artifacts_cannot_be_stored(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "seeds": [0, 1, 2]}, "x"))
+    uri, client = f"sqlite:///{tmp_path / 'mlflow.db'}", connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    data = DatasetFacts("tiny", "d" * 64, "{}", "{}")
+    server = start_server(port) if how == "there is no bucket" else None
+    try:
+        runs = open_launch(client, uri, "abc", plan, data, {}, {}, "s3://absent/artifacts")
+        sink = Sink(runs, patience=1.0)
+        ends = dict(zip((spec.name for spec in plan.trials), Status, strict=True))
+        outcomes = [Outcome(trial, status, "as it was", tmp_path / trial) for trial, status in ends.items()]
+        for spec, outcome in zip(plan.trials, outcomes, strict=True):
+            TrialFolder.create(tmp_path / spec.name, spec)
+            sink.on_record(spec.name, record(1))
+            sink.on_end(outcome)
+        with pytest.raises(TrackingError, match=r"(?s)the artifact store (refused|did not answer).*resume"):
+            sink.close(Status.COMPLETE)
+    finally:
+        if server is not None:
+            server.kill()
+            server.wait()
+    rows = {row.trial: row for row in read_trials(client, runs.parent_run_id)}
+    assert {trial: row.status for trial, row in rows.items()} == {t: str(status) for t, status in ends.items()}
+    for trial, status in ends.items():
+        run = client.get_run(sink.run_ids[trial])
+        assert run.info.status == MLFLOW_STATUS[status]
+        assert run.data.metrics["train/loss"] == 1.0
+        assert rows[trial].reason.startswith("as it was; ")
+        assert "orchestrator resume" in rows[trial].reason
+    assert client.get_run(runs.parent_run_id).info.status == "FINISHED"
+    again = open_launch(client, uri, "abc", plan, data, {}, {}, "s3://absent/artifacts")
+    assert not any(again.is_delivered(outcome) for outcome in outcomes)  # resuming delivers it
 
 
 @pytest.mark.slow

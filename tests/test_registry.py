@@ -11,6 +11,7 @@ import torch
 from test_comparison import trial
 
 from orchestrator.cli.result import Result, register_result
+from orchestrator.data import Normalisation
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.comparison import compare, representative
@@ -49,7 +50,9 @@ def recorded(client: Any, folder: Path, row: TrialRow, factor: float) -> TrialRo
     """``row`` with a run of its own, whose model multiplies by ``factor``."""
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 3, bias=False)).eval()
     torch.nn.init.constant_(network[1].weight, factor)
-    save_model(network, torch.zeros(2, 3, 2, 2), folder / f"{factor}")
+    as_they_are = Normalisation((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))
+    images = torch.zeros(2, 3, 2, 2, dtype=torch.uint8)
+    save_model(network, as_they_are, ["a", "b", "c"], images, folder / f"{factor}")
     run_id = new_run(client, folder, row.trial)
     assert log_model(client, run_id, folder / f"{factor}") == log_model(client, run_id, folder / f"{factor}")
     return replace(row, run_id=run_id)
@@ -71,7 +74,7 @@ def test_the_two_best_variants_are_loaded_by_their_aliases(client: Any, tmp_path
     assert [(m.alias, m.trial) for m in made] == [("champion", "a/seed-1"), ("challenger", "b/seed-1")]
     for alias, factor in (("champion", 2.0), ("challenger", 4.0)):
         network = mlflow.pytorch.load_model(f"models:/it's a model@{alias}")
-        assert network(torch.ones(1, 3, 2, 2)).tolist() == [[12 * factor] * 3]
+        assert network(torch.ones(1, 3, 2, 2, dtype=torch.uint8)).tolist() == [[12 * factor] * 3]
     version = client.get_model_version_by_alias("it's a model", "champion")
     assert version.description.startswith("a is best with 75.00")
     assert version.tags == {

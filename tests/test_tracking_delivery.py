@@ -143,7 +143,7 @@ def test_what_is_refused_of_one_trial_costs_no_other_and_is_delivered_by_resumin
         sink.close(Status.COMPLETE)
     rows = {row.trial: row for row in read_trials(client, runs.parent_run_id)}
     assert (rows[other].status, rows[other].epochs) == ("complete", 2)
-    assert (rows[first].status, client.get_run(run_id).info.status) == ("stopped", "KILLED")
+    assert (rows[first].status, client.get_run(run_id).info.status) == ("complete", "FINISHED")
     assert "orchestrator resume" in rows[first].reason
 
     again = open_runs(uri, plan)

@@ -12,6 +12,7 @@ from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.completed import fingerprint, mark_complete
 from orchestrator.cli.delivery import Delivery
 from orchestrator.cli.facts import dataset_facts, run_tags, trial_facts
+from orchestrator.cli.reports import compared
 from orchestrator.cli.result import Result, launch_metrics, print_result, publish_result, read_result
 from orchestrator.cli.show import Show
 from orchestrator.data.arrays import pack
@@ -113,7 +114,7 @@ def launch(
                 if status is not Status.STOPPED:
                     delivery.order_chosen(result.trials)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                _publish(runs.client, result, metrics, show)  # while the last reports are made
+                _publish(runs.client, result, makers, metrics, show)  # while the last reports are made
                 if status is not Status.STOPPED:
                     with show.waiting("making reports") as progress:
                         whole = delivery.finish_reports(progress)
@@ -137,9 +138,10 @@ def launch(
     return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
 
 
-def _publish(client: Any, result: Result, metrics: Mapping[str, float], show: Show) -> None:
+def _publish(client: Any, result: Result, makers: FreeCores, metrics: Mapping[str, float], show: Show) -> None:
     try:
-        publish_result(client, result, metrics)
+        page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.trials).result()
+        publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded all the same
         show.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
 

@@ -1,25 +1,28 @@
 """Reports and models of ended trials: made in the trial's folder by :func:`make`, on free cores while others train."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchestrator.contract import Analysis
-from orchestrator.data import Dataset, Normalisation, apply, build_augmentation
+from orchestrator.data import Dataset, Normalisation, build_augmentation
 from orchestrator.data.arrays import unpack
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
+from orchestrator.files import FULL
+from orchestrator.records import TrialRow
+from orchestrator.reporting.made import Made
 from orchestrator.reporting.material import Material
+from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
+from orchestrator.spec.plain import one_line
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.runs import MODEL
 from orchestrator.trial import TrialFolder, training_indices
-
-if TYPE_CHECKING:
-    from orchestrator.reporting.report import Made
 
 EXAMPLES = 2  # images in the model's input example
 
@@ -37,19 +40,42 @@ class Order:
     published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a curve to draw beside the trial's own
 
 
-def make(order: Order, packed: Mapping[str, Any], shared: "Made | None") -> list[str]:
+def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
     """In any process on any node: make what is ordered, in the trial's folder; returns warnings, a line each."""
     warnings: list[str] = []
     dataset = unpack(packed)
     with order.storage.reached(order.folder) as folder:
         if order.report:
-            write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
+            with _costs_a_warning("no report", warnings.append):
+                write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
         if order.model:
-            write_model(folder, dataset, warnings.append)
+            with _costs_a_warning("no model", warnings.append):
+                write_model(folder, dataset, warnings.append)
     return [f"{order.trial}: {line}" for line in warnings]
 
 
-def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> "tuple[Made, list[str]]":
+@contextmanager
+def _costs_a_warning(what: str, warn: Callable[[str], None]) -> Iterator[None]:
+    """The boundary to the user's network, which is built and called here: what it raises once, it raises again.
+
+    Not a lack of room or memory, which says nothing of the network: that is raised, and tried again later.
+    """
+    try:
+        yield
+    except Exception as problem:
+        if isinstance(problem, (MemoryError, StorageError, DiskFullError)) or getattr(problem, "errno", None) in FULL:
+            raise
+        warn(f"{what}: {type(problem).__name__}: {one_line(str(problem))}")
+
+
+def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
+    """In any process: the HTML page of a launch's comparison, with its figure."""
+    from orchestrator.reporting.verdict.page import comparison_page  # with matplotlib, which the driver does not need
+
+    return comparison_page(name, launch, comparison, trials)
+
+
+def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[Made, list[str]]:
     """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, a line each."""
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
@@ -65,7 +91,7 @@ def write_report(
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
-    shared: "Made | None" = None,
+    shared: Made | None = None,
 ) -> None:
     """Figures, tables and report.html in the trial folder ``folder``; what cannot be made costs a warning."""
     from orchestrator.reporting.report import render_report
@@ -84,7 +110,7 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
         if normalisation is None or network is None:
             warn("no model: the trial kept no weights")
             return
-        save_model(network, apply(dataset.test.images[:EXAMPLES], normalisation), folder / MODEL)
+        save_model(network, normalisation, dataset.classes, dataset.test.images[:EXAMPLES], folder / MODEL)
     except OrchestratorError as problem:
         warn(str(problem))
 
@@ -167,8 +193,8 @@ class Reporter:
             self.warn(line)
         try:
             self.deliver(order)
-        except OrchestratorError as problem:  # the storage that it was to be fetched from
-            self.warn(f"{order.trial}: its report is not delivered: {problem}")
+        except Exception as problem:  # of the storage that it is fetched from: counted, or all would wait for it
+            self.warn(f"{order.trial}: its report is not delivered: {one_line(str(problem))}")
             self._count(made=False)
         else:
             self._count(made=True)

@@ -89,11 +89,8 @@ def launch_metrics(result: Result, resources: Mapping[str, float], wall_seconds:
     }
 
 
-def publish_result(client: Any, result: Result, metrics: Mapping[str, float]) -> None:
-    """Put the comparison and the launch's ``metrics`` into MLflow, at the launch's own run."""
-    from orchestrator.reporting.verdict.page import comparison_page
-
-    page = comparison_page(result.experiment, result.launch, result.comparison, result.trials)
+def publish_result(client: Any, result: Result, page: str, metrics: Mapping[str, float]) -> None:
+    """Put the comparison's ``page`` and the launch's ``metrics`` into MLflow, at the launch's own run."""
     log_comparison(client, result.parent_run_id, sentence(result.comparison), page, metrics)
 
 

@@ -17,7 +17,9 @@ def warm_up() -> None:
         importlib.import_module("orchestrator.cli.reports")
         import torch
 
+        from orchestrator.data import measure
         from orchestrator.tracking.models import save_model
 
         with tempfile.TemporaryDirectory() as folder:
-            save_model(torch.nn.Flatten(), torch.zeros(2, 3, 8, 8), Path(folder) / "model")
+            images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+            save_model(torch.nn.Flatten(), measure(images), ["class"], images, Path(folder) / "model")

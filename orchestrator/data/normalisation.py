@@ -52,12 +52,12 @@ def apply(images: Tensor, normalisation: Normalisation) -> Tensor:
 
     images: (N, 3, H, W), uint8 or float from 0 to 255, on any device. Returns float32 of the same shape.
     """
-    scale, shift = _scale_and_shift(normalisation, images.device)
+    scale, shift = scale_and_shift(normalisation, images.device)
     return torch.addcmul(shift, images, scale).float()
 
 
 @functools.lru_cache(maxsize=64)  # a copy to an accelerator for every batch would make it wait
-def _scale_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
+def scale_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two (1, 3, 1, 1) float32 tensors of ``images * scale + shift``."""
     scale = [1 / (255 * std) for std in normalisation.std]
     shift = [-mean / std for mean, std in zip(normalisation.mean, normalisation.std, strict=True)]

@@ -10,6 +10,14 @@ from orchestrator.reporting.html import Picture, document, fact, figure, table
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.tables import Table, millions
 
+LOAD_MODEL = """\
+import mlflow, numpy as np
+from PIL import Image
+model = mlflow.pyfunc.load_model("model")  # in the folder of this page; from MLflow: "runs:/RUN_ID/model"
+images = np.stack([np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1) for f in files])  # uint8
+names = [model.metadata.metadata["classes"][k] for k in model.predict(images).argmax(axis=1)]
+"""  # files: the addresses of images as large as the dataset's
+
 
 def write_page(material: Material, pictures: Sequence[Picture], tables: Sequence[Table], absent: Sequence[str]) -> str:
     """The HTML text; ``absent`` says, a sentence each, what could not be made. All text from people is escaped."""
@@ -30,9 +38,23 @@ def write_page(material: Material, pictures: Sequence[Picture], tables: Sequence
         *(figure(picture) for picture in pictures),
         '<h2 id="tables">Tables</h2>' if tables else "",
         *(table(content) for content in tables),
+        *_model(material),
         f'<h2>Not in this report</h2><ul class="absent">{missing}</ul>' if missing else "",
     ]
     return document(spec.name, parts)
+
+
+def _model(material: Material) -> list[str]:
+    """How the trial's network is used, if it kept its weights."""
+    if material.network is None:
+        return []
+    _, _, height, width = material.dataset.test.images.shape
+    text = (
+        f"Where the network was exported (tracking.models), the model takes images of {width} x {height} pixels as the "
+        "dataset has them, uint8 from 0 to 255 (as a torch module float32 from 0 to 255, too; never from 0 to 1). It "
+        "normalises them itself, computes in float32, and needs none of this project's code:"
+    )
+    return [f'<h2 id="model">Use the model</h2><p>{text}</p><pre class="wide">{escape(LOAD_MODEL)}</pre>']
 
 
 def _subtitle(material: Material) -> str:

@@ -1,7 +1,7 @@
 """The report of one trial: figures, tables and one page, from whatever the trial got to."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.errors import StorageError
@@ -9,6 +9,7 @@ from orchestrator.files import write_atomically, write_text
 from orchestrator.reporting import network_tables, tables
 from orchestrator.reporting.figures import FIGURES, to_png
 from orchestrator.reporting.html import Picture
+from orchestrator.reporting.made import Made
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.page import write_page
 from orchestrator.reporting.tables import Table
@@ -37,15 +38,6 @@ ABSENT = {
     "analysis": "the network was not analysed",
     "augmentation": "the trial augments nothing",
 }
-
-
-@dataclass
-class Made:
-    """Figures by name and tables by title, and why the others are absent: a sentence each, by the same keys."""
-
-    figures: dict[str, Picture] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
 
 
 def draw_shared(material: Material, on_warning: Callable[[str], None]) -> Made:

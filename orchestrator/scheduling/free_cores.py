@@ -65,15 +65,22 @@ class FreeCores(Executor):
             raise TypeError("only positional arguments are passed on")
         return self._submit(_Call(Future(), fn, args))
 
+    def urgent(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
+        """As :meth:`submit`, but before all that waits, at a priority that makes progress: somebody waits for it."""
+        return self._submit(_Call(Future(), fn, args, WARMING), first=True)
+
     def warm(self, fn: Callable[[], Any]) -> "Future[Any]":
         """As :meth:`submit`, but at a priority that makes progress while all cores are busy: for imports, done once."""
         return self._submit(_Call(Future(), fn, (), WARMING))
 
-    def _submit(self, call: _Call) -> "Future[Any]":
+    def _submit(self, call: _Call, first: bool = False) -> "Future[Any]":
         with self._changed:
             if self._closed:
                 raise RuntimeError("the executor has been shut down")
-            self._waiting.append(call)
+            if first:
+                self._waiting.appendleft(call)
+            else:
+                self._waiting.append(call)
             self._changed.notify()
         return call.future
 

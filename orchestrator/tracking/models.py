@@ -1,10 +1,12 @@
 """Networks as MLflow's logged models: exported where there are free cores, logged by the driver."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
+from orchestrator.data.normalisation import Normalisation, scale_and_shift
 from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
 from orchestrator.tracking.runs import MODEL  # a run's tag, its logged model's name and the trial folder's folder
@@ -15,14 +17,22 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 MODEL_FILE = "MLmodel"  # MLflow's own: a folder without it is no model
+IMAGES = (  # in a model's metadata: what it takes
+    "(N, 3, H, W) as the dataset has them: uint8, or float32 from 0 to 255, never from 0 to 1; "
+    "normalised inside, computed in float32"
+)
 
 
-def save_model(network: "nn.Module", examples: "Tensor", path: Path) -> None:
-    """Write ``network`` (evaluation mode, CPU) as an MLflow model with its signature.
+def save_model(
+    network: "nn.Module", normalisation: Normalisation, classes: Sequence[str], images: "Tensor", path: Path
+) -> None:
+    """Write ``network`` (evaluation mode, CPU) with its normalisation as an MLflow model that takes images as they are.
 
-    ``examples``: (N, 3, H, W) float32, normalised; becomes the input example. A graph that torch.export can follow
-    is saved without pickle and loads where our code is not installed. The folder ``path`` is whole or absent. Raises
-    TrackingError if the graph cannot be followed.
+    ``images``: (N, 3, H, W) uint8, at least two, as the dataset has them; they become the input example. The model
+    takes any number of such images, or the same as float32 from 0 to 255 when it is called as a torch module, and
+    computes logits (N, classes) in float32. ``classes`` (names in the order of the logits) and the normalisation are in
+    the model's metadata. It is saved without pickle and loads where our code is not installed. The folder ``path`` is
+    whole or absent. Raises TrackingError if torch.export cannot follow the network.
     """
     import mlflow.pytorch
     import numpy as np
@@ -30,23 +40,28 @@ def save_model(network: "nn.Module", examples: "Tensor", path: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    float32 = np.dtype("float32")
     try:
+        model = _with_normalisation(network.float(), normalisation)
         with torch.no_grad():
-            classes = network(examples).shape[1]
+            outputs = model(images).shape[1]
         signature = ModelSignature(
-            inputs=Schema([TensorSpec(float32, (-1, *examples.shape[1:]))]),
-            outputs=Schema([TensorSpec(float32, (-1, classes))]),
+            inputs=Schema([TensorSpec(np.dtype("uint8"), (-1, *images.shape[1:]))]),
+            outputs=Schema([TensorSpec(np.dtype("float32"), (-1, outputs))]),
         )
         write_folder(
             path,
             lambda partial: mlflow.pytorch.save_model(
-                network,
+                model,
                 str(partial),
                 signature=signature,
-                input_example=examples.numpy(),
+                input_example=images.numpy(),
                 pip_requirements=[f"torch=={torch.__version__.partition('+')[0]}", "numpy"],
                 serialization_format="pt2",
+                metadata={
+                    "classes": list(classes),
+                    "images": IMAGES,
+                    "normalisation": {"mean": list(normalisation.mean), "std": list(normalisation.std)},
+                },
             ),
         )
     except Exception as problem:  # the user's network runs here, followed by torch.export: it may raise anything
@@ -54,6 +69,28 @@ def save_model(network: "nn.Module", examples: "Tensor", path: Path) -> None:
             raise  # says nothing of the network: the model can be written when there is room
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise TrackingError(f"the network cannot be exported as an MLflow model: {reason}") from problem
+
+
+def _with_normalisation(network: "nn.Module", normalisation: Normalisation) -> "nn.Module":
+    """A module in evaluation mode that normalises images as training did and passes them to ``network``."""
+    import torch
+
+    class FromImages(torch.nn.Module):
+        scale: torch.Tensor
+        shift: torch.Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            scale, shift = scale_and_shift(normalisation, torch.device("cpu"))
+            self.register_buffer("scale", scale)
+            self.register_buffer("shift", shift)
+
+        def forward(self, images: torch.Tensor) -> Any:
+            # No conversion by name: torch.export would then hold every later input to the example's dtype.
+            return self.network(torch.addcmul(self.shift, images, self.scale))
+
+    return FromImages().eval()
 
 
 def find_model(client: "MlflowClient", run: Any) -> "LoggedModel | None":

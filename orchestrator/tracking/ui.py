@@ -34,10 +34,14 @@ def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
     environment = {
         **os.environ,
         "MLFLOW_BACKEND_STORE_URI": uri,  # not on the command line, where everybody on this machine reads it
+        "MLFLOW_REGISTRY_STORE_URI": uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONWARNINGS": "ignore",  # what its packages say to its authors
+        "MLFLOW_LOGGING_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--uvicorn-opts", "--log-level warning"]
     process = subprocess.Popen(command, cwd=folder, env=environment)
     try:
         return process.wait()

@@ -107,25 +107,37 @@ class Writer:
             tags[MODEL] = CANNOT_BE_MADE
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
-    def finish(self, outcome: Outcome, refused: bool) -> None:
-        """How a trial ended: the last that is written of it, and only if all the rest has arrived."""
+    def summarize(self, outcome: Outcome) -> None:
+        """What the trial's records come to, and the machine that it ran on."""
         from mlflow.entities import Metric, RunTag
 
+        if outcome.folder is None:
+            return
         self.open(outcome.trial)
-        run_id, client = self.run_ids[outcome.trial], self.runs.client
-        records = TrialFolder(outcome.folder).records() if outcome.folder else []
+        records = TrialFolder(outcome.folder).records()
         metrics = [
             Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
             for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
             if records
         ]
-        if refused:  # its run is closed, and its end not told: so resuming delivers it again
-            outcome = Outcome(outcome.trial, Status.STOPPED, REASON_REFUSED, outcome.folder)
-        machine = TrialFolder(outcome.folder).facts().get("machine", {}) if outcome.folder else {}
+        machine = shorten(TrialFolder(outcome.folder).facts().get("machine", {}))
+        tags = [RunTag(name, value) for name, value in machine.items()]
+        self.runs.client.log_batch(self.run_ids[outcome.trial], metrics, tags=tags)
+
+    def finish(self, outcome: Outcome, refused: bool) -> None:
+        """How a trial ended. If something was ``refused`` the reason says so, and resuming delivers all of it again."""
+        from mlflow.entities import RunTag
+
+        self.open(outcome.trial)
+        reason = "; ".join(filter(None, (outcome.reason, REASON_REFUSED if refused else "")))
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
-        tags = shorten({STATUS: str(outcome.status), REASON: outcome.reason, **kind, **machine})
-        client.log_batch(run_id, metrics, tags=[RunTag(name, value) for name, value in tags.items()])
-        client.set_terminated(run_id, MLFLOW_STATUS[outcome.status])
+        tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind})
+        self.runs.client.log_batch(self.run_ids[outcome.trial], tags=[RunTag(*pair) for pair in tags.items()])
+
+    def terminate(self, outcome: Outcome) -> None:
+        """End the trial's run: the last that is written of it."""
+        self.open(outcome.trial)
+        self.runs.client.set_terminated(self.run_ids[outcome.trial], MLFLOW_STATUS[outcome.status])
 
     def end_launch(self, status: Status, reason: str) -> None:
         """How the launch ended, in its own run."""
