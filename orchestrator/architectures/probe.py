@@ -42,7 +42,7 @@ def _varies(network: nn.Module, images: Tensor) -> bool:
 def _uses_batch_statistics(network: nn.Module, images: Tensor) -> bool:
     with _BatchNormalisation() as watched:
         network(images)
-    return watched.seen
+    return bool(watched.seen)
 
 
 class _BatchNormalisation(TorchDispatchMode):
