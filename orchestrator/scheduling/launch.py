@@ -16,6 +16,7 @@ from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
 ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
+RUNGS = "rungs.jsonl"  # in the launch's folder: what asynchronous successive halving has decided
 
 
 @dataclass(frozen=True)
@@ -121,12 +122,12 @@ def _run_trials(
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
     from orchestrator.scheduling.callback import bring_home
-    from orchestrator.scheduling.halving import read_log
+    from orchestrator.scheduling.rungs import read_log, stopped
 
     settled = {}
     names = {spec.name for spec in launch.plan.trials} - launch.finished
-    for name, epoch, _, stopped in read_log(launch.folder / "rungs.jsonl"):
-        if stopped and name in names and name in launch.resume_from:
+    for name, epoch in stopped(read_log(launch.folder / RUNGS)).items():
+        if name in names and name in launch.resume_from:
             from ray.tune import Checkpoint
 
             found = launch.resume_from[name]
@@ -227,5 +228,5 @@ def _scheduler(launch: Launch, drain: Any) -> Any:
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
         return DrainedFIFO(drain)
-    log = launch.folder.resolve() / "rungs.jsonl"
+    log = launch.folder.resolve() / RUNGS
     return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)
