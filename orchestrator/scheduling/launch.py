@@ -78,14 +78,16 @@ def _run_trials(
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     import ray
     from ray import tune
-    from ray.tune.execution import class_cache
+    from ray.tune.execution import class_cache, tune_controller
 
+    from orchestrator.scheduling.actors import Actors
     from orchestrator.scheduling.worker import TrialWorker
 
     # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
     # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
     # runtime_env an actor can also take one of the worker processes that Ray has started already.
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
+    tune_controller.RayActorManager = Actors
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     packed = launch.packed or ray.put(pack(launch.dataset))
