@@ -22,4 +22,5 @@ class Actors(RayActorManager):  # type: ignore[misc]
 def _as_death(exception: Exception) -> Exception:
     if not isinstance(exception, OutOfMemoryError):
         return exception
-    return RayActorError(error_msg=f"OutOfMemoryError: {exception}")
+    death: Exception = RayActorError(error_msg=f"OutOfMemoryError: {exception}")
+    return death
