@@ -1,4 +1,4 @@
-"""What a disturbed launch must have left: its rule's decisions, and of each trial what it leaves when it trains alone."""
+"""What a disturbed launch must have left: its rule's decisions, and of each trial what it leaves if it trains alone."""
 
 import tempfile
 from collections import Counter
