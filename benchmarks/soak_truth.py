@@ -69,8 +69,8 @@ def _of_trial(
     for decision in log:
         if decision.name == name and judged.get(decision.epoch) != decision.value:
             found.append(f"judged at epoch {decision.epoch} by {decision.value}, not {judged.get(decision.epoch)}")
-    if content["MLflow status"] == "RUNNING":
-        found.append("runs for ever in MLflow")
+    if content["MLflow status"] != ("FINISHED" if end is None else "KILLED"):
+        found.append(f"is {content['MLflow status']} in MLflow")
     for metric, values in content["MLflow metrics"].items():
         if max(Counter(step for step, _ in values).values()) > 1:
             found.append(f"an epoch of {metric} stands twice in MLflow")
