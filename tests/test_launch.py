@@ -335,7 +335,7 @@ def test_what_no_node_can_give_is_refused() -> None:
     assert trial_resources(Resources(), mixed[:2]) == {"CPU": 2.0, "GPU": 0.25}
     assert trial_resources(Resources(cpus=8, gpus=1), nodes) == {"CPU": 8.0, "GPU": 1.0}
     for too_much in (Resources(cpus=9, gpus=0), Resources(gpus=2), Resources(cpus=64)):
-        with pytest.raises(ResourceError, match="the largest node has 8 CPUs and 1 GPUs"):
+        with pytest.raises(ResourceError, match="the nodes have: 2 CPUs and 0 GPUs; 8 CPUs and 1 GPUs"):
             trial_resources(too_much, nodes)
 
 

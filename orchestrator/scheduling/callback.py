@@ -1,6 +1,7 @@
 """From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,6 +19,7 @@ from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.trial import TrialFolder
 
+_FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tune's headline of each failure
 FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
@@ -79,6 +81,8 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         result = trial.last_result or {}
         if trial.config["trial"]["name"] in self.drain.drained:
             return  # it did not end: interrupt() tells
+        if not trial.should_recover():
+            return  # on_trial_recover has told
         if FAILURE in result:
             self._end(trial, Status.FAILED, str(result[FAILURE]), Failure(result[KIND]))
         elif any(plain["final"] for plain in result.get(RECORDS, ())):
@@ -91,13 +95,17 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         """The trial failed outside its own code, and Tune is about to take it up again."""
         if any(os.strerror(number) in _error(trial) for number in FULL):
             self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+        elif _lacks_memory(_error(trial)):  # the same share would lack it again: the launch gives it a larger one
+            trial.max_failures = 0  # schedulers end what Tune may not take up again
+            self.on_trial_error(iteration, trials, trial)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The worker was lost more often than is allowed, or Ray ended it for its memory."""
         error = _error(trial)
-        lacks_memory = "OutOfMemory" in error or "memory usage threshold" in error  # Ray's memory monitor
-        kind = Failure.OUT_OF_MEMORY if lacks_memory else Failure.INFRASTRUCTURE
-        self._end(trial, Status.FAILED, f"its worker was lost: {error.splitlines()[-1]}", kind)
+        if _lacks_memory(error):
+            self._end(trial, Status.FAILED, f"its worker was ended: {error.splitlines()[0]}", Failure.OUT_OF_MEMORY)
+        else:
+            self._end(trial, Status.FAILED, f"its worker was lost: {error.splitlines()[-1]}", Failure.INFRASTRUCTURE)
 
     def interrupt(self, trials: Iterable[str]) -> None:
         """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
@@ -172,6 +180,12 @@ def _moved(checkpoint: tune.Checkpoint, folder: Path) -> bool:
 def _error(trial: Any) -> str:
     """What Tune wrote of the trial's last failure; on the driver, since the storage may be what failed."""
     try:
-        return Path(trial.error_file).read_text(encoding="utf-8").strip() or "unknown"
+        written = Path(trial.error_file).read_text(encoding="utf-8")  # Tune appends each failure to those before
     except (OSError, TypeError):
         return "unknown"
+    return _FAILURE.split(written)[-1].strip() or "unknown"
+
+
+def _lacks_memory(error: str) -> bool:
+    """Whether Ray's memory monitor has ended the worker, or the worker itself said that memory was lacking."""
+    return "OutOfMemory" in error

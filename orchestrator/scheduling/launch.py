@@ -16,6 +16,7 @@ from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
 ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
+RUNGS = "rungs.jsonl"  # in the launch's folder: what asynchronous successive halving has decided
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,16 @@ def _run_trials(
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     import ray
     from ray import tune
-    from ray.tune.execution import class_cache
+    from ray.tune.execution import class_cache, tune_controller
 
+    from orchestrator.scheduling.actors import Actors
     from orchestrator.scheduling.worker import TrialWorker
 
     # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
     # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
     # runtime_env an actor can also take one of the worker processes that Ray has started already.
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
+    tune_controller.RayActorManager = Actors
     launch.storage.fetch(launch.folder)
     found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
     packed = launch.packed or ray.put(pack(launch.dataset))
@@ -121,12 +124,12 @@ def _run_trials(
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
     from orchestrator.scheduling.callback import bring_home
-    from orchestrator.scheduling.halving import read_log
+    from orchestrator.scheduling.rungs import read_log, stopped
 
     settled = {}
     names = {spec.name for spec in launch.plan.trials} - launch.finished
-    for name, epoch, _, stopped in read_log(launch.folder / "rungs.jsonl"):
-        if stopped and name in names and name in launch.resume_from:
+    for name, epoch in stopped(read_log(launch.folder / RUNGS)).items():
+        if name in names and name in launch.resume_from:
             from ray.tune import Checkpoint
 
             found = launch.resume_from[name]
@@ -226,5 +229,5 @@ def _scheduler(launch: Launch, drain: Any) -> Any:
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
         return DrainedFIFO(drain)
-    log = launch.folder.resolve() / "rungs.jsonl"
+    log = launch.folder.resolve() / RUNGS
     return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)

@@ -11,11 +11,17 @@ class InTurn(FIFOScheduler):  # type: ignore[misc]
 
     With ``reuse_actors`` Tune gives an idle actor to the first pending trial and kills the actor that is being created
     for that trial. If trials are shorter than the creation of an actor, a launch never gets a second one.
+
+    A trial that may not be taken up again after a failure is ended here: Tune has put it among those that wait.
     """
 
     def choose_trial_to_run(self, tune_controller: Any) -> Any:
         """The next trial to start; None if an actor is being created for every pending trial."""
-        waiting = (trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING)
+        waiting = [trial for trial in tune_controller.get_trials() if trial.status == Trial.PENDING]
+        for trial in waiting:
+            if not trial.should_recover():
+                tune_controller.stop_trial(trial)
+        waiting = [trial for trial in waiting if trial.status == Trial.PENDING]
         return next((trial for trial in waiting if not _being_created(tune_controller, trial)), None)
 
 
