@@ -1,8 +1,8 @@
 """What a trial leaves behind in words: epoch records, the one enum of how it ended, and every key's name, once."""
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,6 +129,18 @@ class TrialRow:
     seconds: float | None = None
     epochs_to_target: int | None = None
     sample: int | None = None  # which draw from the search space
+    settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
+
+
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """For each dotted path its shortest ending that no other has: ``lr`` for ``trainer.optimizer.lr``."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        others = [other for other in paths if other != path]
+        names[path] = next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), path)
+    return names
 
 
 def varies(metric: str) -> bool:

@@ -19,7 +19,7 @@ from orchestrator.reporting.style import literal
 from orchestrator.reporting.verdict.comparison import chosen_trials, compare
 from orchestrator.reporting.verdict.figure import draw_comparison
 from orchestrator.reporting.verdict.page import comparison_page
-from orchestrator.reporting.verdict.tables import comparison_table, difference_table, trouble_table
+from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
 from orchestrator.reporting.verdict.wording import sentence
 
 
@@ -233,13 +233,17 @@ def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:
     console.print(comparison_table(compare(trials, 0.95)))
     console.print(trouble_table(trials))
     trials += [trial("stride", s, 0.8 + s / 1000) for s in range(3)]
-    console.print(comparison_table(compare([replace(t, sample=12) for t in trials], 0.95)))
+    drawn = {"trainer.optimizer.lr": 0.0123456789, "trainer.augmentation.0.RandomCrop.height": 32}
+    of_a_search = compare([replace(t, sample=12, settings=drawn) for t in trials], 0.95)
+    console.print(comparison_table(of_a_search))
+    console.print(settings_table(of_a_search))
+    assert settings_table(compare(trials, 0.95)) is None
     console.print(difference_table(compare(trials, 0.95)))
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
+    assert re.search(r"dilated_separable +32 +0.01235", text)
     assert "dilated_separable *" in text
     assert re.search(r"stride +10\.90 +\d+\.\d\d to \d+\.\d\d +yes", text)
-    assert "dilated_separable 12, stride 12" in " ".join(text.split())
     assert "91.00 ± 1.00" in text
     assert "…" not in text
     assert "depthwise_stride/seed-0" in text

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,16 @@ from hypothesis import strategies as st
 
 from orchestrator.architectures import build_network
 from orchestrator.cli.checking import check_experiment
-from orchestrator.contract import analyse, check_contract
+from orchestrator.contract import ContractCheck, analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
+from orchestrator.experiment.draws import labels
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import json_schema, read_experiment, read_file
+from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
-from orchestrator.spec import Contract, Experiment, Optimizer, Recipe, Schedule, TrialSpec
+from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_plain, to_plain
 
 ROOT = Path(__file__).parents[1]
@@ -228,7 +231,9 @@ def test_a_search_draws_the_same_settings_for_every_variant_and_is_repeatable() 
         mine = [t for t in plan.trials if t.sample == sample]
         assert len({t.trainer.optimizer.lr for t in mine}) == 1
         assert all(0.001 <= t.trainer.optimizer.lr <= 0.1 for t in mine)
-        assert mine[0].name == f"stride/seed-0/sample-{sample}"
+        lr, dropout = mine[0].trainer.optimizer.lr, mine[0].arguments["dropout"]
+        assert mine[0].name == f"stride/seed-0/dropout={dropout:g},lr={lr:.4g}"
+        assert mine[0].settings == {"trainer.optimizer.lr": lr, "arguments.dropout": dropout}
     assert len({t.trainer.optimizer.lr for t in plan.trials}) == 3
 
 
@@ -238,11 +243,22 @@ def test_draws_that_break_the_contract_are_drawn_again_and_counted() -> None:
         "variants": ["depthwise_stride"],
         "search": {"samples": 4, "space": {"arguments.width": {"uniform": [0.5, 2.0]}}},
     }
-    plan = make_plan(read_experiment(tree, "x"), keeps_contract=lambda spec: spec.arguments["width"] < 1.0)
+
+    def broken(spec: TrialSpec) -> list[ContractCheck]:
+        width = spec.arguments["width"]
+        return [] if width < 1.0 else [ContractCheck("max_parameters", 100, int(100 * width), False)]
+
+    plan = make_plan(read_experiment(tree, "x"), broken=broken)
     assert all(t.arguments["width"] < 1.0 for t in plan.trials)
     assert plan.rejected_samples > 0
-    with pytest.raises(ExperimentError, match="broke the contract"):
-        make_plan(read_experiment(tree, "x"), keeps_contract=lambda spec: False)
+    tree["search"]["space"]["arguments.width"]["uniform"] = [1.2, 2.0]
+    asked: list[TrialSpec] = []
+    with pytest.raises(ExperimentError, match=r"50 draws in a row broke the contract") as refused:
+        make_plan(read_experiment(tree, "x"), broken=lambda spec: asked.append(spec) or broken(spec))
+    nearest = min(int(100 * spec.arguments["width"]) for spec in asked)
+    assert len(asked) == 50
+    said = f"depthwise_stride: parameters must be at most 100 and is {nearest} in the nearest of 50 draws"
+    assert refused.value.problems[1].startswith(said)
 
 
 def test_a_searched_path_that_does_not_exist_is_refused() -> None:
@@ -324,6 +340,87 @@ def test_every_pipeline_that_was_drawn_is_checked_before_the_start(packed: Path,
     wrong = {"trainer.augmentation.0.RandomCrop.height": {"choice": [16, 99]}}
     trainer = {"augmentation": [{"RandomCrop": {"height": 16, "width": 16}}]}
     tree = {**SMALL, "dataset": {"name": str(packed)}, "trainer": trainer, "search": {"samples": 20, "space": wrong}}
-    with pytest.raises(ExperimentError, match=r"as drawn for stride/seed-0/sample-\d+: .*a crop of 99") as refused:
+    with pytest.raises(ExperimentError, match=r"as drawn for stride/seed-0/height=99: .*a crop of 99") as refused:
         check_experiment(read_experiment(tree, "x"), tmp_path, lambda _: None)
     assert len(refused.value.problems) == 1
+
+
+def searched(space: dict, samples: int, **more: object) -> Plan:
+    return make_plan(read_experiment({**SMALL, **more, "search": {"samples": samples, "space": space}}, "x"))
+
+
+def test_the_same_settings_are_trained_once_and_an_exhausted_space_is_said() -> None:
+    """Two draws of one setting would be counted as two trials, pairwise equal to the bit."""
+    plan = searched({"trainer.optimizer.lr": {"choice": [0.00001, 0.003]}}, samples=8)
+    assert sorted(t.trainer.optimizer.lr for t in plan.trials if t.label == "stride") == [0.00001, 0.003]
+    assert plan.notes == ("search.space has only 2 settings, not the 8 samples asked for",)
+    alike = searched({"trainer.optimizer.lr": {"choice": [1, 1.0, 0.5]}, "trainer.epochs": {"randint": [2, 4]}}, 9)
+    assert len({t.identity() for t in alike.trials}) == len(alike.trials) == 4 * len(alike.experiment.variants)
+    assert searched({"trainer.epochs": {"randint": [1, 10**9]}}, 3).notes == ()
+
+
+@given(st.integers(1, 6), st.integers(0, 20), st.sampled_from(["finite", "mixed", "wide"]))
+def test_more_samples_keep_the_first_ones(fewer: int, seed: int, kind: str) -> None:
+    space = {
+        "finite": {"trainer.optimizer.lr": {"choice": [0.1, 0.2, 0.3]}, "trainer.epochs": {"randint": [1, 4]}},
+        "mixed": {"trainer.optimizer.lr": {"loguniform": [0.1, 1.0]}, "trainer.epochs": {"randint": [1, 4]}},
+        "wide": {"trainer.epochs": {"randint": [1, 10**6]}},
+    }[kind]
+
+    def identities(samples: int) -> list[str]:
+        search = {"samples": samples, "space": space, "seed": seed}
+        return [t.identity() for t in make_plan(read_experiment({**SMALL, "search": search}, "x")).trials]
+
+    few, many = identities(fewer), identities(fewer + 3)
+    assert many[: len(few)] == few
+    assert len(set(many)) == len(many)
+
+
+values = st.one_of(
+    st.floats(1e-9, 1.0), st.booleans(), st.none(), st.text(max_size=40), st.lists(st.integers(), max_size=30)
+)
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["arguments.a", "arguments.b.a", "b.c"]), values), min_size=1, max_size=8)
+)
+def test_trials_have_names_of_their_own_that_folders_can_bear(drawn: list[dict]) -> None:
+    paths = sorted(set().union(*drawn))
+    named = labels([{path: sample.get(path) for path in paths} for sample in drawn])
+    assert len(set(named)) == len(named)
+    for label in named:
+        assert re.fullmatch(r"[\w.,=+-]*", label)
+        assert len(label.encode()) < 250
+
+
+def test_short_names_tell_paths_apart() -> None:
+    paths = ["trainer.optimizer.lr", "arguments.lr", "arguments.width", "lr"]
+    assert list(short_names(paths).values()) == ["optimizer.lr", "arguments.lr", "width", "lr"]
+
+
+def test_everything_that_cannot_be_searched_is_said_at_once() -> None:
+    space = {
+        "dataset.name": {"choice": ["cifar10"]},
+        "trainer.optimizer": {"choice": [{}]},
+        "trainer.optimizer.lr": {"uniform": [-1, 1]},
+        "trainer.epochs": {"choice": [1, 2.5]},
+        "trainer.batchsize": {"choice": [1]},
+    }
+    with pytest.raises(ExperimentError) as refused:
+        searched(space, 1)
+    said = "\n".join(refused.value.problems)
+    for words in (
+        "dataset.name cannot be searched",
+        "trainer.optimizer and trainer.optimizer.lr, which lies in it",
+        "must be greater than 0, not -1.0",
+        "epochs: expected int, not 2.5",
+        "unknown batchsize",
+    ):
+        assert words in said
+    assert len(refused.value.problems) == 5
+
+
+def test_a_plan_never_has_two_trials_of_one_name() -> None:
+    plan = make_plan(read_experiment(SMALL, "x"))
+    with pytest.raises(ValueError, match="two trials have one name: stride/seed-0"):
+        dataclasses.replace(plan, trials=(plan.trials[0], plan.trials[0]))

@@ -46,13 +46,14 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
 
     if experiment.search is None:
         _refuse_broken(experiment, judge)
-    plan = make_plan(experiment, dataset.digest, lambda spec: judge(spec).passed)
+    plan = make_plan(experiment, dataset.digest, lambda spec: [c for c in judge(spec).checks if not c.passed])
     problems = _drawn_augmentation(plan, dataset)
     for spec in plan.trials:
         problems += batch_problems(spec, dataset, behaviours[spec.network_key])
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
-    notes = tuple(dict.fromkeys(n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key])))
+    known_notes = (n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key]))
+    notes = tuple(dict.fromkeys([*plan.notes, *known_notes]))
     for note in notes:
         say(note)
     contracts = {spec.name: judge(spec) for spec in plan.trials}

@@ -10,8 +10,12 @@ from rich.table import Table
 
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.options import print_json
-from orchestrator.spec import Experiment
+from orchestrator.records import short_names
+from orchestrator.reporting.verdict.tables import shown
+from orchestrator.spec import Experiment, Plan
 from orchestrator.spec.fields import to_plain
+
+MOST_SETTINGS = 20  # lines of what a search has drawn
 
 
 def show_plan(experiment: Experiment, data_dir: Path, as_json: bool) -> None:
@@ -51,6 +55,7 @@ def _plain(checked: Checked) -> dict[str, Any]:
             {
                 "trial": spec.name,
                 "identity": spec.identity(),
+                "settings": spec.settings,
                 "parameters": checked.analyses[spec.name].parameters,
                 "macs": checked.analyses[spec.name].macs,
                 "receptive_field": checked.analyses[spec.name].receptive_field.to_json(),
@@ -89,6 +94,8 @@ def _print(checked: Checked) -> None:
             kept,
         )
     console.print(table)
+    if plan.experiment.search is not None:
+        console.print(_settings(plan))
     resources = experiment.resources
     console.print(
         f"CPUs a trial: {resources.cpus}, GPUs a trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
@@ -97,6 +104,20 @@ def _print(checked: Checked) -> None:
     )
     if plan.rejected_samples:
         console.print(f"{plan.rejected_samples} draws broke the contract and were drawn again", highlight=False)
+
+
+def _settings(plan: Plan) -> Table:
+    """The settings that the search has drawn, the first of them."""
+    drawn = list({spec.sample: spec.settings for spec in plan.trials}.values())
+    paths = sorted(drawn[0])
+    more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.title, table.title_justify, table.title_style = f"Settings drawn{more}", "left", "bold"
+    for name in short_names(paths).values():
+        table.add_column(name, justify="right", overflow="fold")
+    for settings in drawn[:MOST_SETTINGS]:
+        table.add_row(*(shown(settings[path]) for path in paths))
+    return table
 
 
 def _in_units(count: float) -> str:

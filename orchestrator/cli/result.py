@@ -13,7 +13,7 @@ from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.verdict.comparison import Comparison, chosen_trials, compare, representative
-from orchestrator.reporting.verdict.tables import comparison_table, difference_table, trouble_table
+from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
 from orchestrator.reporting.verdict.wording import sentence
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
@@ -61,7 +61,8 @@ def print_result(result: Result, as_json: bool, registered: Sequence[Registered]
         return
     console = Console()
     console.print(comparison_table(result.comparison))
-    for table in (difference_table(result.comparison), trouble_table(result.trials)):
+    tables = settings_table(result.comparison), difference_table(result.comparison), trouble_table(result.trials)
+    for table in tables:
         if table is not None:
             console.print()
             console.print(table)

@@ -1,48 +1,63 @@
 """From an experiment to its plan: every trial spelled out, random draws and all, before anything starts."""
 
-import math
-import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.architectures import source_digest
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.draws import draws, extremes, labels
 from orchestrator.experiment.overrides import put
-from orchestrator.spec import Distribution, Experiment, Plan, Search, TrialSpec
+from orchestrator.spec import Experiment, Plan, Search, TrialSpec
 from orchestrator.spec.fields import to_plain
 
-MOST_DRAWS = 1_000  # for one sample: past this, hardly any draw keeps the contract
+if TYPE_CHECKING:
+    from orchestrator.contract import ContractCheck
 
-# Whether a trial's network keeps the contract; told of every draw of a search.
-Keeps = Callable[[TrialSpec], bool]
+MOST_IN_A_ROW = 50  # draws that break the contract: after so many hardly any keeps it
+MOST_REPEATED = 1_000  # draws in a row that came before: the space holds hardly another
+
+# The limits of the contract that a trial's network breaks; asked about every draw of a search.
+Broken = Callable[[TrialSpec], "Sequence[ContractCheck]"]
 
 
-def make_plan(experiment: Experiment, dataset_digest: str = "", keeps_contract: Keeps | None = None) -> Plan:
+def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken = lambda _: ()) -> Plan:
     """Every trial of ``experiment``: seeds outermost, so that each variant is seen early.
 
-    The k-th sample is the same draw for every variant and seed. A draw for which ``keeps_contract`` is false for
-    any variant is drawn again; the plan counts those. ``trainer.threads: auto`` is a number in the plan, and
-    ``resources.gpus: auto`` is 0 where every trial is to train on the CPU. Raises ExperimentError if a searched path
-    does not exist or may not be searched.
+    The k-th sample is the same draw for every variant and seed, and no two are alike. A draw for which ``broken`` names
+    something for any variant is drawn again; the plan counts those, and says if the space has fewer settings than
+    samples. ``trainer.threads: auto`` is a number in the plan, and ``resources.gpus: auto`` is 0 where every trial is
+    to train on the CPU. Raises ExperimentError with everything that may not be searched, or if no draw keeps the
+    contract.
     """
     experiment = _with_threads(experiment)
-    samples: list[tuple[int | None, dict[str, Any]]] = [(None, {})]
+    samples: list[tuple[int | None, str, dict[str, Any]]] = [(None, "", {})]
     rejected = 0
+    notes: tuple[str, ...] = ()
     if experiment.search is not None:
-        settings, rejected = _draw(experiment, experiment.search, dataset_digest, keeps_contract)
-        samples = list(enumerate(settings))
+        settings, rejected, notes = _draw(experiment, experiment.search, dataset_digest, broken)
+        samples = [(k, *named) for k, named in enumerate(zip(labels(settings), settings, strict=True))]
     trials = [
-        _trial(experiment, variant.name, variant.arguments, seed, dataset_digest, sample, drawn)
-        for sample, drawn in samples
+        replace(
+            _trial(experiment, variant.name, variant.arguments, seed, dataset_digest, drawn),
+            sample=sample,
+            settings=drawn,
+            settings_label=label,
+        )
+        for sample, label, drawn in samples
         for seed in experiment.seeds
         for variant in experiment.variants
     ]
     resources = experiment.resources
     if resources.gpus == "auto" and all(spec.trainer.device == "cpu" for spec in trials):
         resources = replace(resources, gpus=0.0)
-    return Plan(experiment=replace(experiment, resources=resources), trials=tuple(trials), rejected_samples=rejected)
+    return Plan(
+        experiment=replace(experiment, resources=resources),
+        trials=tuple(trials),
+        rejected_samples=rejected,
+        notes=notes,
+    )
 
 
 def _with_threads(experiment: Experiment) -> Experiment:
@@ -60,15 +75,14 @@ def _trial(
     arguments: dict[str, Any],
     seed: int,
     dataset_digest: str,
-    sample: int | None,
     drawn: dict[str, Any],
 ) -> TrialSpec:
+    """The specification with ``drawn`` in it. Raises ValueError, TypeError or IndexError if that does not fit."""
     spec = TrialSpec(
         variant=absolute(variant),
         arguments=arguments,
         source_digest=source_digest(variant),
         seed=seed,
-        sample=sample,
         dataset=experiment.dataset,
         dataset_digest=dataset_digest,
         trainer=experiment.trainer,
@@ -76,61 +90,99 @@ def _trial(
     if not drawn:
         return spec
     plain = to_plain(spec)
-    try:
-        for path, value in drawn.items():
-            put(plain, path, value)
-        return TrialSpec.from_json(plain)
-    except (ValueError, TypeError, IndexError) as problem:
-        raise ExperimentError(experiment.name, [f"search.space: {problem}"]) from problem
+    for path, value in drawn.items():
+        put(plain, path, value)
+    return TrialSpec.from_json(plain)
 
 
 def _draw(
-    experiment: Experiment, search: Search, dataset_digest: str, keeps_contract: Keeps | None
-) -> tuple[list[dict[str, Any]], int]:
-    """The settings of every sample, and how many draws were rejected."""
-    if problems := _forbidden(search):
+    experiment: Experiment, search: Search, dataset_digest: str, broken: Broken
+) -> tuple[list[dict[str, Any]], int, tuple[str, ...]]:
+    """The settings of every sample, how many draws were rejected, and what is to be said of the space."""
+    if problems := _forbidden(experiment, search):
         raise ExperimentError(experiment.name, problems)
-    stream = random.Random(search.seed)
     kept: list[dict[str, Any]] = []
-    rejected = 0
-    while len(kept) < search.samples:
-        drawn = {path: _value(distribution, stream) for path, distribution in sorted(search.space.items())}
+    seen: set[tuple[str, ...]] = set()
+    rejected: list[list[tuple[str, ContractCheck]]] = []  # in a row
+    all_rejected = repeated = 0
+    for drawn in draws(search):
         trials = [
-            _trial(experiment, v.name, v.arguments, experiment.seeds[0], dataset_digest, len(kept), drawn)
+            _trial(experiment, v.name, v.arguments, experiment.seeds[0], dataset_digest, drawn)
             for v in experiment.variants
         ]
-        if keeps_contract is None or all(map(keeps_contract, trials)):
-            kept.append(drawn)
+        if (key := tuple(trial.identity() for trial in trials)) in seen:
+            repeated += 1
+            if repeated == MOST_REPEATED:
+                break
             continue
-        rejected += 1
-        if rejected >= MOST_DRAWS * search.samples:
-            raise ExperimentError(
-                experiment.name,
-                [f"search.space: {rejected} draws in a row broke the contract; widen the one or the other"],
-            )
-    return kept, rejected
+        seen.add(key)
+        repeated = 0
+        if missed := [(trial.label, check) for trial in trials for check in broken(trial)]:
+            all_rejected += 1
+            rejected.append(missed)
+            if len(rejected) == MOST_IN_A_ROW:
+                raise ExperimentError(experiment.name, _hopeless(rejected))
+            continue
+        rejected.clear()
+        kept.append(drawn)
+        if len(kept) == search.samples:
+            return kept, all_rejected, ()
+    if not kept:
+        raise ExperimentError(experiment.name, _hopeless(rejected))
+    within = " that keep the contract" if all_rejected else ""
+    count = f"{len(kept)} settings" if len(kept) > 1 else "1 setting"
+    return kept, all_rejected, (f"search.space has only {count}{within}, not the {search.samples} samples asked for",)
 
 
-def _forbidden(search: Search) -> list[str]:
-    """What is wrong with the searched paths, one line each."""
+def _hopeless(rejected: "Sequence[Sequence[tuple[str, ContractCheck]]]") -> list[str]:
+    """Which limits of which variants every draw in ``rejected`` broke, and how near the nearest came; in words."""
+    nearest: dict[tuple[str, str], ContractCheck] = {}
+    count: dict[tuple[str, str], int] = {}
+    for missed in rejected:
+        for label, check in missed:
+            place = label, check.name
+            count[place] = count.get(place, 0) + 1
+            if place not in nearest or _miss(check) < _miss(nearest[place]):
+                nearest[place] = check
+    lines = [
+        f"{label}: {check.in_words()} in the nearest of {count[label, name]} draws that break this limit"
+        for (label, name), check in nearest.items()
+    ]
+    return [f"search.space: {len(rejected)} draws in a row broke the contract; widen the one or the other", *lines]
+
+
+def _miss(check: "ContractCheck") -> float:
+    """How far the value is from its limit; infinite where that is no number."""
+    value = min(check.value) if isinstance(check.value, tuple) else check.value
+    if value is None or isinstance(value, bool):
+        return float("inf")
+    return abs(float(value) - check.limit)
+
+
+def _forbidden(experiment: Experiment, search: Search) -> list[str]:
+    """What is wrong with the searched paths and their values, one line each."""
     problems = []
-    for path in sorted(search.space):
+    paths = sorted(search.space)
+    for path in paths:
         if not path.startswith(("trainer.", "arguments.")):
             problems.append(f"search.space: {path} cannot be searched; paths start with trainer. or arguments.")
         elif path == "trainer.protocol":
             problems.append(f"search.space: {path} is one for all trials, or they could not be compared")
+        elif inside := [other for other in paths if other.startswith(f"{path}.")]:
+            problems.append(f"search.space: {path} and {', '.join(inside)}, which lies in it, cannot both be searched")
+        else:
+            problems += _values_that_do_not_fit(experiment, search, path)
     return problems
 
 
-def _value(distribution: Distribution, stream: random.Random) -> Any:
-    if distribution.uniform is not None:
-        return stream.uniform(*distribution.uniform)
-    if distribution.loguniform is not None:
-        low, high = distribution.loguniform
-        return math.exp(stream.uniform(math.log(low), math.log(high)))
-    if distribution.randint is not None:
-        return stream.randrange(*distribution.randint)
-    return stream.choice(distribution.choice or ())
+def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -> list[str]:
+    variant = experiment.variants[0]
+    for value in extremes(search.space[path]):
+        try:
+            _trial(experiment, variant.name, variant.arguments, experiment.seeds[0], "", {path: value})
+        except (ValueError, TypeError, IndexError) as problem:
+            return [f"search.space: {path}: {problem}"]
+    return []
 
 
 def absolute(variant: str) -> str:

@@ -59,9 +59,9 @@ def _model(material: Material) -> list[str]:
 
 def _subtitle(material: Material) -> str:
     spec = material.spec
-    sample = "" if spec.sample is None else f", sample {spec.sample}"
+    drawn = f", {spec.settings_label}" if spec.settings_label else ""
     place = "" if spec.variant == spec.label else f", {spec.variant}"
-    return f"{material.dataset.name}, seed {spec.seed}{sample}, {spec.trainer.protocol} protocol{place}"
+    return f"{material.dataset.name}, seed {spec.seed}{drawn}, {spec.trainer.protocol} protocol{place}"
 
 
 def _facts(material: Material) -> list[tuple[str, str, str, str]]:

@@ -209,6 +209,12 @@ class Plan:
     experiment: Experiment
     trials: tuple[TrialSpec, ...]
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
+    notes: tuple[str, ...] = ()  # what a person should know of it
+
+    def __post_init__(self) -> None:
+        names = [trial.name for trial in self.trials]
+        if len(set(names)) != len(names):  # each has a folder of its name
+            raise ValueError(f"two trials have one name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
 
     def identity(self) -> str:
         """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""

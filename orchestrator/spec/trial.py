@@ -34,6 +34,8 @@ class TrialSpec:
     source_digest: str = ""  # sha256 of the files a user's own network is made of
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
     sample: int | None = None  # which draw from the search space
+    settings: dict[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path; it is in its place as well
+    settings_label: str = ""  # the same as part of the trial's name
     dataset: DatasetSpec = field(default_factory=DatasetSpec)
     dataset_digest: str = ""  # sha256 of the pictures and labels; empty where they are not yet read
     trainer: Recipe = field(default_factory=Recipe)
@@ -55,9 +57,9 @@ class TrialSpec:
 
     @property
     def name(self) -> str:
-        """The trial's name within its launch: ``variant/seed-0`` or ``variant/seed-0/sample-3``."""
-        sample = "" if self.sample is None else f"/sample-{self.sample}"
-        return f"{self.label}/seed-{self.seed}{sample}"
+        """The trial's name within its launch: ``variant/seed-0``, or of a search ``variant/seed-0/lr=0.1``."""
+        drawn = self.settings_label or ("" if self.sample is None else f"sample-{self.sample}")
+        return f"{self.label}/seed-{self.seed}{drawn and '/'}{drawn}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, complete: every default is written out."""
@@ -71,9 +73,10 @@ class TrialSpec:
     def identity(self) -> str:
         """Hash (sha256, hexadecimal) of the whole specification: two trials with one identity are one trial.
 
-        A user's own network is known by its source, not by where the file happens to lie.
+        A user's own network is known by its source, not by where the file happens to lie; what a search has drawn by
+        where it stands, not by which draw it was.
         """
-        plain = self.to_json()
+        plain = {k: v for k, v in self.to_json().items() if k not in ("sample", "settings", "settings_label")}
         return digest({**plain, "variant": self.label} if self.source_digest else plain)
 
 

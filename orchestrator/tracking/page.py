@@ -1,6 +1,7 @@
 """What MLflow's own page shows first: a saved view of every trial with the figures worth comparing, and its address."""
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import records as keys
@@ -14,14 +15,20 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}  # tags: the page f
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 
 
-def publish_view(client: "MlflowClient", experiment_id: str) -> None:
-    """Save, with the experiment, the view that :func:`address` opens: trials only, the most accurate first."""
+def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[str] = ()) -> None:
+    """Save, with the experiment, the view that :func:`address` opens: trials only, the most accurate first.
+
+    The params ``searched`` are among its columns.
+    """
     metrics = (keys.PARAMETERS, keys.MACS, keys.RECEPTIVE_FIELD, keys.VAL_ACCURACY, keys.TEST_ACCURACY)
     view = {
         "searchFilter": 'tags.kind = "trial"',
         "orderByKey": f"metrics.`{keys.TEST_ACCURACY}`",
         "orderByAsc": False,
-        "selectedColumns": [*(f"metrics.`{name}`" for name in metrics), "params.`variant`", "params.`seed`"],
+        "selectedColumns": [
+            *(f"metrics.`{name}`" for name in metrics),
+            *(f"params.`{name}`" for name in ("variant", "seed", *searched)),
+        ],
         "lifecycleFilter": "Active",
         "startTime": "ALL",
         "datasetsFilter": [],

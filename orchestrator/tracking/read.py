@@ -1,5 +1,6 @@
 """Reading a launch back from MLflow: one row a trial, and which test pictures each got right."""
 
+import json
 import re
 import tempfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from orchestrator.tracking.runs import (
     NUMBER,
     REASON,
     SEED,
+    SETTINGS,
     STATUS,
     TARGET,
     TRIAL,
@@ -108,6 +110,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         test_accuracy=metrics.get(keys.TEST_ACCURACY) if complete else None,
         seconds=metrics.get(keys.SECONDS),
         epochs_to_target=_whole(metrics.get(keys.EPOCHS_TO_TARGET)),
+        settings=json.loads(tags.get(SETTINGS, "{}")),
         sample=int(sample) if (sample := run.data.params.get("sample", "")).isdecimal() else None,
     )
 

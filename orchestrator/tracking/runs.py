@@ -27,6 +27,7 @@ NUMBER = "trial_number"  # its place in the plan, from 0; whichever began first,
 VARIANT = "variant"
 FAMILY = "family"
 SEED = "seed"
+SETTINGS = "settings"  # of a trial of a search: what was drawn, as JSON
 STATUS = "status"
 REASON = "status_reason"
 FAILURE = "failure_kind"  # of a failed trial
@@ -131,6 +132,7 @@ class LaunchRuns:
             SEED: str(spec.seed),
             SPEC_HASH: spec_hash,
             PROTOCOL: spec.trainer.protocol,
+            **({SETTINGS: json.dumps(spec.settings)} if spec.settings else {}),
             **self.tags,
             **self.facts.get(trial, TrialFacts()).tags,
         }
@@ -184,7 +186,7 @@ def open_launch(
     """
     name = plan.experiment.name
     experiment_id = _experiment(client, uri, name, artifacts)
-    page.publish_view(client, experiment_id)
+    page.publish_view(client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else [])
     named = _launches(client, experiment_id, LAUNCH, launch)
     if launch_id is None:
         found = [run for run in named if LAUNCH_ID not in run.data.tags]

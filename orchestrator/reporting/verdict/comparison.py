@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class VariantRow:
     seconds: float | None  # mean wall time of training one trial
     best: bool = False
     sample: int | None = None  # of a search
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
 
 
 @dataclass(frozen=True)
@@ -150,4 +151,5 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         reached_target=len(epochs),
         seconds=statistics.fmean(seconds) if seconds else None,
         sample=first.sample,
+        settings=first.settings,
     )

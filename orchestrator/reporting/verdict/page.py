@@ -1,14 +1,16 @@
 """The page of a comparison: the verdict in a sentence, the picture, and the numbers behind both."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from orchestrator.records import TrialRow
+from orchestrator.records import TrialRow, short_names
 from orchestrator.reporting import html
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.tables import Cell, Table
 from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.reporting.verdict.figure import draw_comparison
+from orchestrator.reporting.verdict.tables import shown
 from orchestrator.reporting.verdict.wording import sentence
 
 CAPTION = (
@@ -38,7 +40,7 @@ def _variants(comparison: Comparison) -> Table:
     rows = [
         (
             r.variant,
-            r.sample,
+            _settings(r.settings),
             r.parameters,
             r.macs,
             r.receptive_field,
@@ -52,11 +54,24 @@ def _variants(comparison: Comparison) -> Table:
         )
         for r in comparison.rows
     ]
-    columns = ("variant", "sample", "parameters", "MACs", "receptive field", "test accuracy", "standard deviation", "n")
+    columns = (
+        "variant",
+        "settings",
+        "parameters",
+        "MACs",
+        "receptive field",
+        "test accuracy",
+        "standard deviation",
+    )
     reached = f"epochs to {comparison.target:g}"
     return _filled(
-        "variants", "Variants", (*columns, "failed or stopped", "still running", reached, "seconds a trial"), rows
+        "variants", "Variants", (*columns, "n", "failed or stopped", "still running", reached, "seconds a trial"), rows
     )
+
+
+def _settings(drawn: Mapping[str, Any]) -> str | None:
+    names = short_names(sorted(drawn))
+    return ", ".join(f"{name} {shown(drawn[path])}" for path, name in names.items()) or None
 
 
 def _differences(comparison: Comparison) -> Table:

@@ -1,13 +1,14 @@
 """The result of a launch as tables for a terminal of eighty columns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.records import TrialRow
+from orchestrator.records import TrialRow, short_names
 from orchestrator.reporting.terminal import STYLES
 from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.reporting.verdict.differences import LEVEL, MOST_SEEDS
@@ -39,12 +40,28 @@ def comparison_table(comparison: Comparison) -> Table:
             "" if row.seconds is None else f"{row.seconds:.1f}",
             style="bold green" if row.best else None,
         )
-    notes = ["* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"]
-    if drawn := [f"{row.variant} {row.sample}" for row in comparison.rows if row.sample is not None]:
-        notes.append(f"sample of the search, by validation accuracy: {', '.join(drawn)}")
-    table.caption = "\n".join(notes)
+    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"
     table.caption_justify = "left"
     return table
+
+
+def settings_table(comparison: Comparison) -> Table | None:
+    """The searched settings with which each variant is compared, or None if nothing was searched."""
+    paths = sorted({path for row in comparison.rows for path in row.settings})
+    if not paths:
+        return None
+    table = _table("Best settings of each variant, by validation accuracy")
+    table.add_column("variant", no_wrap=True)
+    for name in short_names(paths).values():
+        table.add_column(name, justify="right", overflow="fold")
+    for row in comparison.rows:
+        table.add_row(row.variant, *(shown(row.settings.get(path, "")) for path in paths))
+    return table
+
+
+def shown(value: Any) -> str:
+    """A searched setting for people: floats with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
