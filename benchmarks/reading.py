@@ -31,7 +31,7 @@ COPIED = ("tags", "params", "metrics", "latest_metrics")  # tables with rows of 
 def multiply(database: Path, trials: int) -> None:
     """Copy the run of the search's first sample until the launch has so many trials."""
     with closing(sqlite3.connect(database)) as store:
-        [(source,)] = store.execute("SELECT run_uuid FROM tags WHERE key = 'trial' AND value LIKE '%/sample-0'")
+        [(source,)] = store.execute("SELECT run_uuid FROM tags WHERE key = 'trial_number' AND value = '0'")
         [(found,)] = store.execute("SELECT count(*) FROM tags WHERE key = 'trial'")
         columns = {t: [row[1] for row in store.execute(f"PRAGMA table_info({t})")] for t in ("runs", *COPIED)}
         for number in range(found, trials):

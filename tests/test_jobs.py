@@ -149,7 +149,7 @@ def test_other_lines_are_no_events(line: str) -> None:
 def test_what_a_launch_tells_arrives() -> None:
     out = io.StringIO()
     writer = EventWriter(out)
-    record = Record(3, 12.5, {keys.TRAIN_LOSS: float("inf"), keys.VAL_ACCURACY: 0.5}, final=True)
+    record = Record(3, 12.5, {keys.TRAIN_LOSS: 1e300, keys.VAL_ACCURACY: 0.5}, final=True)
     outcome = Outcome("a/seed-0", Status.FAILED, "two\nlines and \u2028 more", Path("/x"), "traceback")
     writer.begin(["a/seed-0"], 3)
     writer.on_start("a/seed-0")

@@ -1,6 +1,5 @@
 """Everything that figures, tables and the page of one trial are made from."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,9 +67,8 @@ class Material:
         return next((record.metrics for record in reversed(self.records) if record.final), {})
 
     def curve(self, key: str) -> Curve:
-        """A metric by epoch, in order; values that are not finite numbers are left out."""
-        found = {r.epoch: r.metrics[key] for r in self.records if not r.final and key in r.metrics}
-        return [(epoch, value) for epoch, value in sorted(found.items()) if math.isfinite(value)]
+        """A metric by epoch, in order; epochs that lack it are left out."""
+        return sorted({r.epoch: r.metrics[key] for r in self.records if not r.final and key in r.metrics}.items())
 
     @cached_property
     def epochs(self) -> int:
@@ -80,8 +78,8 @@ class Material:
     @cached_property
     def chosen_epoch(self) -> int | None:
         """The epoch whose weights were kept: as recorded, or else the best so far; None without any epoch."""
-        if math.isfinite(recorded := self.final.get(keys.BEST_EPOCH, math.nan)):
-            return int(recorded)
+        if keys.BEST_EPOCH in self.final:
+            return int(self.final[keys.BEST_EPOCH])
         accuracies = self.curve(f"{self.judged}/accuracy")
         if not accuracies:
             return None

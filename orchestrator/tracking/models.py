@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
-from orchestrator.data.normalisation import Normalisation, scale_and_shift
 from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
 from orchestrator.tracking.runs import MODEL  # a run's tag, its logged model's name and the trial folder's folder
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
     from torch import Tensor, nn
 
+    from orchestrator.data import Normalisation
+
 MODEL_FILE = "MLmodel"  # MLflow's own: a folder without it is no model
 IMAGES = (  # in a model's metadata: what it takes
     "(N, 3, H, W) as the dataset has them: uint8, or float32 from 0 to 255, never from 0 to 1; "
@@ -24,7 +25,7 @@ IMAGES = (  # in a model's metadata: what it takes
 
 
 def save_model(
-    network: "nn.Module", normalisation: Normalisation, classes: Sequence[str], images: "Tensor", path: Path
+    network: "nn.Module", normalisation: "Normalisation", classes: Sequence[str], images: "Tensor", path: Path
 ) -> None:
     """Write ``network`` (evaluation mode, CPU) with its normalisation as an MLflow model that takes images as they are.
 
@@ -71,9 +72,11 @@ def save_model(
         raise TrackingError(f"the network cannot be exported as an MLflow model: {reason}") from problem
 
 
-def _with_normalisation(network: "nn.Module", normalisation: Normalisation) -> "nn.Module":
+def _with_normalisation(network: "nn.Module", normalisation: "Normalisation") -> "nn.Module":
     """A module in evaluation mode that normalises images as training did and passes them to ``network``."""
     import torch
+
+    from orchestrator.data.normalisation import scale_and_shift
 
     class FromImages(torch.nn.Module):
         scale: torch.Tensor
