@@ -7,12 +7,44 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import DiskFullError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
+_synced: ContextVar[bool] = ContextVar("synced", default=True)
+
+
+@contextmanager
+def unsynced() -> Iterator[None]:
+    """What is written meanwhile is whole or absent to every reader, but not made to survive a power cut.
+
+    For a folder that is thrown away, such as a scratch folder whose copy elsewhere is synced by :func:`sync_folder`.
+    """
+    token = _synced.set(False)
+    try:
+        yield
+    finally:
+        _synced.reset(token)
+
+
+def sync_folder(path: Path) -> None:
+    """Make every file below ``path``, and its name, survive a power cut."""
+    for folder, _, files in os.walk(path):
+        for name in (*files, "."):
+            sync(Path(folder) / name)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, survive a power cut."""
+    opened = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -31,17 +63,14 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     partial = Path(name)
     try:
         write(partial)
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
+        if _synced.get():
+            sync(partial)
         partial.chmod(0o644)  # mkstemp makes it private
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself must survive a power cut
-    finally:
-        os.close(folder)
+    if _synced.get():
+        sync(path.parent)  # the rename itself must survive a power cut
 
 
 def write_text(path: Path, text: str) -> None:
@@ -80,7 +109,8 @@ def append_line(path: Path, line: str) -> None:
             content = (line + "\n").encode()
             if log.write(content) != len(content):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(log.fileno())
+            if _synced.get():
+                os.fsync(log.fileno())
         except OSError:
             log.truncate(before)
             raise

@@ -9,10 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from orchestrator.data import Dataset, load_dataset
+from orchestrator import records as keys
+from orchestrator.data import Dataset, load_dataset, save_packed
+from orchestrator.data.arrays import pack, unpack
 from orchestrator.data.pictures import resize
 from orchestrator.errors import DataError
-from orchestrator.spec import DatasetSpec
+from orchestrator.spec import DatasetSpec, Recipe, TrialSpec
+from orchestrator.trial import TrialFolder, run_trial, training_indices
 
 
 def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
@@ -103,3 +106,60 @@ def test_a_wrong_image_folder_is_refused(folders, change, message):
 def test_a_file_that_is_no_packed_data_set_is_refused(folders):
     with pytest.raises(DataError, match=r"b\.png: not a data set; allowed"):
         read(folders / "train" / "cat" / "b.png")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_validation_split_that_is_there_is_used_for_choosing(folders, name, tmp_path):
+    without = read(folders)
+    for seed, file in enumerate(["cat/v.png", "dog/w.png"], start=7):
+        (folders / name / file).parent.mkdir(parents=True)
+        (folders / name / file).write_bytes(encode(pixels(seed)))
+    dataset = read(folders)
+    assert torch.equal(dataset.validation.images, expected(range(7, 9)))
+    assert torch.equal(dataset.test.images, without.test.images)
+    assert dataset.digest != without.digest
+    assert without.validation is None
+    spec = TrialSpec(variant="stride", dataset=DatasetSpec(validation=0.5))
+    assert training_indices(spec, dataset).tolist() == [0, 1, 2]  # nothing of the training split is held out
+    save_packed(dataset, tmp_path / "packed.pt")
+    for again in (read(tmp_path / "packed.pt"), unpack(pack(dataset))):
+        assert again.digest == dataset.digest
+        assert torch.equal(again.validation.images, dataset.validation.images)
+    assert read(tmp_path / "packed.pt", image_size=8).validation.images.shape == (2, 3, 8, 8)
+    (folders / name / "dog").rename(folders / name / "cow")
+    with pytest.raises(DataError, match=f"train/ and {name}/ have different classes: cow, dog"):
+        read(folders)
+
+
+def test_choices_are_made_by_it(folders, network_file, tmp_path):
+    for split in ("val", "test"):
+        for label in ("cat", "dog"):
+            for position in range(4):
+                file = folders / split / label / f"{position}.png"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(encode(pixels(position + 10 * (label == "dog"), 16, 16)))
+    for label in ("cat", "dog"):
+        for position in range(8):
+            (folders / "train" / label / f"{position}.png").write_bytes(encode(pixels(100 + position, 16, 16)))
+    dataset = read(folders, image_size=16)
+    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=2, batch_size=4))
+    records = list(run_trial(spec, dataset, tmp_path / "t"))
+    eighths = [8 * record.metrics[keys.VAL_ACCURACY] for record in records if not record.final]
+    assert eighths == [round(count) for count in eighths]  # of the eight images of val/
+    assert TrialFolder(tmp_path / "t").predictions().shape == (len(dataset.test), 2)
+
+
+def test_several_validation_splits_are_refused_and_what_is_passed_over_is_said(folders):
+    (folders / "extra").mkdir()
+    assert read(folders).notes == (f"{folders}: passed over: extra/",)
+    for name in ("val", "valid"):
+        (folders / name).mkdir()
+    with pytest.raises(DataError, match="several validation splits, val, valid; leave one"):
+        read(folders)
+
+
+def test_a_validation_split_in_place_of_the_test_split_is_said(folders):
+    (folders / "test").rename(folders / "valid")
+    dataset = read(folders)
+    assert dataset.validation is None
+    assert dataset.notes == (f"{folders}: without test/, valid/ is the test split",)

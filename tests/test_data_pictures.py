@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from orchestrator.data.pictures import MAX_PIXELS, Stacker, resize
 from orchestrator.errors import DataError
@@ -40,6 +40,56 @@ def test_every_colour_mode_becomes_three_channels(mode, kind):
     if mode in ("1", "L", "LA"):
         assert torch.equal(result[:, 0], result[:, 1])
         assert torch.equal(result[:, 0], result[:, 2])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_the_orientation_of_exif_is_applied(orientation, kind):
+    image = Image.fromarray(pixels(0, 4, 6)).resize((24, 16))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    image.save(buffer, kind, exif=exif)
+    shown = ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))).convert("RGB")
+    result = Stacker(None).stack([("x", buffer.getvalue())])
+    assert torch.equal(result[0].permute(1, 2, 0), torch.from_numpy(np.array(shown)))
+    assert result.shape[2:] == ((24, 16) if orientation > 4 else (16, 24))
+
+
+def shape_in_alpha(colour: int) -> Image.Image:
+    """A square of one colour, all of whose form is in the alpha channel."""
+    layers = np.full((8, 8, 4), colour, dtype=np.uint8)
+    layers[..., 3] = 0
+    layers[2:6, 2:6, 3] = 255
+    return Image.fromarray(layers, "RGBA")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_what_is_transparent_is_seen_on_white_and_counted(mode):
+    stacker = Stacker(None)
+    image = shape_in_alpha(0).convert(mode)
+    opaque = Image.fromarray(pixels(0, 8, 8)).convert("RGBA")
+    result = stacker.stack([("x", encode(image)), ("y", encode(opaque))])
+    expected = torch.full((8, 8), 255, dtype=torch.uint8)
+    expected[2:6, 2:6] = 0
+    assert all(torch.equal(channel, expected) for channel in result[0])
+    assert torch.equal(result[1].permute(1, 2, 0), torch.from_numpy(pixels(0, 8, 8)))
+    assert stacker.notes() == ("images with an alpha channel, composited onto white: 1",)
+
+
+def test_a_shape_that_vanishes_on_white_is_refused():
+    with pytest.raises(DataError, match=r"x\.png: its shape is in its alpha channel alone .*another\s+colour"):
+        Stacker(None).stack([("x.png", encode(shape_in_alpha(255)))])
+
+
+def test_a_colour_that_means_transparent_is_white():
+    buffer = io.BytesIO()
+    image = Image.new("RGB", (4, 4), (10, 20, 30))
+    image.putpixel((1, 1), (200, 0, 0))
+    image.save(buffer, "PNG", transparency=(10, 20, 30))
+    result = Stacker(None).stack([("x", buffer.getvalue())])[0]
+    assert result[:, 0, 0].tolist() == [255, 255, 255]
+    assert result[:, 1, 1].tolist() == [200, 0, 0]
 
 
 def test_transparent_palettes_do_not_warn():

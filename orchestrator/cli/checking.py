@@ -53,7 +53,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key]))
-    notes = tuple(dict.fromkeys([*plan.notes, *known_notes]))
+    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
     for note in notes:
         say(note)
     contracts = {spec.name: judge(spec) for spec in plan.trials}
@@ -63,7 +63,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
 
 def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
     """Why the training images cannot be cut into batches as the recipe says; in words."""
-    held_out = 0 if spec.trainer.protocol == "published" else round(spec.dataset.validation * len(dataset.train))
+    held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
     learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
     if spec.trainer.drop_last and learned < size:
         return [f"trainer.drop_last leaves nothing: {learned} training images are less than one batch of {size}"]

@@ -52,6 +52,7 @@ def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
     """The data set as a run's input."""
     profile = {
         "train": len(dataset.train),
+        **({} if dataset.validation is None else {"validation": len(dataset.validation)}),
         "test": len(dataset.test),
         "classes": len(dataset.classes),
         "shape": list(dataset.shape),

@@ -31,8 +31,8 @@ def training_cost(checked: Checked) -> float:
     """Multiply-accumulates of the whole launch: about three forward passes a picture (forward and backward)."""
     cost = 0.0
     for spec in checked.plan.trials:
-        held_out = 0.0 if spec.trainer.protocol == "published" else spec.dataset.validation
-        pictures = len(checked.dataset.train) * (1 - held_out) * spec.trainer.epochs
+        held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)
+        pictures = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
         cost += 3 * pictures * (checked.analyses[spec.name].macs or 0)
     return cost
 
@@ -45,6 +45,7 @@ def _plain(checked: Checked) -> dict[str, Any]:
             "name": checked.dataset.name,
             "digest": checked.dataset.digest,
             "train": len(checked.dataset.train),
+            "validation": None if checked.dataset.validation is None else len(checked.dataset.validation),
             "test": len(checked.dataset.test),
             "shape": list(checked.dataset.shape),
         },
@@ -70,9 +71,11 @@ def _print(checked: Checked) -> None:
     plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
     console = Console()
     size = "x".join(map(str, dataset.shape))
+    splits = dataset.train, dataset.validation, dataset.test
     console.print(
         f"{experiment.name}: {len(plan.trials)} trials of {experiment.trainer.epochs} epochs on {dataset.name} "
-        f"({len(dataset.train):,} + {len(dataset.test):,} pictures, {size}, {len(dataset.classes)} classes)",
+        f"({' + '.join(f'{len(split):,}' for split in splits if split is not None)} images, {size}, "
+        f"{len(dataset.classes)} classes)",
         highlight=False,
     )
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)

@@ -53,6 +53,8 @@ def train(
             click.echo(line, err=as_json)
 
     say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command carries on after an interrupt")
+    for note in dataset.notes:
+        say(note)
     for note in network_notes(spec, dataset, behaviour):
         say(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":

@@ -21,6 +21,7 @@ def pack(dataset: Dataset) -> dict[str, Any]:
         "classes": dataset.classes,
         "train": (dataset.train.images.numpy(), dataset.train.labels.numpy()),
         "test": (dataset.test.images.numpy(), dataset.test.labels.numpy()),
+        "validation": None if (own := dataset.validation) is None else (own.images.numpy(), own.labels.numpy()),
         "sums": sums.numpy(),
     }
 
@@ -30,5 +31,7 @@ def unpack(packed: Mapping[str, Any]) -> Dataset:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
         train, test = (Split(*map(torch.from_numpy, packed[which])) for which in ("train", "test"))
+        own = packed["validation"]
+        validation = None if own is None else Split(*map(torch.from_numpy, own))
         sums = torch.from_numpy(packed["sums"])
-    return Dataset(packed["name"], train, test, packed["classes"], sums)
+    return Dataset(packed["name"], train, test, packed["classes"], validation, sums=sums)

@@ -28,16 +28,21 @@ class Split:
 
 @dataclass(frozen=True)
 class Dataset:
-    """The official training and test splits; a validation split is cut from the former by seed."""
+    """The official splits; without a validation split of its own, one is cut from the training split by seed."""
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
+    validation: Split | None = None  # where the dataset brings one
+    notes: tuple[str, ...] = ()  # what a person should know of how it was read
     sums: Tensor | None = field(default=None, repr=False)  # pixel_sums of the training images, where they are known
 
     def __post_init__(self) -> None:
-        for which, split in (("training", self.train), ("test", self.test)):
+        splits = {"training": self.train, "test": self.test, "validation": self.validation}
+        for which, split in splits.items():
+            if split is None:
+                continue
             _check(f"{self.name}, {which} split", split, self)
         if len(set(self.classes)) != len(self.classes):
             raise DataError(f"{self.name}: two classes have one name: {', '.join(self.classes)}")
@@ -50,14 +55,18 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 (hexadecimal) of the pictures, labels and class names."""
-        shapes = [tuple(split.images.shape) for split in (self.train, self.test)]
-        content = hashlib.sha256(repr((self.classes, *shapes)).encode())
-        for tensor in (self.train.images, self.train.labels, self.test.images, self.test.labels):
+        """sha256 (hexadecimal) of the images, labels and class names."""
+        splits = [split for split in (self.train, self.test, self.validation) if split is not None]
+        content = hashlib.sha256(repr((self.classes, *(tuple(split.images.shape) for split in splits))).encode())
+        for tensor in (tensor for split in splits for tensor in (split.images, split.labels)):
             flat = tensor.cpu().contiguous()
             # The tensor's own memory: neither a copy nor numpy, which a machine may lack.
             content.update((ctypes.c_ubyte * flat.nbytes).from_address(flat.data_ptr()))
         return content.hexdigest()
+
+    def held_out(self, fraction: float) -> int:
+        """How many training images are not learned from, if ``fraction`` of them is to be the validation split."""
+        return 0 if self.validation is not None else round(fraction * len(self.train))
 
 
 def _check(where: str, split: Split, dataset: Dataset) -> None:

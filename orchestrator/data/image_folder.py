@@ -10,21 +10,39 @@ from orchestrator.data.pictures import Stacker
 from orchestrator.data.reading import refusing
 from orchestrator.errors import DataError
 
+VALIDATION = ("val", "valid", "validation", "dev")  # what a validation split is called
+
 
 def load_image_folder(folder: Path, name: str, image_size: int | None = None) -> Dataset:
-    """Read ``train/`` and ``test/`` (or, without ``test/``, ``val/``); classes are in the order of their names.
+    """Read ``train/``, ``test/`` and, where there is one, ``val/``, ``valid/``, ``validation/`` or ``dev/``.
 
-    Hidden files are passed over; links are followed. Raises DataError naming the file or folder.
+    Without ``test/`` the validation split is the test split, which is said: choices are then made on images held out of
+    ``train/``. Classes are in the order of their names. Hidden files are passed over; links are followed. Raises
+    DataError naming the file or folder.
     """
-    test_folder = next((folder / split for split in ("test", "val") if (folder / split).is_dir()), None)
-    if test_folder is None:
+    own = [split for split in VALIDATION if (folder / split).is_dir()]
+    has_test = (folder / "test").is_dir()
+    if not own and not has_test:
         raise DataError(f"{folder}: has train/ but neither test/ nor val/")
-    train, test = _list(folder / "train"), _list(test_folder)
-    if list(train) != list(test):
-        different = sorted(set(train) ^ set(test))
-        raise DataError(f"{folder}: train/ and {test_folder.name}/ have different classes: {', '.join(different)}")
+    if len(own) > 1:
+        raise DataError(f"{folder}: several validation splits, {', '.join(own)}; leave one")
+    names = ["train", *(["test"] if has_test else []), *own]
+    files = {split: _list(folder / split) for split in names}
+    for split in names[1:]:
+        if list(files["train"]) != list(files[split]):
+            different = sorted(set(files["train"]) ^ set(files[split]))
+            raise DataError(f"{folder}: train/ and {split}/ have different classes: {', '.join(different)}")
     stacker = Stacker(image_size)
-    return Dataset(name, _read(train, stacker), _read(test, stacker), tuple(train))
+    splits = {split: _read(files[split], stacker) for split in names}
+    passed_over = [f"{p.name}/" for p in _visible(folder) if p.is_dir() and p.name not in names]
+    notes = [
+        *stacker.notes(),
+        *([] if has_test else [f"{folder}: without test/, {own[0]}/ is the test split"]),
+        *([f"{folder}: passed over: {', '.join(passed_over)}"] if passed_over else []),
+    ]
+    test = splits["test"] if has_test else splits[own[0]]
+    validation = splits[own[0]] if has_test and own else None
+    return Dataset(name, splits["train"], test, tuple(files["train"]), validation, tuple(notes))
 
 
 def _list(folder: Path) -> dict[str, list[Path]]:

@@ -14,6 +14,7 @@ from orchestrator.files import write_atomically
 
 RESIZED_AT_A_TIME = 1024  # pictures
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes", "sha256")
+VALIDATION_KEYS = ("validation_images", "validation_labels")  # of a dataset that brings a validation split
 
 
 def save_packed(dataset: Dataset, path: Path) -> None:
@@ -26,6 +27,9 @@ def save_packed(dataset: Dataset, path: Path) -> None:
         "classes": list(dataset.classes),
         "sha256": dataset.digest,
     }
+    if dataset.validation is not None:
+        tensors = dataset.validation.images.cpu().clone(), dataset.validation.labels.cpu().clone()
+        content |= dict(zip(VALIDATION_KEYS, tensors, strict=True))
     write_atomically(path, lambda partial: torch.save(content, partial))
 
 
@@ -36,7 +40,7 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
     """
     with refusing(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    if not isinstance(content, dict) or set(content) != set(KEYS):
+    if not isinstance(content, dict) or set(content) - set(VALIDATION_KEYS) != set(KEYS):
         raise DataError(f"{path}: not a packed data set; save_packed writes one, with {', '.join(KEYS)}")
     classes = content["classes"]
     if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
@@ -45,16 +49,21 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
         Split(_tensor(path, content, f"{split}_images"), _tensor(path, content, f"{split}_labels"))
         for split in ("train", "test")
     )
-    dataset = Dataset(str(path), train, test, tuple(classes))  # named so, that what is refused names the file
+    validation = None
+    if content.keys() & set(VALIDATION_KEYS):
+        validation = Split(*(_tensor(path, content, key) for key in VALIDATION_KEYS))
+    # Named so, that what is refused names the file.
+    dataset = Dataset(str(path), train, test, tuple(classes), validation)
     if dataset.digest != content["sha256"]:
         raise DataError(f"{path}: damaged, its content is not what its digest says")
     if image_size is not None:
         train, test = resized(train, image_size), resized(test, image_size)
-    return Dataset(name, train, test, dataset.classes)
+        validation = None if validation is None else resized(validation, image_size)
+    return Dataset(name, train, test, dataset.classes, validation)
 
 
 def _tensor(path: Path, content: dict[str, Any], key: str) -> Tensor:
-    value = content[key]
+    value = content.get(key)
     # Contiguous: a hostile file can hold a tensor of terabytes that repeats one byte.
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or not value.is_contiguous():
         raise DataError(f"{path}: {key} must be a plain, contiguous tensor")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.image_folder import VALIDATION
 from orchestrator.data.pictures import Stacker
 from orchestrator.data.reading import refusing, require
 from orchestrator.errors import DataError
@@ -38,11 +39,19 @@ def load_parquet(
 ) -> Dataset:
     """Read the parquet files in ``folder``.
 
+    With ``validation-*.parquet`` (or ``valid``, ``val``, ``dev``) as the validation split, or, without
+    ``test-*.parquet``, as the test split, which is said.
+
     Class names come from the files' own metadata; else they are ``classes``; else they are ``0``, ``1``, ... and
     the training labels must run without a gap. Raises DataError naming the file, and the row counted from 0.
     """
-    train, test = _shards(folder, "train"), _shards(folder, "test")
-    files = {path: _ParquetFile(path) for path in (*train, *test)}
+    own = [split for split in VALIDATION if any(folder.glob(f"{split}-*.parquet"))]
+    if len(own) > 1:
+        raise DataError(f"{folder}: several validation splits, {', '.join(own)}; leave one")
+    has_test = not own or any(folder.glob("test-*.parquet"))
+    splits = [_shards(folder, split) for split in ("train", *(["test"] if has_test else []), *own)]
+    train = splits[0]
+    files = {path: _ParquetFile(path) for paths in splits for path in paths}
     labels = {path: file.labels() for path, file in files.items()}
     names = {path: named for path, file in files.items() if (named := file.class_names()) is not None}
     first = next(iter(names), None)
@@ -58,7 +67,10 @@ def load_parquet(
         images = stacker.stack(chain.from_iterable(files[path].pictures(len(labels[path])) for path in paths))
         return Split(images, torch.tensor(list(chain.from_iterable(labels[path] for path in paths))))
 
-    return Dataset(name, read(train), read(test), classes)
+    read_splits = [read(paths) for paths in splits]
+    validation = read_splits[2] if len(read_splits) > 2 else None
+    said = () if has_test else (f"{folder}: without test-*.parquet, {own[0]}-*.parquet is the test split",)
+    return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*stacker.notes(), *said))
 
 
 class _ParquetFile:

@@ -1,4 +1,4 @@
-"""Encoded pictures in, one uint8 tensor out: decoding, colour, resizing, and every reason to refuse a picture."""
+"""Encoded images in, one uint8 tensor out: decoding, orientation, colour, resizing, and every reason to refuse one."""
 
 import warnings
 import zlib
@@ -31,20 +31,24 @@ class Stacker:
         self._image_size = image_size
         self._size: tuple[int, int] | None = None  # height and width of the first picture
         self._first = ""
+        self.transparent = 0  # images with an alpha channel that mattered, composited onto white
 
     def stack(self, pictures: Iterable[tuple[str, bytes]]) -> Tensor:
         """Decode ``(where, content)`` pairs, in order, to (N, 3, H, W) uint8.
 
-        Grey becomes three equal channels; palettes are looked up; transparency is dropped. Raises DataError that
-        opens with ``where`` for a picture that cannot be decoded or has another size, or if there are none.
+        Grey becomes three equal channels; palettes are looked up; the orientation of EXIF is applied; what is
+        transparent is composited onto white. Raises DataError that opens with ``where`` for an image that cannot be
+        decoded, has another size or has nothing left on white, or if there are none.
         """
         library = require("PIL.Image", "pillow", "decoding pictures")
+        require("PIL.ImageOps", "pillow", "decoding pictures")
         chunks: list[Tensor] = []
         pending, pending_size = bytearray(), (0, 0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; a picture is either decoded or refused
             for where, content in pictures:
-                pixels, size = _decode(library, where, content)
+                pixels, size, transparent = _decode(library, where, content)
+                self.transparent += transparent
                 self._check_size(where, size)
                 if pending and (size != pending_size or len(pending) >= CHUNK_BYTES):
                     chunks.append(self._tensor(pending, pending_size))
@@ -55,6 +59,12 @@ class Stacker:
             raise DataError("there are no pictures to read")
         chunks.append(self._tensor(pending, pending_size))
         return torch.cat(chunks)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know of what was read."""
+        if not self.transparent:
+            return ()
+        return (f"images with an alpha channel, composited onto white: {self.transparent:,}",)
 
     def _check_size(self, where: str, size: tuple[int, int]) -> None:
         if self._size is None:
@@ -81,8 +91,11 @@ def resize(images: Tensor, size: int) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
-def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int, int]]:
-    """The picture's pixels as (H, W, 3) bytes, and its height and width. ``library`` is PIL.Image."""
+def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int, int], bool]:
+    """The image's pixels as (H, W, 3) bytes, its height and width, and whether it was composited onto white.
+
+    ``library`` is PIL.Image.
+    """
     with refusing(where):
         if content.startswith(PNG_SIGNATURE):
             _check_png(where, content)
@@ -92,8 +105,23 @@ def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int,
                 raise DataError(f"{where}: {width} × {height} pixels; at most {MAX_PIXELS:,} are decoded")
             if picture.mode not in MODES:
                 raise DataError(f"{where}: colour mode {picture.mode}; allowed, with 8 bits: {', '.join(MODES)}")
-            rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
-            return rgb.tobytes(), (height, width)
+            upright = require("PIL.ImageOps", "pillow", "decoding pictures").exif_transpose(picture)
+            transparent = upright.has_transparency_data and upright.convert("RGBA").getextrema()[3] != (255, 255)
+            rgb = _on_white(library, where, upright) if transparent else upright.convert("RGB")
+            return rgb.tobytes(), (rgb.height, rgb.width), transparent
+
+
+def _on_white(library: Any, where: str, picture: Any) -> Any:
+    """The image on a white ground. Raises DataError if all that it shows is in its alpha channel and vanishes there."""
+    layers = picture.convert("RGBA")
+    rgb = library.alpha_composite(library.new("RGBA", layers.size, "white"), layers).convert("RGB")
+    low, high = layers.getextrema()[3]
+    if low != high and all(darkest == brightest for darkest, brightest in rgb.getextrema()):
+        raise DataError(
+            f"{where}: its shape is in its alpha channel alone and nothing is left of it on white; draw it in another "
+            "colour than white, or on a ground of its own"
+        )
+    return rgb
 
 
 def _check_png(where: str, content: bytes) -> None:

@@ -121,6 +121,8 @@ def draw_class_distribution(material: Material) -> Figure:
     everything = material.dataset.train.labels
     learned = np.bincount(everything[material.training_indices].numpy(), minlength=count)
     held_out = np.bincount(everything.numpy(), minlength=count) - learned
+    if (own := material.dataset.validation) is not None:
+        held_out = np.bincount(own.labels.numpy(), minlength=count)
     tested = np.bincount(material.labels, minlength=count)
     figure = new_figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=[2.5, 1])

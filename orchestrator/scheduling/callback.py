@@ -12,7 +12,7 @@ from pyarrow.fs import LocalFileSystem
 from ray import tune
 
 from orchestrator.errors import DiskFullError, StorageError
-from orchestrator.files import FULL, disk_full_named
+from orchestrator.files import FULL, disk_full_named, sync, sync_folder
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.mirror import FOLDERS, Storage
@@ -151,6 +151,7 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
             checkpoint.to_directory(str(arriving))
             shutil.rmtree(folder, ignore_errors=True)
             arriving.rename(folder)
+            sync_folder(folder)
         finally:
             shutil.rmtree(arriving, ignore_errors=True)
     if not (folder / "spec.json").exists():
@@ -174,6 +175,7 @@ def _moved(checkpoint: tune.Checkpoint, folder: Path) -> bool:
         Path(checkpoint.path).rename(folder)
     except OSError:  # it lies on another file system
         return False
+    sync(folder.parent)  # its files have been synced by the worker
     return True
 
 

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,12 @@ from orchestrator.lazy import no_garbage_collection
 with no_garbage_collection():  # the first trials wait for this
     import ray
     import torch
+    from pyarrow.fs import LocalFileSystem
     from ray import tune
 
     from orchestrator.data.arrays import unpack
     from orchestrator.errors import OrchestratorError
+    from orchestrator.files import sync_folder, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
     from orchestrator.spec import TrialSpec
@@ -60,7 +63,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self._take_up(self.trial_config["resume_from"])
             self.records = run_trial(self.spec, self.dataset, self.folder)
         try:
-            made = list(self._until_reported(self.records))
+            with unsynced():  # in scratch; save() syncs the copy in the storage
+                made = list(self._until_reported(self.records))
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
             told = redact(reason.partition("\n")[0])
@@ -80,9 +84,17 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if record.epoch < recipe.epochs and not reached(recipe, record.metrics.get(VAL_ACCURACY, -1.0)):
                 return
 
+    def save(self, checkpoint_dir: str | None = None) -> Any:
+        """Have Ray copy what :meth:`save_checkpoint` gives it into the storage, and make the copy durable."""
+        kept = super().save(checkpoint_dir)
+        if isinstance(kept.checkpoint.filesystem, LocalFileSystem):  # an object store answers when it is safe
+            sync_folder(Path(kept.checkpoint.path))
+        return kept
+
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Hand the whole trial folder to Ray."""
-        shutil.copytree(self.folder, checkpoint_dir, dirs_exist_ok=True)
+        """Hand the trial folder to Ray, but for the state before the last: its earlier checkpoint holds that."""
+        ignored = shutil.ignore_patterns(TrialFolder(self.folder).previous.name)
+        shutil.copytree(self.folder, checkpoint_dir, dirs_exist_ok=True, ignore=ignored, copy_function=_link_or_copy)
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Take the trial folder back, in this process or on another node."""
@@ -110,6 +122,15 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _end(self) -> None:
         self.records = None
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    """Weights are replaced and never written into, so that another name for them will do."""
+    if source.endswith(".pt"):
+        with suppress(OSError):  # another file system, or one without links
+            os.link(source, target)
+            return
+    shutil.copy2(source, target)
 
 
 def lost_device(problem: Exception) -> bool:

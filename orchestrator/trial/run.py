@@ -150,6 +150,8 @@ def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
     """Which pictures to learn from, and the pictures that choices are made by."""
     if spec.trainer.protocol == "published":
         return torch.arange(len(dataset.train)), dataset.test
+    if dataset.validation is not None:
+        return torch.arange(len(dataset.train)), dataset.validation
     training, validation = train_validation_indices(dataset.train.labels, spec.dataset.validation, spec.seed)
     return training, dataset.train.subset(validation)
 
