@@ -82,7 +82,7 @@ APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
     ("accuracies", "evidence", "words"),
     [
         ({"a": [0.9]}, "none", "no other variant"),
-        ({"a": [None]}, "none", "nothing to compare"),
+        ({"a": [None]}, "none", "Nothing is measured yet"),
         ({"a": [0.9], "b": [0.1]}, "none", "One seed says nothing"),
         ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "no spread to judge"),
         (APART, "decided", "ahead of every other variant, of b by 3"),

@@ -43,6 +43,7 @@ class Delivery:
         self.reporter = Reporter(executor, packed, self._deliver, say)
         self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage.remove)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
+        self.measured_later: set[str] = set()  # trials of a search that are measured now, after all have trained
         self.ordered: set[tuple[str, str]] = set()  # trial and what of it, in this process
 
     def on_start(self, trial: str) -> None:
@@ -57,6 +58,8 @@ class Delivery:
         """Listener: the trial has ended; what it left is told at once, its report is made when a core is free."""
         self.sink.on_end(outcome)
         if outcome.folder is not None and outcome.reason != INTERRUPTED:
+            if outcome.trial in self.measured_later:
+                self.ordered.discard((outcome.trial, REPORT))  # one without its predictions
             complete = outcome.status is Status.COMPLETE
             self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
             self.sink.then(outcome.trial, partial(self._spend, outcome))
@@ -65,7 +68,7 @@ class Delivery:
         """Tell what an earlier process left untold, and order what it left unmade; returns the outcomes it had."""
         before = [o for name in finished if (o := TrialFolder(self.folder.trial(name)).outcome()) is not None]
         for outcome in before:
-            if self.sink.runs.is_delivered(outcome):
+            if self.sink.runs.is_delivered(outcome, TrialFolder(self.folder.trial(outcome.trial)).is_measured()):
                 self.ordered |= {(outcome.trial, what) for what in self.sink.runs.made(outcome.trial)}
                 complete = outcome.status is Status.COMPLETE
                 self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")

@@ -3,7 +3,7 @@
 import importlib
 import shlex
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,12 @@ from orchestrator.cli.facts import dataset_facts, run_tags, trial_facts
 from orchestrator.cli.reports import compared
 from orchestrator.cli.result import Result, launch_metrics, print_result, publish_result, read_result
 from orchestrator.cli.show import Show
+from orchestrator.cli.trials import train_all
 from orchestrator.data.arrays import pack
 from orchestrator.errors import DataError, InterruptedLaunchError
-from orchestrator.records import INTERRUPTED, Outcome, Status
-from orchestrator.reporting.terminal import View
-from orchestrator.scheduling import Launch, run_launch
+from orchestrator.records import Status
 from orchestrator.scheduling.budget import check_free_space
 from orchestrator.scheduling.free_cores import FreeCores, core_count
-from orchestrator.scheduling.launch import checkpoints
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
@@ -103,7 +101,7 @@ def launch(
         delivery = Delivery(checked, folder, storage, opening, makers, packed, show.say)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = _train(checked, folder, storage, delivery, nodes, resources, packed, show)
+            status = train_all(checked, folder, storage, delivery, nodes, resources, packed, show)
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
@@ -187,52 +185,3 @@ def _nodes(
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes
-
-
-def _train(
-    checked: Checked,
-    folder: LaunchFolder,
-    storage: Storage,
-    delivery: Delivery,
-    nodes: list[dict[str, float]],
-    resources: Mapping[str, float],
-    packed: object,
-    show: Show,
-) -> Status:
-    """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended."""
-    plan = checked.plan
-    finished = folder.finished(plan)
-    resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
-    before = delivery.catch_up(finished, resume_from)
-    if len(finished) == len(plan.trials):
-        return Status.COMPLETE
-    trials, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
-    if show.events is not None:
-        show.events.begin(trials, epochs, before)
-    with View(trials, epochs, show.console, show.quiet, before) as view:
-        listeners = (delivery, view) if show.events is None else (delivery, view, show.events)
-        outcomes = run_launch(
-            Launch(
-                plan,
-                checked.dataset,
-                folder.path,
-                resources,
-                nodes=nodes,
-                storage=storage,
-                listeners=listeners,
-                finished=frozenset(finished),
-                resume_from=resume_from,
-                ended=delivery.refused,
-                packed=packed,
-            ),
-            show.say,
-        )
-    return overall(outcomes.values())
-
-
-def overall(outcomes: Iterable[Outcome]) -> Status:
-    """Interrupted if a trial was; else failed if one failed; else complete."""
-    ended = list(outcomes)
-    if any(o.status is Status.STOPPED and o.reason == INTERRUPTED for o in ended):
-        return Status.STOPPED
-    return Status.FAILED if any(o.status is Status.FAILED for o in ended) else Status.COMPLETE

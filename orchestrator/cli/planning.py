@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.checking import Checked, check_experiment
 from orchestrator.cli.options import print_json
@@ -109,18 +110,17 @@ def _print(checked: Checked) -> None:
         console.print(f"{plan.rejected_samples} draws broke the contract and were drawn again", highlight=False)
 
 
-def _settings(plan: Plan) -> Table:
+def _settings(plan: Plan) -> Group:
     """The settings that the search has drawn, the first of them."""
     drawn = list({spec.sample: spec.settings for spec in plan.trials}.values())
     paths = sorted(drawn[0])
     more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.title, table.title_justify, table.title_style = f"Settings drawn{more}", "left", "bold"
     for name in short_names(paths).values():
         table.add_column(name, justify="right", overflow="fold")
     for settings in drawn[:MOST_SETTINGS]:
         table.add_row(*(shown(settings[path]) for path in paths))
-    return table
+    return Group(Text(f"Settings drawn{more}", "bold"), table)
 
 
 def _in_units(count: float) -> str:

@@ -74,13 +74,17 @@ class Budget:
         return removed
 
     def _winners(self) -> set[str]:
-        """Of each variant the best trial of its best sample, which the verdict will choose."""
+        """Of each variant its best trial; of a search every trial of the best sample, which may yet be measured."""
         samples: dict[str, dict[int | None, list[tuple[float, str]]]] = {}
         for name, (accuracy, _) in self.delivered.items():
             variant, sample = self.groups[name]
             samples.setdefault(variant, {}).setdefault(sample, []).append((accuracy, name))
-        best = (max(s.values(), key=lambda found: (len(found), sum(a for a, _ in found))) for s in samples.values())
-        return {max(found)[1] for found in best}
+        winners: set[str] = set()
+        for by_sample in samples.values():
+            sample = max(by_sample, key=lambda k: (len(by_sample[k]), sum(accuracy for accuracy, _ in by_sample[k])))
+            best = by_sample[sample]
+            winners |= {max(best)[1]} if sample is None else {name for _, name in best}
+        return winners
 
 
 def checkpoint_bytes(folder: Path) -> int:

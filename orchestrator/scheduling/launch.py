@@ -33,6 +33,7 @@ class Launch:
     nodes: Sequence[dict[str, float]] = ()  # what each node has in all
     storage: Storage = FOLDERS  # where every node finds the folder
     ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
+    measure: bool = True  # on the test split, when a trial has trained; a search does so with what it has chosen
     packed: Any = None  # Ray's reference to the packed dataset, where it has been put into the object store already
 
 
@@ -197,6 +198,7 @@ def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[s
     return {
         "name": spec.name,
         "spec": json.dumps(spec.to_json()),
+        "measure": launch.measure,
         "gpus": launch.resources.get("GPU", 0.0),
         "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
     }

@@ -61,7 +61,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             raise self.lost  # Tune ends this process and takes the trial up again in another
         if self.records is None:
             self._take_up(self.trial_config["resume_from"])
-            self.records = run_trial(self.spec, self.dataset, self.folder)
+            self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"])
         try:
             with unsynced():  # in scratch; save() syncs the copy in the storage
                 made = list(self._until_reported(self.records))

@@ -198,6 +198,8 @@ class Experiment:
                 problems.append(f"{what}: named twice: {', '.join(twice)}")
         if self.scheduler.name == "asha" and self.trainer.protocol == "published":
             problems.append("scheduler: asha follows validation accuracy, which the published protocol does not have")
+        if self.search is not None and self.trainer.protocol == "published":
+            problems.append("search: by the published protocol settings would be chosen by test images")
         if problems:
             raise ValueError("; ".join(problems))
 

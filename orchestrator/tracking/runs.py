@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.records import Outcome
+from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking import page
 from orchestrator.tracking.page import color
@@ -107,10 +107,15 @@ class LaunchRuns:
         mine = f"tags.`{PARENT}` = '{self.parent_run_id}' and tags.{SPEC_HASH} = '{spec_hash}'"
         return next(iter(self.client.search_runs([self.experiment_id], mine, max_results=1)), None)
 
-    def is_delivered(self, outcome: Outcome) -> bool:
-        """Whether the trial's run says that, and how, it ended: the last thing that is written of a trial."""
+    def is_delivered(self, outcome: Outcome, measured: bool = False) -> bool:
+        """Whether the trial's run says that, and how, it ended: the last thing that is written of a trial.
+
+        If it has been ``measured`` on the test split, that must be there as well.
+        """
         run = self.find(outcome.trial)
         if run is None or run.info.status == "RUNNING":
+            return False
+        if measured and not {TEST_ACCURACY, PUBLISHED_BEST} & run.data.metrics.keys():
             return False
         return (run.data.tags.get(STATUS), run.data.tags.get(REASON)) == (str(outcome.status), outcome.reason)
 

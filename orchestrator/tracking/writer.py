@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 
 from orchestrator import records as keys
@@ -34,7 +35,7 @@ class Writer:
     def __init__(self, opening: "Future[LaunchRuns]") -> None:
         self.opening = opening
         self.run_ids: dict[str, str] = {}  # of the trials that this process has opened
-        self._published: dict[str, set[tuple[int, bool]]] = {}
+        self._published: dict[str, set[tuple[str, int]]] = {}  # metric and epoch
         self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
 
     @property
@@ -51,20 +52,20 @@ class Writer:
             run, published = self.runs.create(trial), set()
         else:
             client, run_id = self.runs.client, run.info.run_id
-            epochs = {(m.step, False) for m in client.get_metric_history(run_id, keys.TRAIN_LOSS)}
-            published = epochs | {(m.step, True) for m in client.get_metric_history(run_id, keys.BEST_EPOCH)}
+            marks = (keys.TRAIN_LOSS, keys.BEST_EPOCH, keys.TEST_ACCURACY)
+            published = {(name, m.step) for name in marks for m in client.get_metric_history(run_id, name)}
             reopen(client, run_id)
             self._reopened.add(trial)
         self.runs.describe(trial, run)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
 
     def publish(self, trial: str, records: list[Record]) -> None:
-        """Those of ``records`` that have not been published before."""
+        """What of ``records`` has not been published before: epochs, and a choice and what was measured of it."""
         from mlflow.entities import Metric
 
         self.open(trial)
         published = self._published[trial]
-        fresh = [r for r in records if (r.epoch, r.final) not in published]
+        fresh = [f for r in records if (f := _without(r, published)).metrics]
         for part in _batches(fresh):
             metrics = [
                 Metric(name, value, int(record.time * 1000), record.epoch)
@@ -72,7 +73,7 @@ class Writer:
                 for name, value in record.metrics.items()
             ]
             self.runs.client.log_batch(self.run_ids[trial], metrics)
-            published.update((r.epoch, r.final) for r in part)
+            published.update((name, r.epoch) for r in part for name in r.metrics)
 
     def send(self, outcome: Outcome) -> None:
         """Everything that a trial left."""
@@ -145,6 +146,18 @@ class Writer:
         client.set_tag(parent, STATUS, str(status))
         client.set_tag(parent, REASON, reason)
         client.set_terminated(parent, MLFLOW_STATUS[status])
+
+
+def _without(record: Record, published: set[tuple[str, int]]) -> Record:
+    """``record`` without what has been published: an epoch goes out as a whole, a final record in two parts."""
+    if not record.final:
+        return replace(record, metrics={}) if (keys.TRAIN_LOSS, record.epoch) in published else record
+    left = dict(record.metrics)
+    if (keys.BEST_EPOCH, record.epoch) in published:
+        left = {name: value for name, value in left.items() if name in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+    if (keys.TEST_ACCURACY, record.epoch) in published:
+        left = {name: value for name, value in left.items() if name not in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+    return replace(record, metrics=left)
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, write_json, write_text
-from orchestrator.records import PREDICTIONS, Failure, Outcome, Record, Status
+from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.plain import one_line
 from orchestrator.training import checkpoint
@@ -134,9 +134,14 @@ class TrialFolder:
             records, state = self.records(), self.checkpoint()
             whole = bool(records) and (state is None or state.get("epoch") == records[-1].epoch)
             chosen = checkpoint.load(self.best).get("network") if whole else None
-            return chosen is not None and (not records[-1].final or self.predictions() is not None)
+            return chosen is not None and (not self.is_measured() or self.predictions() is not None)
         except (StorageError, CheckpointError):
             return False
+
+    def is_measured(self) -> bool:
+        """Whether its records hold what was measured on the test split."""
+        final = next((record.metrics for record in self.records() if record.final), {})
+        return bool({TEST_ACCURACY, PUBLISHED_BEST} & final.keys())
 
     def save_best(self, weights: Mapping[str, Tensor], epoch: int) -> None:
         """Write the chosen weights."""

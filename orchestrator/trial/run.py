@@ -37,20 +37,22 @@ _LACKING_MEMORY = (
 )
 
 
-def run_trial(spec: TrialSpec, dataset: Dataset, path: Path) -> Iterator[Record]:
+def run_trial(spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = True) -> Iterator[Record]:
     """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
 
     A folder in which this trial was begun is carried on from its last checkpoint, to the same bits as if it had
     never stopped; records that it already holds are not yielded again, and a complete trial yields nothing, unless
-    something of it is damaged or missing.
+    something of it is damaged or missing. Without ``measure`` nothing looks at the test split: the trial is complete
+    without, and run once more with it, it is measured with the weights that it has chosen, to the same figures.
     Whatever goes wrong is written to the folder as the trial's outcome and then raised.
     """
     folder = TrialFolder.create(path, spec)
-    if (before := folder.outcome()) and before.status is Status.COMPLETE and folder.is_intact():
+    is_complete = (before := folder.outcome()) and before.status is Status.COMPLETE and folder.is_intact()
+    if is_complete and (not measure or folder.is_measured()):
         return
     folder.reopen()
     try:
-        yield from _train(spec, dataset, folder)
+        yield from _train(spec, dataset, folder, measure)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
@@ -71,7 +73,7 @@ def kind_of(problem: Exception) -> Failure:
     return Failure.ERROR
 
 
-def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[Record]:
+def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool) -> Iterator[Record]:
     recipe = spec.trainer
     make_deterministic()
     if recipe.threads != "auto":
@@ -117,13 +119,16 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder) -> Iterator[R
         weights, chosen = learner.weights(), learner.epoch
     network.load_state_dict(weights)
     folder.save_best(weights, chosen)
-    test = dataset.test
-    logits = logits_of(test.images)
-    loss, accuracy = score(logits, test.labels, f"the evaluation of the test split with the weights of epoch {chosen}")
-    folder.save_predictions(logits, test.labels)
-    metrics = {keys.BEST_EPOCH: float(chosen), keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
-    if recipe.protocol == "published":  # the last epoch's record holds the same test figures
-        metrics = {keys.BEST_EPOCH: float(chosen), keys.PUBLISHED_BEST: learner.best_accuracy}
+    metrics = {keys.BEST_EPOCH: float(chosen)}
+    if measure:
+        test = dataset.test
+        logits = logits_of(test.images)
+        where = f"the evaluation of the test split with the weights of epoch {chosen}"
+        loss, accuracy = score(logits, test.labels, where)
+        folder.save_predictions(logits, test.labels)
+        measured = {keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
+        # By the published protocol the last epoch's record holds the same test figures.
+        metrics |= {keys.PUBLISHED_BEST: learner.best_accuracy} if recipe.protocol == "published" else measured
     final = Record(learner.epoch, time.time(), metrics, final=True)
     folder.append(final)
     folder.finish(Status.COMPLETE)

@@ -46,6 +46,7 @@ class Comparison:
     target: float
     differences: tuple[Difference, ...] = ()
     running: int = 0  # trials, also those of a search's other samples, which may yet be chosen
+    unmeasured: int = 0  # complete trials that are compared, but not measured on the test split yet
 
     @property
     def evidence(self) -> str:
@@ -67,6 +68,7 @@ class Comparison:
             "level": LEVEL,
             "differences": [{**asdict(d), "told_apart": d.told_apart} for d in self.differences],
             "running": self.running,
+            "unmeasured": self.unmeasured,
             "target_accuracy": self.target,
             "variants": [asdict(row) for row in self.rows],
         }
@@ -81,11 +83,12 @@ def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right
     chosen = chosen_trials(trials)
     rows = [_row(label, mine) for label, mine in chosen.items()]
     rows.sort(key=lambda row: -(row.test_accuracy if row.test_accuracy is not None else -1.0))
-    samples = [_sample(row.variant, _complete(chosen[row.variant]), right or {}) for row in rows if row.trials]
+    samples = [_sample(row.variant, _measured(chosen[row.variant]), right or {}) for row in rows if row.trials]
     if rows and rows[0].test_accuracy is not None:
         rows[0] = replace(rows[0], best=True)
     running = sum(trial.status == "running" for trial in trials)
-    return Comparison(tuple(rows), target, tuple(differences(samples)) if samples else (), running)
+    unmeasured = sum(len(_complete(mine)) - len(_measured(mine)) for mine in chosen.values())
+    return Comparison(tuple(rows), target, tuple(differences(samples)) if samples else (), running, unmeasured)
 
 
 def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
@@ -119,7 +122,12 @@ def _rank(trials: Sequence[TrialRow]) -> tuple[int, float]:
 
 
 def _complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    return [t for t in trials if t.status == "complete" and t.test_accuracy is not None]
+    return [t for t in trials if t.status == "complete"]
+
+
+def _measured(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    """Those that are complete and measured on the test split: of a search only what has been chosen is."""
+    return [t for t in _complete(trials) if t.test_accuracy is not None]
 
 
 def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Right]) -> Sample:
@@ -129,7 +137,7 @@ def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Righ
 
 
 def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
-    complete = _complete(trials)
+    complete = _measured(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]

@@ -45,18 +45,18 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
-def settings_table(comparison: Comparison) -> Table | None:
+def settings_table(comparison: Comparison) -> Group | None:
     """The searched settings with which each variant is compared, or None if nothing was searched."""
     paths = sorted({path for row in comparison.rows for path in row.settings})
     if not paths:
         return None
-    table = _table("Best settings of each variant, by validation accuracy")
+    table = _table("")
     table.add_column("variant", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(name, justify="right", overflow="fold")
     for row in comparison.rows:
         table.add_row(row.variant, *(shown(row.settings.get(path, "")) for path in paths))
-    return table
+    return Group(Text("Best settings of each variant, by validation accuracy", "bold"), table)
 
 
 def shown(value: Any) -> str:
@@ -103,7 +103,7 @@ def difference_table(comparison: Comparison) -> Group | None:
 
 def _table(title: str) -> Table:
     return Table(
-        title=title,
+        title=title or None,
         title_justify="left",
         title_style="bold",
         header_style="bold",

@@ -13,7 +13,9 @@ def sentence(comparison: Comparison) -> str:
     """Which variant is best, by how much, whether that may be chance, and what would tell."""
     measured = [row for row in comparison.rows if row.test_accuracy is not None]
     absent = [row.variant for row in comparison.rows if row.test_accuracy is None]
-    if not measured:
+    if not measured and comparison.unmeasured:
+        parts = ["Nothing is measured yet: a search reads the test split when all of its trials have ended."]
+    elif not measured:
         parts = ["No trial is complete: there is nothing to compare."]
     else:
         parts = [*_ranking(comparison, measured, absent), _absent(absent), _survivors(measured), _unequal(measured)]

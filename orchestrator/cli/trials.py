@@ -1,0 +1,105 @@
+"""The trials of a launch: trained, of a search the chosen ones measured, and told to MLflow and the screen."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from orchestrator.cli.checking import Checked
+from orchestrator.cli.delivery import Delivery
+from orchestrator.cli.show import Show
+from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, Outcome, Status, TrialRow, summary
+from orchestrator.reporting.terminal import View
+from orchestrator.reporting.verdict.comparison import chosen_trials
+from orchestrator.scheduling import Launch, run_launch
+from orchestrator.scheduling.launch import checkpoints
+from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.spec import Plan
+from orchestrator.trial import TrialFolder
+
+
+def train_all(
+    checked: Checked,
+    folder: LaunchFolder,
+    storage: Storage,
+    delivery: Delivery,
+    nodes: list[dict[str, float]],
+    resources: Mapping[str, float],
+    packed: object,
+    show: Show,
+) -> Status:
+    """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended.
+
+    The trials of a search train first; then, of each variant, those with the chosen settings are measured on the test
+    split, which no other trial ever sees.
+    """
+    plan = checked.plan
+    finished = folder.finished(plan)
+    resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
+    before = delivery.catch_up(finished, resume_from)
+    names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
+    search = plan.experiment.search is not None
+    work = Launch(
+        plan,
+        checked.dataset,
+        folder.path,
+        resources,
+        nodes=nodes,
+        storage=storage,
+        listeners=(delivery,) if show.events is None else (delivery, show.events),
+        finished=frozenset(finished),
+        resume_from=resume_from,
+        ended=delivery.refused,
+        measure=not search,
+        packed=packed,
+    )
+    if show.events is not None and len(finished) < len(names):
+        show.events.begin(names, epochs, before)
+    status = _run(work, names, before, show)
+    if not search or status is Status.STOPPED:
+        return status
+    chosen = to_measure(folder, plan)
+    if chosen:
+        show.say(f"measuring the best settings of each variant on the test split: {len(chosen)} trials")
+    delivery.measured_later = set(chosen)
+    homes = {name: folder.trial(name) for name in chosen}
+    rest = frozenset(names) - homes.keys()
+    measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], show)
+    return status if measured is Status.COMPLETE else measured
+
+
+def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], show: Show) -> Status:
+    """Run what of ``work`` is not finished; the screen shows the trials ``names``, of which ``before`` have ended."""
+    if not {spec.name for spec in work.plan.trials} - work.finished:
+        return Status.COMPLETE
+    epochs = work.plan.experiment.trainer.epochs
+    with View(names, epochs, show.console, show.quiet, before) as view:
+        first, *others = work.listeners
+        outcomes = run_launch(replace(work, listeners=(first, view, *others)), show.say)
+    return overall(outcomes.values())
+
+
+def to_measure(folder: LaunchFolder, plan: Plan) -> list[str]:
+    """Names of the complete trials with the settings that each variant is compared by, if not measured yet.
+
+    They are chosen by validation accuracy alone, as the verdict chooses.
+    """
+    rows, measured = [], set()
+    for spec in plan.trials:
+        trial = TrialFolder(folder.trial(spec.name))
+        outcome = trial.outcome() if trial.path.exists() else None
+        found = summary(trial.records(), plan.experiment.target_accuracy) if outcome is not None else {}
+        status = "failed" if outcome is None else str(outcome.status)
+        accuracy = found.get(BEST_VAL_ACCURACY)
+        rows.append(TrialRow(spec.name, "", spec.label, spec.seed, status, val_accuracy=accuracy, sample=spec.sample))
+        if outcome is not None and trial.is_measured():
+            measured.add(spec.name)
+    compared = (trial for mine in chosen_trials(rows).values() for trial in mine)
+    return [t.trial for t in compared if t.status == Status.COMPLETE and t.trial not in measured]
+
+
+def overall(outcomes: Iterable[Outcome]) -> Status:
+    """Interrupted if a trial was; else failed if one failed; else complete."""
+    ended = list(outcomes)
+    if any(o.status is Status.STOPPED and o.reason == INTERRUPTED for o in ended):
+        return Status.STOPPED
+    return Status.FAILED if any(o.status is Status.FAILED for o in ended) else Status.COMPLETE
