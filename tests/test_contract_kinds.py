@@ -1,5 +1,6 @@
 """Kinds of layer, recognised by what is computed; not known where the following had ended."""
 
+import functools
 from collections.abc import Callable
 from typing import get_args
 
@@ -149,3 +150,61 @@ def test_where_following_has_ended_a_kind_is_not_said_to_be_absent(
 def test_every_kind_of_the_experiment_file_is_known() -> None:
     assert set(analyse(nn.ReLU(), SHAPE).kinds) == set(get_args(Layer))
     assert {kind for kind, _, _ in KINDS} == set(get_args(Layer))
+
+
+def shifted(x: Tensor) -> list[Tensor]:
+    return [x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+
+def laid_out(x: Tensor) -> Tensor:
+    return x.reshape(x.shape[0], 3, 16, 2, 16, 2)
+
+
+MAXIMA: dict[str, Callable[[Tensor], Tensor]] = {
+    "amax of blocks": lambda x: laid_out(x).amax((3, 5)),
+    "max, one axis after the other": lambda x: laid_out(x).max(5).values.max(3).values,
+    "maximum of shifted maps": lambda x: functools.reduce(torch.maximum, shifted(x)),
+    "max of two tensors": lambda x: functools.reduce(torch.max, shifted(x)),
+    "max of unfolded windows": lambda x: F.unfold(x, 2, stride=2).view(x.shape[0], 3, 4, 16, 16).max(2).values,
+    "max_pool3d": lambda x: F.max_pool3d(x.unsqueeze(1), (1, 2, 2)).squeeze(1),
+    "adaptive": lambda x: F.adaptive_max_pool2d(x, 4),
+    "fractional": lambda x: F.fractional_max_pool2d(x, 2, output_size=8),
+    "over everything": lambda x: x.amax((2, 3), keepdim=True),
+    "topk": lambda x: laid_out(x).permute(0, 1, 2, 4, 3, 5).flatten(4).topk(1, -1).values.squeeze(-1),
+    "sort": lambda x: laid_out(x).permute(0, 1, 2, 4, 3, 5).flatten(4).sort(-1).values[..., -1],
+    "the least of the negative": lambda x: -laid_out(-x).amin((3, 5)),
+}
+NO_MAXIMA: dict[str, Callable[[Tensor], Tensor]] = {
+    "of channels": lambda x: x.repeat(1, 2, 1, 1).reshape(x.shape[0], 3, 2, 32, 32).amax(2),
+    "of two maps at each place": lambda x: torch.maximum(x, 2 * x),
+    "of the batch": lambda x: x - x.amax(0, keepdim=True),
+    "with a number": lambda x: x.clamp(0, 6),
+    "by a condition at each place": lambda x: torch.where(x > 0, x, 0.1 * x),
+    "average": lambda x: F.avg_pool2d(x, 2),
+}
+
+
+@pytest.mark.parametrize("name", MAXIMA)
+def test_max_pooling_is_recognised_by_what_it_does(name: str) -> None:
+    result = check_contract(analyse(Lambda(MAXIMA[name]), (3, 32, 32)), Contract(forbid=("max_pool",)))
+    assert result.checks[0].value is True
+    assert not result.passed
+
+
+@pytest.mark.parametrize("name", NO_MAXIMA)
+def test_a_maximum_at_one_place_is_no_pooling(name: str) -> None:
+    assert analyse(Lambda(NO_MAXIMA[name]), (3, 32, 32)).kinds["max_pool"] is False
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.where(x[..., ::2] > x[..., 1::2], x[..., ::2], x[..., 1::2]),
+        lambda x: torch.from_numpy(x.detach().numpy().reshape(x.shape[0], 3, 16, 2, 16, 2).max((3, 5))),
+    ],
+)
+def test_what_may_be_max_pooling_does_not_pass_and_says_why(function: Callable[[Tensor], Tensor]) -> None:
+    [check] = check_contract(analyse(Lambda(function), (3, 32, 32)), Contract(forbid=("max_pool",))).checks
+    assert check.value is None
+    assert not check.passed
+    assert check.reason

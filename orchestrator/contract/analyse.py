@@ -12,6 +12,8 @@ from orchestrator.contract.rules import NORMALISATIONS
 from orchestrator.contract.trace import Shape, Trace, TracedLayer, trace
 from orchestrator.contract.view import View, picture
 
+CHOSEN = "a condition chooses between maps that see the image at different places"
+
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:
     """What ``network`` is, for pictures of ``shape`` (channels, height, width), in evaluation mode.
@@ -94,7 +96,7 @@ def _notes(found: Trace, kinds: Mapping[str, bool | None]) -> list[str]:
     if found.uncounted:
         notes.append(f"MACs are not known: there is no rule for {', '.join(sorted(found.uncounted))}")
     if not found.needs_values and None in kinds.values():
-        lost = next(operation.lost for operation in found.operations if operation.lost)
+        lost = next((operation.lost for operation in found.operations if operation.lost), CHOSEN)
         notes.append(f"{lost}; some kinds of layer cannot be recognised behind it")
     if found.needs_values:
         notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")

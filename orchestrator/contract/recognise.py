@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterable, Sequence
 from orchestrator.contract import arranging, mixing
 from orchestrator.contract.follow import Operation
 from orchestrator.contract.rules import AVERAGE, DROPOUTS, MAXIMUM, NORMALISATIONS, PRODUCTS, REDUCTIONS, RULES
-from orchestrator.contract.view import View
+from orchestrator.contract.view import AXES, View
 
+# What picks elements by their size, along a dimension or of two tensors: of the negative, the least is the largest.
+PICKS = frozenset(("amax", "max", "amin", "min", "aminmax", "argmax", "argmin", "topk", "sort", "msort", "kthvalue"))
+PICKS |= {"median", "nanmedian", "mode", "cummax", "cummin", "maximum", "minimum", "fmax", "fmin"}
 BATCH_NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 POOLINGS = frozenset((*AVERAGE, *MAXIMUM, *REDUCTIONS))
 # Each adds its first tensor to one of the others, weighed or not.
@@ -25,6 +28,7 @@ def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
     """
     layers = layers_before(operations)
     head = last_large_map(operations)
+    windows = _windows(operations)
     tests: dict[str, Callable[[Operation], bool | None]] = {
         "depthwise_separable": lambda o: _is_depthwise(o) and _pointwise_follows(o, operations),
         "dilated": _is_dilated,
@@ -32,7 +36,7 @@ def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
         "grouped": lambda o: o.name == "convolution" and 1 < o.arguments["groups"] < o.arguments["input"][1],
         "residual": lambda o: _is_residual(o, layers),
         "concatenation": _is_concatenation,
-        "max_pool": lambda o: o.name in MAXIMUM or (o.name in ("amax", "max") and _pools_all(o)),
+        "max_pool": lambda o: o.name in MAXIMUM or _picks_among_positions(o, windows),
         "batch_norm": lambda o: o.name in BATCH_NORMS and o.arguments["running_mean"] is not None,
         "dropout": lambda o: o.name in DROPOUTS and o.arguments["p"] > 0,
     }
@@ -63,6 +67,48 @@ def leaves_no_positions(operation: Operation) -> bool:
 def _pools_all(operation: Operation) -> bool | None:
     """Whether it leaves no positions; None if that is not known."""
     return None if operation.lost else leaves_no_positions(operation)
+
+
+def _windows(operations: Sequence[Operation]) -> set[int]:
+    """The operations that lay windows out beside one another (unfold), and those that pass them on."""
+    found: set[int] = set()
+    for operation in operations:
+        passes_on = _passes(operation) and any(mark.operation in found for mark in operation.inputs)
+        if operation.name == "im2col" or passes_on:
+            found.add(operation.number)
+    return found
+
+
+def _picks_among_positions(operation: Operation, windows: set[int]) -> bool | None:
+    """Whether it picks the largest of several positions, as max pooling does; None if that is not known.
+
+    Along a dimension that moves over the image, or of two tensors that see the image at different places: not the
+    largest of several channels, nor of two maps at each place.
+    """
+    if operation.name not in PICKS and operation.name != "where":
+        return False
+    if operation.name in PICKS and any(mark.operation in windows for mark in operation.inputs):
+        return True
+    views = [mark.view for mark in operation.inputs]
+    if not all(isinstance(view, View) for view in views):
+        return None
+    known = [view for view in views if isinstance(view, View)]
+    if len(known) > 1 and operation.name in PICKS:
+        return len({_centres(view) for view in known}) > 1
+    if operation.name == "where":  # which of them is taken, and by what, is not known
+        return None if len({_centres(view) for view in known}) > 1 else False
+    dim = operation.arguments.get("dim")
+    count = len(known[0].dims)
+    dims = range(count) if dim is None or dim == [] else dim if isinstance(dim, (list, tuple)) else [dim]
+    return any(known[0].axes_of(d % count) for d in dims)
+
+
+def _centres(view: View) -> tuple[tuple[int, ...], ...]:
+    """Where on the image the first unit looks: for each axis twice the middle of what it sees."""
+    return tuple(
+        tuple(sorted({sum(seen) for sight in view.sights if sight.axis == axis and (seen := sight.law.at(0))}))
+        for axis in AXES
+    )
 
 
 def _is_last_pooling(operation: Operation, head: int, operations: Sequence[Operation]) -> bool | None:
