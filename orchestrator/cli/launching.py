@@ -202,7 +202,7 @@ def _train(
     """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended."""
     plan = checked.plan
     finished = folder.finished(plan)
-    resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
+    resume_from = checkpoints(folder.path, plan, finished)
     before = delivery.catch_up(finished, resume_from)
     if len(finished) == len(plan.trials):
         return Status.COMPLETE
