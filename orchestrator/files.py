@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from orchestrator.errors import DiskFullError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
+PARTIAL = ".partial"  # how the names of files end that are still being written
 _synced: ContextVar[bool] = ContextVar("synced", default=True)
 
 
@@ -58,7 +59,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PARTIAL, dir=path.parent)
     os.close(handle)
     partial = Path(name)
     try:
@@ -71,6 +72,28 @@ def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         partial.unlink(missing_ok=True)
     if _synced.get():
         sync(path.parent)  # the rename itself must survive a power cut
+
+
+def link_folder(source: Path, target: Path, linked: str, ignored: str) -> None:
+    """Make ``target`` hold the files of ``source`` but those called ``ignored``; nothing is synced.
+
+    Files whose names end in ``linked`` are replaced and never written into, so that a hard link will do, where the
+    file system has them; all others are copied.
+    """
+    for folder, _, names in os.walk(source):
+        made = target / Path(folder).relative_to(source)
+        made.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            if name != ignored and not name.endswith(PARTIAL):
+                _link_or_copy(Path(folder) / name, made / name, link=name.endswith(linked))
+
+
+def _link_or_copy(source: Path, target: Path, link: bool) -> None:
+    if link:
+        with suppress(OSError):  # another file system, or one without links
+            os.link(source, target)
+            return
+    shutil.copyfile(source, target)
 
 
 def write_text(path: Path, text: str) -> None:

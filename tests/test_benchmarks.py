@@ -19,11 +19,12 @@ from orchestrator.experiment.reader import read_experiment, read_file
 from orchestrator.records import Outcome, Status
 from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.sink import Sink
+from orchestrator.trial import TrialFolder
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NAMES = (
     "common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy",
-    "launches", "reading",
+    "launches", "reading", "checkpointing",
 )  # fmt: skip
 
 
@@ -201,3 +202,10 @@ def test_a_launch_is_multiplied_as_if_all_had_been_recorded(benchmark: Any, tmp_
     rows = read_trials(runs.client, runs.parent_run_id)
     assert [row.sample for row in rows] == list(range(12))
     assert {(row.status, row.epochs) for row in rows} == {("complete", 1)}
+
+
+def test_an_epoch_is_persisted_within_its_bytes(benchmark: Any, tmp_path: Path) -> None:
+    timed, counted = benchmark("checkpointing").compare("stride", tmp_path, repeats=3, seconds=0.01)
+    assert all(cost > 0 for cost in (*timed.ours, *timed.theirs))
+    assert counted.ratio >= counted.must_reach
+    assert TrialFolder(tmp_path / "kept").checkpoint()["epoch"] == 4

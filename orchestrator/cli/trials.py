@@ -34,7 +34,7 @@ def train_all(
     """
     plan = checked.plan
     finished = folder.finished(plan)
-    resume_from = {k: v for k, v in checkpoints(folder.path, plan).items() if k not in finished}
+    resume_from = checkpoints(folder.path, plan, finished)
     before = delivery.catch_up(finished, resume_from)
     names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
     search = plan.experiment.search is not None

@@ -10,9 +10,9 @@ from orchestrator.scheduling.mirror import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
 
-# A trial keeps its weights, the optimiser's two moments and the best weights, in the last checkpoint and in the one
-# before it, and the best weights once more; Ray holds two copies of the folder while the trial runs.
-COPIES_RUNNING = 3 * (4 + 4 + 1)
+# A trial keeps its weights, the optimiser's two moments and the best weights in its state, and the best weights once
+# more. While it runs there are three states, the one being written among them, and the best weights of two.
+COPIES_RUNNING = 3 * 4 + 2 * 1
 COPIES_KEPT = 4 + 1  # last and best
 BYTES_PER_PARAMETER = 4  # float32
 REPORT = 4_000_000  # bytes of figures, tables, page and exported model, roughly

@@ -148,7 +148,10 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
         shutil.rmtree(arriving, ignore_errors=True)
         arriving.parent.mkdir(parents=True, exist_ok=True)
         try:
-            checkpoint.to_directory(str(arriving))
+            if isinstance(checkpoint.filesystem, LocalFileSystem):
+                TrialFolder(Path(checkpoint.path)).copy_to(arriving)
+            else:
+                checkpoint.to_directory(str(arriving))
             shutil.rmtree(folder, ignore_errors=True)
             arriving.rename(folder)
             sync_folder(folder)

@@ -1,7 +1,7 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,8 @@ def _run_trials(
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     tune_controller.RayActorManager = Actors
     launch.storage.fetch(launch.folder)
-    found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan)}
+    ended = {spec.name for spec in launch.plan.trials} - {spec.name for spec in waiting}
+    found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan, ended)}
     packed = launch.packed or ray.put(pack(launch.dataset))
     trainable = tune.with_resources(
         tune.with_parameters(TrialWorker, data={"packed": packed}),
@@ -146,10 +147,13 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     return settled
 
 
-def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
-    """For every trial that an earlier attempt left unfinished: the folder of its newest whole checkpoint."""
+def checkpoints(folder: Path, plan: Plan, finished: Collection[str] = ()) -> dict[str, Path]:
+    """For every trial that an earlier attempt left unfinished: the folder of its newest whole checkpoint.
+
+    Checkpoints are read and verified; nothing of the trials named in ``finished`` is.
+    """
     found = {}
-    for spec in plan.trials:
+    for spec in (spec for spec in plan.trials if spec.name not in finished):
         candidates = sorted(
             folder.glob(f"{ATTEMPT}*/{_directory(spec.name)}/checkpoint_*"),
             key=lambda path: (int(path.parent.parent.name.removeprefix(ATTEMPT)), path.name),
@@ -165,10 +169,12 @@ def checkpoints(folder: Path, plan: Plan) -> dict[str, Path]:
 def _is_whole(folder: Path, spec: TrialSpec) -> bool:
     trial = TrialFolder(folder)
     try:
-        if trial.spec().identity() != spec.identity() or trial.checkpoint() is None:
+        if trial.spec().identity() != spec.identity() or not (trial.last.exists() or trial.previous.exists()):
             return False
         ended = trial.outcome()  # a failed one may have stopped anywhere between its files
-        return (ended is not None and ended.status is Status.FAILED) or trial.is_intact()
+        if ended is not None and ended.status is Status.FAILED:
+            return trial.checkpoint() is not None
+        return trial.is_intact()
     except (StorageError, CheckpointError):
         return False
 

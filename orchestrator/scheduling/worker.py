@@ -5,8 +5,8 @@ import json
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ with no_garbage_collection():  # the first trials wait for this
     from ray import tune
 
     from orchestrator.data.arrays import unpack
-    from orchestrator.errors import OrchestratorError
-    from orchestrator.files import sync_folder, unsynced
+    from orchestrator.errors import DiskFullError, OrchestratorError
+    from orchestrator.files import sync_folder, unsynced, write_folder
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
     from orchestrator.spec import TrialSpec
@@ -31,6 +31,7 @@ with no_garbage_collection():  # the first trials wait for this
 RECORDS = "records"  # key of a step's records in Tune's result
 FAILURE = "failure"  # key of a failed trial's reason
 KIND = "failure_kind"  # key of its kind
+_WORKING = "working-"  # how folders are called in which trials are trained
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -61,11 +62,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             raise self.lost  # Tune ends this process and takes the trial up again in another
         if self.records is None:
             self._take_up(self.trial_config["resume_from"])
+            self._remove_lost()
             self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"])
         try:
-            with unsynced():  # in scratch; save() syncs the copy in the storage
+            with unsynced():  # save() syncs what is kept
                 made = list(self._until_reported(self.records))
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
+            if self.in_storage and isinstance(problem, DiskFullError):
+                raise  # no other trial can go on either: the driver ends the launch
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
             told = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
@@ -85,16 +89,23 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                 return
 
     def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Have Ray copy what :meth:`save_checkpoint` gives it into the storage, and make the copy durable."""
-        kept = super().save(checkpoint_dir)
-        if isinstance(kept.checkpoint.filesystem, LocalFileSystem):  # an object store answers when it is safe
-            sync_folder(Path(kept.checkpoint.path))
-        return kept
+        """Have Ray keep the trial folder as it is, durably. Where it lies in the storage already nothing is copied."""
+        if not self.in_storage:  # an object store answers when it is safe
+            return super().save(checkpoint_dir)
+        self._storage.persist_current_checkpoint = self._persist  # instead of Ray's own copy, file by file
+        return super().save(str(self.folder))
+
+    def _persist(self, checkpoint: tune.Checkpoint) -> tune.Checkpoint:
+        """The trial folder's files by another name, synced."""
+        target = Path(self._storage.checkpoint_fs_path)
+        write_folder(target, TrialFolder(self.folder).copy_to)
+        sync_folder(target)
+        return tune.Checkpoint(str(target), self._storage.storage_filesystem)
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Hand the trial folder to Ray, but for the state before the last: its earlier checkpoint holds that."""
-        ignored = shutil.ignore_patterns(TrialFolder(self.folder).previous.name)
-        shutil.copytree(self.folder, checkpoint_dir, dirs_exist_ok=True, ignore=ignored, copy_function=_link_or_copy)
+        if Path(checkpoint_dir) != self.folder:
+            TrialFolder(self.folder).copy_to(Path(checkpoint_dir))
 
     def load_checkpoint(self, checkpoint_dir: str) -> None:
         """Take the trial folder back, in this process or on another node."""
@@ -109,28 +120,34 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         self.trial_config = config
         self.spec = TrialSpec.from_json(json.loads(config["spec"]))
-        self.scratch = Path(tempfile.mkdtemp(prefix="trial-"))
+        storage = self._storage
+        self.in_storage = storage is not None and isinstance(storage.storage_filesystem, LocalFileSystem)
+        if self.in_storage:  # what is written is where it shall survive, and needs no copy
+            self.scratch = Path(storage.trial_fs_path) / f"{_WORKING}{uuid.uuid4().hex}"
+        else:
+            self.scratch = Path(tempfile.mkdtemp(prefix="trial-"))
         self.folder = self.scratch / "folder"
         self.records = None
         self.epoch = 0
 
     def _take_up(self, source: str | None) -> None:
         if source is not None and not self.folder.exists():
-            tune.Checkpoint(source).to_directory(self.folder)  # from wherever the storage is
+            if self.in_storage:
+                TrialFolder(Path(source)).copy_to(self.folder)
+            else:
+                tune.Checkpoint(source).to_directory(self.folder)  # from wherever the storage is
             self.epoch = max((record.epoch for record in TrialFolder(self.folder).records()), default=0)
+
+    def _remove_lost(self) -> None:
+        """Remove what a worker that was lost had in progress; should it still live, it cannot go on."""
+        if self.in_storage:
+            for left in self.scratch.parent.glob(f"{_WORKING}*"):
+                if left != self.scratch:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _end(self) -> None:
         self.records = None
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    """Weights are replaced and never written into, so that another name for them will do."""
-    if source.endswith(".pt"):
-        with suppress(OSError):  # another file system, or one without links
-            os.link(source, target)
-            return
-    shutil.copy2(source, target)
 
 
 def lost_device(problem: Exception) -> bool:

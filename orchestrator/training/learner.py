@@ -55,10 +55,13 @@ class Learner:
         return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in self.network.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later process needs to carry on as if nothing had happened."""
+        """At an epoch's end: all that a later process needs to go on as if nothing had happened.
+
+        After the best epoch the network's weights are the best weights: the same tensors, which are stored once.
+        """
         return {
             "epoch": self.epoch,
-            "network": self.weights(),
+            "network": self.best_weights if self.best_epoch == self.epoch else self.weights(),
             "optimizer": self.optimizer.state_dict(),
             "learning_rate": self.learning_rate.state_dict(),
             "scaler": self.scaler.state_dict(),

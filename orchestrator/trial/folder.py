@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
-from orchestrator.files import append_line, write_json, write_text
+from orchestrator.files import append_line, link_folder, write_json, write_text
 from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.plain import one_line
@@ -57,6 +57,13 @@ class TrialFolder:
         except OSError as problem:
             raise StorageError(f"{path} cannot be written: {problem.strerror}") from problem
         return folder
+
+    def copy_to(self, path: Path) -> None:
+        """Make ``path`` hold the same trial, but for the state before the last one; either may go on, on its own.
+
+        Checkpoints are hard links where the file system has them. Nothing is synced.
+        """
+        link_folder(self.path, path, linked=".pt", ignored=self.previous.name)
 
     def spec(self) -> TrialSpec:
         """The trial's specification. Raises StorageError naming the file if it cannot be used."""

@@ -1,0 +1,152 @@
+"""What an epoch persists under Ray: synced where it shall survive, written once; of finished trials nothing is read."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.data import Dataset
+from orchestrator.data.arrays import pack
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.files import link_folder
+from orchestrator.scheduling import ray_session
+from orchestrator.scheduling.launch import checkpoints
+from orchestrator.spec import Plan
+from orchestrator.training import checkpoint
+from orchestrator.trial import TrialFolder, run_trial
+
+WIDE = """
+import torch.nn as nn
+
+class Wide(nn.Module):
+    def __init__(self, num_classes=3):
+        super().__init__()
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 800), nn.ReLU(), nn.Linear(800, num_classes))
+
+    def forward(self, x):
+        return self.net(x)
+"""
+
+
+@pytest.fixture
+def plan(tmp_path: Path) -> Plan:
+    (tmp_path / "wide.py").write_text(WIDE)
+    tree = {
+        "name": "small",
+        "variants": [f"{tmp_path / 'wide.py'}:Wide"],
+        "seeds": [0, 1],
+        "trainer": {"epochs": 4, "batch_size": 32},
+    }
+    return make_plan(read_experiment(tree, "test"))
+
+
+def written() -> int:
+    """Bytes that this process has written so far."""
+    lines = Path("/proc/self/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
+@pytest.mark.ray
+def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
+    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    synced: set[int] = set()
+    fsync = os.fsync
+
+    def remembered(handle: int) -> None:
+        fsync(handle)
+        synced.add(os.fstat(handle).st_ino)
+
+    monkeypatch.setattr(os, "fsync", remembered)
+    with ray_session(cpus=1):
+        import ray.tune
+        from ray.train._internal.storage import StorageContext
+
+        from orchestrator.scheduling.worker import TrialWorker
+
+        spec = plan.trials[0]
+        config = {"name": spec.name, "spec": json.dumps(spec.to_json()), "threads": 1, "gpus": 0, "resume_from": None}
+        storage = StorageContext(str(tmp_path / "launch"), "tune-1", trial_dir_name="Wide_seed-0")
+        made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
+        worker = made({"trial": config}, storage)
+        bytes_written: list[int] = []
+        for _ in range(4):
+            before = written()
+            worker.train()
+            kept = TrialFolder(Path(worker.save().checkpoint.path))
+            bytes_written.append(written() - before)
+            for path in (kept.path, *kept.path.rglob("*")):
+                assert path.stat().st_ino in synced, path
+        state = kept.last.stat().st_size
+        worker.stop()
+    assert sum(bytes_written) / 4 < 1.3 * state
+    assert kept.is_intact()
+    assert [path.name for path in sorted(kept.path.parent.iterdir())] == [f"checkpoint_00000{n}" for n in range(4)]
+    for number, folder in enumerate(sorted(kept.path.parent.iterdir()), start=1):  # later epochs have not changed it
+        assert TrialFolder(folder).checkpoint()["epoch"] == number
+        assert max(record.epoch for record in TrialFolder(folder).records()) == number
+    list(run_trial(spec, dataset, tmp_path / "alone"))
+    ours, alone = (checkpoint.load(folder.best)["network"] for folder in (kept, TrialFolder(tmp_path / "alone")))
+    assert checkpoint.content_digest(ours) == checkpoint.content_digest(alone)
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_either_copy_of_a_trial_goes_on_alone(
+    links: bool, plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refused(*_: Any) -> None:
+            raise OSError("no hard links here")
+
+        monkeypatch.setattr(os, "link", refused)
+    spec = plan.trials[0]
+    running = run_trial(spec, dataset, tmp_path / "first")
+    next(running), next(running)
+    (tmp_path / "first" / ".facts.json.x.partial").write_text("a file that is being written")
+    TrialFolder(tmp_path / "first").copy_to(tmp_path / "second")
+    list(running)
+    second = TrialFolder(tmp_path / "second")
+    assert not list(second.path.glob(".*"))
+    assert [record.epoch for record in second.records()] == [1, 2]
+    assert [record.epoch for record in run_trial(spec, dataset, second.path)] == [3, 4, 4]
+    ours, theirs = (checkpoint.load(TrialFolder(tmp_path / n).best)["network"] for n in ("first", "second"))
+    assert checkpoint.content_digest(ours) == checkpoint.content_digest(theirs)
+
+
+def test_of_finished_trials_no_checkpoint_is_read(
+    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done, begun = plan.trials
+    home = tmp_path / "launch" / "trials"
+    list(run_trial(done, dataset, home / done.name))
+    left = tmp_path / "launch" / "tune-1" / "Wide_seed-1" / "checkpoint_000000"
+    running = run_trial(begun, dataset, left)
+    next(running)
+    running.close()
+    loaded, load = [], torch.load
+
+    def remembered(path: Path, **settings: Any) -> Any:
+        loaded.append(path)
+        return load(path, **settings)
+
+    monkeypatch.setattr(torch, "load", remembered)
+    assert checkpoints(tmp_path / "launch", plan, {done.name}) == {begun.name: left}
+    assert sorted(loaded) == sorted([TrialFolder(left).last, TrialFolder(left).best])  # each once
+
+
+def test_what_grows_is_not_shared(tmp_path: Path) -> None:
+    (tmp_path / "a" / "below").mkdir(parents=True)
+    for name in ("log", "old.pt", "below/whole.pt"):
+        (tmp_path / "a" / name).write_text("before")
+    link_folder(tmp_path / "a", tmp_path / "b", linked=".pt", ignored="old.pt")
+    with (tmp_path / "a" / "log").open("a") as log:
+        log.write(" and after")
+    assert not (tmp_path / "b" / "old.pt").exists()
+    assert (tmp_path / "b" / "log").read_text() == "before"
+    assert (tmp_path / "b" / "below" / "whole.pt").samefile(tmp_path / "a" / "below" / "whole.pt")
