@@ -208,3 +208,50 @@ def test_what_may_be_max_pooling_does_not_pass_and_says_why(function: Callable[[
     assert check.value is None
     assert not check.passed
     assert check.reason
+
+
+HIDDEN: dict[str, Callable[[Tensor], Tensor]] = {
+    "clamp": lambda x: torch.clamp(x[..., ::2], min=x[..., 1::2]),
+    "infinite norm": lambda x: torch.linalg.vector_norm(F.relu(x), torch.inf, (2, 3)),
+    "stacked": lambda x: torch.stack(shifted(x)).amax(0),
+    "joined": lambda x: torch.cat([part.unsqueeze(2) for part in shifted(x)], 2).amax(2),
+    "pixel_unshuffle": lambda x: F.pixel_unshuffle(x, 2).view(x.shape[0], 3, 4, 16, 16).amax(2),
+    "rectified difference": lambda x: x[..., ::2] + F.relu(x[..., 1::2] - x[..., ::2]),
+    "scattered": lambda x: torch.zeros(x.shape).scatter_reduce(2, torch.zeros(x.shape, dtype=torch.long), x, "amax"),
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_what_hides_that_positions_are_compared_does_not_pass(name: str) -> None:
+    [check] = check_contract(analyse(Lambda(HIDDEN[name]), (3, 32, 32)), Contract(forbid=("max_pool",))).checks
+    assert check.value is not False
+    assert not check.passed
+
+
+def test_a_figure_of_the_whole_map_has_no_place() -> None:
+    assert analyse(Lambda(lambda x: torch.maximum(x, x.mean((2, 3), keepdim=True))), SHAPE).kinds["max_pool"] is False
+
+
+@torch.library.custom_op("contract_test::hidden", mutates_args=())
+def hidden(x: Tensor) -> Tensor:
+    """An operation of a user's own, of which only the result is seen."""
+    return F.max_pool2d(x, 2)
+
+
+@hidden.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty(len(x), x.shape[1], x.shape[2] // 2, x.shape[3] // 2)
+
+
+@torch.fx.wrap
+def by_numpy(x: Tensor) -> Tensor:
+    return torch.from_numpy(x.numpy().reshape(len(x), 3, 8, 2, 8, 2).max((3, 5)))
+
+
+@pytest.mark.parametrize(("function", "reason"), [(hidden, "contract_test::hidden"), (by_numpy, "numpy")])
+def test_behind_what_cannot_be_seen_every_kind_is_unknown(function: Callable[[Tensor], Tensor], reason: str) -> None:
+    analysis = analyse(Lambda(function), SHAPE)
+    assert set(analysis.kinds.values()) == {None}
+    [check] = check_contract(analysis, Contract(forbid=("dropout",))).checks
+    assert not check.passed
+    assert reason in check.reason

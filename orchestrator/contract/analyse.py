@@ -12,7 +12,7 @@ from orchestrator.contract.rules import NORMALISATIONS
 from orchestrator.contract.trace import Shape, Trace, TracedLayer, trace
 from orchestrator.contract.view import View, picture
 
-CHOSEN = "a condition chooses between maps that see the image at different places"
+CHOSEN = "values of different places of the image are compared, or may be, in a way that is not followed"
 
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:
@@ -28,7 +28,7 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
     rows = layer_rows(found.layers, known)
     kinds = recognise(found.operations)
     kinds["dropout"] = kinds["dropout"] or any(map(_drops_out, found.layers))
-    if not known:
+    if not known or _hidden(found):
         kinds = {kind: present or None for kind, present in kinds.items()}
     return Analysis(
         input_shape=shape,
@@ -43,6 +43,13 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
         traced_by=found.traced_by,
         notes=(*found.notes, *_notes(found, kinds)),
     )
+
+
+def _hidden(found: Trace) -> str:
+    """Why a layer of any kind may be where no operation shows it; empty if it may not."""
+    if found.opaque:
+        return f"{', '.join(sorted(found.opaque))}: not an operation of torch's own, so anything may be in it"
+    return "" if found.output else "how its output comes from the image cannot be followed (through numpy, say)"
 
 
 def _receptive_field(found: Trace, shape: Shape) -> ReceptiveField:
@@ -96,7 +103,7 @@ def _notes(found: Trace, kinds: Mapping[str, bool | None]) -> list[str]:
     if found.uncounted:
         notes.append(f"MACs are not known: there is no rule for {', '.join(sorted(found.uncounted))}")
     if not found.needs_values and None in kinds.values():
-        lost = next((operation.lost for operation in found.operations if operation.lost), CHOSEN)
+        lost = _hidden(found) or next((operation.lost for operation in found.operations if operation.lost), CHOSEN)
         notes.append(f"{lost}; some kinds of layer cannot be recognised behind it")
     if found.needs_values:
         notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")

@@ -55,6 +55,7 @@ class Follower(TorchDispatchMode):
     """While active, marks every tensor that is computed from a marked one and writes down each operation."""
 
     operations: list[Operation] = field(default_factory=list)
+    opaque: set[str] = field(default_factory=set)  # operations that are not torch's own and have no rule
     uncounted: set[str] = field(default_factory=set)  # operations with weights whose multiply-accumulates are not known
 
     @classmethod
@@ -117,6 +118,8 @@ class Follower(TorchDispatchMode):
             output = Mark(INDEPENDENT, sources, number)
         macs = multiply_accumulates(name, arguments, tuple(made[0].shape)) // PICTURES
         weights = [t for t in given if mark_of(t) is None and t.is_floating_point() and t.dim() > 1]
+        if rule_of(func) is None and func.namespace not in ("aten", "prims"):
+            self.opaque.add(f"{func.namespace}::{name}")
         if rule_of(func) is None and weights and not macs:
             self.uncounted.add(name)
         self.operations.append(Operation(number, name, arguments, tuple(marks), output, tuple(made[0].shape), macs))

@@ -10,6 +10,9 @@ from orchestrator.contract.view import AXES, View
 # What picks elements by their size, along a dimension or of two tensors: of the negative, the least is the largest.
 PICKS = frozenset(("amax", "max", "amin", "min", "aminmax", "argmax", "argmin", "topk", "sort", "msort", "kthvalue"))
 PICKS |= {"median", "nanmedian", "mode", "cummax", "cummin", "maximum", "minimum", "fmax", "fmin"}
+PICKS |= {"clamp", "clamp_min", "clamp_max"}
+FOLDS = frozenset(("relu", "leaky_relu", "abs", "threshold", "hardtanh"))  # a + relu(b - a) is the larger of a and b
+PICKING_WORDS = ("max", "min", "sort", "topk", "reduce")  # in names of operations without a rule
 BATCH_NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
 POOLINGS = frozenset((*AVERAGE, *MAXIMUM, *REDUCTIONS))
 # Each adds its first tensor to one of the others, weighed or not.
@@ -29,6 +32,7 @@ def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
     layers = layers_before(operations)
     head = last_large_map(operations)
     windows = _windows(operations)
+    gathered = _gathered(operations)
     tests: dict[str, Callable[[Operation], bool | None]] = {
         "depthwise_separable": lambda o: _is_depthwise(o) and _pointwise_follows(o, operations),
         "dilated": _is_dilated,
@@ -36,7 +40,7 @@ def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
         "grouped": lambda o: o.name == "convolution" and 1 < o.arguments["groups"] < o.arguments["input"][1],
         "residual": lambda o: _is_residual(o, layers),
         "concatenation": _is_concatenation,
-        "max_pool": lambda o: o.name in MAXIMUM or _picks_among_positions(o, windows),
+        "max_pool": lambda o: o.name in MAXIMUM or _any([_picks_among_positions(o, windows), _may_pick(o, gathered)]),
         "batch_norm": lambda o: o.name in BATCH_NORMS and o.arguments["running_mean"] is not None,
         "dropout": lambda o: o.name in DROPOUTS and o.arguments["p"] > 0,
     }
@@ -85,22 +89,57 @@ def _picks_among_positions(operation: Operation, windows: set[int]) -> bool | No
     Along a dimension that moves over the image, or of two tensors that see the image at different places: not the
     largest of several channels, nor of two maps at each place.
     """
-    if operation.name not in PICKS and operation.name != "where":
+    name = operation.name.rstrip("_")
+    picks = name in PICKS or _is_infinite_norm(operation)
+    if not picks and name != "where":
         return False
-    if operation.name in PICKS and any(mark.operation in windows for mark in operation.inputs):
+    if picks and any(mark.operation in windows for mark in operation.inputs):
         return True
     views = [mark.view for mark in operation.inputs]
     if not all(isinstance(view, View) for view in views):
         return None
     known = [view for view in views if isinstance(view, View)]
-    if len(known) > 1 and operation.name in PICKS:
-        return len({_centres(view) for view in known}) > 1
-    if operation.name == "where":  # which of them is taken, and by what, is not known
-        return None if len({_centres(view) for view in known}) > 1 else False
+    if name == "where":  # which of them is taken, and by what, is not known
+        return None if _are_displaced(operation) else False
+    if len(known) > 1:
+        return _are_displaced(operation)
+    if "other" in operation.arguments or name.startswith("clamp"):
+        return False  # the other one does not depend on the image
     dim = operation.arguments.get("dim")
     count = len(known[0].dims)
     dims = range(count) if dim is None or dim == [] else dim if isinstance(dim, (list, tuple)) else [dim]
     return any(known[0].axes_of(d % count) for d in dims)
+
+
+def _is_infinite_norm(operation: Operation) -> bool:
+    order = operation.arguments.get("ord", operation.arguments.get("p"))
+    return "norm" in operation.name and isinstance(order, (int, float)) and abs(order) == float("inf")
+
+
+def _are_displaced(operation: Operation) -> bool:
+    """Whether maps that it takes see the image at different places; a figure of a whole map has no place."""
+    views = [mark.view for mark in operation.inputs if isinstance(mark.view, View)]
+    return len({_centres(view) for view in views if view.spatial_extent() > 1}) > 1
+
+
+def _gathered(operations: Sequence[Operation]) -> set[int]:
+    """The operations that bring different places of the image together unseen by the views, and those that pass on."""
+    found: set[int] = set()
+    for operation in operations:
+        joins = operation.name in ("cat", "stack", "sub", "rsub") and _are_displaced(operation)
+        passes_on = _passes(operation) and any(mark.operation in found for mark in operation.inputs)
+        if joins or passes_on or operation.name == "pixel_unshuffle":
+            found.add(operation.number)
+    return found
+
+
+def _may_pick(operation: Operation, gathered: set[int]) -> bool | None:
+    """None if it may pick the largest of several positions, in a way that is not followed; else False."""
+    name = operation.name.rstrip("_")
+    if name in PICKS | FOLDS and any(mark.operation in gathered for mark in operation.inputs):
+        return None
+    without_rule = bool(operation.lost) and operation.name not in RULES and "softmax" not in name
+    return None if without_rule and any(word in name for word in PICKING_WORDS) else False
 
 
 def _centres(view: View) -> tuple[tuple[int, ...], ...]:

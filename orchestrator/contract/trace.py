@@ -39,6 +39,7 @@ class Trace:
 
     layers: list[TracedLayer] = field(default_factory=list)
     operations: list[Operation] = field(default_factory=list)
+    opaque: set[str] = field(default_factory=set)  # operations that are not torch's own: anything may be in them
     uncounted: set[str] = field(default_factory=set)  # operations whose multiply-accumulates are not known
     output: Mark | None = None
     output_shape: tuple[int, ...] = ()  # with the batch
@@ -68,7 +69,7 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
                 raise
             reasons.append(_first_line(problem))
             continue
-        found.operations, found.uncounted = follower.operations, follower.uncounted
+        found.operations, found.uncounted, found.opaque = follower.operations, follower.uncounted, follower.opaque
         _take_output(found, follower, output)
         break
     if found.traced_by == "hooks":
