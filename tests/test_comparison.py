@@ -226,6 +226,24 @@ def test_of_a_search_the_sample_is_chosen_by_validation_and_all_seeds() -> None:
     assert (row.sample, row.trials, row.stopped) == (2, 1, 1)
 
 
+def test_the_sample_that_has_been_measured_stays_chosen() -> None:
+    def drawn(sample: int, seed: int, status: str, val: float, test: float | None) -> TrialRow:
+        row = replace(trial("a", seed, test, status), trial=f"a/seed-{seed}/{sample}", run_id=f"{sample}-{seed}")
+        return replace(row, sample=sample, val_accuracy=val)
+
+    trials = [
+        drawn(0, 0, "complete", 0.8, 0.75),
+        drawn(0, 1, "failed", 0.8, None),  # while it was measured
+        drawn(1, 0, "complete", 0.7, None),
+        drawn(1, 1, "complete", 0.7, None),
+        drawn(2, 0, "complete", 0.9, None),  # had failed when the choice was made
+        drawn(2, 1, "complete", 0.9, None),
+    ]
+    assert {row.sample for row in chosen_trials(trials)["a"]} == {0}
+    [row] = compare(trials, 0.85).rows
+    assert (row.trials, row.failed, row.test_accuracy) == (1, 1, 0.75)
+
+
 def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:
     trials = [trial("dilated_separable", s, 0.9 + s / 100, reached=1) for s in range(3)]
     trials.append(trial("depthwise_stride", 0, None, "failed"))

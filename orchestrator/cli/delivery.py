@@ -37,13 +37,13 @@ class Delivery:
         self.checked, self.folder, self.storage, self.say = checked, folder, storage, say
         experiment = checked.plan.experiment
         self.wanted = experiment.tracking
-        self.at_once = self.wanted.reports == "all" or (self.wanted.reports == "chosen" and experiment.search is None)
+        self.search = experiment.search is not None  # then reports and models wait until the chosen are measured
+        self.at_once = self.wanted.reports != "none" and not self.search
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, packed, self._deliver, say)
         self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage.remove)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
-        self.measured_later: set[str] = set()  # trials of a search that are measured now, after all have trained
         self.ordered: set[tuple[str, str]] = set()  # trial and what of it, in this process
 
     def on_start(self, trial: str) -> None:
@@ -58,9 +58,7 @@ class Delivery:
         """Listener: the trial has ended; what it left is told at once, its report is made when a core is free."""
         self.sink.on_end(outcome)
         if outcome.folder is not None and outcome.reason != INTERRUPTED:
-            if outcome.trial in self.measured_later:
-                self.ordered.discard((outcome.trial, REPORT))  # one without its predictions
-            complete = outcome.status is Status.COMPLETE
+            complete = outcome.status is Status.COMPLETE and not self.search
             self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
             self.sink.then(outcome.trial, partial(self._spend, outcome))
 
@@ -70,7 +68,7 @@ class Delivery:
         for outcome in before:
             if self.sink.runs.is_delivered(outcome, TrialFolder(self.folder.trial(outcome.trial)).is_measured()):
                 self.ordered |= {(outcome.trial, what) for what in self.sink.runs.made(outcome.trial)}
-                complete = outcome.status is Status.COMPLETE
+                complete = outcome.status is Status.COMPLETE and not self.search
                 self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
                 self.budget.add(outcome)
             else:
@@ -86,6 +84,9 @@ class Delivery:
 
     def order_chosen(self, trials: Sequence[TrialRow]) -> None:
         """Order what depends on all results: of a search the reports of what is compared, and each variant's model."""
+        for trial in trials if self.search else ():
+            report = self.wanted.reports == "all" and (self.folder.trial(trial.trial) / "spec.json").exists()
+            self._order(trial.trial, report, model=trial.status == "complete" and self.wanted.models == "all")
         for compared in chosen_trials(trials).values():
             best = representative(compared) if self.wanted.models == "best" else None
             for trial in compared:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from orchestrator.cli.checking import Checked
 from orchestrator.cli.delivery import Delivery
 from orchestrator.cli.show import Show
-from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, Outcome, Status, TrialRow, summary
+from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.reporting.terminal import View
 from orchestrator.reporting.verdict.comparison import chosen_trials
 from orchestrator.scheduling import Launch, run_launch
@@ -60,7 +60,6 @@ def train_all(
     chosen = to_measure(folder, plan)
     if chosen:
         show.say(f"measuring the best settings of each variant on the test split: {len(chosen)} trials")
-    delivery.measured_later = set(chosen)
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(names) - homes.keys()
     measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], show)
@@ -90,9 +89,11 @@ def to_measure(folder: LaunchFolder, plan: Plan) -> list[str]:
         found = summary(trial.records(), plan.experiment.target_accuracy) if outcome is not None else {}
         status = "failed" if outcome is None else str(outcome.status)
         accuracy = found.get(BEST_VAL_ACCURACY)
-        rows.append(TrialRow(spec.name, "", spec.label, spec.seed, status, val_accuracy=accuracy, sample=spec.sample))
+        row = TrialRow(spec.name, "", spec.label, spec.seed, status, val_accuracy=accuracy, sample=spec.sample)
         if outcome is not None and trial.is_measured():
             measured.add(spec.name)
+            row = replace(row, test_accuracy=trial.records()[-1].metrics[TEST_ACCURACY])
+        rows.append(row)
     compared = (trial for mine in chosen_trials(rows).values() for trial in mine)
     return [t.trial for t in compared if t.status == Status.COMPLETE and t.trial not in measured]
 

@@ -95,7 +95,8 @@ def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
     """The trials of each variant that are compared: all, or those of one sample of a search.
 
     That sample has the most complete seeds and, of those, the best mean validation accuracy; the test accuracy has no
-    say. Where nothing was held out for validation, it is the first.
+    say. Where nothing was held out for validation, it is the first. A sample that has been measured on the test split
+    stays chosen, whatever fails or is completed later: no second one may be measured.
     """
     found: dict[str, list[TrialRow]] = {}
     for label in dict.fromkeys(trial.variant for trial in trials):
@@ -115,10 +116,10 @@ def representative(trials: Sequence[TrialRow]) -> TrialRow | None:
     return max(_complete(trials), key=lambda t: -1.0 if t.val_accuracy is None else t.val_accuracy, default=None)
 
 
-def _rank(trials: Sequence[TrialRow]) -> tuple[int, float]:
+def _rank(trials: Sequence[TrialRow]) -> tuple[bool, int, float]:
     complete = _complete(trials)
     judged = [t.val_accuracy for t in complete if t.val_accuracy is not None]
-    return len(complete), statistics.fmean(judged) if judged else 0.0
+    return bool(_measured(trials)), len(complete), statistics.fmean(judged) if judged else 0.0
 
 
 def _complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
