@@ -151,9 +151,9 @@ def test_variants_without_a_complete_trial_are_named_and_not_claimed() -> None:
     lost = [trial("c", i, None, "stopped") for i in range(3)]
     said = sentence(compare([*trials, *lost], 0.85))
     assert "ahead of every other variant compared, of b" in said
-    assert said.endswith("c has no complete trial and is not compared.")
+    assert said.endswith("c has no trial measured on the test split and is not compared.")
     said = sentence(compare([*trials, *lost, *(trial(v, 0, None, "failed") for v in "defg")], 0.85))
-    assert said.endswith("c, d, e, f and 1 more have no complete trial and are not compared.")
+    assert said.endswith("c, d, e, f and 1 more have no trial measured on the test split and are not compared.")
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "running"])
@@ -161,7 +161,7 @@ def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: s
     trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
     said = sentence(compare(trials, 0.85))
     assert said.startswith(
-        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no complete trial and is not compared."
+        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no trial measured on the test split and is not compared."
     )
     assert ("1 trial is still running: the verdict may change." in said) == (status == "running")
 

@@ -249,6 +249,8 @@ def test_a_last_batch_of_one_is_refused_where_batch_statistics_are_used(
     searched = {**tree, "trainer": {}, "search": {"samples": 1, "space": {"trainer.batch_size": {"choice": [107]}}}}
     with pytest.raises(ExperimentError, match="drop_last"):
         plan_of(searched, dataset, tmp_path)
+    with pytest.raises(ExperimentError, match="needs more than 1 image"):
+        plan_of({**tree, "trainer": {"batch_size": 1}}, dataset, tmp_path)
     for mend in ({"batch_size": 107, "drop_last": True}, {"batch_size": 106}):
         plan_of({**tree, "trainer": mend}, dataset, tmp_path)
     with pytest.raises(ExperimentError, match="leaves nothing: 108 training images"):

@@ -67,7 +67,13 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
     learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
     if spec.trainer.drop_last and learned < size:
         return [f"trainer.drop_last leaves nothing: {learned} training images are less than one batch of {size}"]
-    if spec.trainer.drop_last or learned % size != 1 or not behaviour.uses_batch_statistics:
+    if not behaviour.uses_batch_statistics:
+        return []
+    if size == 1:
+        return [
+            f"trainer.batch_size: {spec.label} normalises by the statistics of a batch, which needs more than 1 image"
+        ]
+    if spec.trainer.drop_last or learned % size != 1:
         return []
     return [
         f"trainer.batch_size: {spec.label} normalises by the statistics of a batch, and of {learned} training images "

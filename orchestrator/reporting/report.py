@@ -33,7 +33,7 @@ TABLES = (
 )
 REPORT = "report.html"  # written last: where it lies, the report is whole
 ABSENT = {
-    "logits": "the trial did not get to its test predictions",
+    "logits": "the trial was not measured on the test split",
     "network": "the trial kept no weights",
     "analysis": "the network was not analysed",
     "augmentation": "the trial augments nothing",

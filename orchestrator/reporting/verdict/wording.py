@@ -74,7 +74,7 @@ def _absent(variants: Sequence[str]) -> str:
     if not variants:
         return ""
     verbs = ("has", "is") if len(variants) == 1 else ("have", "are")
-    return f"{_listed(variants)} {verbs[0]} no complete trial and {verbs[1]} not compared."
+    return f"{_listed(variants)} {verbs[0]} no trial measured on the test split and {verbs[1]} not compared."
 
 
 def _survivors(measured: Sequence[VariantRow]) -> str:
