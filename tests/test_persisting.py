@@ -70,7 +70,13 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
         from orchestrator.scheduling.worker import TrialWorker
 
         spec = plan.trials[0]
-        config = {"name": spec.name, "spec": json.dumps(spec.to_json()), "measure": True, "gpus": 0, "resume_from": None}
+        config = {
+            "name": spec.name,
+            "spec": json.dumps(spec.to_json()),
+            "measure": True,
+            "gpus": 0,
+            "resume_from": None,
+        }
         storage = StorageContext(str(tmp_path / "launch"), "tune-1", trial_dir_name="Wide_seed-0")
         made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
         worker = made({"trial": config}, storage)
