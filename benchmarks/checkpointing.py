@@ -1,7 +1,8 @@
 """What persisting an epoch costs, in bytes and in time, against none. Run: python benchmarks/checkpointing.py.
 
-An epoch stands still for a second; then it is persisted as under Ray in the current folder, and every other one
-is the best so far. Bytes are those that the process writes, held against 1.3 times the state's file.
+An epoch stands still for a second; then its state is handed over as under Ray, in the current folder, and written
+while the next one stands still. Every other one is the best so far. Bytes are those that the process writes, held
+against 1.3 times the state's file.
 """
 
 import sys
@@ -16,12 +17,14 @@ from common import Comparison, arguments, interleaved, report
 from torch import nn
 
 from orchestrator.architectures import build_network
-from orchestrator.files import sync_folder, unsynced, write_folder
+from orchestrator.files import unsynced
 from orchestrator.records import Record
+from orchestrator.scheduling.kept import keep
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
-from orchestrator.trial import TrialFolder
+from orchestrator.trial import Handover, TrialFolder
+from orchestrator.trial.run import hand_over
 
 EPOCH = 1.0  # seconds
 MOST_TIME = 1.03  # of an epoch's, with persisting
@@ -50,23 +53,25 @@ class Trial:
         self.learner.optimizer.step()  # it has its moments now
         self.root = folder
         self.folder = TrialFolder.create(folder / "working", TrialSpec(variant="stride"))
+        self.handover = Handover(self.keep)
+        self.before = written()
         self.bytes: list[float] = []
         self.state = 0  # bytes of its file: most after an epoch that is not the best, since it holds those weights too
 
     def persist(self) -> None:
-        """Finish an epoch and keep it, as the worker does."""
-        before, epoch = written(), self.learner.epoch + 1
+        """Finish an epoch, and have it kept as the worker does."""
+        epoch = self.learner.epoch + 1
         record = Record(epoch, time.time(), {})
         self.learner.keep(record, accuracy=float(epoch // 2), loss=1.0)
         with unsynced():
-            self.folder.save_checkpoint(self.learner.state_dict())
-            if self.learner.best_epoch == epoch:
-                self.folder.save_best(self.learner.best_weights, epoch)
-            self.folder.append(record)
-        kept = self.root / "kept"
-        write_folder(kept, self.folder.copy_to)
-        sync_folder(kept)
-        self.bytes.append(written() - before)
+            hand_over(self.handover, self.folder, self.learner, record)
+
+    def keep(self) -> None:
+        """What follows in the thread that writes."""
+        keep(self.folder.path, self.root / "kept")
+        now = written()
+        self.bytes.append(now - self.before)
+        self.before = now
         self.state = max(self.state, self.folder.last.stat().st_size)
 
 
@@ -77,7 +82,7 @@ def written() -> int:
 
 
 def epoch(trial: Trial | None, seconds: float = EPOCH) -> float:
-    """Seconds of an epoch; with ``trial`` it is persisted."""
+    """Seconds of an epoch; with ``trial`` it is handed over, and waits for the one before."""
     begun = time.perf_counter()
     time.sleep(seconds)
     if trial is not None:
@@ -88,7 +93,10 @@ def epoch(trial: Trial | None, seconds: float = EPOCH) -> float:
 def compare(name: str, folder: Path, repeats: int, seconds: float = EPOCH) -> list[Comparison]:
     """Time and bytes of one network's epochs."""
     trial = Trial(NETWORKS[name](), folder)
+    for _ in range(2):  # what later epochs write over is made
+        epoch(trial, seconds)
     ours, theirs = interleaved(partial(epoch, trial, seconds), partial(epoch, None, seconds), repeats)
+    trial.handover.wait()
     allowed = [MOST_BYTES * trial.state / 1e6] * len(trial.bytes)
     megabytes = [count / 1e6 for count in trial.bytes]
     unit = f"MB an epoch, of 1.3 states of {trial.state / 1e6:.1f} MB"

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from orchestrator.choice import chosen_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.style import literal
-from orchestrator.reporting.verdict.comparison import chosen_trials, compare
+from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.reporting.verdict.figure import draw_comparison
 from orchestrator.reporting.verdict.page import comparison_page
 from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table

@@ -1,16 +1,18 @@
 """What survives a power cut: the copy that is promised is synced, once, and what is thrown away is not."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import make_dataset
 
+from orchestrator.errors import StorageError
 from orchestrator.files import append_line, sync_folder, unsynced, write_text
-from orchestrator.scheduling.worker import TrialWorker
+from orchestrator.scheduling.kept import keep, kept, newest_whole
 from orchestrator.spec import Recipe, TrialSpec
-from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.trial import Handover, TrialFolder, run_trial
 
 
 @pytest.fixture
@@ -50,23 +52,37 @@ def test_a_folder_is_synced_with_all_that_is_in_it(synced: list[Path], tmp_path:
     assert set(synced) == {tmp_path, folder, folder / "a", folder / "inner", folder / "inner" / "b"}
 
 
-def test_a_worker_trains_unsynced_and_hands_over_each_state_once(
+def test_states_are_written_unsynced_and_kept_once_and_durably(
     synced: list[Path], network_file: Path, tmp_path: Path
 ) -> None:
-    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=3, batch_size=32))
-    worker = object.__new__(TrialWorker)
-    worker.folder = tmp_path / "scratch"
-    running = run_trial(spec, make_dataset(), worker.folder)
-    for epoch in (1, 2):
+    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=4, batch_size=32))
+    place, working = tmp_path / "place", TrialFolder(tmp_path / "scratch")
+    handover = Handover(lambda: keep(working.path, place))
+    running = run_trial(spec, make_dataset(), working.path, handover=handover)
+    for epoch in (1, 2, 3):
+        synced.clear()
         with unsynced():
             next(running)
-        kept = tmp_path / f"kept-{epoch}"
-        worker.save_checkpoint(str(kept))
-        folder = TrialFolder(kept)
+        handover.wait()
+        newest, *older = kept(place)
+        assert {newest, *newest.rglob("*")} <= set(synced)
+        assert not any(path.is_relative_to(working.path) for path in synced if path.suffix != ".pt")
+        assert [path.name for path in (newest, *older)] == [f"checkpoint_00000{n - 1}" for n in (epoch, epoch - 1) if n]
+        folder = TrialFolder(newest)
         assert not folder.previous.exists()
-        assert folder.last.samefile(TrialFolder(worker.folder).last)  # not a second time on the disk
-        assert not (kept / "records.jsonl").samefile(worker.folder / "records.jsonl")  # more is written to it
-    assert synced == []
+        assert folder.last.samefile(working.last)  # not a second time on the disk
+        assert not (newest / "records.jsonl").samefile(working.path / "records.jsonl")  # more is written to it
+        for path, count in zip((newest, *older), (epoch, epoch - 1), strict=False):
+            assert len(TrialFolder(path).records()) == TrialFolder(path).checkpoint()["epoch"] == count
     running.close()
-    assert [len(TrialFolder(tmp_path / f"kept-{epoch}").records()) for epoch in (1, 2)] == [1, 2]
-    assert [TrialFolder(tmp_path / f"kept-{epoch}").checkpoint()["epoch"] for epoch in (1, 2)] == [1, 2]
+
+
+def test_of_a_trial_that_another_worker_has_taken_up_nothing_is_kept(network_file: Path, tmp_path: Path) -> None:
+    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=1, batch_size=32))
+    list(run_trial(spec, make_dataset(), tmp_path / "scratch"))
+    newest = keep(tmp_path / "scratch", tmp_path / "place")
+    shutil.rmtree(tmp_path / "scratch")
+    with pytest.raises(StorageError, match="another worker has taken the trial up"):
+        keep(tmp_path / "scratch", tmp_path / "place")
+    assert [path.name for path in (tmp_path / "place").iterdir()] == [newest.name]
+    assert newest_whole(kept(tmp_path / "place"), spec) == newest

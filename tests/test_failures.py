@@ -22,10 +22,11 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.budget import Budget, check_free_space, checkpoint_bytes
+from orchestrator.scheduling.budget import Budget, check_free_space
+from orchestrator.scheduling.mirror import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.training import checkpoint
-from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.trial import Handover, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
 
 AILING = '''
@@ -249,8 +250,10 @@ def test_a_trial_on_a_full_disk_fails_cleanly_and_carries_on_to_the_same_bits(
 ) -> None:
     spec = plan_of(f"{network_file}:Tiny").trials[0]
     list(run_trial(spec, dataset, tmp_path / "whole"))
-    running = run_trial(spec, dataset, small_disk / "t")
+    handover = Handover()
+    running = run_trial(spec, dataset, small_disk / "t", handover=handover)
     next(running), next(running)
+    handover.wait()
     filler = small_disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as full:
         while True:
@@ -278,18 +281,19 @@ def test_a_budget_takes_the_losers_and_keeps_the_winners(
     plan = plan_of(f"{network_file}:Tiny", seeds=[2, 1, 0], trainer=trainer)
     best: dict[str, float] = {}
     for spec in plan.trials:
-        records = list(run_trial(spec, dataset, tmp_path / spec.name))
+        records = list(run_trial(spec, dataset, tmp_path / "working" / spec.name))
+        TrialFolder(tmp_path / "working" / spec.name).copy_to(tmp_path / spec.name)
         best[spec.name] = max(r.metrics.get(judged, 0.0) for r in records)
-    one = checkpoint_bytes(tmp_path / plan.trials[0].name)
-    budget = Budget(plan, limit=int(1.5 * one))
+    one = FOLDERS.size(tmp_path / plan.trials[0].name / "checkpoints")
+    budget = Budget(plan, limit=int(2.5 * one))
     for spec in plan.trials:
         budget.add(TrialFolder(tmp_path / spec.name).outcome())
     order = sorted(best, key=lambda name: (best[name], name))
-    assert budget.keep() == order[:1]  # the checkpoints before the last ones went as well, and made room
+    assert budget.keep() == order[:1]
     assert Budget(plan, None).keep() == []
     budget.limit = 1
     assert budget.keep() == order[1:2]
-    assert checkpoint_bytes(tmp_path / order[-1]) > 0  # the winner stays, whatever the budget
+    assert FOLDERS.size(tmp_path / order[-1] / "checkpoints") > 0  # the winner stays, whatever the budget
     for name in order:
         assert len(TrialFolder(tmp_path / name).records()) == 3
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import waiting
 from patience import PATIENCE
 
 from orchestrator.scheduling.free_cores import FreeCores
@@ -15,7 +16,9 @@ from orchestrator.scheduling.session import StartingRay
 
 @pytest.fixture(scope="module")
 def cores() -> Iterator[FreeCores]:
-    with StartingRay() as ray:
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with pytest.MonkeyPatch.context() as patch, StartingRay() as ray:
+        patch.setenv("PYTHONPATH", path)  # the workers find the functions of the tests
         ray.nodes()
         found = FreeCores(2)
         yield found
@@ -59,3 +62,19 @@ def test_it_runs_only_when_nothing_else_wants_the_core(cores: FreeCores) -> None
 def test_a_process_that_is_lost_again_and_again_costs_its_call_only(cores: FreeCores) -> None:
     assert cores.submit(os._exit, 1).exception(PATIENCE) is not None
     assert cores.submit(sum, [4]).result(PATIENCE) == 4
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread its own priority")
+def test_when_nothing_trains_any_more_no_call_waits_for_an_idle_core() -> None:
+    with StartingRay() as ray:
+        ray.nodes()
+        cores = FreeCores(2)
+        try:
+            # On busy cores a call at the lowest priority makes no progress: here it waits until it has another one.
+            waits = [cores.submit(waiting.wait_for_normal_priority) for _ in range(4)]
+            cores.hurry()
+            assert [future.result(PATIENCE) for future in waits] == [os.SCHED_OTHER] * 4
+            assert cores.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_OTHER
+        finally:
+            cores.shutdown(wait=False)

@@ -23,7 +23,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.launch import checkpoints
+from orchestrator.scheduling.kept import checkpoints
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.storage import newest_launch, open_launch_folder
 from orchestrator.spec import Plan, Resources, Scheduler

@@ -14,10 +14,11 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import link_folder
 from orchestrator.scheduling import ray_session
-from orchestrator.scheduling.launch import checkpoints
+from orchestrator.scheduling.kept import checkpoints
+from orchestrator.scheduling.kept import kept as newest_first
 from orchestrator.spec import Plan
 from orchestrator.training import checkpoint
-from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.trial import Handover, TrialFolder, run_trial
 
 WIDE = """
 import torch.nn as nn
@@ -65,7 +66,6 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
     monkeypatch.setattr(os, "fsync", remembered)
     with ray_session(cpus=1):
         import ray.tune
-        from ray.train._internal.storage import StorageContext
 
         from orchestrator.scheduling.worker import TrialWorker
 
@@ -75,16 +75,19 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
             "spec": json.dumps(spec.to_json()),
             "measure": True,
             "gpus": 0,
+            "uri": None,
+            "place": str(tmp_path / "launch" / "tune-1" / "Wide_seed-0"),
             "resume_from": None,
+            "judged_at": [],
         }
-        storage = StorageContext(str(tmp_path / "launch"), "tune-1", trial_dir_name="Wide_seed-0")
         made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
-        worker = made({"trial": config}, storage)
+        worker = made({"trial": config})
         bytes_written: list[int] = []
         for _ in range(4):
             before = written()
             worker.train()
-            kept = TrialFolder(Path(worker.save().checkpoint.path))
+            worker.handover.wait()
+            kept = TrialFolder(newest_first(Path(config["place"]))[0])
             bytes_written.append(written() - before)
             for path in (kept.path, *kept.path.rglob("*")):
                 assert path.stat().st_ino in synced, path
@@ -92,10 +95,10 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
         worker.stop()
     assert sum(bytes_written) / 4 < 1.3 * state
     assert kept.is_intact()
-    assert [path.name for path in sorted(kept.path.parent.iterdir())] == [f"checkpoint_00000{n}" for n in range(4)]
-    for number, folder in enumerate(sorted(kept.path.parent.iterdir()), start=1):  # later epochs have not changed it
-        assert TrialFolder(folder).checkpoint()["epoch"] == number
-        assert max(record.epoch for record in TrialFolder(folder).records()) == number
+    before, last = sorted(path for path in kept.path.parent.iterdir() if path.name.startswith("checkpoint"))
+    assert TrialFolder(last).is_measured()
+    assert TrialFolder(before).checkpoint()["epoch"] == 4  # what came after has not changed it
+    assert not TrialFolder(before).is_measured()
     list(run_trial(spec, dataset, tmp_path / "alone"))
     ours, alone = (checkpoint.load(folder.best)["network"] for folder in (kept, TrialFolder(tmp_path / "alone")))
     assert checkpoint.content_digest(ours) == checkpoint.content_digest(alone)
@@ -112,8 +115,10 @@ def test_either_copy_of_a_trial_goes_on_alone(
 
         monkeypatch.setattr(os, "link", refused)
     spec = plan.trials[0]
-    running = run_trial(spec, dataset, tmp_path / "first")
+    handover = Handover()
+    running = run_trial(spec, dataset, tmp_path / "first", handover=handover)
     next(running), next(running)
+    handover.wait()
     (tmp_path / "first" / ".facts.json.x.partial").write_text("a file that is being written")
     TrialFolder(tmp_path / "first").copy_to(tmp_path / "second")
     list(running)

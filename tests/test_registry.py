@@ -10,11 +10,12 @@ import pytest
 import torch
 from test_comparison import trial
 
+from orchestrator.choice import representative
 from orchestrator.cli.result import Result, register_result
 from orchestrator.data import Normalisation
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.reporting.verdict.comparison import compare, representative
+from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect
 

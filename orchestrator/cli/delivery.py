@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from orchestrator.choice import chosen_trials, representative
 from orchestrator.cli.checking import Checked
 from orchestrator.cli.reports import Order, Reporter
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
-from orchestrator.reporting.verdict.comparison import chosen_trials, representative
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
@@ -19,6 +19,7 @@ from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder
+from orchestrator.trial.folder import CHECKPOINTS
 
 
 class Delivery:
@@ -42,7 +43,7 @@ class Delivery:
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, packed, self._deliver, say)
-        self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage.remove)
+        self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and what of it, in this process
 
@@ -72,6 +73,7 @@ class Delivery:
                 self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
                 self.budget.add(outcome)
             else:
+                self.storage.fetch(self.folder.trial(outcome.trial))
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
         if self.at_once and self.checked.plan.experiment.search is None:  # it will be wanted, and workers still start
@@ -134,7 +136,7 @@ class Delivery:
 
     def _deliver(self, order: Order) -> None:
         """What was made is where the trial's folder is kept; from there it goes to MLflow."""
-        self.storage.fetch(order.folder)
+        self.storage.fetch(order.folder, lambda name: not name.startswith(f"{CHECKPOINTS}/"))
         self.sink.on_report(order.trial, order.folder, order.report, order.model)
 
     def _spend(self, outcome: Outcome) -> None:

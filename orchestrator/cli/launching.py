@@ -66,7 +66,7 @@ def launch(
     if folder is None:
         fetch_launches(storage, experiment.name)
         folder = open_launch_folder(storage.root, plan, again)
-    storage.fetch(folder.path)
+    folder.fetch(storage)
     storage.push(folder.path / "launch.json")
     join = "" if address is None else f" --address {shlex.quote(address)}"
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
@@ -102,6 +102,7 @@ def launch(
         status, result, whole = Status.STOPPED, None, False
         try:
             status = train_all(checked, folder, storage, delivery, nodes, resources, packed, show)
+            makers.hurry()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):

@@ -8,11 +8,12 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.choice import chosen_trials, representative
 from orchestrator.cli.options import print_json
 from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.verdict.comparison import Comparison, chosen_trials, compare, representative
+from orchestrator.reporting.verdict.comparison import Comparison, compare
 from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
 from orchestrator.reporting.verdict.wording import sentence
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison

@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.choice import chosen_trials
 from orchestrator.cli.checking import Checked
 from orchestrator.cli.delivery import Delivery
 from orchestrator.cli.show import Show
 from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.reporting.terminal import View
-from orchestrator.reporting.verdict.comparison import chosen_trials
 from orchestrator.scheduling import Launch, run_launch
-from orchestrator.scheduling.launch import checkpoints
+from orchestrator.scheduling.kept import checkpoints
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Plan
@@ -34,7 +34,7 @@ def train_all(
     """
     plan = checked.plan
     finished = folder.finished(plan)
-    resume_from = checkpoints(folder.path, plan, finished)
+    resume_from = checkpoints(folder.path, plan, finished, storage)
     before = delivery.catch_up(finished, resume_from)
     names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
     search = plan.experiment.search is not None

@@ -1,14 +1,17 @@
 """Bytes: whether a launch fits on the disk before it starts, and which checkpoints go when a budget is spent."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from orchestrator.choice import chosen_trials
 from orchestrator.errors import StorageError
-from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status
-from orchestrator.scheduling.mirror import FOLDERS
+from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow
+from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
+from orchestrator.trial.folder import CHECKPOINTS
 
 # A trial keeps its weights, the optimiser's two moments and the best weights in its state, and the best weights once
 # more. While it runs there are three states, the one being written among them, and the best weights of two.
@@ -35,25 +38,30 @@ def check_free_space(storage: Path, parameters: Mapping[str, int], side_by_side:
 class Budget:
     """Keeps the checkpoints of trials that have been delivered below ``limit`` bytes; None is no limit.
 
-    What goes first: the checkpoint before the last one; then everything of the losers, the worst first. The best
-    trial of each variant keeps its last and best checkpoints whatever they take, and records are never touched.
+    What goes first is what the losers keep, the worst first. The best trial of each variant keeps its last and best
+    checkpoints whatever they take, of a search every trial with the settings that would be chosen now, since it may yet
+    be measured; records are never touched.
     """
 
-    def __init__(self, plan: Plan, limit: int | None, remove: Callable[[Path], object] = FOLDERS.remove) -> None:
-        self.groups = {spec.name: (spec.label, spec.sample) for spec in plan.trials}
+    def __init__(self, plan: Plan, limit: int | None, storage: Storage = FOLDERS) -> None:
+        self.specs = {spec.name: spec for spec in plan.trials}
         published = plan.experiment.trainer.protocol == "published"
-        self.accuracy = TEST_ACCURACY if published else VAL_ACCURACY  # what trials are ranked by
+        self.metric = TEST_ACCURACY if published else VAL_ACCURACY  # what trials are ranked by
         self.limit = limit
-        self.remove = remove  # a file or a folder
-        self.delivered: dict[str, tuple[float, Path]] = {}  # trial name: best accuracy, folder
+        self.storage = storage
+        self.delivered: dict[str, _Delivered] = {}  # by trial name
 
     def add(self, outcome: Outcome) -> None:
         """The trial has been delivered: its checkpoints may go, but for a failed one's, which carries on from them."""
-        if outcome.folder is None or outcome.status is Status.FAILED:
+        if self.limit is None or outcome.folder is None or outcome.status is Status.FAILED:
             return
-        accuracies = (record.metrics.get(self.accuracy, 0.0) for record in TrialFolder(outcome.folder).records())
-        self.delivered[outcome.trial] = (max(accuracies, default=0.0), outcome.folder)
-        self.remove(TrialFolder(outcome.folder).previous)
+        records, spec = TrialFolder(outcome.folder).records(), self.specs[outcome.trial]
+        best = max((record.metrics.get(self.metric, 0.0) for record in records), default=0.0)
+        held_out = best if self.metric == VAL_ACCURACY else None
+        status = str(outcome.status)
+        row = TrialRow(spec.name, "", spec.label, spec.seed, status, val_accuracy=held_out, sample=spec.sample)
+        folder = outcome.folder / CHECKPOINTS
+        self.delivered[spec.name] = _Delivered(row, best, folder, self.storage.size(folder))
 
     def keep(self) -> list[str]:
         """Remove what the budget does not allow; returns the names of the trials whose checkpoints went."""
@@ -61,32 +69,29 @@ class Budget:
         if self.limit is None:
             return removed
         winners = self._winners()
-        losers = sorted((accuracy, name) for name, (accuracy, _) in self.delivered.items() if name not in winners)
-        total = sum(checkpoint_bytes(folder) for _, folder in self.delivered.values())
-        for _, name in losers:
+        total = sum(trial.bytes for trial in self.delivered.values())
+        for name, trial in sorted(self.delivered.items(), key=lambda item: (item[1].accuracy, item[0])):
             if total <= self.limit:
                 break
-            folder = self.delivered[name][1] / "checkpoints"
-            if folder.exists():
-                total -= checkpoint_bytes(folder.parent)
-                self.remove(folder)
+            if trial.bytes and name not in winners:
+                self.storage.remove(trial.checkpoints)
+                total -= trial.bytes
+                self.delivered[name] = replace(trial, bytes=0)
                 removed.append(name)
         return removed
 
     def _winners(self) -> set[str]:
-        """Of each variant its best trial; of a search every trial of the best sample, which may yet be measured."""
-        samples: dict[str, dict[int | None, list[tuple[float, str]]]] = {}
-        for name, (accuracy, _) in self.delivered.items():
-            variant, sample = self.groups[name]
-            samples.setdefault(variant, {}).setdefault(sample, []).append((accuracy, name))
         winners: set[str] = set()
-        for by_sample in samples.values():
-            sample = max(by_sample, key=lambda k: (len(by_sample[k]), sum(accuracy for accuracy, _ in by_sample[k])))
-            best = by_sample[sample]
-            winners |= {max(best)[1]} if sample is None else {name for _, name in best}
+        for mine in chosen_trials([trial.row for trial in self.delivered.values()]).values():
+            names = [row.trial for row in mine]
+            best = max(names, key=lambda name: (self.delivered[name].accuracy, name))
+            winners |= {best} if mine[0].sample is None else set(names)
         return winners
 
 
-def checkpoint_bytes(folder: Path) -> int:
-    """Bytes of the checkpoints in a trial folder."""
-    return sum(path.stat().st_size for path in (folder / "checkpoints").glob("*.pt"))
+@dataclass(frozen=True)
+class _Delivered:
+    row: TrialRow
+    accuracy: float  # the best, by which losers are told
+    checkpoints: Path
+    bytes: int

@@ -1,22 +1,25 @@
 """From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
 
+import json
 import os
 import re
-import shutil
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pyarrow.fs import LocalFileSystem
 from ray import tune
 
 from orchestrator.errors import DiskFullError, StorageError
-from orchestrator.files import FULL, disk_full_named, sync, sync_folder
+from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_folder
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.kept import directory, kept, newest_whole
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
+from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder
 
 _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tune's headline of each failure
@@ -46,8 +49,11 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         self.storage = storage
         self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
+        self.attempt = home.parent  # Ray's folder, in which trials keep their checkpoints
         self.started: set[str] = set()
         self.outcomes: dict[str, Outcome] = {}
+        self._thread = ThreadPoolExecutor(1, "home")
+        self._coming: deque[Future[Outcome]] = deque()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots; ours have threads and are never restored."""
@@ -55,6 +61,7 @@ class Messenger(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A turn of Tune's own loop."""
+        self.tell()
         if self.ended() and not self.drain.requested:
             self.drain.stop()
         self.drain.watch(trials)
@@ -103,9 +110,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         """The worker was lost more often than is allowed, or Ray ended it for its memory."""
         error = _error(trial)
         if _lacks_memory(error):
-            self._end(trial, Status.FAILED, f"its worker was ended: {error.splitlines()[0]}", Failure.OUT_OF_MEMORY)
+            reason, kind = f"its worker was ended: {error.splitlines()[0]}", Failure.OUT_OF_MEMORY
         else:
-            self._end(trial, Status.FAILED, f"its worker was lost: {error.splitlines()[-1]}", Failure.INFRASTRUCTURE)
+            reason, kind = f"its worker was lost: {error.splitlines()[-1]}", Failure.INFRASTRUCTURE
+        self._end(trial, Status.FAILED, reason, kind, lost=True)
 
     def interrupt(self, trials: Iterable[str]) -> None:
         """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
@@ -121,42 +129,54 @@ class Messenger(tune.Callback):  # type: ignore[misc]
             self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then carry on")
         self.drain.stop()
 
-    def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None) -> None:
-        name = trial.config["trial"]["name"]
-        try:
-            with disk_full_named(self.home / name):
-                outcome = bring_home(trial.checkpoint, self.home / name, Outcome(name, status, reason, failure=failure))
-            self.storage.push(self.home / name)
-        except DiskFullError:
-            self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
-            return
-        except StorageError as problem:
-            self._end_without_storage(str(problem), "mend it")
-            return
-        self.outcomes[name] = outcome
-        for listener in self.listeners if outcome.failure not in self.retried else ():
-            listener.on_end(outcome)
+    def tell(self, wait: bool = False) -> None:
+        """Tell of the trials that have come home since, in the order in which they ended; ``wait`` for all of them."""
+        while self._coming and (wait or self._coming[0].done()):
+            try:
+                outcome = self._coming.popleft().result()
+            except DiskFullError:
+                self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+                continue
+            except StorageError as problem:
+                self._end_without_storage(str(problem), "mend it")
+                continue
+            self.outcomes[outcome.trial] = outcome
+            for listener in self.listeners if outcome.failure not in self.retried else ():
+                listener.on_end(outcome)
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._thread.shutdown()
+
+    def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
+        """Have the trial's folder brought home, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
+        told = trial.config["trial"]
+        outcome = Outcome(told["name"], status, reason, failure=failure)
+        place = self.attempt / directory(outcome.trial)
+        self._coming.append(self._thread.submit(self._bring, place, told, outcome, lost))
+
+    def _bring(self, place: Path, told: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
+        home = self.home / outcome.trial
+        candidates = kept(place, self.storage)
+        if lost and candidates:
+            found = newest_whole(candidates, TrialSpec.from_json(json.loads(told["spec"])), self.storage)
+        else:
+            found = next(iter(candidates), None)
+        self.storage.fetch(found or home)
+        with disk_full_named(home):
+            outcome = bring_home(found, home, outcome)
+        self.storage.push(home)
+        return outcome
 
 
-def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcome) -> Outcome:
+def bring_home(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
     """Bring a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
 
     A trial that is complete stays complete, whatever has happened to its worker since.
     """
     if checkpoint is not None and not _moved(checkpoint, folder):
-        arriving = folder.with_name(f".{folder.name}.arriving")
-        shutil.rmtree(arriving, ignore_errors=True)
-        arriving.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            if isinstance(checkpoint.filesystem, LocalFileSystem):
-                TrialFolder(Path(checkpoint.path)).copy_to(arriving)
-            else:
-                checkpoint.to_directory(str(arriving))
-            shutil.rmtree(folder, ignore_errors=True)
-            arriving.rename(folder)
-            sync_folder(folder)
-        finally:
-            shutil.rmtree(arriving, ignore_errors=True)
+        write_folder(folder, TrialFolder(checkpoint).copy_to)
+        sync_folder(folder)
     if not (folder / "spec.json").exists():
         return outcome
     trial = TrialFolder(folder)
@@ -169,13 +189,13 @@ def bring_home(checkpoint: tune.Checkpoint | None, folder: Path, outcome: Outcom
     return replace(outcome, folder=folder, traceback=traceback)
 
 
-def _moved(checkpoint: tune.Checkpoint, folder: Path) -> bool:
-    """Move a checkpoint in one step, where it can be reached as a file and nothing is in its place yet."""
-    if not isinstance(checkpoint.filesystem, LocalFileSystem) or folder.exists():
+def _moved(checkpoint: Path, folder: Path) -> bool:
+    """Move a checkpoint in one step, where nothing is in its place yet."""
+    if folder.exists():
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        Path(checkpoint.path).rename(folder)
+        checkpoint.rename(folder)
     except OSError:  # it lies on another file system
         return False
     sync(folder.parent)  # its files have been synced by the worker

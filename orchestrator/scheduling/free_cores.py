@@ -1,10 +1,14 @@
-"""An executor on cores that no trial needs: on any node, at the lowest priority, only so many calls at a time."""
+"""An executor on cores that no trial needs: on any node, at the lowest priority, only so many calls at a time.
+
+What is left when the last trial has ended somebody waits for: from then on it runs as other programs do.
+"""
 
 import importlib
 import operator
 import os
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -15,6 +19,8 @@ from typing import Any
 RETRIES = 2  # after a call that raised, or whose node or process was lost
 WORTH_IT = 3  # calls that wait for each one that runs, before one more process is started: that takes seconds
 POLL = 0.1  # seconds between two looks at what waits, while something runs
+GRACE = 5.0  # seconds that a call at the lowest priority has to end, when nothing trains any more
+NORMAL = 0
 WARMING, LOWEST = 5, 19  # niceness
 IDLE = 20  # nicer than nice: Linux's class of what runs when nothing else does
 
@@ -52,6 +58,7 @@ class FreeCores(Executor):
         self._running: dict[Any, _Call] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._hurried: float | None = None  # when it was, as time.monotonic() counts
         self._thread = threading.Thread(target=self._work, name="free-cores", daemon=True)
         self._thread.start()
 
@@ -72,6 +79,16 @@ class FreeCores(Executor):
     def warm(self, fn: Callable[[], Any]) -> "Future[Any]":
         """As :meth:`submit`, but at a priority that makes progress while all cores are busy: for imports, done once."""
         return self._submit(_Call(Future(), fn, (), WARMING))
+
+    def hurry(self) -> None:
+        """Run all calls from now on at the normal priority: nothing trains any more, and somebody waits for them.
+
+        A core that other programs keep busy is never idle: what is still running at the lowest priority after
+        ``GRACE`` seconds is ended and begun anew.
+        """
+        with self._changed:
+            self._hurried = time.monotonic()
+            self._changed.notify()
 
     def _submit(self, call: _Call, first: bool = False) -> "Future[Any]":
         with self._changed:
@@ -106,12 +123,26 @@ class FreeCores(Executor):
                 while len(self._waiting) > WORTH_IT * len(self._running) and len(self._running) < max(1, self.slots):
                     call = self._waiting.popleft()
                     if call.future.running() or call.future.set_running_or_notify_cancel():
+                        if self._hurried is not None:
+                            call.priority = NORMAL
                         name = call.function.__module__, call.function.__qualname__
                         self._running[self._task.remote(name, call.priority, *call.arguments)] = call
                 running = list(self._running)
             done, _ = self._ray.wait(running, timeout=POLL) if running else ([], [])
             for reference in done:
                 self._settle(reference)
+            if self._hurried is not None and time.monotonic() > self._hurried + GRACE:
+                self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """End what waits for an idle core; it is submitted again, at the normal priority."""
+        with self._changed:
+            starved = {reference: call for reference, call in self._running.items() if call.priority == IDLE}
+            for reference, call in starved.items():
+                del self._running[reference]
+                self._waiting.appendleft(call)
+        for reference in starved:
+            self._ray.cancel(reference, force=True)
 
     def _settle(self, reference: Any) -> None:
         try:

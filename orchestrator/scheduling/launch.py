@@ -1,22 +1,21 @@
 """One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import pack
-from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
+from orchestrator.scheduling.kept import ATTEMPT, attempts_at, directory, newest_whole
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.resources import larger_share
+from orchestrator.scheduling.rungs import rung_epochs
+from orchestrator.scheduling.storage import RUNGS
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
-
-ATTEMPT = "tune-"  # Ray's own folder of each attempt: tune-1, tune-2, ...
-RUNGS = "rungs.jsonl"  # in the launch's folder: what asynchronous successive halving has decided
 
 
 @dataclass(frozen=True)
@@ -53,11 +52,12 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     messenger.outcomes.update(settled)
     finished = launch.finished | settled.keys()
     waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
+    resume_from = dict(launch.resume_from)
     resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
     with signals_drain(drain, say):
         while waiting:
             messenger.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
-            if not _run_trials(launch, waiting, resources, messenger, drain):
+            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, messenger, drain):
                 messenger.interrupt(spec.name for spec in waiting)
             lacking = {n for n, o in messenger.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
             waiting = [spec for spec in waiting if spec.name in lacking] if retries else []
@@ -68,7 +68,10 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
                 break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
+                if (home := newest_whole([launch.folder / "trials" / spec.name], spec)) is not None:
+                    resume_from[spec.name] = home
                 say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
+    messenger.close()
     _tidy(launch, messenger.outcomes)
     return messenger.outcomes
 
@@ -89,9 +92,7 @@ def _run_trials(
     # runtime_env an actor can also take one of the worker processes that Ray has started already.
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     tune_controller.RayActorManager = Actors
-    launch.storage.fetch(launch.folder)
-    ended = {spec.name for spec in launch.plan.trials} - {spec.name for spec in waiting}
-    found = {**launch.resume_from, **checkpoints(launch.folder, launch.plan, ended)}
+    attempt = _attempt(launch)
     packed = launch.packed or ray.put(pack(launch.dataset))
     trainable = tune.with_resources(
         tune.with_parameters(TrialWorker, data={"packed": packed}),
@@ -99,7 +100,7 @@ def _run_trials(
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search(_Shared(_config(s, launch, found.get(s.name)) for s in waiting))},
+        param_space={"trial": tune.grid_search(_Shared(_config(s, launch, attempt) for s in waiting))},
         tune_config=tune.TuneConfig(
             scheduler=_scheduler(launch, drain),
             reuse_actors=True,
@@ -108,18 +109,20 @@ def _run_trials(
             trial_dirname_creator=_trial_name,
         ),
         run_config=tune.RunConfig(
-            name=_attempt(launch.folder),
+            name=attempt,
             storage_path=launch.storage.address(launch.folder),
             callbacks=[messenger],
             stop=drain,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=launch.plan.experiment.failures.infrastructure),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2, checkpoint_frequency=1, checkpoint_at_end=True),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),  # see worker.py
         ),
     )
     for spec in waiting:
         messenger.outcomes.pop(spec.name, None)
+    messenger.attempt = launch.folder / attempt
     tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
+    messenger.tell(wait=True)
     return all(spec.name in messenger.outcomes for spec in waiting)
 
 
@@ -132,81 +135,53 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     names = {spec.name for spec in launch.plan.trials} - launch.finished
     for name, epoch in stopped(read_log(launch.folder / RUNGS)).items():
         if name in names and name in launch.resume_from:
-            from ray.tune import Checkpoint
-
             found = launch.resume_from[name]
             if max((record.epoch for record in TrialFolder(found).records()), default=0) < epoch:
                 continue  # that epoch was lost with its checkpoint: it is trained again, and stopped again
             reason = f"stopped by the scheduler after epoch {epoch}"
             outcome = Outcome(name, Status.STOPPED, reason)
             home = launch.folder / "trials" / name
-            settled[name] = bring_home(Checkpoint.from_directory(str(found)), home, outcome)
+            settled[name] = bring_home(found, home, outcome)
             launch.storage.push(home)
             for listener in launch.listeners:
                 listener.on_end(settled[name])
     return settled
 
 
-def checkpoints(folder: Path, plan: Plan, finished: Collection[str] = ()) -> dict[str, Path]:
-    """For every trial that an earlier attempt left unfinished: the folder of its newest whole checkpoint.
-
-    Checkpoints are read and verified; nothing of the trials named in ``finished`` is.
-    """
-    found = {}
-    for spec in (spec for spec in plan.trials if spec.name not in finished):
-        candidates = sorted(
-            folder.glob(f"{ATTEMPT}*/{_directory(spec.name)}/checkpoint_*"),
-            key=lambda path: (int(path.parent.parent.name.removeprefix(ATTEMPT)), path.name),
-            reverse=True,
-        )
-        for candidate in [*candidates, folder / "trials" / spec.name]:  # the last is where a failed trial lies
-            if _is_whole(candidate, spec):
-                found[spec.name] = candidate
-                break
-    return found
-
-
-def _is_whole(folder: Path, spec: TrialSpec) -> bool:
-    trial = TrialFolder(folder)
-    try:
-        if trial.spec().identity() != spec.identity() or not (trial.last.exists() or trial.previous.exists()):
-            return False
-        ended = trial.outcome()  # a failed one may have stopped anywhere between its files
-        if ended is not None and ended.status is Status.FAILED:
-            return trial.checkpoint() is not None
-        return trial.is_intact()
-    except (StorageError, CheckpointError):
-        return False
-
-
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
-    """Remove Ray's copies of trials that have come home; what was interrupted is carried on from there."""
-    unfinished = {_directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
-    here = {path for path in launch.folder.glob(f"{ATTEMPT}*/*") if path.is_dir()}
-    names = (Path(name).parts for name in launch.storage.names(launch.folder) if name.startswith(ATTEMPT))
-    there = {launch.folder / attempt / trial for attempt, trial, *files in names if files}
-    for path in here | there:
-        if path.name not in unfinished:
-            launch.storage.remove(path)
-    if not unfinished:
-        for attempt in {path.parent for path in here | there}:
+    """Remove the checkpoints of trials that have come home; what was interrupted is carried on from there."""
+    unfinished = {directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
+    for attempt in attempts_at(launch.folder, launch.storage):
+        if not unfinished:
             launch.storage.remove(attempt)
+            continue
+        for name in launch.storage.children(attempt) - unfinished:
+            if not (attempt / name).is_file():
+                launch.storage.remove(attempt / name)
 
 
-def _attempt(folder: Path) -> str:
-    """A name for this attempt at the launch: Ray numbers checkpoints from 0 in each, so none may share a folder."""
-    taken = [int(path.name.removeprefix(ATTEMPT)) for path in folder.glob(f"{ATTEMPT}*")]
+def _attempt(launch: Launch) -> str:
+    """A name for this attempt at the launch: each has a folder of its own."""
+    taken = [int(path.name.removeprefix(ATTEMPT)) for path in attempts_at(launch.folder, launch.storage)]
     return f"{ATTEMPT}{max(taken, default=0) + 1}"
 
 
-def _config(spec: TrialSpec, launch: Launch, resume_from: Path | None) -> dict[str, Any]:
-    """What the worker is told about one trial."""
+def _config(spec: TrialSpec, launch: Launch, attempt: str) -> dict[str, Any]:
+    """What the worker is told about one trial. Its places are whole, or relative to the store's URI."""
+    experiment, before, storage = launch.plan.experiment, launch.resume_from.get(spec.name), launch.storage
+
+    def place(path: Path) -> str:
+        return str(path.resolve()) if storage.uri is None else path.relative_to(storage.root).as_posix()
+
     return {
         "name": spec.name,
         "spec": json.dumps(spec.to_json()),
         "measure": launch.measure,
         "gpus": launch.resources.get("GPU", 0.0),
-        "resume_from": launch.storage.address(resume_from) if resume_from else None,  # workers stand elsewhere
+        "uri": storage.uri,
+        "place": place(launch.folder / attempt / directory(spec.name)),
+        "resume_from": place(before) if before else None,
+        "judged_at": rung_epochs(experiment.scheduler, experiment.trainer.epochs),
     }
 
 
@@ -217,13 +192,8 @@ class _Shared(list[Any]):
         return self
 
 
-def _directory(name: str) -> str:
-    """A trial's name as one folder name."""
-    return name.replace("/", "_")
-
-
 def _trial_name(trial: Any) -> str:
-    return _directory(trial.config["trial"]["name"])
+    return directory(trial.config["trial"]["name"])
 
 
 def _in_words(resources: Mapping[str, float]) -> str:

@@ -67,6 +67,29 @@ class Storage:
         with _named(self, "read"):
             return _names(filesystem, base)
 
+    def children(self, folder: Path) -> set[str]:
+        """The names of what lies in ``folder``, here or in the other place."""
+        here = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if self.uri is None:
+            return here
+        from pyarrow import fs
+
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            found = filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True))
+        return here | {entry.base_name for entry in found}
+
+    def size(self, folder: Path) -> int:
+        """Bytes of all files below ``folder``, wherever they are kept."""
+        if self.uri is None:
+            return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        from pyarrow import fs
+
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+        return sum(entry.size for entry in found if entry.type == fs.FileType.File)
+
     def push(self, path: Path) -> None:
         """Make the other place hold what ``path``, a file or a folder, holds here; a folder's outcome comes last."""
         if self.uri is None:

@@ -31,10 +31,8 @@ class Rungs:
     def __init__(self, settings: Scheduler, epochs: int, past: Iterable[Decision] = ()) -> None:
         self._factor = settings.reduction_factor
         self._rungs: dict[int, dict[str, float]] = {}  # epoch of the rung to the values of the trials judged there
-        epoch = settings.grace_period
-        while epoch < epochs:
+        for epoch in rung_epochs(settings, epochs):
             self._rungs[epoch] = {}
-            epoch *= self._factor
         self._stopped: dict[str, int] = {}  # name of a trial to the epoch at which it was stopped
         for decision in past:
             rung = self._open(decision.name, decision.epoch)
@@ -76,6 +74,17 @@ class Rungs:
         self._rungs[rung][decision.name] = decision.value
         if decision.stopped:
             self._stopped[decision.name] = decision.epoch
+
+
+def rung_epochs(settings: Scheduler, epochs: int) -> list[int]:
+    """The epochs after which a trial may be stopped; none where nobody is."""
+    if settings.name == "fifo":
+        return []
+    found, epoch = [], settings.grace_period
+    while epoch < epochs:
+        found.append(epoch)
+        epoch *= settings.reduction_factor
+    return found
 
 
 def read_log(log: Path) -> list[Decision]:

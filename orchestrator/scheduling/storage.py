@@ -19,6 +19,8 @@ from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
 
+RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
+TELLING = ("launch.json", RUNGS, "spec.json", "outcome.json", "records.jsonl")  # files that say how far it is
 DIGITS = 8  # of the plan's hash, in a launch's name
 
 
@@ -47,6 +49,10 @@ class LaunchFolder:
                 f"{path} was begun with other settings, data or network source than there are now; "
                 "bring those back, or begin a new launch with `orchestrator run`"
             )
+
+    def fetch(self, storage: Storage) -> None:
+        """Bring here what says how far the launch is: of its trials no weights and no reports."""
+        storage.fetch(self.path, _tells)
 
     def trial(self, name: str) -> Path:
         """Where the finished trial called ``name`` lies."""
@@ -80,6 +86,12 @@ class LaunchFolder:
             yield
         finally:
             lock.release()
+
+
+def _tells(name: str) -> bool:
+    """Whether a file of a launch, relative to its folder, says how far that is."""
+    first, *rest = PurePosixPath(name).parts
+    return PurePosixPath(name).name in TELLING and (not rest or first == "trials")
 
 
 def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:

@@ -1,4 +1,7 @@
-"""The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record, the folder is the checkpoint."""
+"""The worker's side: ``run_trial`` as Ray Tune's Trainable; one step is one record.
+
+Checkpoints are the worker's own affair: Tune's would be written while the training stands still.
+"""
 
 import importlib
 import json
@@ -6,7 +9,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,23 +18,28 @@ from orchestrator.lazy import no_garbage_collection
 with no_garbage_collection():  # the first trials wait for this
     import ray
     import torch
-    from pyarrow.fs import LocalFileSystem
     from ray import tune
 
     from orchestrator.data.arrays import unpack
     from orchestrator.errors import DiskFullError, OrchestratorError
-    from orchestrator.files import sync_folder, unsynced, write_folder
+    from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
+    from orchestrator.scheduling.kept import keep, kept, newest_whole
+    from orchestrator.scheduling.mirror import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
-    from orchestrator.trial import TrialFolder, run_trial
+    from orchestrator.trial import Handover, TrialFolder, run_trial
     from orchestrator.trial.run import kind_of
 
 RECORDS = "records"  # key of a step's records in Tune's result
 FAILURE = "failure"  # key of a failed trial's reason
 KIND = "failure_kind"  # key of its kind
 _WORKING = "working-"  # how folders are called in which trials are trained
+
+
+class NotKeptError(Exception):
+    """The storage does not take a checkpoint: the trial is taken up again from the one before."""
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
@@ -43,7 +51,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
         with no_garbage_collection():
             importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
-        self.records: Iterator[Record] | None = None
+        self.records: Generator[Record] | None = None
         self.epoch = 0
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
@@ -57,22 +65,32 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train one epoch; after the last one, measure on the test split and say done."""
+        """Train one epoch; after the last one, measure on the test split and say done.
+
+        Its state is written while the next one trains. What the scheduler may end the trial at is kept before anybody
+        hears of it.
+        """
         if self.lost is not None:
             raise self.lost  # Tune ends this process and takes the trial up again in another
+        first = self.records is None
         if self.records is None:
-            self._take_up(self.trial_config["resume_from"])
             self._remove_lost()
-            self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"])
+            self._take_up()
+            self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.handover)
         try:
-            with unsynced():  # save() syncs what is kept
+            with unsynced():  # keep() syncs what is kept
                 made = list(self._until_reported(self.records))
+            if first or (made and (made[-1].final or made[-1].epoch in self.trial_config["judged_at"])):
+                self.handover.wait()
+            if not made or made[-1].final:
+                self._keep()
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
-            if self.in_storage and isinstance(problem, DiskFullError):
-                raise  # no other trial can go on either: the driver ends the launch
+            if isinstance(problem, NotKeptError) or (self.in_storage and isinstance(problem, DiskFullError)):
+                raise  # not the trial's fault: the driver takes it up again, or ends the launch
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
             told = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
+            self._keep()
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
             made = TrialFolder(self.folder).records()[-1:]
@@ -88,31 +106,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if record.epoch < recipe.epochs and not reached(recipe, record.metrics.get(VAL_ACCURACY, -1.0)):
                 return
 
-    def save(self, checkpoint_dir: str | None = None) -> Any:
-        """Have Ray keep the trial folder as it is, durably. Where it lies in the storage already nothing is copied."""
-        if not self.in_storage:  # an object store answers when it is safe
-            return super().save(checkpoint_dir)
-        self._storage.persist_current_checkpoint = self._persist  # instead of Ray's own copy, file by file
-        return super().save(str(self.folder))
-
-    def _persist(self, checkpoint: tune.Checkpoint) -> tune.Checkpoint:
-        """The trial folder's files by another name, synced."""
-        target = Path(self._storage.checkpoint_fs_path)
-        write_folder(target, TrialFolder(self.folder).copy_to)
-        sync_folder(target)
-        return tune.Checkpoint(str(target), self._storage.storage_filesystem)
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Hand the trial folder to Ray, but for the state before the last: its earlier checkpoint holds that."""
-        if Path(checkpoint_dir) != self.folder:
-            TrialFolder(self.folder).copy_to(Path(checkpoint_dir))
-
-    def load_checkpoint(self, checkpoint_dir: str) -> None:
-        """Take the trial folder back, in this process or on another node."""
-        self._end()
-        self._begin(self.trial_config)
-        self._take_up(checkpoint_dir)
-
     def cleanup(self) -> None:
         """Leave nothing behind on this node."""
         self._end()
@@ -120,22 +113,36 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def _begin(self, config: dict[str, Any]) -> None:
         self.trial_config = config
         self.spec = TrialSpec.from_json(json.loads(config["spec"]))
-        storage = self._storage
-        self.in_storage = storage is not None and isinstance(storage.storage_filesystem, LocalFileSystem)
+        self.in_storage = config["uri"] is None
         if self.in_storage:  # what is written is where it shall survive, and needs no copy
-            self.scratch = Path(storage.trial_fs_path) / f"{_WORKING}{uuid.uuid4().hex}"
+            self.storage, self.place = FOLDERS, Path(config["place"])
+            self.scratch = self.place / f"{_WORKING}{uuid.uuid4().hex}"
         else:
             self.scratch = Path(tempfile.mkdtemp(prefix="trial-"))
+            self.storage = Storage(self.scratch / "storage", config["uri"])
+            self.place = self.storage.root / config["place"]
         self.folder = self.scratch / "folder"
+        self.handover = Handover(self._keep)
         self.records = None
         self.epoch = 0
 
-    def _take_up(self, source: str | None) -> None:
-        if source is not None and not self.folder.exists():
-            if self.in_storage:
-                TrialFolder(Path(source)).copy_to(self.folder)
-            else:
-                tune.Checkpoint(source).to_directory(self.folder)  # from wherever the storage is
+    def _keep(self) -> None:
+        """Keep the trial folder as it is: should this process be lost, another one goes on from there."""
+        try:
+            with disk_full_named(self.place):
+                keep(self.folder, self.place, self.storage)
+        except DiskFullError:
+            raise
+        except (OrchestratorError, OSError) as problem:
+            raise NotKeptError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
+
+    def _take_up(self) -> None:
+        """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before."""
+        before = self.trial_config["resume_from"]
+        earlier = [] if before is None else [self.storage.root / before]
+        found = newest_whole([*kept(self.place, self.storage), *earlier], self.spec, self.storage)
+        if found is not None:
+            TrialFolder(found).copy_to(self.folder)
             self.epoch = max((record.epoch for record in TrialFolder(self.folder).records()), default=0)
 
     def _remove_lost(self) -> None:
@@ -146,7 +153,9 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
                     shutil.rmtree(left, ignore_errors=True)
 
     def _end(self) -> None:
-        self.records = None
+        if self.records is not None:
+            self.records.close()  # waits for what is being written
+            self.records = None
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 

@@ -1,12 +1,12 @@
 """Checkpoints that are whole or absent: written beside, synced, renamed; read without pickle and verified."""
 
-import ctypes
 import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,14 +14,37 @@ from orchestrator.errors import CheckpointError
 from orchestrator.files import write_atomically
 
 DIGEST = "sha256"
+_INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
 
 
 def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write ``content`` (tensors, numbers, text, lists, mappings) with a digest of itself; atomic."""
     whole = {**content, DIGEST: content_digest(content)}
-    content_bytes = io.BytesIO()  # in memory first: torch's own writer hides a full disk behind a RuntimeError
-    torch.save(whole, content_bytes)
-    write_atomically(path, lambda partial: partial.write_bytes(content_bytes.getbuffer()))
+    write_atomically(path, lambda partial: _write(partial, whole))
+
+
+class _File(io.BufferedWriter):
+    """A file that remembers why it could not be written: torch's own writer hides a full disk behind a RuntimeError."""
+
+    problem: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data)
+        except OSError as problem:
+            self.problem = problem
+            raise
+
+
+def _write(path: Path, whole: Mapping[str, Any]) -> None:
+    with _File(io.FileIO(path, "w")) as file:
+        try:
+            torch.save(whole, file)
+            file.flush()
+        except Exception:
+            if file.problem is None:
+                raise
+            raise file.problem from None
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -52,9 +75,8 @@ def _feed(accumulated: "hashlib._Hash", value: Any) -> None:
     if isinstance(value, Tensor):
         if value.numel() * value.element_size() > value.untyped_storage().nbytes():
             raise ValueError("a tensor that repeats its numbers")  # a small file could fill the memory
-        flat = value.detach().cpu().contiguous()
-        accumulated.update(f"tensor {flat.dtype} {tuple(flat.shape)}".encode())
-        accumulated.update(ctypes.string_at(flat.data_ptr(), flat.numel() * flat.element_size()))
+        accumulated.update(f"tensor {value.dtype} {tuple(value.shape)}".encode())
+        accumulated.update(_bits(value.detach().cpu()))
     elif isinstance(value, Mapping):
         accumulated.update(f"mapping {len(value)}".encode())
         for key in sorted(value, key=str):
@@ -66,6 +88,15 @@ def _feed(accumulated: "hashlib._Hash", value: Any) -> None:
             _feed(accumulated, item)
     else:
         accumulated.update(f"{type(value).__name__} {value!r}".encode())
+
+
+def _bits(tensor: Tensor) -> memoryview:
+    """The numbers in order, as they lie in memory if they lie in order.
+
+    By numpy: torch would copy with threads of its own, and those of a training beside it would get slower.
+    """
+    same_width = _INTEGERS.get(tensor.itemsize, tensor.dtype)  # numpy does not know every type of torch's
+    return np.ascontiguousarray(tensor.view(same_width).numpy()).data
 
 
 def _first_line(problem: Exception) -> str:

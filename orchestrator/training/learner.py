@@ -12,6 +12,7 @@ from orchestrator.spec import Recipe
 from orchestrator.training.device import Placement
 from orchestrator.training.optimizers import LearningRate, build_optimizer, start_at_rest
 from orchestrator.training.prepare import prepare
+from orchestrator.training.snapshot import snapshot
 
 
 @dataclass
@@ -29,6 +30,8 @@ class Learner:
     best_loss: float = math.inf  # on the same split; decides between epochs of equal accuracy
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
+    _best_before: dict[str, Tensor] = field(default_factory=dict)  # memory for the next best weights
+    _written: dict[str, Any] = field(default_factory=dict)  # memory for the next state
 
     @classmethod
     def build(cls, network: nn.Module, recipe: Recipe, placement: Placement, batches: int) -> "Learner":
@@ -48,23 +51,31 @@ class Learner:
         self.records.append(record)
         if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
             self.best_epoch, self.best_accuracy, self.best_loss = record.epoch, accuracy, loss
-            self.best_weights = self.weights()
+            fresh = snapshot(self.network.state_dict(), self._best_before)
+            self.best_weights, self._best_before = fresh, self.best_weights
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the network's weights and buffers, on the CPU."""
-        return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in self.network.state_dict().items()}
+        return dict(snapshot(self.network.state_dict()))
 
     def state_dict(self) -> dict[str, Any]:
         """At an epoch's end: all that a later process needs to go on as if nothing had happened.
 
-        After the best epoch the network's weights are the best weights: the same tensors, which are stored once.
+        It is a copy, on the CPU, and stays as it is while the next epoch trains; the next call overwrites it. After the
+        best epoch the network's weights are the best weights: the same tensors, which are stored once.
         """
-        return {
-            "epoch": self.epoch,
-            "network": self.best_weights if self.best_epoch == self.epoch else self.weights(),
+        is_best = self.best_epoch == self.epoch
+        changing = {
             "optimizer": self.optimizer.state_dict(),
             "learning_rate": self.learning_rate.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({} if is_best else {"network": self.network.state_dict()}),
+        }
+        self._written |= snapshot(changing, self._written)
+        return {
+            **self._written,
+            "epoch": self.epoch,
+            "network": self.best_weights if is_best else self._written["network"],
             "best": {
                 "epoch": self.best_epoch,
                 "accuracy": self.best_accuracy,

@@ -6,9 +6,11 @@ from orchestrator import lazy
 
 if TYPE_CHECKING:
     from orchestrator.trial.folder import TrialFolder
+    from orchestrator.trial.handover import Handover
     from orchestrator.trial.run import run_trial, training_indices
 
 __all__ = [
+    "Handover",
     "TrialFolder",
     "run_trial",
     "training_indices",
@@ -16,6 +18,7 @@ __all__ = [
 __getattr__ = lazy.names(
     __name__,
     {
+        "Handover": "handover",
         "TrialFolder": "folder",
         "run_trial": "run",
         "training_indices": "run",

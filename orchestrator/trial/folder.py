@@ -30,6 +30,7 @@ from orchestrator.spec import TrialSpec
 from orchestrator.spec.plain import one_line
 from orchestrator.training import checkpoint
 
+CHECKPOINTS = "checkpoints"  # the folder of everything that is large
 _logger = logging.getLogger(__name__)
 
 
@@ -38,9 +39,9 @@ class TrialFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.last = path / "checkpoints" / "last.pt"
-        self.previous = path / "checkpoints" / "previous.pt"
-        self.best = path / "checkpoints" / "best.pt"
+        self.last = path / CHECKPOINTS / "last.pt"
+        self.previous = path / CHECKPOINTS / "previous.pt"
+        self.best = path / CHECKPOINTS / "best.pt"
 
     @classmethod
     def create(cls, path: Path, spec: TrialSpec) -> "TrialFolder":

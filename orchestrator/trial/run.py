@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from orchestrator.training.loop import fit
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
 from orchestrator.trial.folder import TrialFolder
+from orchestrator.trial.handover import Handover
 
 # torch's CPU allocator raises a plain RuntimeError; the GPU's says "out of memory", its libraries have their own words.
 _LACKING_MEMORY = (
@@ -37,7 +38,9 @@ _LACKING_MEMORY = (
 )
 
 
-def run_trial(spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = True) -> Iterator[Record]:
+def run_trial(
+    spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = True, handover: Handover | None = None
+) -> Generator[Record]:
     """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
 
     A folder in which this trial was begun is carried on from its last checkpoint, to the same bits as if it had
@@ -45,6 +48,9 @@ def run_trial(spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = Tru
     something of it is damaged or missing. Without ``measure`` nothing looks at the test split: the trial is complete
     without, and run once more with it, it is measured with the weights that it has chosen, to the same figures.
     Whatever goes wrong is written to the folder as the trial's outcome and then raised.
+
+    An epoch's state is written by ``handover`` while the next one trains: when a record is yielded, the states of the
+    epochs before it are in the folder, and when this ends or is closed, all are.
     """
     folder = TrialFolder.create(path, spec)
     is_complete = (before := folder.outcome()) and before.status is Status.COMPLETE and folder.is_intact()
@@ -52,7 +58,8 @@ def run_trial(spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = Tru
         return
     folder.reopen()
     try:
-        yield from _train(spec, dataset, folder, measure)
+        with handover or Handover() as writing:
+            yield from _train(spec, dataset, folder, measure, writing)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
@@ -73,7 +80,9 @@ def kind_of(problem: Exception) -> Failure:
     return Failure.ERROR
 
 
-def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool) -> Iterator[Record]:
+def _train(
+    spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, handover: Handover
+) -> Generator[Record]:
     recipe = spec.trainer
     make_deterministic()
     if recipe.threads != "auto":
@@ -108,12 +117,10 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool
         return score(logits_of(judged_images), judged.labels, f"the evaluation after epoch {epoch}")
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
-        folder.save_checkpoint(learner.state_dict())
-        if learner.best_epoch == record.epoch:
-            folder.save_best(learner.best_weights, learner.best_epoch)
-        folder.append(record)
+        hand_over(handover, folder, learner, record)
         yield record
 
+    handover.wait()
     weights, chosen = learner.best_weights, learner.best_epoch
     if recipe.protocol == "published":  # nothing was held out to choose by: the last weights, as they are
         weights, chosen = learner.weights(), learner.epoch
@@ -133,6 +140,20 @@ def _train(spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool
     folder.append(final)
     folder.finish(Status.COMPLETE)
     yield final
+
+
+def hand_over(handover: Handover, folder: TrialFolder, learner: Learner, record: Record) -> None:
+    """Have the epoch that ``learner`` has finished written to ``folder``, beside the next one."""
+    handover.wait()  # the state being written lies where the next one will
+    state, best = learner.state_dict(), learner.best_weights if learner.best_epoch == record.epoch else None
+
+    def write() -> None:
+        folder.save_checkpoint(state)
+        if best is not None:
+            folder.save_best(best, record.epoch)
+        folder.append(record)
+
+    handover.start(write)
 
 
 def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.choice import chosen_trials, complete_trials, measured_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.differences import LEVEL, Difference, Right, Sample, differences
 
@@ -83,52 +84,12 @@ def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right
     chosen = chosen_trials(trials)
     rows = [_row(label, mine) for label, mine in chosen.items()]
     rows.sort(key=lambda row: -(row.test_accuracy if row.test_accuracy is not None else -1.0))
-    samples = [_sample(row.variant, _measured(chosen[row.variant]), right or {}) for row in rows if row.trials]
+    samples = [_sample(row.variant, measured_trials(chosen[row.variant]), right or {}) for row in rows if row.trials]
     if rows and rows[0].test_accuracy is not None:
         rows[0] = replace(rows[0], best=True)
     running = sum(trial.status == "running" for trial in trials)
-    unmeasured = sum(len(_complete(mine)) - len(_measured(mine)) for mine in chosen.values())
+    unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     return Comparison(tuple(rows), target, tuple(differences(samples)) if samples else (), running, unmeasured)
-
-
-def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
-    """The trials of each variant that are compared: all, or those of one sample of a search.
-
-    That sample has the most complete seeds and, of those, the best mean validation accuracy; the test accuracy has no
-    say. Where nothing was held out for validation, it is the first. A sample that has been measured on the test split
-    stays chosen, whatever fails or is completed later: no second one may be measured.
-    """
-    found: dict[str, list[TrialRow]] = {}
-    for label in dict.fromkeys(trial.variant for trial in trials):
-        by_sample: dict[int | None, list[TrialRow]] = {}
-        for trial in trials:
-            if trial.variant == label:
-                by_sample.setdefault(trial.sample, []).append(trial)
-        found[label] = max(by_sample.values(), key=_rank)
-    return found
-
-
-def representative(trials: Sequence[TrialRow]) -> TrialRow | None:
-    """Of one variant's compared trials, the complete one with the best validation accuracy; the first without any.
-
-    The test accuracy has no say, so what it is known by stays an honest estimate.
-    """
-    return max(_complete(trials), key=lambda t: -1.0 if t.val_accuracy is None else t.val_accuracy, default=None)
-
-
-def _rank(trials: Sequence[TrialRow]) -> tuple[bool, int, float]:
-    complete = _complete(trials)
-    judged = [t.val_accuracy for t in complete if t.val_accuracy is not None]
-    return bool(_measured(trials)), len(complete), statistics.fmean(judged) if judged else 0.0
-
-
-def _complete(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    return [t for t in trials if t.status == "complete"]
-
-
-def _measured(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    """Those that are complete and measured on the test split: of a search only what has been chosen is."""
-    return [t for t in _complete(trials) if t.test_accuracy is not None]
 
 
 def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Right]) -> Sample:
@@ -138,7 +99,7 @@ def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Righ
 
 
 def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
-    complete = _measured(trials)
+    complete = measured_trials(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]

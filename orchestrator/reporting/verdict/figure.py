@@ -5,6 +5,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from orchestrator.choice import chosen_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.style import (
     BLUE,
@@ -19,7 +20,7 @@ from orchestrator.reporting.style import (
     quiet_axes,
     title,
 )
-from orchestrator.reporting.verdict.comparison import Comparison, VariantRow, chosen_trials
+from orchestrator.reporting.verdict.comparison import Comparison, VariantRow
 from orchestrator.reporting.verdict.differences import LEVEL, NO_SPREAD, ONE_SEED, Difference
 
 LONGEST = 28  # characters of a variant's name
