@@ -147,5 +147,45 @@ def test_what_cannot_be_followed_is_said(tmp_path: Path) -> None:
         "import importlib, sys\nsys.path.append('/elsewhere')\nWIDTH = 4\nexec('WIDTH = 3')\n"
         "importlib.import_module('parts')\ndef evaluate(network): return network.eval()\n"
     )
-    places = [note.partition("relay.py:")[2].partition(": what")[0] for note in source_notes(variant)]
-    assert sorted(places) == ["2: sys.path", "4: exec", "5: import_module"]
+    assert sorted(places(variant, "relay.py")) == ["2: sys.path", "4: exec", "5: import_module"]
+
+
+def places(variant: str, file: str) -> list[str]:
+    """The lines of ``file`` that something is said of, and what it is about."""
+    return [":".join(note.partition(f"{file}:")[2].split(":")[:2]) for note in source_notes(variant)]
+
+
+def test_a_package_that_imports_from_its_parent_is_followed_there(tmp_path: Path) -> None:
+    (tmp_path / "parts" / "inner").mkdir(parents=True)
+    (tmp_path / "network.py").write_text(
+        f"from .parts.inner.sizes import WIDTH\n{HEAD}class Net(Base):\n    def find_width(self): return WIDTH\n"
+    )
+    (tmp_path / "layers.py").write_text("WIDTH = 4\n")
+    (tmp_path / "parts" / "__init__.py").touch()
+    (tmp_path / "parts" / "inner" / "__init__.py").touch()
+    (tmp_path / "parts" / "inner" / "sizes.py").write_text("from ...layers import WIDTH\n")
+    variant = f"{tmp_path / 'network.py'}:Net"
+    before = source_digest(variant)
+    assert len(build_network(variant).width) == 4
+    (tmp_path / "layers.py").write_text("WIDTH = 5\n")
+    assert source_digest(variant) != before
+    assert len(build_network(variant).width) == 5
+
+
+def test_what_is_not_as_it_looks_is_said(tmp_path: Path) -> None:
+    variant = write(tmp_path, "through another", 4)
+    (tmp_path / "queue.py").write_text("WIDTH = 9\n")
+    (tmp_path / "relay.py").write_text(
+        "from importlib import import_module as load\nfrom sys import path\nimport builtins, queue, random\n"
+        "import numpy as np, torch\nWIDTH = 4\nload('layers')\nbuiltins.exec('WIDTH = 4')\n"
+        "np.random.default_rng(1)\nrandom.Random(1)\ntorch.Generator()\ndef seeded(): return np.random.rand()\n"
+    )
+    assert sorted(places(variant, "relay.py"), key=lambda place: int(place.partition(":")[0])) == [
+        "2: sys.path",
+        "3: queue is Python's own module, not queue.py beside this file; give that another name",
+        "6: import_module",
+        "7: exec",
+        "8: default_rng",
+        "9: Random",
+        "10: Generator",
+    ]

@@ -15,17 +15,21 @@ from pyarrow import fs
 from recording import record
 
 from orchestrator.cli.verifying import compare, content, kill_driver
+from orchestrator.data import Dataset
 from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
+from orchestrator.scheduling.budget import Budget
+from orchestrator.scheduling.kept import checkpoints, directory, keep
 from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
 from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.runs import DatasetFacts, open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.writer import MLFLOW_STATUS
-from orchestrator.trial import TrialFolder
+from orchestrator.trial import TrialFolder, run_trial
 
 PROGRAMS = Path(sys.executable).parent
 EXPERIMENT = """
@@ -114,20 +118,66 @@ def test_what_is_pushed_is_fetched_and_what_is_removed_is_gone(s3: str, tmp_path
         assert not (second.root / "small").exists()
 
 
-def test_artifacts_wait_while_their_store_is_away(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.slow
+def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
+    s3: str, tmp_path: Path, network_file: Path, dataset: Dataset
 ) -> None:
-    import boto3
+    tree = {"name": "small", "variants": [f"{network_file}:Tiny"], "seeds": [0, 1], "trainer": {"epochs": 2}}
+    plan = make_plan(read_experiment({**tree, "max_checkpoint_bytes": 1}, "x"))
+    done, begun = plan.trials
+    with open_storage(f"{s3}/resumed") as first:
+        launch = open_launch_folder(first.root, plan).path
+        (launch / "rungs.jsonl").write_text("")
+        list(run_trial(done, dataset, launch / "trials" / done.name))
+        (launch / "trials" / done.name / "report.html").write_text("large")
+        place = launch / "tune-1" / directory(begun.name)
+        for _ in range(3):
+            running = run_trial(begun, dataset, tmp_path / "working")
+            next(running, None)
+            running.close()
+            keep(tmp_path / "working", place, first)
+        first.push(launch)
+        bytes_kept = first.size(launch / "trials" / done.name / "checkpoints")
+        name = launch.relative_to(first.root)
 
-    port = free_port()
+    with open_storage(f"{s3}/resumed") as second:
+        launch = second.root / name
+        LaunchFolder(launch).fetch(second)
+        trial = launch / "trials" / done.name
+        assert {path.relative_to(launch).as_posix() for path in launch.rglob("*") if path.is_file()} == {
+            "launch.json",
+            "rungs.jsonl",
+            *(f"trials/{done.name}/{file}" for file in ("spec.json", "outcome.json", "records.jsonl")),
+        }
+        assert LaunchFolder(launch).finished(plan).keys() == {done.name}
+        [found] = checkpoints(launch, plan, {done.name}, second).values()
+        assert found == launch / "tune-1" / directory(begun.name) / "checkpoint_000002"
+        assert [path.name for path in found.parent.iterdir()] == [found.name]  # and none but the newest
+        assert not (trial / "checkpoints").exists()
+        budget = Budget(plan, 1, second)
+        budget.add(TrialFolder(trial).outcome())
+        [kept_there] = budget.delivered.values()
+        assert kept_there.bytes == bytes_kept > 0  # counted where they are
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Where this process looks for an S3 server; none answers there yet."""
+    found = free_port()
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found}",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
+    return found
+
+
+def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture) -> None:
+    import boto3
+
     plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"]}, "x"))
     uri, trial = f"sqlite:///{tmp_path / 'mlflow.db'}", plan.trials[0].name
     data = DatasetFacts("tiny", "d" * 64, "{}", "{}")
@@ -153,17 +203,8 @@ def test_artifacts_wait_while_their_store_is_away(
 
 @pytest.mark.parametrize("how", ["there is no bucket", "it never comes back"])
 def test_a_run_ends_as_its_trial_did_although_its_artifacts_cannot_be_stored(
-    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    how: str, tmp_path: Path, port: int
 ) -> None:
-    port = free_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
-        monkeypatch.setenv(name, value)
     plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "seeds": [0, 1, 2]}, "x"))
     uri, client = f"sqlite:///{tmp_path / 'mlflow.db'}", connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     data = DatasetFacts("tiny", "d" * 64, "{}", "{}")

@@ -2,11 +2,14 @@
 
 import json
 import os
+import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE
 
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import pack
@@ -14,9 +17,9 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import link_folder
 from orchestrator.scheduling import ray_session
-from orchestrator.scheduling.kept import checkpoints
+from orchestrator.scheduling.kept import checkpoints, keep
 from orchestrator.scheduling.kept import kept as newest_first
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import Handover, TrialFolder, run_trial
 
@@ -51,6 +54,20 @@ def written() -> int:
     return int(dict(line.split(": ") for line in lines)["wchar"])
 
 
+def told(spec: TrialSpec, place: Path, judged_at: Sequence[int] = ()) -> dict[str, Any]:
+    """What the launch tells a worker of a trial."""
+    return {
+        "name": spec.name,
+        "spec": json.dumps(spec.to_json()),
+        "measure": True,
+        "gpus": 0,
+        "uri": None,
+        "place": str(place),
+        "resume_from": None,
+        "judged_at": list(judged_at),
+    }
+
+
 @pytest.mark.ray
 def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
     plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -70,24 +87,15 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
         from orchestrator.scheduling.worker import TrialWorker
 
         spec = plan.trials[0]
-        config = {
-            "name": spec.name,
-            "spec": json.dumps(spec.to_json()),
-            "measure": True,
-            "gpus": 0,
-            "uri": None,
-            "place": str(tmp_path / "launch" / "tune-1" / "Wide_seed-0"),
-            "resume_from": None,
-            "judged_at": [],
-        }
+        place = tmp_path / "launch" / "tune-1" / "Wide_seed-0"
         made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
-        worker = made({"trial": config})
+        worker = made({"trial": told(spec, place)})
         bytes_written: list[int] = []
         for _ in range(4):
             before = written()
             worker.train()
             worker.handover.wait()
-            kept = TrialFolder(newest_first(Path(config["place"]))[0])
+            kept = TrialFolder(newest_first(place)[0])
             bytes_written.append(written() - before)
             for path in (kept.path, *kept.path.rglob("*")):
                 assert path.stat().st_ino in synced, path
@@ -102,6 +110,36 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
     list(run_trial(spec, dataset, tmp_path / "alone"))
     ours, alone = (checkpoint.load(folder.best)["network"] for folder in (kept, TrialFolder(tmp_path / "alone")))
     assert checkpoint.content_digest(ours) == checkpoint.content_digest(alone)
+
+
+@pytest.mark.ray
+def test_what_a_trial_may_be_stopped_at_is_kept_before_anybody_hears_of_it(
+    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with ray_session(cpus=1):
+        import ray.tune
+
+        from orchestrator.scheduling import worker as module
+
+        goes_on, place = threading.Event(), tmp_path / "tune-1" / "Wide_seed-0"
+
+        def slow(folder: Path, *where: Any) -> Path:
+            if TrialFolder(folder).checkpoint()["epoch"] == 3:
+                assert goes_on.wait(PATIENCE)
+            return keep(folder, *where)
+
+        monkeypatch.setattr(module, "keep", slow)
+        made = ray.tune.with_parameters(module.TrialWorker, data={"packed": ray.put(pack(dataset))})
+        worker = made({"trial": told(plan.trials[0], place, judged_at=[2])})
+        for epoch, newest in ((1, 1), (2, 2), (3, 2)):  # the first too: a rung may lie behind it
+            assert worker.train()["epoch"] == epoch
+            assert TrialFolder(newest_first(place)[0]).checkpoint()["epoch"] == newest
+        goes_on.set()
+        assert worker.train()["done"]
+        assert TrialFolder(newest_first(place)[0]).is_measured()
+        worker.stop()
+    assert not list(place.glob("working-*"))
 
 
 @pytest.mark.parametrize("links", [True, False])

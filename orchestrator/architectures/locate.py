@@ -60,14 +60,11 @@ def source_digest(variant: str) -> str:
 
 
 def source_notes(variant: str) -> list[str]:
-    """What of a file of the user's own cannot be followed, a line each, so that a change in it is not noticed."""
+    """What in a file of the user's own is not as it looks, a line each: what cannot be followed, above all."""
     source = variant.rpartition(":")[0]
     if variant in VARIANTS or not source.endswith(".py"):
         return []
-    return [
-        f"{variant_label(variant)}: {place}: what comes in there is not followed, and a change in it is not noticed"
-        for place in unfollowed(Path(source).expanduser().resolve())
-    ]
+    return [f"{variant_label(variant)}: {line}" for line in unfollowed(Path(source).expanduser().resolve())]
 
 
 def unimported_digest(variant: str) -> str:

@@ -71,7 +71,7 @@ def imported(file: Path) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level <= 1:
+        elif isinstance(node, ast.ImportFrom):  # at any level: what a package's parent holds is its own as well
             whole = [node.module] if node.module else [alias.name for alias in node.names]  # from . import name
             names |= {name.partition(".")[0] for name in whole}
         elif isinstance(node, ast.Call) and called(node) in IMPORTERS:

@@ -2,9 +2,14 @@
 
 import ast
 import hashlib
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from orchestrator.architectures.neighbours import IMPORTERS, called, neighbours, package_root
+
+UNSEEN = "what comes in there is not followed, and a change in it is not noticed"
+GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
 def file_digest(file: Path) -> str:
@@ -25,34 +30,51 @@ def files_of(file: Path) -> list[Path]:
 
 
 def unfollowed(file: Path) -> list[str]:
-    """Where what ``file`` and its neighbours bring in cannot be told without running them: ``file:line: what``.
-
-    A change in that is not noticed: it does not enter the digest.
-    """
+    """What in ``file`` and its neighbours is not as it looks: ``file:line: what, and what that means``."""
     found = []
     for path in [file, *files_of(file)]:
         try:
             tree = ast.parse(path.read_bytes())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
-            found.append(f"{path}: cannot be read as Python")
+            found.append(f"{path}: cannot be read as Python: {UNSEEN}")
             continue
+        renamed = _renamed(tree)
         for node in ast.walk(tree):
-            if what := _hides(node):
-                found.append(f"{path}:{node.lineno}: {what}")  # type: ignore[attr-defined] # it is an expression
+            found += [f"{path}:{node.lineno}: {what}" for what in _surprises(node, renamed, path.parent)]  # type: ignore[attr-defined] # statements and expressions
     return found
 
 
-def _hides(node: ast.AST) -> str:
-    """What this part of a file may bring in that nobody sees; empty if nothing."""
+def _renamed(tree: ast.AST) -> dict[str, str]:
+    """By the name that a file gives it what it has imported under another one: ``import_module as load``."""
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    return {alias.asname: alias.name for node in imports for alias in node.names if alias.asname}
+
+
+def _surprises(node: ast.AST, renamed: Mapping[str, str], folder: Path) -> Iterator[str]:
+    if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.level == 0):
+        named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+        for top in (name.partition(".")[0] for name in named):
+            if top in sys.stdlib_module_names and (folder / f"{top}.py").is_file():
+                yield f"{top} is Python's own module, not {top}.py beside this file; give that another name"
+    if isinstance(node, ast.ImportFrom) and node.module == "sys" and "path" in {alias.name for alias in node.names}:
+        yield f"sys.path: {UNSEEN}"
     if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
-        return "sys.path"
-    if not isinstance(node, ast.Call):
-        return ""
-    name = called(node)
+        yield f"sys.path: {UNSEEN}"
+    if isinstance(node, ast.Call):
+        name = renamed.get(called(node), called(node))
+        if _hides(node, name):
+            yield f"{name}: {UNSEEN}"
+        elif name in GENERATORS:
+            yield f"{name}: a random generator of its own is neither seeded by the trial's seed nor kept in checkpoints"
+
+
+def _hides(node: ast.Call, name: str) -> bool:
+    """Whether calling the function ``name`` may bring in what nobody sees."""
     if name in IMPORTERS:
-        return "" if name == "__import__" and node.args and isinstance(node.args[0], ast.Constant) else name
-    executes = name in ("exec", "eval") and isinstance(node.func, ast.Name)  # network.eval() is something else
-    return name if executes or name in ("run_path", "spec_from_file_location", "exec_module") else ""
+        return not (name == "__import__" and node.args and isinstance(node.args[0], ast.Constant))
+    if name in ("exec", "eval"):  # network.eval() is something else
+        return isinstance(node.func, ast.Name) or ast.unparse(node.func).startswith("builtins.")
+    return name in ("run_path", "spec_from_file_location", "exec_module")
 
 
 def package_digest(root: Path, top: str) -> str:
