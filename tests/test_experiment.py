@@ -5,6 +5,7 @@ import dataclasses
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -334,6 +335,23 @@ def test_only_what_is_the_recipes_or_the_networks_own_can_be_searched() -> None:
     space = {"trainer.protocol": {"choice": ["published"]}, "seed": {"randint": [0, 9]}}
     with pytest.raises(ExperimentError, match=r"(?s)2 problems.*seed cannot.*trainer\.protocol is one for all trials"):
         make_plan(read_experiment({**SMALL, "search": {"space": space}}, "x"))
+
+
+@pytest.mark.parametrize("way", ["networks.py", "./networks.py", "inner/../networks.py", "{}", "~/networks.py"])
+@pytest.mark.parametrize("search", [None, {"samples": 2, "space": {"trainer.optimizer.lr": {"choice": [0.1, 0.2]}}}])
+def test_a_network_may_be_named_in_any_way_that_finds_its_file(
+    way: str, search: Any, network_file: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "inner").mkdir()
+    tree = {"name": "x", "variants": [f"{way.format(network_file)}:Tiny"], "dataset": {"name": str(packed)}}
+    checked = check_experiment(
+        read_experiment(tree if search is None else {**tree, "search": search}, "x"), tmp_path, lambda _: None
+    )
+    assert {spec.variant for spec in checked.plan.trials} == {f"{network_file.resolve()}:Tiny"}
+    assert checked.analyses.keys() == checked.contracts.keys() == {spec.name for spec in checked.plan.trials}
+    assert all(analysis.parameters > 100 for analysis in checked.analyses.values())
 
 
 def test_every_pipeline_that_was_drawn_is_checked_before_the_start(packed: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.contract import Analysis, ContractResult, analyse, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
-from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
 
 
@@ -47,6 +47,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     if experiment.search is None:
         _refuse_broken(experiment, judge)
     plan = make_plan(experiment, dataset.digest, lambda spec: [c for c in judge(spec).checks if not c.passed])
+    contracts = {spec.name: judge(spec) for spec in plan.trials}
     problems = _drawn_augmentation(plan, dataset)
     for spec in plan.trials:
         problems += batch_problems(spec, dataset, behaviours[spec.network_key])
@@ -56,7 +57,6 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
     for note in notes:
         say(note)
-    contracts = {spec.name: judge(spec) for spec in plan.trials}
     analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
     return Checked(plan, dataset, analyses, contracts, notes)
 
@@ -114,7 +114,7 @@ def _refuse_broken(experiment: Experiment, judge: Callable[[TrialSpec], Contract
     unfit, broken = [], []
     for variant in experiment.variants:
         try:
-            result = judge(TrialSpec(variant=variant.name, arguments=variant.arguments))
+            result = judge(TrialSpec(variant=absolute(variant.name), arguments=variant.arguments))
         except VariantError as problem:
             unfit.append(str(problem))
             continue
