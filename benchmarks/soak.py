@@ -24,8 +24,8 @@ import psutil
 import torch
 from soak_truth import EPOCHS, TRIALS, differences
 
-from orchestrator.cli.verifying import WORKER, kill_driver
 from orchestrator.data import Dataset, Split, save_packed
+from orchestrator.workflow.verify import WORKER, kill_driver
 
 PATIENCE = 300.0  # seconds without anything new after which a launch is given up
 TARGETS = ("worker", "driver", "raylet")

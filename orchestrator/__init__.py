@@ -1,3 +1,57 @@
-"""Which network is really better? An experiment file becomes trials, folders, MLflow runs and a verdict."""
+"""Which network is really better? An experiment file becomes trials, folders, MLflow runs and a verdict.
+
+``import orchestrator as orc`` is quick: everything below is imported when it is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from orchestrator import lazy
+
+if TYPE_CHECKING:
+    from orchestrator.errors import OrchestratorError
+    from orchestrator.reporting.verdict.comparison import Comparison
+    from orchestrator.spec import Experiment
+    from orchestrator.workflow.api import load, plan, run, train
+    from orchestrator.workflow.display import Display
+    from orchestrator.workflow.inspect import Inspection, inspect
+    from orchestrator.workflow.plan import Plan
+    from orchestrator.workflow.results import Results
+    from orchestrator.workflow.trial import Trial
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Comparison": "reporting.verdict.comparison",
+    "Display": "workflow.display",
+    "Experiment": "spec",
+    "Inspection": "workflow.inspect",
+    "OrchestratorError": "errors",
+    "Plan": "workflow.plan",
+    "Results": "workflow.results",
+    "Trial": "workflow.trial",
+    "inspect": "workflow.inspect",
+    "load": "workflow.api",
+    "plan": "workflow.api",
+    "run": "workflow.api",
+    "train": "workflow.api",
+}
+__all__ = [
+    "Comparison",
+    "Display",
+    "Experiment",
+    "Inspection",
+    "OrchestratorError",
+    "Plan",
+    "Results",
+    "Trial",
+    "inspect",
+    "load",
+    "plan",
+    "run",
+    "train",
+]
+__getattr__ = lazy.names(__name__, _HOMES)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 from patience import PATIENCE
 
-from orchestrator.cli.verifying import kill_driver
+from orchestrator.workflow.verify import kill_driver
 
 ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
 QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}

@@ -16,7 +16,7 @@ import pytest
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 
-from orchestrator.cli.verifying import compare, content, kill_driver
+from orchestrator.workflow.verify import compare, content, kill_driver
 
 pytestmark = [pytest.mark.cluster]
 

@@ -73,7 +73,7 @@ def test_trials_that_did_not_end_well_are_counted_and_not_averaged() -> None:
     first, second = compare(trials, 0.85).rows
     assert (first.test_accuracy, first.trials, first.failed, first.stopped) == (0.9, 1, 1, 1)
     assert (second.variant, second.test_accuracy, second.failed, second.best) == ("b", None, 1, False)
-    assert compare(trials[1:2], 0.85).verdict["best"] is None
+    assert compare(trials[1:2], 0.85).to_dict()["best"] is None
 
 
 APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
@@ -115,9 +115,9 @@ APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
 def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, evidence: str, words: str) -> None:
     trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
     comparison = compare(trials, 0.85)
-    assert comparison.evidence == comparison.verdict["evidence"] == evidence
+    assert comparison.evidence == comparison.to_dict()["evidence"] == evidence
     assert re.search(words, sentence(comparison))
-    json.dumps(comparison.verdict, allow_nan=False)
+    json.dumps(comparison.to_dict(), allow_nan=False)
 
 
 def test_the_figure_says_why_a_variant_has_no_interval() -> None:
@@ -177,7 +177,7 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
     comparison = compare([*trials, trial("a", 3, None, "running"), trial("c", 0, None, "running")], 0.85)
     assert [(row.variant, row.running) for row in comparison.rows] == [("a", 1), ("b", 0), ("c", 1)]
-    assert comparison.verdict["running"] == 2
+    assert comparison.to_dict()["running"] == 2
     assert sentence(comparison).endswith("2 trials are still running: the verdict may change.")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_table(comparison))
@@ -292,4 +292,4 @@ def test_whatever_the_accuracies_there_are_words_and_json(drawn: list[tuple[str,
     comparison = compare([trial(v, i, a) for i, (v, a) in enumerate(drawn)], 0.85)
     assert sentence(comparison).endswith(".")
     assert (difference_table(comparison) is None) == (comparison.evidence == "none")
-    json.dumps(comparison.verdict, allow_nan=False)
+    json.dumps(comparison.to_dict(), allow_nan=False)

@@ -16,7 +16,7 @@ from doctoring import ORCHESTRATOR, TOKEN, checks, doctor
 from head import free_ports
 from patience import PATIENCE
 
-from orchestrator.cli.verifying import kill_driver
+from orchestrator.workflow.verify import kill_driver
 
 RAY = str(Path(sys.executable).with_name("ray"))
 

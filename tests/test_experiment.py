@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.architectures import build_network
-from orchestrator.cli.checking import check_experiment
 from orchestrator.contract import ContractCheck, analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
@@ -25,6 +24,7 @@ from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_plain, to_plain
+from orchestrator.workflow.checking import check_experiment
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))

@@ -14,7 +14,6 @@ from patience import PATIENCE
 from pyarrow import fs
 from recording import record
 
-from orchestrator.cli.verifying import compare, content, kill_driver
 from orchestrator.data import Dataset
 from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
@@ -30,6 +29,7 @@ from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.writer import MLFLOW_STATUS
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.verify import compare, content, kill_driver
 
 PROGRAMS = Path(sys.executable).parent
 EXPERIMENT = """

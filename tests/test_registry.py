@@ -11,13 +11,13 @@ import torch
 from test_comparison import trial
 
 from orchestrator.choice import representative
-from orchestrator.cli.result import Result, register_result
 from orchestrator.data import Normalisation
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect
+from orchestrator.workflow.results import Results, register_result
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def recorded(client: Any, folder: Path, row: TrialRow, factor: float) -> TrialRo
     return replace(row, run_id=run_id)
 
 
-def result(trials: list[TrialRow]) -> Result:
-    return Result("exp", "abc", "parent", trials, compare(trials, 0.85))
+def result(trials: list[TrialRow]) -> Results:
+    return Results("exp", "abc", "parent", trials, compare(trials, 0.85))
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -14,10 +14,10 @@ from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.cli.verifying import WORKER, compare, kill_driver
 from orchestrator.tracking.read import find_launch, read_trials
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
+from orchestrator.workflow.verify import WORKER, compare, kill_driver
 
 EXPERIMENT = """
 name: small

@@ -10,7 +10,6 @@ from conftest import TINY, make_dataset
 from driving import driver, orchestrator, wait_for
 
 from orchestrator import records as keys
-from orchestrator.cli.verifying import compare, content, kill_driver
 from orchestrator.data import Dataset, save_packed
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
@@ -18,6 +17,7 @@ from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.verify import compare, content, kill_driver
 
 SEARCH = """
 name: small

@@ -13,7 +13,6 @@ from recording import open_runs
 from test_comparison import trial
 
 from orchestrator import records as keys
-from orchestrator.cli.reports import write_model, write_report
 from orchestrator.data import Dataset, apply, load_dataset, measure
 from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Status
@@ -23,6 +22,7 @@ from orchestrator.tracking.registry import register
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.trial import run_trial
+from orchestrator.workflow.reports import write_model, write_report
 
 IMAGES = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from orchestrator import records as keys
 from orchestrator.architectures.probe import probe
-from orchestrator.cli.checking import check_experiment
 from orchestrator.data import Dataset, Split, save_packed
 from orchestrator.errors import DivergedError, ExperimentError
 from orchestrator.experiment.plan import make_plan
@@ -28,6 +27,7 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.step import build_step
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.checking import check_experiment
 
 NETWORKS = """
 import random

@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from orchestrator import records as keys
-from orchestrator.cli.show import Show
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.terminal import View, is_state_line
+from orchestrator.workflow.display import Terminal
 
 
 def shown(view: View, height: int = 30) -> str:
@@ -105,7 +105,7 @@ def test_quiet_tells_failures_only() -> None:
 def test_waiting_is_shown_on_a_screen_only(terminal: bool, quiet: bool, said: bool) -> None:
     out = io.StringIO()
     console = Console(file=out, width=80, force_terminal=terminal)
-    show = Show(console, quiet=quiet, as_json=False, debug=False)
+    show = Terminal(console, quiet)
     with show.waiting("starting Ray") as progress:
         progress("making reports: 1 of 2")
     assert ("starting Ray" in out.getvalue() or "making reports: 1 of 2" in out.getvalue()) is said

@@ -37,6 +37,19 @@ def load_class(variant: str) -> "type[nn.Module]":
     return network
 
 
+def name_of(network: "type[nn.Module]") -> str:
+    """The name by which this process finds a class: ``package.module:Class``. Raises VariantError if it has none."""
+    name, module = network.__qualname__, sys.modules.get(network.__module__)
+    if "." in name or getattr(module, name, None) is not network:
+        raise VariantError(f"{name} is not found by that name in {network.__module__}: define it at the top level")
+    return f"{network.__module__}:{name}"
+
+
+def is_of_this_process(variant: str) -> bool:
+    """Whether only this process has the class: it was defined in a notebook or in the script that runs."""
+    return variant.startswith("__main__:")
+
+
 def source_digest(variant: str) -> str:
     """sha256 (hexadecimal) of the files that a user's own network is made of; empty for a built-in variant.
 
@@ -53,6 +66,8 @@ def source_digest(variant: str) -> str:
         top = source.partition(".")[0]
         if (root := own_root(top)) is not None:
             return package_digest(root, top)
+        if is_of_this_process(variant):
+            return _digest_of_methods(network)
         file = inspect.getsourcefile(network)
         return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
     except TooManyError as problem:
@@ -91,6 +106,19 @@ def own_root(top: str) -> Path | None:
         return None
     root = Path(folders[0] if folders else str(file)).resolve().parent
     return None if "site-packages" in root.parts else root
+
+
+def _digest_of_methods(network: "type[nn.Module]") -> str:
+    """Of a class that stands in no file: sha256 of the source of its methods, of what can be had of it."""
+    digest = hashlib.sha256(network.__qualname__.encode())
+    for name, value in sorted(vars(network).items()):
+        if inspect.isfunction(value):
+            try:
+                text = inspect.getsource(value)
+            except OSError:
+                text = repr((value.__code__.co_code, value.__code__.co_consts))
+            digest.update(f"{name}\0{text}\0".encode())
+    return digest.hexdigest()
 
 
 def _unknown(variant: str) -> str:

@@ -31,9 +31,10 @@ def command(
     debug: bool,
 ) -> int:
     """One row a variant of the MLflow experiment NAME, over its seeds; the best marked, and whether that is chance."""
-    from orchestrator.cli.result import print_result, read_result, register_result, write_result
+    from orchestrator.cli.tables import print_result
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.workflow.results import read_results, register_result, write_result
 
     for file, flag, allowed in ((figure, "--figure", (".png", ".svg", ".pdf")), (html, "--html", (".html",))):
         if file is not None and file.suffix.lower() not in allowed:
@@ -43,7 +44,7 @@ def command(
     uri = choose(tracking_uri)
     client = connect(uri, make=False)
     with asked(uri):
-        result = read_result(client, name, launch, target)
+        result = read_results(client, name, launch, target)
         registered = [] if register is None else register_result(client, result, register)
     print_result(result, as_json, registered)
     write_result(result, figure, html)

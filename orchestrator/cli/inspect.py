@@ -1,10 +1,15 @@
 """``orchestrator inspect``: what a network is, before it trains."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import options
+from orchestrator.cli.options import options, print_json
+
+if TYPE_CHECKING:
+    from orchestrator.contract import LayerRow
+    from orchestrator.workflow.inspect import Inspection
 
 
 @click.command("inspect")
@@ -18,11 +23,70 @@ def command(
     variant: str, classes: int, size: str, contract: Path | None, figure: Path | None, as_json: bool, debug: bool
 ) -> int:
     """Layers, parameters, MACs, receptive field and contract of VARIANT (a built-in name or path/to/file.py:Class)."""
-    from orchestrator.cli.inspecting import inspect
-
     height, _, width = size.partition("x")
     if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
         raise click.BadParameter(f"{size!r} is neither a number of pixels nor HxW", param_hint="--size")
     if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise click.BadParameter(f"{figure}: the file's name must end in .png, .svg or .pdf", param_hint="--figure")
-    return inspect(variant, classes, (3, int(height), int(width or height)), contract, figure, as_json)
+    from orchestrator.experiment.reader import read_file
+    from orchestrator.workflow.inspect import inspect
+
+    limits = read_file(contract).contract if contract else None
+    found = inspect(variant, classes=classes, shape=(3, int(height), int(width or height)), contract=limits)
+    if figure is not None:
+        found.save_figure(figure)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        _print(found)
+    return 0 if found.contract.passed else 2
+
+
+def _print(found: "Inspection") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    analysis, console = found.analysis, Console()
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("type", no_wrap=True)
+    table.add_column("kernel", no_wrap=True)
+    for column in ("output", "parameters", "jump", "receptive\nfield"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in analysis.layers:
+        shape = "x".join(map(str, row.output_shape))
+        parameters = f"{row.parameters:,}" if row.parameters else ""
+        table.add_row(
+            row.name, row.type, _geometry(row), shape, parameters, _cell(row.jump), _cell(row.receptive_field)
+        )
+    console.print(table)
+    field = analysis.receptive_field
+    macs = "unknown" if analysis.macs is None else f"{analysis.macs:,}"
+    console.print(
+        f"{found.label} ({found.to_dict()['family']}): {analysis.parameters:,} parameters, {macs} MACs a picture",
+        highlight=False,
+    )
+    console.print(
+        f"receptive field: {_cell(field.features) or 'unknown'} pixels before global pooling, "
+        f"{_cell(field.output) or 'unknown'} at the output{f' ({field.reason})' if field.reason else ''}",
+        highlight=False,
+    )
+    console.print("kernel: size, (s)tride, (p)adding, (d)ilation, (g)roups where not 1, 0, 1, 1", style="dim")
+    for note in found.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
+    for check in found.contract.checks:
+        console.print(check.in_words(), style="green" if check.passed else "red", highlight=False, markup=False)
+
+
+def _geometry(row: "LayerRow") -> str:
+    """The kernel, and what differs from stride 1, no padding, no dilation and no groups."""
+    if row.kernel is None:
+        return ""
+    usual = (("s", row.stride, 1), ("p", row.padding, 0), ("d", row.dilation, 1), ("g", row.groups, 1))
+    return " ".join([_cell(row.kernel), *(f"{letter}{_cell(v)}" for letter, v, u in usual if v not in (u, None))])
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -10,15 +10,17 @@ from orchestrator.cli.options import options
 @click.command("resume")
 @click.argument("name")
 @options("data_dir", "storage", "tracking_uri", "address", "json", "quiet")
-def command(name: str, **flags: Any) -> int:
+def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
     """Carry on the newest launch of the experiment NAME from what lies in the storage folder."""
-    from orchestrator.cli.running import run
+    from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_experiment
     from orchestrator.scheduling.mirror import open_storage
     from orchestrator.scheduling.storage import fetch_launches, newest_launch
+    from orchestrator.workflow.run import run
 
     with open_storage(flags.pop("storage")) as storage:
         fetch_launches(storage, name)
         folder, plain = newest_launch(storage.root, name)
         experiment = read_experiment(plain, str(folder.path / "launch.json"))
-        return run(experiment, storage=storage, folder=folder, **flags)
+        result = run(experiment, storage=storage, display=Show(as_json, quiet), folder=folder, **flags)
+    return 1 if result.failures else 0

@@ -11,17 +11,22 @@ from orchestrator.cli.options import options
 @click.command("run")
 @click.option("--events", is_flag=True, hidden=True, help="Also print a line for programs at every event: in jobs.")
 @options("experiment", "set", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet")
-def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:
+def command(
+    experiment: Path, overrides: tuple[str, ...], events: bool, as_json: bool, quiet: bool, **flags: Any
+) -> int:
     """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict."""
-    from orchestrator.cli.running import run
+    from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_file
     from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.workflow.run import run
 
-    if flags["events"]:
+    if events:
         from orchestrator.cli.places import refuse_passing_places
         from orchestrator.tracking.store import tracking_uri as choose_store
 
         refuse_passing_places(flags["storage"], choose_store(flags["tracking_uri"]))
     settings = read_file(experiment, overrides)
     with open_storage(flags.pop("storage")) as storage:
-        return run(settings, storage=storage, source=experiment, **flags)
+        display = Show(as_json, quiet, events)
+        result = run(settings, storage=storage, display=display, source=experiment, as_job=events, **flags)
+    return 1 if result.failures else 0

@@ -1,44 +1,42 @@
-"""How the commands that run a launch talk to their user."""
+"""What the commands that run a launch print: progress, and its result as tables or as one JSON document."""
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from orchestrator.cli.tables import print_result
 from orchestrator.cluster.events import EventWriter
+from orchestrator.records import Listener, Outcome
+from orchestrator.workflow.display import Terminal
+from orchestrator.workflow.results import Results
 
 
-@dataclass(frozen=True)
-class Show:
-    """A console for people, and events for those who follow this process from elsewhere."""
+class Show(Terminal):
+    """A console for people, and ``events`` for those who follow this process from elsewhere.
 
-    console: Console
-    quiet: bool
-    as_json: bool
-    debug: bool
-    events: EventWriter | None = None
+    With ``as_json`` stdout is left to the document.
+    """
 
-    @classmethod
-    def of(cls, as_json: bool, quiet: bool, debug: bool, events: bool) -> "Show":
-        """With ``as_json`` stdout is left to the document."""
-        console = Console(file=sys.stderr if as_json else sys.stdout)
-        return cls(console, quiet, as_json, debug, EventWriter() if events else None)
+    def __init__(self, as_json: bool, quiet: bool, events: bool = False) -> None:
+        super().__init__(Console(file=sys.stderr if as_json else sys.stdout), quiet)
+        self.as_json = as_json
+        self.events = EventWriter() if events else None
 
-    def say(self, line: str) -> None:
-        """One line, as it is."""
-        if not self.quiet:
-            self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    def begins(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> None:
+        """Tell those who follow from elsewhere."""
+        if self.events is not None:
+            self.events.begin(trials, epochs, ended)
 
     @contextmanager
-    def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
-        """On a screen, while the block runs: what is waited for, and for how long; what is yielded says it anew."""
-        if self.quiet or not self.console.is_terminal:
-            yield lambda _: None
-            return
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(what, total=None)
-            yield lambda said: progress.update(task, description=said)
+    def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
+        """The table or the lines, and the events."""
+        with super().training(trials, epochs, ended) as listeners:
+            yield listeners if self.events is None else (*listeners, self.events)
+
+    def result(self, result: Results) -> None:
+        """The tables and the verdict, or the document."""
+        if self.events is not None:
+            self.events.result(result.to_dict())
+        print_result(result, self.as_json)

@@ -1,10 +1,16 @@
 """``orchestrator train``: one variant, one seed, without Ray or MLflow."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from orchestrator import records as keys
 from orchestrator.cli.options import options, print_json
+from orchestrator.records import Record
+
+if TYPE_CHECKING:
+    from orchestrator.trial import TrialFolder
 
 
 @click.command("train")
@@ -41,7 +47,7 @@ def command(
     debug: bool,
 ) -> int:
     """Train VARIANT (a built-in name or path/to/file.py:Class) here; the same command carries on after an interrupt."""
-    from orchestrator.cli.training import train
+    from orchestrator.workflow.train import train
 
     given = {
         "trainer.epochs": epochs,
@@ -50,13 +56,49 @@ def command(
         "trainer.device": device,
         "trainer.threads": threads,
     }
-    return train(
+
+    def say(line: str) -> None:
+        if not quiet:
+            click.echo(line, err=as_json)
+
+    folder = train(
         {"variant": variant, "seed": seed, "dataset": {"name": dataset}},
         [f"{path}={value}" for path, value in given.items() if value is not None] + list(overrides),
         out=out,
         data_dir=data_dir,
         report=report,
-        quiet=quiet,
-        as_json=as_json,
-        print_json=print_json,
+        say=say,
+        on_record=lambda record, spec: say(_line(record, spec.trainer.epochs)),
     )
+    if as_json:
+        print_json(_summary(folder))
+    return 0
+
+
+def _line(record: Record, epochs: int) -> str:
+    m = record.metrics
+    if record.final:
+        accuracy = m.get(keys.TEST_ACCURACY)
+        measured = f", test accuracy {100 * accuracy:.2f} %" if accuracy is not None else ""
+        return f"done: weights of epoch {m[keys.BEST_EPOCH]:.0f}{measured}"
+    judged = keys.VAL_ACCURACY if keys.VAL_ACCURACY in m else keys.TEST_ACCURACY
+    return (
+        f"epoch {record.epoch:>3}/{epochs}  train loss {m[keys.TRAIN_LOSS]:.4f}  "
+        f"train {100 * m[keys.TRAIN_ACCURACY]:.2f} %  {judged.partition('/')[0]} {100 * m[judged]:.2f} %  "
+        f"{m[keys.IMAGES_PER_SECOND]:,.0f} images/s"
+    )
+
+
+def _summary(folder: "TrialFolder") -> dict[str, Any]:
+    outcome, records = folder.outcome(), folder.records()
+    last: dict[str, float] = {}
+    for record in records:
+        last.update(record.metrics)
+    return {
+        "trial": folder.spec().name,
+        "folder": str(folder.path),
+        "status": str(outcome.status) if outcome else "failed",
+        "epochs": max((record.epoch for record in records), default=0),
+        "parameters": folder.facts().get(keys.PARAMETERS),
+        "metrics": last,
+    }

@@ -103,6 +103,15 @@ def figure(picture: Picture) -> str:
 
 def table(content: Table, opened: bool = False) -> str:
     """A table that folds away under its title."""
+    state = " open" if opened else ""
+    return (
+        f"<details{state}><summary>{escape(content.title)}</summary>"
+        f'<div class="wide">{plain_table(content)}</div></details>'
+    )
+
+
+def plain_table(content: Table) -> str:
+    """The table alone."""
     numeric = [any(isinstance(row[i], (int, float)) for row in content.rows) for i in range(len(content.columns))]
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -110,9 +119,5 @@ def table(content: Table, opened: bool = False) -> str:
         inside = "".join(f"<{tag}{c}>{escape(cell)}</{tag}>" for c, cell in zip(classes, cells, strict=True))
         return f"<tr>{inside}</tr>"
 
-    state = " open" if opened else ""
     body = "\n".join(line("td", [shown(cell) for cell in row]) for row in content.rows)
-    return (
-        f'<details{state}><summary>{escape(content.title)}</summary><div class="wide"><table><thead>'
-        f"{line('th', content.columns)}</thead><tbody>\n{body}\n</tbody></table></div></details>"
-    )
+    return f"<table><thead>{line('th', content.columns)}</thead><tbody>\n{body}\n</tbody></table>"

@@ -87,6 +87,18 @@ def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str,
     return found if len({len(right) for right in found.values()}) == 1 else {}
 
 
+def read_epochs(client: "MlflowClient", run_id: str) -> dict[int, dict[str, float]]:
+    """Every metric of a trial's run that was recorded by epoch, by epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    if keys.TRAIN_LOSS not in (metrics := client.get_run(run_id).data.metrics):
+        return epochs
+    for name in [keys.TRAIN_LOSS, *(name for name in metrics if name != keys.TRAIN_LOSS)]:
+        for metric in client.get_metric_history(run_id, name):
+            if name == keys.TRAIN_LOSS or metric.step in epochs:
+                epochs.setdefault(int(metric.step), {})[name] = float(metric.value)
+    return {epoch: metrics for epoch, metrics in epochs.items() if epoch > 0}
+
+
 def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
     metrics, tags = dict(run.data.metrics), run.data.tags
     complete = tags.get(STATUS) == "complete"

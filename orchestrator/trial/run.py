@@ -102,6 +102,8 @@ def _train(
     folder.save_facts(
         {
             keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
+            "classes": len(dataset.classes),
+            "shape": dataset.shape,
             "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
             "machine": describe_machine(placement.device),
             "precision": str(placement.precision).removeprefix("torch."),

@@ -37,7 +37,7 @@ TRIALS = [f"Slow/seed-{seed}" for seed in range(6)]
 COMPARE = """
 import json
 from pathlib import Path
-from orchestrator.cli.verifying import compare, content
+from orchestrator.workflow.verify import compare, content
 left = [content(Path(folder), "small") for folder in ("/mnt/nfs/undisturbed", Path.home() / "left")]
 hosts = []
 for launch in left:

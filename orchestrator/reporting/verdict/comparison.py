@@ -56,8 +56,7 @@ class Comparison:
             return "none"
         return "decided" if all(d.told_apart for d in self.differences) else "undecided"
 
-    @property
-    def verdict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON: the best variant, its margin over the next, the evidence for it, and every row."""
         measured = [row for row in self.rows if row.test_accuracy is not None]
         nearest = self.differences[0] if self.differences else None
@@ -73,6 +72,17 @@ class Comparison:
             "target_accuracy": self.target,
             "variants": [asdict(row) for row in self.rows],
         }
+
+    def __str__(self) -> str:
+        from orchestrator.reporting.verdict.wording import sentence  # it imports this module
+
+        return sentence(self)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict in a sentence, and the numbers behind it."""
+        from orchestrator.reporting.verdict.page import comparison_tables  # with matplotlib
+
+        return comparison_tables(self)
 
 
 def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:

@@ -36,6 +36,12 @@ def comparison_page(name: str, launch: str, comparison: Comparison, trials: Sequ
     )
 
 
+def comparison_tables(comparison: Comparison) -> str:
+    """The sentence and its tables as a piece of HTML, for a notebook."""
+    tables = [_variants(comparison), *([_differences(comparison)] if comparison.differences else [])]
+    return f"<p>{escape(sentence(comparison))}</p>" + "".join(html.plain_table(table) for table in tables)
+
+
 def _variants(comparison: Comparison) -> Table:
     rows = [
         (

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.choice import chosen_trials, representative
-from orchestrator.cli.checking import Checked
-from orchestrator.cli.reports import Order, Reporter
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
@@ -20,6 +18,8 @@ from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
+from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.reports import Order, Reporter
 
 
 class Delivery:

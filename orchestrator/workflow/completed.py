@@ -5,8 +5,6 @@ from pathlib import Path
 
 from orchestrator import __version__
 from orchestrator.architectures.locate import unimported_digest
-from orchestrator.cli.result import print_result, read_result
-from orchestrator.cli.show import Show
 from orchestrator.data.places import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
@@ -14,7 +12,6 @@ from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_plain
-from orchestrator.tracking.store import asked, connect
 
 MARK = "complete.json"  # of a launch's folder
 
@@ -47,16 +44,3 @@ def completed_launch(storage: Storage, experiment: Experiment, data_dir: Path, u
         except (OSError, ValueError, KeyError, TypeError):  # then it is not known to be complete, and looked at closely
             continue
     return found.get(fingerprint(experiment, data_dir, uri) or "") if found else None
-
-
-def show_completed(experiment: Experiment, launch: str, uri: str, show: Show) -> int:
-    """Print the comparison of a complete launch; returns the exit code."""
-    show.say(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
-    client = connect(uri, make=False)
-    with asked(uri):
-        result = read_result(client, experiment.name, launch)
-    if show.events is not None:
-        show.events.result(result.to_json())
-    print_result(result, show.as_json)
-    show.say("to train it once more: the same command with --again")
-    return 0

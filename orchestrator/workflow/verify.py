@@ -7,15 +7,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import psutil
 
-from orchestrator.cli.options import print_json
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.experiment.reader import read_file
 from orchestrator.records import varies
@@ -30,6 +29,21 @@ _EPOCH = re.compile(r"^[\d:]+ (\S+: epoch \d+)/", re.MULTILINE)  # the line of a
 LONGEST = 20  # times the undisturbed launch's seconds: after that the disturbed one is given up
 
 
+@dataclass(frozen=True)
+class Verified:
+    """What killing a launch has changed; ``differences`` is empty if nothing."""
+
+    experiment: str
+    seed: int
+    kills: list[str]  # what was killed, in order
+    differences: list[str]
+
+    @property
+    def equal(self) -> bool:
+        """Whether weights, records and MLflow's content are those of the undisturbed launch."""
+        return not self.differences
+
+
 def verify(
     experiment: Path,
     overrides: Sequence[str],
@@ -38,17 +52,14 @@ def verify(
     seed: int | None,
     keep: Path | None,
     data_dir: Path,
-    as_json: bool,
-) -> int:
-    """Run ``experiment`` undisturbed and killed, compare, print the verdict; returns the exit code."""
+    say: Callable[[str], None],
+) -> Verified:
+    """Run ``experiment`` undisturbed and killed, and compare."""
     name = read_file(experiment, overrides).name
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     if keep is not None and keep.exists():
         raise StorageError(f"{keep} exists; give a folder that does not with --keep")
     home = Path(tempfile.mkdtemp(prefix="verify-resume-")) if keep is None else keep
-
-    def say(line: str) -> None:
-        click.echo(line, err=as_json)
 
     def arguments(folder: Path) -> list[str]:
         settings = [word for override in overrides for word in ("--set", override)]
@@ -69,15 +80,7 @@ def verify(
     finally:
         if keep is None:
             shutil.rmtree(home, ignore_errors=True)
-    verdict = {"experiment": name, "seed": seed, "kills": done, "equal": not differences, "differences": differences}
-    if as_json:
-        print_json(verdict)
-    for difference in differences:
-        say(f"  differs: {difference}")
-    struck = f"{len(done)} kills ({', '.join(done) or 'none: it ended too soon'})"
-    equal = "weights, records and MLflow's content are equal, to the bit"
-    say(f"{name}: after {struck}, {equal if not differences else f'{len(differences)} things differ'}")
-    return 0 if not differences and done else 1
+    return Verified(name, seed, done, differences)
 
 
 def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":

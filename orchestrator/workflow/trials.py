@@ -4,17 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from orchestrator.choice import chosen_trials
-from orchestrator.cli.checking import Checked
-from orchestrator.cli.delivery import Delivery
-from orchestrator.cli.show import Show
 from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
-from orchestrator.reporting.terminal import View
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.kept import checkpoints
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
+from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.delivery import Delivery
+from orchestrator.workflow.display import Display
 
 
 def train_all(
@@ -25,7 +24,7 @@ def train_all(
     nodes: list[dict[str, float]],
     resources: Mapping[str, float],
     packed: object,
-    show: Show,
+    display: Display,
 ) -> Status:
     """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended.
 
@@ -45,35 +44,34 @@ def train_all(
         resources,
         nodes=nodes,
         storage=storage,
-        listeners=(delivery,) if show.events is None else (delivery, show.events),
+        listeners=(delivery,),
         finished=frozenset(finished),
         resume_from=resume_from,
         ended=delivery.refused,
         measure=not search,
         packed=packed,
     )
-    if show.events is not None and len(finished) < len(names):
-        show.events.begin(names, epochs, before)
-    status = _run(work, names, before, show)
+    if len(finished) < len(names):
+        display.begins(names, epochs, before)
+    status = _run(work, names, before, display)
     if not search or status is Status.STOPPED:
         return status
     chosen = to_measure(folder, plan)
     if chosen:
-        show.say(f"measuring the best settings of each variant on the test split: {len(chosen)} trials")
+        display.say(f"measuring the best settings of each variant on the test split: {len(chosen)} trials")
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(names) - homes.keys()
-    measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], show)
+    measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], display)
     return status if measured is Status.COMPLETE else measured
 
 
-def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], show: Show) -> Status:
+def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display: Display) -> Status:
     """Run what of ``work`` is not finished; the screen shows the trials ``names``, of which ``before`` have ended."""
     if not {spec.name for spec in work.plan.trials} - work.finished:
         return Status.COMPLETE
     epochs = work.plan.experiment.trainer.epochs
-    with View(names, epochs, show.console, show.quiet, before) as view:
-        first, *others = work.listeners
-        outcomes = run_launch(replace(work, listeners=(first, view, *others)), show.say)
+    with display.training(names, epochs, before) as watching:
+        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.say)
     return overall(outcomes.values())
 
 

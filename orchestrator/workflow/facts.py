@@ -11,7 +11,6 @@ import torch
 from orchestrator import __version__
 from orchestrator import records as keys
 from orchestrator.architectures import family
-from orchestrator.cli.checking import Checked
 from orchestrator.data import Dataset
 from orchestrator.tracking.runs import (
     CONTRACT,
@@ -23,6 +22,7 @@ from orchestrator.tracking.runs import (
     DatasetFacts,
     TrialFacts,
 )
+from orchestrator.workflow.checking import Checked
 
 
 def trial_facts(checked: Checked) -> dict[str, TrialFacts]:

@@ -1,4 +1,4 @@
-"""One launch, composed: check, plan, Ray, sink, live view, verdict, reports. Used by ``run`` and ``resume``."""
+"""One launch, top to bottom: check, plan, open the folder, open the store, start Ray, run, read back."""
 
 import importlib
 import shlex
@@ -8,14 +8,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cli.checking import Checked, check_experiment
-from orchestrator.cli.completed import fingerprint, mark_complete
-from orchestrator.cli.delivery import Delivery
-from orchestrator.cli.facts import dataset_facts, run_tags, trial_facts
-from orchestrator.cli.reports import compared
-from orchestrator.cli.result import Result, launch_metrics, print_result, publish_result, read_result
-from orchestrator.cli.show import Show
-from orchestrator.cli.trials import train_all
 from orchestrator.data.arrays import pack
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
@@ -32,6 +24,14 @@ from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
+from orchestrator.workflow.checking import Checked, check_experiment
+from orchestrator.workflow.completed import fingerprint, mark_complete
+from orchestrator.workflow.delivery import Delivery
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
+from orchestrator.workflow.reports import compared
+from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
+from orchestrator.workflow.trials import train_all
 
 SETTLED = ("complete", "stopped")  # statuses of trials that are not tried again
 
@@ -43,22 +43,24 @@ def launch(
     storage: Storage,
     tracking_uri: str | None,
     address: str | None,
-    show: Show,
+    display: Display,
     ray: StartingRay,
     cores: "Future[FreeCores]",
     again: bool = False,
     folder: LaunchFolder | None = None,
     source: Path | None = None,
-) -> int:
-    """Run ``experiment``, read from the file ``source``, to its verdict and print it; returns the exit code.
+    as_job: bool = False,
+) -> Results:
+    """Run ``experiment``, read from the file ``source``, to its verdict.
 
     ``folder`` is the launch to resume; without it, the one that this very plan was begun in, or a new one. ``ray``
-    is starting, and with it the ``cores`` that make reports; it is ending when this returns.
+    is starting, and with it the ``cores`` that make reports; it is ending when this returns. Raises a RequestError if
+    the experiment cannot be run, and InterruptedLaunchError if it was ended from outside: it can be resumed.
     """
     begun = time.monotonic()
     uri = choose_store(tracking_uri)
     mark = fingerprint(experiment, data_dir, uri)  # before anything is read: a file edited since is not missed
-    checked = _check(experiment, data_dir, address, show)
+    checked = _check(experiment, data_dir, address, display)
     plan = checked.plan
     threads = ThreadPoolExecutor(1, "store")
     connecting = threads.submit(connect, uri)  # while Ray starts
@@ -71,12 +73,12 @@ def launch(
     join = "" if address is None else f" --address {shlex.quote(address)}"
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
-    if show.events is not None:
+    if as_job:
         resume = "orchestrator submit, as before"
-    show.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
+    display.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
-        nodes = _nodes(checked, folder, storage, address, show, ray)
+        nodes = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
 
         def open_runs() -> LaunchRuns:
@@ -88,7 +90,7 @@ def launch(
                     plan,
                     dataset_facts(checked.dataset, experiment.dataset.name),
                     trial_facts(checked),
-                    run_tags(source, as_job=show.events is not None),
+                    run_tags(source, as_job),
                     artifacts,
                     folder.id,
                 )
@@ -98,24 +100,22 @@ def launch(
         makers = cores.result()
         makers.slots = core_count(nodes)  # more may have come since it was started
         packed = makers.share(pack(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, makers, packed, show.say)
+        delivery = Delivery(checked, folder, storage, opening, makers, packed, display.say)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = train_all(checked, folder, storage, delivery, nodes, resources, packed, show)
+            status = train_all(checked, folder, storage, delivery, nodes, resources, packed, display)
             makers.hurry()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
-                    result = read_result(runs.client, experiment.name, runs.launch)
-                if show.events is not None:
-                    show.events.result(result.to_json())
-                print_result(result, show.as_json)
+                    result = read_results(runs.client, experiment.name, runs.launch)
+                display.result(result)
                 if status is not Status.STOPPED:
-                    delivery.order_chosen(result.trials)
+                    delivery.order_chosen(result.rows)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                _publish(runs.client, result, makers, metrics, show)  # while the last reports are made
+                _publish(runs.client, result, makers, metrics, display)  # while the last reports are made
                 if status is not Status.STOPPED:
-                    with show.waiting("making reports") as progress:
+                    with display.waiting("making reports") as progress:
                         whole = delivery.finish_reports(progress)
         except KeyboardInterrupt:
             status = Status.STOPPED
@@ -123,31 +123,31 @@ def launch(
             makers.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
-        if result and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.trials):
+        if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
             mark_complete(folder, storage, mark, result.launch)
     interrupted = InterruptedLaunchError(f"interrupted; carry on with: {resume}")
     if result is None:
         raise interrupted
-    show.say(f"trial folders: {storage.place(folder.path / 'trials')}")
-    on = " (on the head)" if show.events is not None else ""
+    display.say(f"trial folders: {storage.place(folder.path / 'trials')}")
+    on = " (on the head)" if as_job else ""
     compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
-    show.say(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
+    display.say(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
     if status is Status.STOPPED:
         raise interrupted
-    return 1 if status is Status.FAILED or any(trial.status == "failed" for trial in result.trials) else 0
+    return result
 
 
-def _publish(client: Any, result: Result, makers: FreeCores, metrics: Mapping[str, float], show: Show) -> None:
+def _publish(client: Any, result: Results, makers: FreeCores, metrics: Mapping[str, float], display: Display) -> None:
     try:
-        page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.trials).result()
+        page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.rows).result()
         publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded all the same
-        show.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
+        display.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
 
 
-def _check(experiment: Experiment, data_dir: Path, address: str | None, show: Show) -> Checked:
+def _check(experiment: Experiment, data_dir: Path, address: str | None, display: Display) -> Checked:
     try:
-        return check_experiment(experiment, data_dir, show.say)
+        return check_experiment(experiment, data_dir, display.say)
     except DataError as problem:
         if address is None:
             raise
@@ -167,22 +167,22 @@ def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | Non
 
 
 def _nodes(
-    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, show: Show, ray: StartingRay
+    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: StartingRay
 ) -> list[dict[str, float]]:
     """Nodes that can train what is left to train. Raises before anything is recorded."""
     plan = checked.plan
-    with show.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
+    with display.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
         nodes = ray.nodes()
     if address is not None:
-        nodes = wait_for_nodes(plan.experiment.resources, show.say)
+        nodes = wait_for_nodes(plan.experiment.resources, display.say)
         looked = check_nodes(folder.path, storage, plan)
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
-        show.say(f"{nodes_can} use the storage and have the same versions")
+        display.say(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)
     resources = trial_resources(plan.experiment.resources, nodes)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
-    show.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {place}")
+    display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {place}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes

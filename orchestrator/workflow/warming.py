@@ -14,7 +14,7 @@ def warm_up() -> None:
     """
     with no_garbage_collection():
         importlib.import_module("orchestrator.reporting.figures")
-        importlib.import_module("orchestrator.cli.reports")
+        importlib.import_module("orchestrator.workflow.reports")
         import torch
 
         from orchestrator.data import measure

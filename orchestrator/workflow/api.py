@@ -1,0 +1,145 @@
+"""The Python API: what ``import orchestrator as orc`` offers, on the functions that the command line calls."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchestrator.errors import ExperimentError
+from orchestrator.spec import Experiment
+from orchestrator.workflow.display import Display, Terminal
+from orchestrator.workflow.plan import Plan
+from orchestrator.workflow.results import Results
+from orchestrator.workflow.trial import Trial
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Settings = Mapping[str, Any]
+DATA, STORAGE = "data", "storage"  # folders, unless ORCHESTRATOR_DATA_DIR and ORCHESTRATOR_STORAGE say otherwise
+
+
+def plan(
+    experiment: str | Path | Settings | Experiment, *, set: Settings | None = None, data_dir: str | Path | None = None
+) -> Plan:
+    """What running ``experiment`` would do: every trial, its network, and in ``problems`` what stands in the way.
+
+    ``experiment``: the path of an experiment file, the same as a mapping, or an Experiment. ``set`` overrides settings
+    by dotted path: ``{"trainer.epochs": 3}``. Raises ExperimentError if that is no experiment.
+    """
+    from orchestrator.workflow.plan import plan as make
+
+    return make(_experiment(experiment, set), _data_dir(data_dir))
+
+
+def run(
+    experiment: str | Path | Settings | Experiment,
+    *,
+    set: Settings | None = None,
+    address: str | None = None,
+    storage: str | Path | None = None,
+    tracking_uri: str | None = None,
+    data_dir: str | Path | None = None,
+    display: Literal["auto", "none"] | Display = "auto",
+) -> Results:
+    """Train every trial of ``experiment`` with Ray, record it in MLflow and compare the variants.
+
+    As ``orchestrator run``: the same call again resumes what was interrupted, and trains nothing that is complete. A
+    trial that fails is a row of the results. ``address`` joins a Ray cluster; ``display`` "auto" shows a table that is
+    updated in place, "none" nothing. Raises a RequestError if the experiment cannot be run.
+    """
+    import os
+
+    from orchestrator.architectures.locate import is_of_this_process
+    from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.workflow.run import run as launch
+
+    wanted = _experiment(experiment, set)
+    if here := [variant.label for variant in wanted.variants if is_of_this_process(variant.name)]:
+        problem = (
+            f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it: "
+            "write it to a file (%%writefile network.py) and name it network.py:Class"
+        )
+        raise ExperimentError(wanted.name, [problem])
+    shown = display if isinstance(display, Display) else Terminal() if display == "auto" else Display()
+    source = Path(experiment) if isinstance(experiment, (str, Path)) else None
+    place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
+    with open_storage(place) as kept:
+        return launch(
+            wanted,
+            data_dir=_data_dir(data_dir),
+            storage=kept,
+            tracking_uri=tracking_uri,
+            address=address,
+            display=shown,
+            source=source,
+        )
+
+
+def load(name: str, *, launch: str | None = None, tracking_uri: str | None = None) -> Results:
+    """The newest launch of the experiment ``name``, or the one called ``launch``, running or finished.
+
+    Raises RequestError if MLflow has none, and TrackingError if it does not answer.
+    """
+    from orchestrator.tracking.store import asked, connect
+    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.workflow.results import read_results
+
+    uri = choose(tracking_uri)
+    client = connect(uri, make=False)
+    with asked(uri):
+        return read_results(client, name, launch)
+
+
+def train(
+    variant: "str | type[nn.Module]",
+    *,
+    dataset: str,
+    epochs: int | None = None,
+    seed: int = 0,
+    out: str | Path | None = None,
+    data_dir: str | Path | None = None,
+    display: Literal["auto", "none"] | Display = "none",
+    report: bool = False,
+    **recipe: Any,
+) -> Trial:
+    """Train one network in this process, without Ray or MLflow; the same call resumes what was interrupted.
+
+    ``variant``: a built-in name, ``file.py:Class``, or a class, also one that was defined in a notebook. ``recipe``:
+    settings of ``trainer`` in an experiment file, such as ``batch_size=128`` or ``optimizer={"lr": 0.1}``. ``out`` is
+    the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report`` figures are drawn. Raises a RequestError
+    of its kind if the network cannot be trained, DivergedError if the loss is not finite, and what the network raises.
+    """
+    from orchestrator.architectures.locate import name_of
+    from orchestrator.workflow.train import train as make
+
+    name = variant if isinstance(variant, str) else name_of(variant)
+    given = {**recipe, **({} if epochs is None else {"epochs": epochs})}
+    tree = {"variant": name, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
+    shown = display if isinstance(display, Display) else Terminal() if display == "auto" else Display()
+    folder = make(
+        tree, out=None if out is None else Path(out), data_dir=_data_dir(data_dir), report=report, say=shown.say
+    )
+    return Trial(folder.spec().name, folder=folder.path)
+
+
+def _experiment(given: str | Path | Settings | Experiment, settings: Settings | None) -> Experiment:
+    from orchestrator.experiment.reader import read_experiment, read_file
+    from orchestrator.spec.fields import to_plain
+
+    overrides = [f"{path}={json.dumps(value)}" for path, value in (settings or {}).items()]
+    if isinstance(given, (str, Path)):
+        return read_file(Path(given), overrides)
+    from orchestrator.experiment.overrides import apply_overrides
+
+    curve = given.published_curve if isinstance(given, Experiment) else None
+    plain = to_plain(given) if isinstance(given, Experiment) else given
+    read = read_experiment(apply_overrides(plain, overrides), "the experiment")
+    return replace(read, published_curve=curve) if curve else read
+
+
+def _data_dir(given: str | Path | None) -> Path:
+    import os
+
+    return Path(given or os.environ.get("ORCHESTRATOR_DATA_DIR", DATA))

@@ -1,0 +1,68 @@
+"""How a launch talks to whoever started it: a display is handed in, and the launch itself prints nothing."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from orchestrator.records import Listener, Outcome
+
+if TYPE_CHECKING:
+    from orchestrator.workflow.results import Results
+
+
+class Display:
+    """Shows nothing; what others show, they override."""
+
+    def say(self, line: str) -> None:
+        """One line about what is happening."""
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
+        """While the block runs, ``what`` is waited for; what is yielded replaces the description."""
+        yield lambda _: None
+
+    def begins(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> None:
+        """Trials of ``epochs`` epochs are about to train; some have ended in an earlier attempt."""
+
+    @contextmanager
+    def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
+        """While the block runs, trials train; the listeners yielded are told of every epoch and end."""
+        yield ()
+
+    def result(self, result: "Results") -> None:
+        """The verdict is known; the last reports may still be in the making."""
+
+
+class Terminal(Display):
+    """A live table on a terminal or in a notebook, and lines elsewhere. ``quiet``: failures only."""
+
+    def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
+        self.console = console or Console()
+        self.quiet = quiet
+
+    def say(self, line: str) -> None:
+        """One line, as it is."""
+        if not self.quiet:
+            self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+    @contextmanager
+    def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
+        """A spinner and a clock, on a terminal."""
+        if self.quiet or not self.console.is_terminal:
+            yield lambda _: None
+            return
+        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            task = progress.add_task(what, total=None)
+            yield lambda said: progress.update(task, description=said)
+
+    @contextmanager
+    def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
+        """A table with one row a trial."""
+        from orchestrator.reporting.terminal import View
+
+        with View(trials, epochs, self.console, self.quiet, ended) as view:
+            yield (view,)

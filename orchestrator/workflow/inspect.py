@@ -1,0 +1,107 @@
+"""What a network is, before it trains: layers, parameters, MACs, receptive field and contract."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from orchestrator.architectures import build_network, family
+from orchestrator.architectures.build import Shape, passed
+from orchestrator.architectures.locate import name_of, source_notes
+from orchestrator.architectures.probe import probe
+from orchestrator.contract import Analysis, ContractResult, analyse, check_contract, describe
+from orchestrator.spec import Contract, variant_label
+from orchestrator.workflow.checking import evaluation_notes
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """One network, analysed for images of one shape."""
+
+    variant: str
+    analysis: Analysis
+    contract: ContractResult
+    notes: tuple[str, ...]  # what could not be followed, and what was passed to the constructor
+
+    @property
+    def label(self) -> str:
+        """The name of the variant without the place of its file."""
+        return variant_label(self.variant)
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameters."""
+        return self.analysis.parameters
+
+    @property
+    def macs(self) -> int | None:
+        """Multiply-accumulates of one image; None if they are not known."""
+        return self.analysis.macs
+
+    @property
+    def receptive_field(self) -> Any:
+        """In pixels, of one output; a pair where height and width differ; None if it is not known."""
+        return self.analysis.receptive_field.output
+
+    def layers(self) -> "pd.DataFrame":
+        """One row a layer; the columns are the keys of ``inspect --json``."""
+        import pandas as pd
+
+        return pd.DataFrame(self.to_dict()["layers"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``inspect --json``."""
+        return {**describe(self.variant, family(self.variant), self.analysis, self.contract), "notes": [*self.notes]}
+
+    def figure(self) -> "Figure":
+        """The network, drawn."""
+        from orchestrator.reporting.network import draw_network
+
+        return draw_network(self.analysis, self.label)
+
+    def save_figure(self, file: Path) -> None:
+        """Draw the network into ``file``, whose ending says the format."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self.figure().savefig(file)
+
+    def __repr__(self) -> str:
+        macs = "unknown" if self.macs is None else f"{self.macs:,}"
+        return (
+            f"{self.label}: {self.parameters:,} parameters, {macs} MACs per image, "
+            f"receptive field {self.receptive_field or 'unknown'}"
+        )
+
+    def _repr_html_(self) -> str:
+        """In a notebook: a sentence and the layers."""
+        from html import escape
+
+        return f"<p>{escape(repr(self))}</p>{self.layers().to_html(index=False, na_rep='')}"
+
+
+def inspect(
+    variant: str | type[nn.Module] | nn.Module,
+    *,
+    classes: int = 10,
+    shape: Shape = (3, 32, 32),
+    contract: Contract | None = None,
+) -> Inspection:
+    """Analyse a network: a variant's name, ``file.py:Class``, a class, or an instance, which is not changed.
+
+    ``shape``: channels, height and width of an image in pixels. Raises VariantError if it cannot be built, and whatever
+    the network raises on such an image.
+    """
+    if isinstance(variant, nn.Module):
+        name, network = type(variant).__name__, variant
+        given: tuple[str, ...] = ()
+    else:
+        name = variant if isinstance(variant, str) else name_of(variant)
+        network = build_network(name, None, classes, shape)
+        given = (*passed(name, {}, classes, shape).notes, *source_notes(name))
+    analysis = analyse(network, shape)
+    notes = (*analysis.notes, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
+    return Inspection(name, analysis, check_contract(analysis, contract or Contract()), notes)

@@ -1,0 +1,109 @@
+"""What a launch of an experiment would do: every trial, what each network is, and what stands in the way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.errors import RequestError
+from orchestrator.spec import Experiment, TrialSpec
+from orchestrator.spec.fields import to_plain
+from orchestrator.workflow.checking import Checked, check_experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment with every trial spelled out; ``problems`` is empty if it can be run."""
+
+    experiment: Experiment
+    trials: tuple[TrialSpec, ...]  # in the order in which they are started; none if there are problems
+    problems: tuple[str, ...] = ()
+    checked: Checked | None = None  # the data and the analysed networks; None if there are problems
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know before the networks are trained."""
+        return self.checked.notes if self.checked else ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``validate --json``. Raises ValueError if there are problems."""
+        return to_dict(self._whole())
+
+    def table(self) -> "pd.DataFrame":
+        """One row a trial: its settings, parameters, MACs and receptive field."""
+        import pandas as pd
+
+        rows = [{**row, "receptive_field": row["receptive_field"]["output"]} for row in self.to_dict()["trials"]]
+        return pd.DataFrame(rows).drop(columns=["identity", "contract"])
+
+    def _whole(self) -> Checked:
+        if self.checked is None:
+            raise ValueError("the experiment cannot be run: see .problems")
+        return self.checked
+
+    def __repr__(self) -> str:
+        if self.problems:
+            return "\n".join([f"{self.experiment.name} cannot be run:", *self.problems])
+        return f"{self.experiment.name}: {len(self.trials)} trials of {self.experiment.trainer.epochs} epochs"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        table = "" if self.problems else self.table().to_html(index=False, na_rep="")
+        return f"<p style='white-space: pre-line'>{escape(repr(self))}</p>{table}"
+
+
+def plan(experiment: Experiment, data_dir: Path, say: Callable[[str], None] = lambda _: None) -> Plan:
+    """Check ``experiment``, its data and its networks, and spell out its trials; nothing is trained.
+
+    What stands in the way is in ``problems``; only a file that cannot be read as an experiment raises.
+    """
+    try:
+        checked = check_experiment(experiment, data_dir, say)
+    except RequestError as problem:
+        return Plan(experiment, (), tuple(str(problem).splitlines()))
+    return Plan(checked.plan.experiment, checked.plan.trials, (), checked)
+
+
+def training_cost(checked: Checked) -> float:
+    """Multiply-accumulates of the whole launch: about three forward passes a picture (forward and backward)."""
+    cost = 0.0
+    for spec in checked.plan.trials:
+        held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)
+        pictures = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
+        cost += 3 * pictures * (checked.analyses[spec.name].macs or 0)
+    return cost
+
+
+def to_dict(checked: Checked) -> dict[str, Any]:
+    """The document of ``validate --json``."""
+    return {
+        "experiment": to_plain(checked.plan.experiment),
+        "launch": checked.plan.identity()[:8],
+        "dataset": {
+            "name": checked.dataset.name,
+            "digest": checked.dataset.digest,
+            "train": len(checked.dataset.train),
+            "validation": None if checked.dataset.validation is None else len(checked.dataset.validation),
+            "test": len(checked.dataset.test),
+            "shape": list(checked.dataset.shape),
+        },
+        "rejected_samples": checked.plan.rejected_samples,
+        "training_macs": training_cost(checked),
+        "notes": list(checked.notes),
+        "trials": [
+            {
+                "trial": spec.name,
+                "identity": spec.identity(),
+                "settings": spec.settings,
+                "parameters": checked.analyses[spec.name].parameters,
+                "macs": checked.analyses[spec.name].macs,
+                "receptive_field": checked.analyses[spec.name].receptive_field.to_json(),
+                "contract": checked.contracts[spec.name].to_json(),
+            }
+            for spec in checked.plan.trials
+        ],
+    }

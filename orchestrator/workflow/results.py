@@ -1,0 +1,201 @@
+"""A launch read back from MLflow, and what is made of its comparison: a page, a figure, registered models."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.choice import chosen_trials, representative
+from orchestrator.errors import RequestError, StorageError
+from orchestrator.files import write_atomically, write_text
+from orchestrator.records import Status, TrialRow
+from orchestrator.reporting.verdict.comparison import Comparison, compare
+from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
+from orchestrator.tracking.lease import close_abandoned
+from orchestrator.tracking.read import find_launch, read_epochs, read_right, read_trials
+from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
+from orchestrator.workflow.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class Results:
+    """One launch, read back from MLflow: its trials, and the comparison of its variants. Accuracies are fractions.
+
+    It is what MLflow held when it was read; a launch that is still running is read again with ``orc.load``.
+    """
+
+    experiment: str
+    launch: str
+    parent_run_id: str
+    rows: list[TrialRow]  # in the order of the plan
+    comparison: Comparison
+    client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every trial has ended, and none failed."""
+        return bool(self.rows) and all(row.status in (Status.COMPLETE, Status.STOPPED) for row in self.rows)
+
+    @property
+    def failures(self) -> list[TrialRow]:
+        """The trials that failed; their rows say why."""
+        return [row for row in self.rows if row.status == Status.FAILED]
+
+    def trials(self) -> "pd.DataFrame":
+        """One row a trial; the columns are the keys of ``run --json``."""
+        import pandas as pd
+
+        names = [f.name for f in fields(TrialRow)]
+        return pd.DataFrame([asdict(row) for row in self.rows], columns=names)
+
+    def epochs(self) -> "pd.DataFrame":
+        """One row a trial and epoch, with every metric that was recorded for it; running trials too."""
+        import pandas as pd
+
+        rows = [
+            {"trial": row.trial, "epoch": epoch, **metrics}
+            for row in self.rows
+            for epoch, metrics in sorted(read_epochs(self._store(), row.run_id).items())
+        ]
+        return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
+
+    def predictions(self) -> "pd.DataFrame":
+        """One row a measured trial and test image: ``trial``, ``image``, ``label`` and ``predicted``, by number."""
+        import pandas as pd
+
+        measured = [trial for row, trial in zip(self.rows, self, strict=True) if row.test_accuracy is not None]
+        tables = [trial.predictions().assign(trial=trial.name) for trial in measured]
+        columns = ["trial", "image", "label", "predicted"]
+        return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
+
+    def best(self, variant: str | None = None) -> Trial:
+        """The complete trial with the best validation accuracy, of ``variant`` or of all; the test split has no say.
+
+        Raises RequestError if there is none.
+        """
+        labels = list(dict.fromkeys(row.variant for row in self.rows))
+        if variant is not None and variant not in labels:
+            raise RequestError(f"{self.experiment} has no variant {variant!r}; it has: {', '.join(labels) or 'none'}")
+        chosen = chosen_trials([row for row in self.rows if variant in (None, row.variant)])
+        found = representative([row for mine in chosen.values() for row in mine])
+        if found is None:
+            raise RequestError(f"no trial of {variant or self.experiment} is complete")
+        return self._trial(found)
+
+    def compare(self) -> Comparison:
+        """The comparison of the variants, best first, as ``compare`` prints it."""
+        return self.comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """The document of ``--json``."""
+        return {
+            "experiment": self.experiment,
+            "launch": self.launch,
+            "parent_run_id": self.parent_run_id,
+            "trials": [asdict(row) for row in self.rows],
+            "verdict": self.comparison.to_dict(),
+        }
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> "Iterator[Trial]":
+        return map(self._trial, self.rows)
+
+    def __repr__(self) -> str:
+        counts = Counter(row.status for row in self.rows)
+        states = ", ".join(f"{count} {status}" for status, count in counts.items())
+        return f"{self.experiment}, launch {self.launch}: {len(self)} trials ({states})"
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict, the variants and the trials."""
+        shown = self.trials().dropna(axis="columns", how="all").drop(columns=["run_id", "settings"], errors="ignore")
+        table = shown.to_html(index=False, na_rep="", float_format=lambda value: f"{value:.4g}")
+        return f"<p>{escape(repr(self))}</p>{self.comparison._repr_html_()}{table}"
+
+    def _trial(self, row: TrialRow) -> Trial:
+        return Trial(row.trial, run_id=row.run_id, client=self._store())
+
+    def _store(self) -> "MlflowClient":
+        if self.client is None:
+            raise RequestError(f"{self.experiment} was not read from a store")
+        return self.client
+
+
+def read_results(
+    client: "MlflowClient", experiment: str, launch: str | None = None, target: float | None = None
+) -> Results:
+    """Read a launch and compare its variants; ``target`` (fraction) null means the launch's own."""
+    close_abandoned(client, experiment)
+    parent, launch, own_target = find_launch(client, experiment, launch)
+    rows = read_trials(client, parent, target)
+    compared = [trial for mine in chosen_trials(rows).values() for trial in mine]
+    comparison = compare(rows, target or own_target, read_right(client, compared))
+    return Results(experiment, launch, parent, rows, comparison, client)
+
+
+def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds: float) -> dict[str, float]:
+    """What the launch's own run says of it, so that launches can be compared.
+
+    ``resources`` are those of one trial; ``wall_seconds`` are those of this process, added to those of earlier ones.
+    """
+    trained = sum(trial.seconds or 0.0 for trial in result.rows)
+    metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
+    best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
+    return {
+        **metrics,
+        **({} if best is None else {"best_variant/test_accuracy": best}),  # mean over its compared trials
+        WALL_SECONDS: wall_seconds,
+        "cpu_seconds": trained * resources.get("CPU", 0.0),  # held while training, busy or not
+        "gpu_seconds": trained * resources.get("GPU", 0.0),
+    }
+
+
+def publish_result(client: Any, result: Results, page: str, metrics: Mapping[str, float]) -> None:
+    """Put the comparison's ``page`` and the launch's ``metrics`` into MLflow, at the launch's own run."""
+    log_comparison(client, result.parent_run_id, sentence(result.comparison), page, metrics)
+
+
+def register_result(client: Any, result: Results, model: str) -> list[Registered]:
+    """Register the networks of the two best variants as versions of ``model``. Raises RequestError if it cannot."""
+    mine = chosen_trials(result.rows)
+    best = [trial for row in result.comparison.rows if (trial := representative(mine[row.variant])) is not None]
+    if not best:
+        raise RequestError(f"nothing to register: no trial of {result.experiment} is complete")
+    tags = {"experiment": result.experiment, "launch": result.launch, "evidence": result.comparison.evidence}
+    return register(
+        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), sentence(result.comparison), tags
+    )
+
+
+def write_result(result: Results, figure: Path | None, html: Path | None) -> None:
+    """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
+    if figure is None and html is None:
+        return
+    from orchestrator.reporting.verdict.figure import draw_comparison
+    from orchestrator.reporting.verdict.page import comparison_page
+
+    if figure is not None:
+        drawn, kind = draw_comparison(result.comparison, result.rows), figure.suffix[1:].lower()
+        with _writing(figure):
+            write_atomically(figure, lambda partial: drawn.savefig(partial, format=kind))
+    if html is not None:
+        page = comparison_page(result.experiment, result.launch, result.comparison, result.rows)
+        with _writing(html):
+            write_text(html, page)
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(f"{file} cannot be written: {problem.strerror}") from problem

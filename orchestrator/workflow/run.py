@@ -1,0 +1,88 @@
+"""What ``run`` and ``resume`` do: return the result of a launch that is complete, or start Ray and launch.
+
+Nothing heavy is imported here: torch and MLflow are imported while Ray starts.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.scheduling.free_cores import FreeCores, core_count
+from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.session import StartingRay, check_address
+from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.spec import Experiment
+from orchestrator.tracking.store import asked, connect
+from orchestrator.tracking.store import tracking_uri as choose_store
+from orchestrator.workflow.completed import completed_launch
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.warming import warm_up
+
+if TYPE_CHECKING:
+    from orchestrator.workflow.results import Results
+
+
+def run(
+    experiment: Experiment,
+    *,
+    data_dir: Path,
+    storage: Storage,
+    display: Display,
+    tracking_uri: str | None = None,
+    address: str | None = None,
+    again: bool = False,
+    folder: LaunchFolder | None = None,
+    source: Path | None = None,
+    as_job: bool = False,
+    debug: bool = False,
+) -> "Results":
+    """Run ``experiment`` to its verdict; ``display`` is told of it before the last reports are made.
+
+    ``folder`` is the launch to resume, ``source`` the experiment file. Raises as :func:`launch` does.
+    """
+    if not again:
+        uri = choose_store(tracking_uri)
+        if (name := completed_launch(storage, experiment, data_dir, uri)) is not None:
+            return _completed(experiment, name, uri, display)
+    if address is not None:
+        check_address(address)
+    with StartingRay(address, debug) as ray:
+        cores = ray.then(_free_cores)
+        try:
+            from orchestrator.workflow.launch import launch
+
+            return launch(
+                experiment,
+                data_dir=data_dir,
+                storage=storage,
+                tracking_uri=tracking_uri,
+                address=address,
+                display=display,
+                ray=ray,
+                cores=cores,
+                again=again,
+                folder=folder,
+                source=source,
+                as_job=as_job,
+            )
+        finally:
+            if cores.exception() is None:  # waits for the start of Ray, which could not end before
+                cores.result().shutdown(wait=False)
+
+
+def _completed(experiment: Experiment, launch: str, uri: str, display: Display) -> "Results":
+    from orchestrator.workflow.results import read_results
+
+    display.say(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
+    client = connect(uri, make=False)
+    with asked(uri):
+        result = read_results(client, experiment.name, launch)
+    display.result(result)
+    display.say("to train it once more: the same command with --again")
+    return result
+
+
+def _free_cores(nodes: list[dict[str, float]]) -> FreeCores:
+    """Where reports are made; its first process imports what it needs while this one looks at data and networks."""
+    cores = FreeCores(core_count(nodes))
+    cores.warm(warm_up)
+    return cores
