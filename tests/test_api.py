@@ -12,6 +12,7 @@ import pytest
 import torch
 from patience import PATIENCE
 from torch import nn
+from torch.testing import assert_close
 
 import orchestrator as orc
 from orchestrator.data import Dataset
@@ -188,6 +189,7 @@ def test_results_are_tables_with_the_figures_of_the_command_line(
     tree: dict[str, Any], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    packed, variant = tree["dataset"]["name"], tree["variants"][0]
     results = orc.run(tree, tracking_uri=uri)
     assert "Tiny/seed-0" in capsys.readouterr().out
     assert not results.complete
@@ -215,6 +217,10 @@ def test_results_are_tables_with_the_figures_of_the_command_line(
     assert best.epochs()["val/accuracy"].max() == trials.val_accuracy.max()
     assert best.model()(torch.zeros(2, 3, 16, 16)).shape == (2, 3)
     assert best.figure("curves").width > 100
+    seed = int(best.name[-1])
+    alone = orc.train(variant, seed=seed, dataset=packed, epochs=3, batch_size=32, threads=1, out=tmp_path / "alone")
+    assert alone.epochs()["train/loss"].equals(best.epochs()["train/loss"])  # to the bit, with Ray and without
+    assert_close(dict(alone.model().state_dict()), dict(best.model().state_dict()), rtol=0, atol=0)
     assert [trial.name for trial in results] == list(trials["trial"])
     assert results.best("Tiny").name == best.name
     for variant, message in (("Failing", "no trial of Failing is complete"), ("Tyni", "it has: Tiny, Failing")):

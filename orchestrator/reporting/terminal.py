@@ -71,7 +71,7 @@ class View:
             self._end(outcome)
 
     def __enter__(self) -> "View":
-        if self.console.is_terminal and not self.quiet:
+        if (self.console.is_terminal or self.console.is_jupyter) and not self.quiet:
             self._live = Live(self, console=self.console, refresh_per_second=4, transient=True)
             self._live.start()
         return self

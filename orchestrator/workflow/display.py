@@ -51,7 +51,7 @@ class Terminal(Display):
     @contextmanager
     def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
         """A spinner and a clock, on a terminal."""
-        if self.quiet or not self.console.is_terminal:
+        if self.quiet or not (self.console.is_terminal or self.console.is_jupyter):
             yield lambda _: None
             return
         columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()

@@ -39,7 +39,7 @@ class VariantRow:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """All variants, best first, the target that epochs are counted to (fraction), and how far each lies behind."""
 
@@ -73,7 +73,7 @@ class Comparison:
             "variants": [asdict(row) for row in self.rows],
         }
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         from orchestrator.reporting.verdict.wording import sentence  # it imports this module
 
         return sentence(self)
