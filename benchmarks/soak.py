@@ -85,7 +85,7 @@ def prepare(folder: Path, seed: int) -> Dataset:
 
 
 class Disturbed:
-    """One launch that is killed and carried on by the same command, until it has ended."""
+    """One launch that is killed and resumed by the same command, until it has ended."""
 
     def __init__(self, folder: Path, pace: float, stream: random.Random, say: Callable[[str], None]) -> None:
         self.folder, self.stream, self.say = folder, stream, say
@@ -94,7 +94,7 @@ class Disturbed:
         self.findings: list[str] = []
 
     def run(self, kills: int) -> None:
-        """Start, strike up to ``kills`` times, carry on; raises RuntimeError if a launch neither ends nor goes on."""
+        """Start, strike up to ``kills`` times, resume; raises RuntimeError if a launch neither ends nor goes on."""
         process, news = self._start(), time.monotonic()
         told = self._said()
         moment = time.monotonic() + self.stream.uniform(0, 4)

@@ -45,7 +45,7 @@ GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 PREDICTIONS = (
     "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each picture
 )
-INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be carried on
+INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be resumed
 
 
 class Status(StrEnum):
@@ -59,9 +59,9 @@ class Status(StrEnum):
 class Failure(StrEnum):
     """Why a trial failed; each kind has its own answer."""
 
-    INFRASTRUCTURE = "infrastructure"  # its worker or node was lost: carried on elsewhere, up to a limit
+    INFRASTRUCTURE = "infrastructure"  # its worker or node was lost: resumed elsewhere, up to a limit
     OUT_OF_MEMORY = "out_of_memory"  # run again with a larger share, up to a limit
-    DISK_FULL = "disk_full"  # ends it; what it had is kept, and resuming carries on
+    DISK_FULL = "disk_full"  # ends it; what it had is kept, and resuming continues from it
     DIVERGED = "diverged"  # ends it: the same arithmetic would diverge again
     ERROR = "error"  # ends it: the network's or the user's own code raised
 

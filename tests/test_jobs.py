@@ -122,7 +122,7 @@ def test_exit_codes_of_jobs() -> None:
         ("stopped", None): 130,
     }
     assert {key: Job("x", *key).exit_code for key in table} == table
-    assert "carry on with: orchestrator submit a.yaml --address http://x" in in_words(
+    assert "resume with: orchestrator submit a.yaml --address http://x" in in_words(
         Job("x", "stopped", metadata={"command": "orchestrator submit a.yaml"}), " --address http://x"
     )
 

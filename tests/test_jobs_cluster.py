@@ -1,4 +1,4 @@
-"""Jobs on a cluster: one an experiment, followed through cut connections, drained, carried on, and never a secret."""
+"""Jobs on a cluster: one an experiment, followed through cut connections, drained, resumed, and never a secret."""
 
 import json
 import shutil
@@ -89,7 +89,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
     assert Counter("lost" in line for line in err.lines)[True] == 2  # each is told once
     _, said = head.do("stop", job)
     assert "the epochs in progress are finished first" in said
-    assert "carry on with: orchestrator submit ./small.yaml" in said or "orchestrator submit small.yaml" in said
+    assert "resume with: orchestrator submit ./small.yaml" in said or "orchestrator submit small.yaml" in said
     assert follower.wait(timeout=PATIENCE) == 130
     out.thread.join(PATIENCE)
     proxy.close()

@@ -1,4 +1,4 @@
-"""Launches kept in an object store: a real S3 server, a launch killed and carried on from the store alone."""
+"""Launches kept in an object store: a real S3 server, a launch killed and resumed from the store alone."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""MLflow's store in a real PostgreSQL: recorded, compared, interrupted, carried on; its password stays hidden."""
+"""MLflow's store in a real PostgreSQL: recorded, compared, interrupted, resumed; its password stays hidden."""
 
 import os
 import shlex
@@ -148,7 +148,7 @@ def test_interrupted_and_carried_on(folder: Path, postgres: Postgres) -> None:
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=PATIENCE) == 130
     resume = "orchestrator resume long --storage storage"
-    assert f"carry on with: {resume}" in (folder / "output.txt").read_text()
+    assert f"resume with: {resume}" in (folder / "output.txt").read_text()
     carried_on = run(folder, postgres, *shlex.split(resume)[1:])
     assert carried_on.returncode == 0, carried_on.stderr
     client = connect(tracking_uri(postgres.uri))

@@ -1,4 +1,4 @@
-"""A launch that is interrupted or killed for real, and carried on: nothing twice, nothing missing, the same bits."""
+"""A launch that is interrupted or killed for real, and resumed: nothing twice, nothing missing, the same bits."""
 
 import json
 import signal
@@ -74,7 +74,7 @@ def test_interrupted_then_killed_then_carried_on(folders: tuple[Path, Path], tmp
         wait_for(disturbed, process, "seed-0: epoch 10/")
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=PATIENCE) == 130
-    assert "carry on with: orchestrator resume small" in (disturbed / "output.txt").read_text()
+    assert "resume with: orchestrator resume small" in (disturbed / "output.txt").read_text()
     client = connect(f"sqlite:///{disturbed / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("small").experiment_id
     assert ended(disturbed) == "KILLED"
@@ -113,7 +113,7 @@ def test_sigterm_drains(folders: tuple[Path, Path]) -> None:
     said = (folders[0] / "output.txt").read_text()
     assert "the epochs in progress are finished first" in said
     assert "stopping at once" not in said
-    assert "carry on with: orchestrator resume small" in said
+    assert "resume with: orchestrator resume small" in said
     assert ended(folders[0]) == "KILLED"
 
 
@@ -134,7 +134,7 @@ def test_a_second_signal_stops_at_once(folders: tuple[Path, Path], tmp_path: Pat
         assert psutil.wait_procs(workers, timeout=PATIENCE)[1] == []
     said = (folder / "output.txt").read_text()
     assert "stopping at once" in said
-    assert "carry on with: orchestrator resume small" in said
+    assert "resume with: orchestrator resume small" in said
     assert ended(folder) == "KILLED"
 
 

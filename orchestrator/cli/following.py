@@ -102,7 +102,7 @@ def in_words(job: Job, flags: str = "") -> str:
     if job.status in (PENDING, RUNNING):
         return f"job {job.id}: {job.status}"
     if job.status == STOPPED:
-        return f"job {job.id}: stopped; carry on with: {again(job, flags)}"
+        return f"job {job.id}: stopped; resume with: {again(job, flags)}"
     if job.exit_code == 0:
         return f"job {job.id}: complete"
     code = job.driver_exit_code
@@ -113,7 +113,7 @@ def in_words(job: Job, flags: str = "") -> str:
     if code == 127:
         return f"job {job.id}: the head does not find the command orchestrator; put it on the PATH of `ray start`"
     what = f"its driver ended with exit code {code}" if code is not None else f"Ray says: {_last(job.message)}"
-    return f"job {job.id}: failed; {what}; carry on with: {again(job, flags)}"
+    return f"job {job.id}: failed; {what}; resume with: {again(job, flags)}"
 
 
 def again(job: Job, flags: str = "") -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.command("inspect")
 @click.argument("variant")
 @click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="How many classes.")
-@click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Of the pictures, in pixels.")
+@click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Image size in pixels.")
 @click.option("--contract", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", help="Judge by its contract.")
 @click.option("--figure", type=click.Path(path_type=Path), help="Draw the network into this file (.png, .svg, .pdf).")
 @options("json")

@@ -21,14 +21,14 @@ COMMANDS = {
     "inspect": "Layers, parameters, MACs, receptive field and contract of a variant.",
     "variants": "The table of built-in variants.",
     "compare": "The verdict of an MLflow experiment.",
-    "resume": "Carry on an interrupted launch.",
+    "resume": "Resume an interrupted launch.",
     "verify-resume": "Kill a launch at random points, resume it, compare it with an undisturbed one.",
     "ui": "Open MLflow's web page on loopback.",
     "submit": "Run an experiment file as a job on a Ray cluster.",
-    "status": "What became of submitted jobs.",
-    "logs": "What a submitted job has printed.",
+    "status": "Show the status of submitted jobs.",
+    "logs": "Show the output of a submitted job.",
     "stop": "End a submitted job; it finishes its epochs and keeps everything.",
-    "doctor": "What is wrong with this machine, cluster, store or data, before a run finds out.",
+    "doctor": "Check this machine, the cluster, the tracking store and the data before a run.",
 }
 
 

@@ -1,4 +1,4 @@
-"""``orchestrator status``: what became of submitted jobs."""
+"""``orchestrator status``: the status of submitted jobs."""
 
 import click
 

@@ -1,4 +1,4 @@
-"""Stopping a job, composed: ask it to end, wait until it has, say how to carry on."""
+"""Stopping a job, composed: ask it to end, wait until it has, say how to resume."""
 
 import time
 

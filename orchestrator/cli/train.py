@@ -17,9 +17,15 @@ if TYPE_CHECKING:
 @click.argument("variant")
 @click.option("--dataset", default="digits", show_default=True, help="digits, cifar10, or a folder or packed file.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Whole passes over the training split.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures a step.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Images per step (batch size).")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of weights, order and splits.")
+@click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="Random seed for weights, data order and splits.",
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.  [default: auto]")
 @click.option(
     "--threads",
@@ -46,7 +52,7 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> int:
-    """Train VARIANT (a built-in name or path/to/file.py:Class) here; the same command carries on after an interrupt."""
+    """Train VARIANT (a built-in name or path/to/file.py:Class) here; the same command resumes after an interrupt."""
     from orchestrator.workflow.train import train
 
     given = {

@@ -13,7 +13,9 @@ from orchestrator.cli.options import options, print_json
 @click.option(
     "--kills", type=click.IntRange(min=1), default=4, show_default=True, help="How often something is killed."
 )
-@click.option("--seed", type=click.IntRange(min=0), help="Of the random points.  [default: another each time]")
+@click.option(
+    "--seed", type=click.IntRange(min=0), help="Random seed for the moments of the kills.  [default: another each time]"
+)
 @click.option(
     "--keep", type=click.Path(path_type=Path), help="Keep both launches in this folder, which must not exist."
 )
@@ -22,7 +24,7 @@ def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: 
     """Show on this machine that EXPERIMENT.yaml, killed with -9 again and again, ends as if it never had been.
 
     Runs it twice in a temporary folder: undisturbed, and with its driver or a worker killed at random moments and
-    carried on. Then weights, records and MLflow's content are compared. Exit code 0: equal; 1: they differ.
+    resumed. Then weights, records and MLflow's content are compared. Exit code 0: equal; 1: they differ.
     """
     from orchestrator.workflow.verify import verify
 

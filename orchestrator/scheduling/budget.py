@@ -52,7 +52,7 @@ class Budget:
         self.delivered: dict[str, _Delivered] = {}  # by trial name
 
     def add(self, outcome: Outcome) -> None:
-        """The trial has been delivered: its checkpoints may go, but for a failed one's, which carries on from them."""
+        """The trial has been delivered: its checkpoints may go, but for a failed one's, which resumes from them."""
         if self.limit is None or outcome.folder is None or outcome.status is Status.FAILED:
             return
         records, spec = TrialFolder(outcome.folder).records(), self.specs[outcome.trial]

@@ -124,9 +124,9 @@ class Messenger(tune.Callback):  # type: ignore[misc]
                     listener.on_end(self.outcomes[name])
 
     def _end_without_storage(self, what: str, advice: str) -> None:
-        """Nothing can be kept any more: the launch ends with what it has, to be carried on when it can."""
+        """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
         if not self.drain.requested:
-            self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then carry on")
+            self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
         self.drain.stop()
 
     def tell(self, wait: bool = False) -> None:

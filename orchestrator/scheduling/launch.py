@@ -28,7 +28,7 @@ class Launch:
     resources: Mapping[str, float]  # of one trial
     listeners: Sequence[Listener] = ()
     finished: frozenset[str] = frozenset()  # names of trials that need not be run
-    resume_from: Mapping[str, Path] = field(default_factory=dict)  # trial name to the folder it carries on from
+    resume_from: Mapping[str, Path] = field(default_factory=dict)  # trial name to the folder it resumes from
     nodes: Sequence[dict[str, float]] = ()  # what each node has in all
     storage: Storage = FOLDERS  # where every node finds the folder
     ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
@@ -40,7 +40,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     """Run every trial that is not finished; returns how each ended, by name.
 
     Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
-    progress are finished, and trials that have not ended are then returned as stopped, and can be carried on. A second
+    progress are finished, and trials that have not ended are then returned as stopped, and can be resumed. A second
     one ends it at once. ``say`` is told what a person should know.
     """
     from orchestrator.scheduling.callback import Messenger
@@ -149,7 +149,7 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
 
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
-    """Remove the checkpoints of trials that have come home; what was interrupted is carried on from there."""
+    """Remove the checkpoints of trials that have come home; what was interrupted is resumed from there."""
     unfinished = {directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
     for attempt in attempts_at(launch.folder, launch.storage):
         if not unfinished:

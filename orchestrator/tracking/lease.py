@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 RENEWAL = 30.0  # seconds between two renewals
 RETRY = 2.0  # seconds to the next try when the store did not answer: it may come back with the lease expired
-REASON_LOST = "its driver was lost; `orchestrator resume` carries on"
+REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 
 
 class Keeper(threading.Thread):

@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {problem}", file=sys.stderr)
         return problem.exit_code
     except KeyboardInterrupt:
-        print(f"interrupted; the same command carries on from {options.out}", file=sys.stderr)
+        print(f"interrupted; the same command resumes from {options.out}", file=sys.stderr)
         return 130
     return 0
 

@@ -2,7 +2,7 @@
 
 spec.json               the complete specification
 records.jsonl           one line an epoch, appended and synced; the truth that MLflow shows
-checkpoints/last.pt     everything needed to carry on; replaced atomically after every epoch
+checkpoints/last.pt     everything needed to resume; replaced atomically after every epoch
 checkpoints/previous.pt the one before it, should the last one be damaged
 checkpoints/best.pt     the chosen weights
 predictions.pt          logits of the test split, of the chosen weights
@@ -104,7 +104,7 @@ class TrialFolder:
         append_line(self.path / "records.jsonl", json.dumps(record.to_json()))
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        """Write everything needed to carry on; the checkpoint before it is kept."""
+        """Write everything needed to resume; the checkpoint before it is kept."""
         fresh = self.last.with_name("next.pt")
         checkpoint.save(fresh, {"identity": self.spec().identity(), **state})
         if self.last.exists():
@@ -136,7 +136,7 @@ class TrialFolder:
     def is_intact(self) -> bool:
         """Whether the folder holds, undamaged, what its records speak of: a copy of it may have been broken off.
 
-        The checkpoints to carry on from may have been removed; one that is there is of the last epoch recorded.
+        The checkpoints to resume from may have been removed; one that is there is of the last epoch recorded.
         """
         try:
             records, state = self.records(), self.checkpoint()

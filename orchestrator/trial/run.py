@@ -43,7 +43,7 @@ def run_trial(
 ) -> Generator[Record]:
     """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
 
-    A folder in which this trial was begun is carried on from its last checkpoint, to the same bits as if it had
+    A folder in which this trial was begun is resumed from its last checkpoint, to the same bits as if it had
     never stopped; records that it already holds are not yielded again, and a complete trial yields nothing, unless
     something of it is damaged or missing. Without ``measure`` nothing looks at the test split: the trial is complete
     without, and run once more with it, it is measured with the weights that it has chosen, to the same figures.

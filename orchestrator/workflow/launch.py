@@ -75,7 +75,7 @@ def launch(
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
     if as_job:
         resume = "orchestrator submit, as before"
-    display.say(f"experiment {experiment.name}, launch {folder.name}; to carry on if interrupted: {resume}")
+    display.say(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
         nodes = _nodes(checked, folder, storage, address, display, ray)
@@ -125,7 +125,7 @@ def launch(
             delivery.close(status)
         if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
             mark_complete(folder, storage, mark, result.launch)
-    interrupted = InterruptedLaunchError(f"interrupted; carry on with: {resume}")
+    interrupted = InterruptedLaunchError(f"interrupted; resume with: {resume}")
     if result is None:
         raise interrupted
     display.say(f"trial folders: {storage.place(folder.path / 'trials')}")

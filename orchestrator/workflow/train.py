@@ -48,7 +48,7 @@ def train(
         raise ExperimentError("command line", problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
-    say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command carries on after an interrupt")
+    say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interrupt")
     for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
         say(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
