@@ -6,22 +6,21 @@
 from typing import TYPE_CHECKING
 
 from orchestrator import lazy
+from orchestrator.version import __version__
 
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
-    from orchestrator.reporting.verdict.comparison import Comparison
     from orchestrator.spec import Experiment
     from orchestrator.workflow.api import load, plan, run, train
+    from orchestrator.workflow.comparison import Comparison
     from orchestrator.workflow.display import Display
     from orchestrator.workflow.inspect import Inspection, inspect
     from orchestrator.workflow.plan import Plan
     from orchestrator.workflow.results import Results
     from orchestrator.workflow.trial import Trial
 
-__version__ = "0.1.0"
-
 _HOMES = {
-    "Comparison": "reporting.verdict.comparison",
+    "Comparison": "workflow.comparison",
     "Display": "workflow.display",
     "Experiment": "spec",
     "Inspection": "workflow.inspect",
@@ -44,6 +43,7 @@ __all__ = [
     "Plan",
     "Results",
     "Trial",
+    "__version__",
     "inspect",
     "load",
     "plan",

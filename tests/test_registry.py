@@ -17,6 +17,7 @@ from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect
+from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.results import Results, register_result
 
 
@@ -60,7 +61,7 @@ def recorded(client: Any, folder: Path, row: TrialRow, factor: float) -> TrialRo
 
 
 def result(trials: list[TrialRow]) -> Results:
-    return Results("exp", "abc", "parent", trials, compare(trials, 0.85))
+    return Results("exp", "abc", "parent", trials, Comparison.of(compare(trials, 0.85)))
 
 
 @pytest.mark.usefixtures("as_a_user")

@@ -9,9 +9,9 @@ import traceback
 
 import click
 
-from orchestrator import __version__
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
+from orchestrator.version import __version__
 
 # name: (module in this room, one line for --help). Modules are imported when their command is used.
 COMMANDS = {

@@ -91,9 +91,7 @@ def versions() -> dict[str, str]:
 
 def package_digest() -> str:
     """sha256 (hexadecimal) of this package's source files."""
-    import orchestrator
-
-    root = Path(orchestrator.__file__).parent
+    root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")

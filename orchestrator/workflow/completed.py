@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-from orchestrator import __version__
 from orchestrator.architectures.locate import unimported_digest
 from orchestrator.data.places import files_fingerprint
 from orchestrator.errors import OrchestratorError
@@ -12,6 +11,7 @@ from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_plain
+from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from orchestrator import __version__
 from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.data import Dataset
@@ -22,6 +21,7 @@ from orchestrator.tracking.runs import (
     DatasetFacts,
     TrialFacts,
 )
+from orchestrator.version import __version__
 from orchestrator.workflow.checking import Checked
 
 

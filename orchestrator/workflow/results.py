@@ -12,12 +12,13 @@ from orchestrator.choice import chosen_trials, representative
 from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.verdict.comparison import Comparison, compare
+from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.reporting.verdict.wording import sentence
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_epochs, read_right, read_trials
 from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
+from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def read_results(
     parent, launch, own_target = find_launch(client, experiment, launch)
     rows = read_trials(client, parent, target)
     compared = [trial for mine in chosen_trials(rows).values() for trial in mine]
-    comparison = compare(rows, target or own_target, read_right(client, compared))
+    comparison = Comparison.of(compare(rows, target or own_target, read_right(client, compared)))
     return Results(experiment, launch, parent, rows, comparison, client)
 
 

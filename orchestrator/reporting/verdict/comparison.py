@@ -39,7 +39,7 @@ class VariantRow:
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True)
 class Comparison:
     """All variants, best first, the target that epochs are counted to (fraction), and how far each lies behind."""
 
@@ -72,17 +72,6 @@ class Comparison:
             "target_accuracy": self.target,
             "variants": [asdict(row) for row in self.rows],
         }
-
-    def __repr__(self) -> str:
-        from orchestrator.reporting.verdict.wording import sentence  # it imports this module
-
-        return sentence(self)
-
-    def _repr_html_(self) -> str:
-        """In a notebook: the verdict in a sentence, and the numbers behind it."""
-        from orchestrator.reporting.verdict.page import comparison_tables  # with matplotlib
-
-        return comparison_tables(self)
 
 
 def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:

@@ -1,0 +1,25 @@
+"""The comparison of a launch as people see it: a sentence, and in a notebook the numbers behind it."""
+
+from dataclasses import dataclass, fields
+
+from orchestrator.reporting.verdict import comparison
+from orchestrator.reporting.verdict.wording import sentence
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(comparison.Comparison):
+    """All variants, best first, how far each lies behind the best, and whether that is more than chance."""
+
+    @classmethod
+    def of(cls, plain: comparison.Comparison) -> "Comparison":
+        """The same comparison."""
+        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+
+    def __repr__(self) -> str:
+        return sentence(self)
+
+    def _repr_html_(self) -> str:
+        """In a notebook: the verdict in a sentence, and its tables."""
+        from orchestrator.reporting.verdict.page import comparison_tables  # with matplotlib
+
+        return comparison_tables(self)
