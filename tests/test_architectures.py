@@ -307,3 +307,14 @@ def test_what_was_passed_is_said_by_inspect(tmp_path: Path) -> None:
     plain = json.loads(orchestrator("inspect", variant, "--json", cwd=tmp_path).stdout)
     assert any("passed to Net: num_classes=10" in note for note in plain["notes"])
     assert plain["parameters"] == 16 * 27 + 16 + 16 * 10 + 10
+
+
+def test_a_flag_is_no_number(tmp_path: Path) -> None:
+    (tmp_path / "flags.py").write_text(
+        "from torch import nn\nclass Flags(nn.Module):\n    def __init__(self, classes=True, in_channels=True):\n"
+        "        super().__init__()\n        assert classes is True and in_channels is True\n"
+        "        self.pool, self.head = nn.AdaptiveAvgPool2d(1), nn.Linear(3, 10)\n"
+        "    def forward(self, x):\n        return self.head(self.pool(x).flatten(1))\n"
+    )
+    assert "nothing" in passed(f"{tmp_path / 'flags.py'}:Flags", {}, 10, (3, 8, 8)).notes[0]
+    build_network(f"{tmp_path / 'flags.py'}:Flags")

@@ -172,6 +172,26 @@ def test_a_package_that_imports_from_its_parent_is_followed_there(tmp_path: Path
     assert len(build_network(variant).width) == 5
 
 
+def test_what_decides_a_network_from_outside_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    variant = write(tmp_path / "a", "through another", 4)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "common_blocks.py").write_text("WIDTH = 4\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    (tmp_path / "a" / "relay.py").write_text(
+        "import sys as s, os, json\nimport torch, numpy as np\nfrom pathlib import Path\n"
+        "from importlib.machinery import SourceFileLoader\nfrom common_blocks import WIDTH\ns.path.insert(0, '.')\n"
+        "def read():\n    torch.manual_seed(7)\n    return json.load(open('x.json'))\n"
+        "def read_path(): return Path('x').read_text()\ndef width(): return int(os.environ.get('W', '4'))\n"
+        "def load(): return SourceFileLoader('x', 'y').load_module()\ndef weights(): return torch.load('x.pt')\n"
+        "def table(): return np.load('x.npy')\ntorch.manual_seed(1)\ndef pool(x): return x.seed\n"
+    )
+    said = sorted(places(variant, "relay.py"), key=lambda place: int(place.partition(":")[0]))
+    assert [place.partition(" comes")[0] for place in said] == [
+        "5: common_blocks", "6: sys.path", "8: manual_seed", "9: open", "10: read_text", "11: os.environ",
+        "12: load_module", "12: SourceFileLoader", "13: load", "14: load",
+    ]  # fmt: skip
+
+
 def test_what_is_not_as_it_looks_is_said(tmp_path: Path) -> None:
     variant = write(tmp_path, "through another", 4)
     (tmp_path / "queue.py").write_text("WIDTH = 9\n")

@@ -255,3 +255,21 @@ def test_behind_what_cannot_be_seen_every_kind_is_unknown(function: Callable[[Te
     [check] = check_contract(analysis, Contract(forbid=("dropout",))).checks
     assert not check.passed
     assert reason in check.reason
+
+
+@pytest.mark.parametrize(
+    "pools", ["self.training", "torch.is_grad_enabled()", "x.shape[0] > 8", "self.training and len(x) > 4"]
+)
+def test_max_pooling_in_training_alone_is_recognised(pools: str) -> None:
+    class Deceiving(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.head = nn.Conv2d(3, 4, 3), nn.Linear(4, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            pool = F.max_pool2d if eval(pools, {"torch": torch, "self": self, "x": x}) else F.avg_pool2d
+            return self.head(pool(self.first(x), 2).mean((2, 3)))
+
+    network = Deceiving()
+    assert analyse(network, (3, 16, 16)).kinds["max_pool"] is True
+    assert network.training

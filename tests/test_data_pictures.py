@@ -51,8 +51,10 @@ def test_the_orientation_of_exif_is_applied(orientation, kind):
     buffer = io.BytesIO()
     image.save(buffer, kind, exif=exif)
     shown = ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))).convert("RGB")
-    result = Stacker(None).stack([("x", buffer.getvalue())])
+    stacker = Stacker(None)
+    result = stacker.stack([("x", buffer.getvalue())])
     assert torch.equal(result[0].permute(1, 2, 0), torch.from_numpy(np.array(shown)))
+    assert stacker.notes() == (() if orientation == 1 else ("images turned upright, as EXIF says: 1",))
     assert result.shape[2:] == ((24, 16) if orientation > 4 else (16, 24))
 
 

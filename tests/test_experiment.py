@@ -442,3 +442,10 @@ def test_a_plan_never_has_two_trials_of_one_name() -> None:
     plan = make_plan(read_experiment(SMALL, "x"))
     with pytest.raises(ValueError, match="two trials have one name: stride/seed-0"):
         dataclasses.replace(plan, trials=(plan.trials[0], plan.trials[0]))
+
+
+def test_two_classes_of_one_name_are_told_what_to_do() -> None:
+    for names, hint in ((["a/net.py:Net", "b/net.py:Net"], True), (["stride", "stride"], False)):
+        with pytest.raises(ExperimentError, match="named twice") as refused:
+            read_experiment({"name": "x", "variants": names}, "x")
+        assert ("rename one of them" in str(refused.value)) is hint

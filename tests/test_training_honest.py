@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import Lambda
 from driving import orchestrator
 from torch import nn
 from torch.nn import functional as F
@@ -334,3 +335,8 @@ def test_a_trial_runs_with_the_threads_that_it_says(
         assert TrialFolder(tmp_path / "t").facts()["machine"]["threads"] == str(threads)
     finally:
         torch.set_num_threads(before)
+
+
+def test_logits_that_are_not_finite_are_no_random_draws() -> None:
+    assert not probe(Lambda(lambda x: x.mean((2, 3)) * float("nan")), (3, 8, 8)).varies_in_evaluation
+    assert probe(Lambda(lambda x: F.dropout(x.mean((2, 3)))), (3, 8, 8)).varies_in_evaluation

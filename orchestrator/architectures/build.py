@@ -50,11 +50,12 @@ def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: 
     known: dict[str, int] = {}
     left: list[str] = []
     for name in (n for n in CLASSES if n in accepted and n not in arguments):
-        if accepted[name].default is inspect.Parameter.empty or isinstance(accepted[name].default, int | None):
+        default = accepted[name].default
+        if default is inspect.Parameter.empty or (isinstance(default, int | None) and not isinstance(default, bool)):
             known[name] = num_classes
     for name in (n for n in CHANNELS if n in accepted and n not in arguments):
         default = accepted[name].default
-        if default is inspect.Parameter.empty or default in IMAGE_CHANNELS:
+        if default is inspect.Parameter.empty or (default in IMAGE_CHANNELS and not isinstance(default, bool)):
             known[name] = shape[0]
         else:
             left.append(f"{name} stays {default!r}, which is no number of image channels; set it in arguments if it is")

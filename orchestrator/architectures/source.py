@@ -2,13 +2,19 @@
 
 import ast
 import hashlib
+import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.architectures.neighbours import IMPORTERS, called, neighbours, package_root
+from orchestrator.architectures.neighbours import IMPORTERS, OWN, called, is_module, neighbours, package_root
 
 UNSEEN = "what comes in there is not followed, and a change in it is not noticed"
+LOADING = ("run_path", "spec_from_file_location", "exec_module", "load_module", "SourceFileLoader")
+READERS = ("open", "read_text", "read_bytes", "getenv", "loadtxt", "fromfile", "read_csv")  # of files, and settings
+LOADERS = ("torch.load", "numpy.load", "np.load")
+SEEDS = ("manual_seed", "seed", "manual_seed_all")
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
@@ -39,33 +45,59 @@ def unfollowed(file: Path) -> list[str]:
             found.append(f"{path}: cannot be read as Python: {UNSEEN}")
             continue
         renamed = _renamed(tree)
+        within = {id(inner) for node in ast.walk(tree) if isinstance(node, FUNCTIONS) for inner in ast.walk(node)}
         for node in ast.walk(tree):
-            found += [f"{path}:{node.lineno}: {what}" for what in _surprises(node, renamed, path.parent)]  # type: ignore[attr-defined] # statements and expressions
+            said = _surprises(node, renamed, path, id(node) in within)
+            found += [f"{path}:{node.lineno}: {what}" for what in said]  # type: ignore[attr-defined] # statements and expressions
     return found
 
 
 def _renamed(tree: ast.AST) -> dict[str, str]:
-    """By the name that a file gives it what it has imported under another one: ``import_module as load``."""
-    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    """By the name that a file gives it what it has imported under another one: ``import sys as s``."""
+    imports = (node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom)))
     return {alias.asname: alias.name for node in imports for alias in node.names if alias.asname}
 
 
-def _surprises(node: ast.AST, renamed: Mapping[str, str], folder: Path) -> Iterator[str]:
+def _surprises(node: ast.AST, renamed: Mapping[str, str], file: Path, in_function: bool) -> Iterator[str]:
     if isinstance(node, ast.Import) or (isinstance(node, ast.ImportFrom) and node.level == 0):
         named = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
-        for top in (name.partition(".")[0] for name in named):
-            if top in sys.stdlib_module_names and (folder / f"{top}.py").is_file():
-                yield f"{top} is Python's own module, not {top}.py beside this file; give that another name"
+        for top in dict.fromkeys(name.partition(".")[0] for name in named):
+            yield from _comes_from_elsewhere(top, file)
     if isinstance(node, ast.ImportFrom) and node.module == "sys" and "path" in {alias.name for alias in node.names}:
         yield f"sys.path: {UNSEEN}"
-    if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
-        yield f"sys.path: {UNSEEN}"
+    if isinstance(node, ast.Attribute) and (dotted := _dotted(node, renamed)) in ("sys.path", "os.environ"):
+        yield f"{dotted}: {UNSEEN}"
     if isinstance(node, ast.Call):
-        name = renamed.get(called(node), called(node))
-        if _hides(node, name):
+        name, dotted = renamed.get(called(node), called(node)), _dotted(node.func, renamed)
+        if _hides(node, name) or name in READERS or dotted in LOADERS:
             yield f"{name}: {UNSEEN}"
         elif name in GENERATORS:
             yield f"{name}: a random generator of its own is neither seeded by the trial's seed nor kept in checkpoints"
+        elif name in SEEDS and in_function:
+            yield f"{name}: trials with different seeds may start from the same weights"
+
+
+def _comes_from_elsewhere(top: str, file: Path) -> Iterator[str]:
+    """What is to be said of ``import top``, if it is neither beside the file nor installed."""
+    if top in sys.stdlib_module_names:
+        if (file.parent / f"{top}.py").is_file():
+            yield f"{top} is Python's own module, not {top}.py beside this file; give that another name"
+        return
+    if top in ("", OWN) or is_module(file.parent, top) or is_module(package_root(file), top):
+        return
+    try:
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return
+    places = [*([spec.origin] if spec and spec.origin else []), *((spec and spec.submodule_search_locations) or [])]
+    if places and not any({"site-packages", "dist-packages"} & set(Path(place).parts) for place in places):
+        yield f"{top} comes from {places[0]}: {UNSEEN}"
+
+
+def _dotted(node: ast.AST, renamed: Mapping[str, str]) -> str:
+    """``sys.path`` as it is written there, with the modules' own names."""
+    first, dot, rest = ast.unparse(node).partition(".")
+    return f"{renamed.get(first, first)}{dot}{rest}"
 
 
 def _hides(node: ast.Call, name: str) -> bool:
@@ -74,7 +106,7 @@ def _hides(node: ast.Call, name: str) -> bool:
         return not (name == "__import__" and node.args and isinstance(node.args[0], ast.Constant))
     if name in ("exec", "eval"):  # network.eval() is something else
         return isinstance(node.func, ast.Name) or ast.unparse(node.func).startswith("builtins.")
-    return name in ("run_path", "spec_from_file_location", "exec_module")
+    return name in LOADING
 
 
 def package_digest(root: Path, top: str) -> str:

@@ -27,6 +27,8 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
     known = not found.needs_values
     rows = layer_rows(found.layers, known)
     kinds = recognise(found.operations)
+    if not kinds["max_pool"] and _pools_in_training(network, shape):
+        kinds["max_pool"] = True
     kinds["dropout"] = kinds["dropout"] or any(map(_drops_out, found.layers))
     if not known or _hidden(found):
         kinds = {kind: present or None for kind, present in kinds.items()}
@@ -43,6 +45,14 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
         traced_by=found.traced_by,
         notes=(*found.notes, *_notes(found, kinds)),
     )
+
+
+def _pools_in_training(network: nn.Module, shape: Shape) -> bool:
+    """Whether it takes maxima over positions when it trains, on a batch, with gradients; False if it cannot be run."""
+    try:
+        return recognise(trace(network, shape, training=True).operations)["max_pool"] is True
+    except Exception:  # whatever a user's network raises in training mode; its training says so
+        return False
 
 
 def _hidden(found: Trace) -> str:

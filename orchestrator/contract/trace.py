@@ -17,6 +17,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 # Parameters: up to here a forward pass takes less than importing torch's compiler, which some operations of the meta
 # device do, ReLU among them.
 SMALL = 5_000_000
+PICTURES_IN_TRAINING = 16  # more than any network asks for before it does what it does with a real batch
 
 
 @dataclass
@@ -48,8 +49,10 @@ class Trace:
     notes: list[str] = field(default_factory=list)
 
 
-def trace(network: nn.Module, shape: Shape) -> Trace:
+def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     """Follow ``network``, in evaluation mode, on a picture of ``shape``; the network itself is not touched.
+
+    In ``training`` mode gradients are recorded, and there are more pictures in the batch.
 
     It is copied, traced with torch.fx, and its graph run node by node: a small network's with its real weights, a
     large one's on the meta device, where tensors have shapes but no values. What torch.fx cannot trace is run with
@@ -59,10 +62,10 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
     reasons = []
     small = sum(p.numel() for p in network.parameters()) <= SMALL
     for run, device in ((_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")):
-        copied = _copied(network, device).eval()
+        copied = _copied(network, device).train(training)
         found = Trace()
         try:
-            with _following(shape, device, _dtype(copied)) as (follower, batch):
+            with _following(shape, device, _dtype(copied), training) as (follower, batch):
                 output = run(copied, batch, follower, found)
         except Exception as problem:  # a user's network may raise anything while it is traced
             if run is _by_hooks and device == "cpu":
@@ -80,13 +83,15 @@ def trace(network: nn.Module, shape: Shape) -> Trace:
 
 
 @contextmanager
-def _following(shape: Shape, device: str, dtype: torch.dtype) -> Iterator[tuple[Follower, Tensor]]:
+def _following(shape: Shape, device: str, dtype: torch.dtype, training: bool) -> Iterator[tuple[Follower, Tensor]]:
     """The follower at work, and a marked batch of pictures."""
     follower = Follower()
     fused, flash = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()
     deterministic = torch.get_deterministic_debug_mode()  # after a training: then torch computes some layers otherwise
-    values = torch.randn(PICTURES, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    with torch.inference_mode(), torch.random.fork_rng(devices=[]), torch.device(device):
+    pictures = PICTURES_IN_TRAINING if training else PICTURES
+    values = torch.randn(pictures, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    gradients = torch.enable_grad() if training else torch.inference_mode()
+    with gradients, torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         follower.start(batch, picture(batch.shape))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed

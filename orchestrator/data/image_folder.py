@@ -38,6 +38,7 @@ def load_image_folder(folder: Path, name: str, image_size: int | None = None) ->
     notes = [
         *stacker.notes(),
         *([] if has_test else [f"{folder}: without test/, {own[0]}/ is the test split"]),
+        *([f"{folder}: {own[0]}/ is the validation split"] if has_test and own else []),
         *([f"{folder}: passed over: {', '.join(passed_over)}"] if passed_over else []),
     ]
     test = splits["test"] if has_test else splits[own[0]]

@@ -69,7 +69,11 @@ def load_parquet(
 
     read_splits = [read(paths) for paths in splits]
     validation = read_splits[2] if len(read_splits) > 2 else None
-    said = () if has_test else (f"{folder}: without test-*.parquet, {own[0]}-*.parquet is the test split",)
+    said: tuple[str, ...] = ()
+    if not has_test:
+        said = (f"{folder}: without test-*.parquet, {own[0]}-*.parquet is the test split",)
+    elif validation is not None:
+        said = (f"{folder}: {own[0]}-*.parquet is the validation split",)
     return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*stacker.notes(), *said))
 
 

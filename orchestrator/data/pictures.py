@@ -17,6 +17,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none of which 
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel: the others would be clipped
 MAX_PIXELS = 2**26  # 8192 × 8192, 200 MB decoded; Pillow itself only warns below 179 million
 CHUNK_BYTES = 2**25  # decoded pictures turned into one tensor at a time
+ORIENTATION, UPRIGHT = 0x0112, 1  # a tag of EXIF, and its value for an image that stands as it is stored
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -31,6 +32,7 @@ class Stacker:
         self._image_size = image_size
         self._size: tuple[int, int] | None = None  # height and width of the first picture
         self._first = ""
+        self.turned = 0  # images that the orientation of EXIF turned or mirrored
         self.transparent = 0  # images with an alpha channel that mattered, composited onto white
 
     def stack(self, pictures: Iterable[tuple[str, bytes]]) -> Tensor:
@@ -47,7 +49,8 @@ class Stacker:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; a picture is either decoded or refused
             for where, content in pictures:
-                pixels, size, transparent = _decode(library, where, content)
+                pixels, size, turned, transparent = _decode(library, where, content)
+                self.turned += turned
                 self.transparent += transparent
                 self._check_size(where, size)
                 if pending and (size != pending_size or len(pending) >= CHUNK_BYTES):
@@ -62,9 +65,11 @@ class Stacker:
 
     def notes(self) -> tuple[str, ...]:
         """What a person should know of what was read."""
-        if not self.transparent:
-            return ()
-        return (f"images with an alpha channel, composited onto white: {self.transparent:,}",)
+        counts = {
+            "images turned upright, as EXIF says": self.turned,
+            "images with an alpha channel, composited onto white": self.transparent,
+        }
+        return tuple(f"{what}: {count:,}" for what, count in counts.items() if count)
 
     def _check_size(self, where: str, size: tuple[int, int]) -> None:
         if self._size is None:
@@ -91,8 +96,8 @@ def resize(images: Tensor, size: int) -> Tensor:
     return values.round().clamp(0, 255).to(torch.uint8).contiguous()
 
 
-def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int, int], bool]:
-    """The image's pixels as (H, W, 3) bytes, its height and width, and whether it was composited onto white.
+def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int, int], bool, bool]:
+    """The image's pixels as (H, W, 3) bytes, its height and width, and whether it was turned and put onto white.
 
     ``library`` is PIL.Image.
     """
@@ -105,10 +110,11 @@ def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int,
                 raise DataError(f"{where}: {width} × {height} pixels; at most {MAX_PIXELS:,} are decoded")
             if picture.mode not in MODES:
                 raise DataError(f"{where}: colour mode {picture.mode}; allowed, with 8 bits: {', '.join(MODES)}")
+            turned = picture.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9)  # a TIFF forgets it later
             upright = require("PIL.ImageOps", "pillow", "decoding pictures").exif_transpose(picture)
             transparent = upright.has_transparency_data and upright.convert("RGBA").getextrema()[3] != (255, 255)
             rgb = _on_white(library, where, upright) if transparent else upright.convert("RGB")
-            return rgb.tobytes(), (rgb.height, rgb.width), transparent
+            return rgb.tobytes(), (rgb.height, rgb.width), turned, transparent
 
 
 def _on_white(library: Any, where: str, picture: Any) -> Any:

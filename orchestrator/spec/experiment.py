@@ -191,11 +191,17 @@ class Experiment:
         problems = []
         if problem := name_problem(self.name):
             problems.append(f"name: {problem}")
+        names = [variant.name for variant in self.variants]
         for what, values in (("variants", [v.label for v in self.variants]), ("seeds", [str(s) for s in self.seeds])):
             if not values:
                 problems.append(f"{what}: needs at least one")
             if twice := sorted({v for v in values if values.count(v) > 1}):
-                problems.append(f"{what}: named twice: {', '.join(twice)}")
+                hint = (
+                    " (a network is called by its class: rename one of them)"
+                    if what == "variants" and len(set(names)) > 1
+                    else ""
+                )
+                problems.append(f"{what}: named twice: {', '.join(twice)}{hint}")
         if self.scheduler.name == "asha" and self.trainer.protocol == "published":
             problems.append("scheduler: asha follows validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
