@@ -177,6 +177,7 @@ def port(monkeypatch: pytest.MonkeyPatch) -> int:
 
 def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture) -> None:
     import boto3
+    from moto.server import ThreadedMotoServer
 
     plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"]}, "x"))
     uri, trial = f"sqlite:///{tmp_path / 'mlflow.db'}", plan.trials[0].name
@@ -189,16 +190,20 @@ def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, cap
         assert not sink._problems
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    server = start_server(port)
+    # Two servers on one store: the bucket is there before the first of them answers at the address that is tried.
+    elsewhere, server = (ThreadedMotoServer("127.0.0.1", at, verbose=False) for at in (free_port(), port))
+    elsewhere.start()
+    _, other_port = elsewhere.get_host_and_port()
+    boto3.client("s3", endpoint_url=f"http://127.0.0.1:{other_port}").create_bucket(Bucket="bucket")
+    server.start()
     try:
-        boto3.client("s3").create_bucket(Bucket="bucket")
         sink.close(Status.COMPLETE)
         client = connect(uri)
         assert [a.path for a in client.list_artifacts(sink.run_ids[trial])] == ["spec.json"]
         assert client.get_run(sink.run_ids[trial]).info.status == "FINISHED"
     finally:
-        server.kill()
-        server.wait()
+        server.stop()
+        elsewhere.stop()
 
 
 @pytest.mark.parametrize("how", ["there is no bucket", "it never comes back"])
