@@ -51,6 +51,7 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         self.retried: frozenset[Failure] = frozenset()
         self.attempt = home.parent  # Ray's folder, in which trials keep their checkpoints
         self.started: set[str] = set()
+        self.heard: dict[str, int] = {}  # trial name to the last epoch that listeners were told of
         self.outcomes: dict[str, Outcome] = {}
         self._thread = ThreadPoolExecutor(1, "home")
         self._coming: deque[Future[Outcome]] = deque()
@@ -79,9 +80,12 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     ) -> None:
         """The records of one step."""
         for plain in result.get(RECORDS, ()):
-            record = Record.from_json(plain)
+            record, name = Record.from_json(plain), trial.config["trial"]["name"]
+            if not record.final and record.epoch <= self.heard.get(name, 0):
+                continue  # trained or told once more, after its worker was lost
+            self.heard[name] = record.epoch
             for listener in self.listeners:
-                listener.on_record(trial.config["trial"]["name"], record)
+                listener.on_record(name, record)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial said done, or the scheduler stopped it."""

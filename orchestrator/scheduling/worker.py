@@ -68,19 +68,21 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Train one epoch; after the last one, measure on the test split and say done.
 
         Its state is written while the next one trains. What the scheduler may end the trial at is kept before anybody
-        hears of it.
+        hears of it. A trial that is taken up first says where it stands.
         """
         if self.lost is not None:
             raise self.lost  # Tune ends this process and takes the trial up again in another
-        first = self.records is None
+        stands: list[Record] = []  # the epoch from which the trial goes on: nobody may have heard of it, or judged it
         if self.records is None:
             self._remove_lost()
-            self._take_up()
+            stands = self._take_up()
             self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.handover)
+            if stands and not self._is_last(stands[-1]):
+                return self._result(stands)
         try:
             with unsynced():  # keep() syncs what is kept
                 made = list(self._until_reported(self.records))
-            if first or (made and (made[-1].final or made[-1].epoch in self.trial_config["judged_at"])):
+            if made and (made[-1].final or made[-1].epoch in self.trial_config["judged_at"]):
                 self.handover.wait()
             if not made or made[-1].final:
                 self._keep()
@@ -94,16 +96,23 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
             made = TrialFolder(self.folder).records()[-1:]
-        self.epoch = made[-1].epoch
-        metrics = {name: value for record in made for name, value in record.metrics.items()}
-        return {"done": made[-1].final, RECORDS: [r.to_json() for r in made], EPOCH: self.epoch, **metrics}
+        return self._result([*stands, *made])
+
+    def _result(self, records: list[Record]) -> dict[str, Any]:
+        self.epoch = records[-1].epoch
+        metrics = {name: value for record in records for name, value in record.metrics.items()}
+        return {"done": records[-1].final, RECORDS: [r.to_json() for r in records], EPOCH: self.epoch, **metrics}
+
+    def _is_last(self, record: Record) -> bool:
+        """Whether no epoch follows that of ``record``, only the final measurement."""
+        recipe = self.spec.trainer
+        return record.epoch >= recipe.epochs or reached(recipe, record.metrics.get(VAL_ACCURACY, -1.0))
 
     def _until_reported(self, records: Iterator[Record]) -> Iterator[Record]:
         """One record; after the last epoch the final one too, so that no scheduler can come between them."""
         for record in records:
             yield record
-            recipe = self.spec.trainer
-            if record.epoch < recipe.epochs and not reached(recipe, record.metrics.get(VAL_ACCURACY, -1.0)):
+            if not self._is_last(record):
                 return
 
     def cleanup(self) -> None:
@@ -136,14 +145,20 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except (OrchestratorError, OSError) as problem:
             raise NotKeptError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
 
-    def _take_up(self) -> None:
-        """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before."""
+    def _take_up(self) -> list[Record]:
+        """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before.
+
+        Returns the record of the last epoch that is kept, if there is one.
+        """
         before = self.trial_config["resume_from"]
         earlier = [] if before is None else [self.storage.root / before]
         found = newest_whole([*kept(self.place, self.storage), *earlier], self.spec, self.storage)
-        if found is not None:
-            TrialFolder(found).copy_to(self.folder)
-            self.epoch = max((record.epoch for record in TrialFolder(self.folder).records()), default=0)
+        if found is None:
+            return []
+        TrialFolder(found).copy_to(self.folder)
+        epochs = [record for record in TrialFolder(self.folder).records() if not record.final]
+        self.epoch = epochs[-1].epoch if epochs else 0
+        return epochs[-1:]
 
     def _remove_lost(self) -> None:
         """Remove what a worker that was lost had in progress; should it still live, it cannot go on."""
