@@ -19,12 +19,12 @@ from torch import nn
 from orchestrator.architectures import build_network
 from orchestrator.files import unsynced
 from orchestrator.records import Record
-from orchestrator.scheduling.kept import keep
+from orchestrator.scheduling.checkpoints import save_checkpoint
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
-from orchestrator.trial import Handover, TrialFolder
-from orchestrator.trial.run import hand_over
+from orchestrator.trial import BackgroundWriter, TrialFolder
+from orchestrator.trial.run import write_in_background
 
 EPOCH = 1.0  # seconds
 MOST_TIME = 1.03  # of an epoch's, with persisting
@@ -53,7 +53,7 @@ class Trial:
         self.learner.optimizer.step()  # it has its moments now
         self.root = folder
         self.folder = TrialFolder.create(folder / "working", TrialSpec(variant="stride"))
-        self.handover = Handover(self.keep)
+        self.writer = BackgroundWriter(self.keep)
         self.before = written()
         self.bytes: list[float] = []
         self.state = 0  # bytes of its file: most after an epoch that is not the best, since it holds those weights too
@@ -64,11 +64,11 @@ class Trial:
         record = Record(epoch, time.time(), {})
         self.learner.keep(record, accuracy=float(epoch // 2), loss=1.0)
         with unsynced():
-            hand_over(self.handover, self.folder, self.learner, record)
+            write_in_background(self.writer, self.folder, self.learner, record)
 
     def keep(self) -> None:
         """What follows in the thread that writes."""
-        keep(self.folder.path, self.root / "kept")
+        save_checkpoint(self.folder.path, self.root / "kept")
         now = written()
         self.bytes.append(now - self.before)
         self.before = now
@@ -96,7 +96,7 @@ def compare(name: str, folder: Path, repeats: int, seconds: float = EPOCH) -> li
     for _ in range(2):  # what later epochs write over is made
         epoch(trial, seconds)
     ours, theirs = interleaved(partial(epoch, trial, seconds), partial(epoch, None, seconds), repeats)
-    trial.handover.wait()
+    trial.writer.wait()
     allowed = [MOST_BYTES * trial.state / 1e6] * len(trial.bytes)
     megabytes = [count / 1e6 for count in trial.bytes]
     unit = f"MB an epoch, of 1.3 states of {trial.state / 1e6:.1f} MB"

@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.choice import chosen_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.style import literal
@@ -22,6 +21,7 @@ from orchestrator.reporting.verdict.figure import draw_comparison
 from orchestrator.reporting.verdict.page import comparison_page
 from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
 from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.selection import chosen_trials
 
 
 def trial(

@@ -10,9 +10,9 @@ from conftest import make_dataset
 
 from orchestrator.errors import StorageError
 from orchestrator.files import append_line, sync_folder, unsynced, write_text
-from orchestrator.scheduling.kept import keep, kept, newest_whole
+from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
 from orchestrator.spec import Recipe, TrialSpec
-from orchestrator.trial import Handover, TrialFolder, run_trial
+from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 
 
 @pytest.fixture
@@ -57,14 +57,14 @@ def test_states_are_written_unsynced_and_kept_once_and_durably(
 ) -> None:
     spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=4, batch_size=32))
     place, working = tmp_path / "place", TrialFolder(tmp_path / "scratch")
-    handover = Handover(lambda: keep(working.path, place))
-    running = run_trial(spec, make_dataset(), working.path, handover=handover)
+    writer = BackgroundWriter(lambda: save_checkpoint(working.path, place))
+    running = run_trial(spec, make_dataset(), working.path, writer=writer)
     for epoch in (1, 2, 3):
         synced.clear()
         with unsynced():
             next(running)
-        handover.wait()
-        newest, *older = kept(place)
+        writer.wait()
+        newest, *older = list_checkpoints(place)
         assert {newest, *newest.rglob("*")} <= set(synced)
         assert not any(path.is_relative_to(working.path) for path in synced if path.suffix != ".pt")
         assert [path.name for path in (newest, *older)] == [f"checkpoint_00000{n - 1}" for n in (epoch, epoch - 1) if n]
@@ -77,12 +77,12 @@ def test_states_are_written_unsynced_and_kept_once_and_durably(
     running.close()
 
 
-def test_of_a_trial_that_another_worker_has_taken_up_nothing_is_kept(network_file: Path, tmp_path: Path) -> None:
+def test_a_worker_that_was_replaced_saves_no_checkpoint(network_file: Path, tmp_path: Path) -> None:
     spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=1, batch_size=32))
     list(run_trial(spec, make_dataset(), tmp_path / "scratch"))
-    newest = keep(tmp_path / "scratch", tmp_path / "place")
+    newest = save_checkpoint(tmp_path / "scratch", tmp_path / "place")
     shutil.rmtree(tmp_path / "scratch")
-    with pytest.raises(StorageError, match="another worker has taken the trial up"):
-        keep(tmp_path / "scratch", tmp_path / "place")
+    with pytest.raises(StorageError, match="another worker has resumed the trial"):
+        save_checkpoint(tmp_path / "scratch", tmp_path / "place")
     assert [path.name for path in (tmp_path / "place").iterdir()] == [newest.name]
-    assert newest_whole(kept(tmp_path / "place"), spec) == newest
+    assert newest_intact(list_checkpoints(tmp_path / "place"), spec) == newest

@@ -26,7 +26,7 @@ from orchestrator.scheduling.budget import Budget, check_free_space
 from orchestrator.scheduling.mirror import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.training import checkpoint
-from orchestrator.trial import Handover, TrialFolder, run_trial
+from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
 
 AILING = '''
@@ -250,10 +250,10 @@ def test_a_trial_on_a_full_disk_fails_cleanly_and_carries_on_to_the_same_bits(
 ) -> None:
     spec = plan_of(f"{network_file}:Tiny").trials[0]
     list(run_trial(spec, dataset, tmp_path / "whole"))
-    handover = Handover()
-    running = run_trial(spec, dataset, small_disk / "t", handover=handover)
+    writer = BackgroundWriter()
+    running = run_trial(spec, dataset, small_disk / "t", writer=writer)
     next(running), next(running)
-    handover.wait()
+    writer.wait()
     filler = small_disk / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as full:
         while True:

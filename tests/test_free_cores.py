@@ -67,12 +67,12 @@ def test_a_process_that_is_lost_again_and_again_costs_its_call_only(cores: FreeC
 @pytest.mark.ray
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread its own priority")
 def test_when_nothing_trains_any_more_no_call_waits_for_an_idle_core(cores: FreeCores) -> None:
-    hurried = FreeCores(2)  # in the same Ray; for the other tests nothing is hurried
+    raised = FreeCores(2)  # in the same Ray; for the other tests nothing is raised
     try:
         # On busy cores a call at the lowest priority makes no progress: here it waits until it has another one.
-        waits = [hurried.submit(waiting.wait_for_normal_priority) for _ in range(4)]
-        hurried.hurry()
+        waits = [raised.submit(waiting.wait_for_normal_priority) for _ in range(4)]
+        raised.raise_priority()
         assert [future.result(PATIENCE) for future in waits] == [os.SCHED_OTHER] * 4
-        assert hurried.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_OTHER
+        assert raised.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_OTHER
     finally:
-        hurried.shutdown(wait=False)
+        raised.shutdown(wait=False)

@@ -23,7 +23,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.kept import checkpoints
+from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.storage import newest_launch, open_launch_folder
 from orchestrator.spec import Plan, Resources, Scheduler
@@ -235,7 +235,7 @@ def test_a_trial_carries_on_from_a_folder_to_the_same_bits(
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "spec.json").write_text(json.dumps(spec.to_json()))
     (broken / "checkpoints" / "last.pt").write_bytes(b"cut off")
-    found = checkpoints(tmp_path / "launch", plan)
+    found = find_checkpoints(tmp_path / "launch", plan)
     assert found == {spec.name: attempt}
     heard = Heard()
     launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], resume_from=found)
@@ -268,9 +268,9 @@ def test_a_copy_that_was_broken_off_is_passed_over(
         running = run_trial(plan.trials[0], dataset, folder)
         list(itertools.islice(running, count))
         running.close()
-    assert checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": copy}
+    assert find_checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": copy}
     (copy / missing).write_bytes((copy / missing).read_bytes()[:100])
-    assert checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": whole}
+    assert find_checkpoints(tmp_path / "launch", plan) == {"Tiny/seed-0": whole}
 
 
 @pytest.mark.ray
@@ -283,7 +283,7 @@ def test_a_complete_trial_that_had_not_come_home_is_complete(
     spec = plan.trials[0]
     left = tmp_path / "launch" / "tune-1" / "Tiny_seed-0" / "checkpoint_000002"
     records = list(run_trial(spec, dataset, left))
-    heard, found = Heard(), checkpoints(tmp_path / "launch", plan)
+    heard, found = Heard(), find_checkpoints(tmp_path / "launch", plan)
     assert found == {spec.name: left}
     outcome = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], resume_from=found))[
         spec.name

@@ -103,6 +103,6 @@ def test_only_the_last_failure_says_why_a_trial_ended(tmp_path: Path, failures: 
         Trial.handle_error(trial, RuntimeError(failure))  # Tune's own writing
     messenger = Messenger(tmp_path / "trials", (), Drain())
     messenger.on_trial_error(0, [trial], trial)
-    messenger.tell(wait=True)
+    messenger.deliver_outcomes(wait=True)
     messenger.close()
     assert messenger.outcomes["a"].failure == kind

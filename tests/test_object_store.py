@@ -20,7 +20,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.budget import Budget
-from orchestrator.scheduling.kept import checkpoints, directory, keep
+from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
 from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage, refuse_keys
 from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
 from orchestrator.tracking.read import read_trials
@@ -130,12 +130,12 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
         (launch / "rungs.jsonl").write_text("")
         list(run_trial(done, dataset, launch / "trials" / done.name))
         (launch / "trials" / done.name / "report.html").write_text("large")
-        place = launch / "tune-1" / directory(begun.name)
+        place = launch / "tune-1" / directory_name(begun.name)
         for _ in range(3):
             running = run_trial(begun, dataset, tmp_path / "working")
             next(running, None)
             running.close()
-            keep(tmp_path / "working", place, first)
+            save_checkpoint(tmp_path / "working", place, first)
         first.push(launch)
         bytes_kept = first.size(launch / "trials" / done.name / "checkpoints")
         name = launch.relative_to(first.root)
@@ -150,8 +150,8 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
             *(f"trials/{done.name}/{file}" for file in ("spec.json", "outcome.json", "records.jsonl")),
         }
         assert LaunchFolder(launch).finished(plan).keys() == {done.name}
-        [found] = checkpoints(launch, plan, {done.name}, second).values()
-        assert found == launch / "tune-1" / directory(begun.name) / "checkpoint_000002"
+        [found] = find_checkpoints(launch, plan, {done.name}, second).values()
+        assert found == launch / "tune-1" / directory_name(begun.name) / "checkpoint_000002"
         assert [path.name for path in found.parent.iterdir()] == [found.name]  # and none but the newest
         assert not (trial / "checkpoints").exists()
         budget = Budget(plan, 1, second)

@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,10 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import link_folder
 from orchestrator.scheduling import ray_session
-from orchestrator.scheduling.kept import checkpoints, keep
-from orchestrator.scheduling.kept import kept as newest_first
+from orchestrator.scheduling.checkpoints import find_checkpoints, list_checkpoints, save_checkpoint
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
-from orchestrator.trial import Handover, TrialFolder, run_trial
+from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 
 WIDE = """
 import torch.nn as nn
@@ -68,11 +67,26 @@ def told(spec: TrialSpec, place: Path, judged_at: Sequence[int] = ()) -> dict[st
     }
 
 
-@pytest.mark.ray
-def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
-    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+MakeWorker = Callable[..., Any]
+
+
+@pytest.fixture
+def make_worker(plan: Plan, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
+    """Makes a worker of the first trial in this process, as Ray does in another."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with ray_session(cpus=1):
+        import ray.tune
+
+        from orchestrator.scheduling.worker import TrialWorker
+
+        made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
+        yield lambda place, judged_at=(): made({"trial": told(plan.trials[0], place, judged_at)})
+
+
+@pytest.mark.ray
+def test_an_epoch_writes_one_state_and_syncs_it(
+    make_worker: MakeWorker, plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     synced: set[int] = set()
     fsync = os.fsync
 
@@ -81,66 +95,75 @@ def test_an_epoch_writes_one_state_and_syncs_what_ray_keeps(
         synced.add(os.fstat(handle).st_ino)
 
     monkeypatch.setattr(os, "fsync", remembered)
-    with ray_session(cpus=1):
-        import ray.tune
-
-        from orchestrator.scheduling.worker import TrialWorker
-
-        spec = plan.trials[0]
-        place = tmp_path / "launch" / "tune-1" / "Wide_seed-0"
-        made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
-        worker = made({"trial": told(spec, place)})
-        bytes_written: list[int] = []
-        for _ in range(4):
-            before = written()
-            worker.train()
-            worker.handover.wait()
-            kept = TrialFolder(newest_first(place)[0])
-            bytes_written.append(written() - before)
-            for path in (kept.path, *kept.path.rglob("*")):
-                assert path.stat().st_ino in synced, path
-        state = kept.last.stat().st_size
-        worker.stop()
+    place = tmp_path / "launch" / "tune-1" / "Wide_seed-0"
+    worker = make_worker(place)
+    bytes_written: list[int] = []
+    for _ in range(4):
+        before = written()
+        worker.train()
+        worker.writer.wait()
+        newest = TrialFolder(list_checkpoints(place)[0])
+        bytes_written.append(written() - before)
+        for path in (newest.path, *newest.path.rglob("*")):
+            assert path.stat().st_ino in synced, path
+    state = newest.last.stat().st_size
+    worker.stop()
     assert sum(bytes_written) / 4 < 1.3 * state
-    assert kept.is_intact()
-    before, last = sorted(path for path in kept.path.parent.iterdir() if path.name.startswith("checkpoint"))
-    assert TrialFolder(last).is_measured()
-    assert TrialFolder(before).checkpoint()["epoch"] == 4  # what came after has not changed it
-    assert not TrialFolder(before).is_measured()
-    list(run_trial(spec, dataset, tmp_path / "alone"))
-    ours, alone = (checkpoint.load(folder.best)["network"] for folder in (kept, TrialFolder(tmp_path / "alone")))
+    assert newest.is_intact()
+    last, before_last = map(TrialFolder, list_checkpoints(place))
+    assert last.is_measured()
+    assert before_last.checkpoint()["epoch"] == 4  # what came after has not changed it
+    assert not before_last.is_measured()
+    list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
+    ours, alone = (checkpoint.load(folder.best)["network"] for folder in (newest, TrialFolder(tmp_path / "alone")))
     assert checkpoint.content_digest(ours) == checkpoint.content_digest(alone)
 
 
 @pytest.mark.ray
-def test_what_a_trial_may_be_stopped_at_is_kept_before_anybody_hears_of_it(
-    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_scheduler_judges_only_states_that_are_saved(
+    make_worker: MakeWorker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with ray_session(cpus=1):
-        import ray.tune
+    from orchestrator.scheduling import worker as module
 
-        from orchestrator.scheduling import worker as module
+    goes_on, place = threading.Event(), tmp_path / "tune-1" / "Wide_seed-0"
 
-        goes_on, place = threading.Event(), tmp_path / "tune-1" / "Wide_seed-0"
+    def slow(folder: Path, *where: Any) -> Path:
+        if TrialFolder(folder).checkpoint()["epoch"] == 3:
+            assert goes_on.wait(PATIENCE)
+        return save_checkpoint(folder, *where)
 
-        def slow(folder: Path, *where: Any) -> Path:
-            if TrialFolder(folder).checkpoint()["epoch"] == 3:
-                assert goes_on.wait(PATIENCE)
-            return keep(folder, *where)
-
-        monkeypatch.setattr(module, "keep", slow)
-        made = ray.tune.with_parameters(module.TrialWorker, data={"packed": ray.put(pack(dataset))})
-        worker = made({"trial": told(plan.trials[0], place, judged_at=[2])})
-        assert worker.train()["epoch"] == 1
-        for epoch in (2, 3):
-            assert worker.train()["epoch"] == epoch
-            assert TrialFolder(newest_first(place)[0]).checkpoint()["epoch"] == 2
-        goes_on.set()
-        assert worker.train()["done"]
-        assert TrialFolder(newest_first(place)[0]).is_measured()
-        worker.stop()
+    monkeypatch.setattr(module, "save_checkpoint", slow)
+    worker = make_worker(place, judged_at=[2])
+    assert worker.train()["epoch"] == 1
+    for epoch in (2, 3):
+        assert worker.train()["epoch"] == epoch
+        assert TrialFolder(list_checkpoints(place)[0]).checkpoint()["epoch"] == 2
+    goes_on.set()
+    assert worker.train()["done"]
+    assert TrialFolder(list_checkpoints(place)[0]).is_measured()
+    worker.stop()
     assert not list(place.glob("working-*"))
+
+
+@pytest.mark.ray
+def test_an_epoch_that_was_saved_but_never_reported_is_reported_by_the_next_worker(
+    make_worker: MakeWorker, tmp_path: Path
+) -> None:
+    """Else MLflow would lack it, and a scheduler would judge a rung by the epoch after it."""
+    place = tmp_path / "tune-1" / "Wide_seed-0"
+    reported: list[list[int]] = []
+    for steps in (2, 2, 1, 2):  # each process gets so far and is then lost
+        worker = make_worker(place)
+        for _ in range(steps):
+            reported.append([record["epoch"] for record in worker.train()["records"]])
+        worker.writer.wait()
+        worker.stop()
+    assert reported == [[1], [2], [2], [3], [3], [3], [4, 4]]
+    complete = make_worker(place)
+    result = complete.train()
+    assert [record["epoch"] for record in result["records"]] == [4, 4]
+    assert result["done"]
+    complete.stop()
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -154,10 +177,10 @@ def test_either_copy_of_a_trial_goes_on_alone(
 
         monkeypatch.setattr(os, "link", refused)
     spec = plan.trials[0]
-    handover = Handover()
-    running = run_trial(spec, dataset, tmp_path / "first", handover=handover)
+    writer = BackgroundWriter()
+    running = run_trial(spec, dataset, tmp_path / "first", writer=writer)
     next(running), next(running)
-    handover.wait()
+    writer.wait()
     (tmp_path / "first" / ".facts.json.x.partial").write_text("a file that is being written")
     TrialFolder(tmp_path / "first").copy_to(tmp_path / "second")
     list(running)
@@ -186,7 +209,7 @@ def test_of_finished_trials_no_checkpoint_is_read(
         return load(path, **settings)
 
     monkeypatch.setattr(torch, "load", remembered)
-    assert checkpoints(tmp_path / "launch", plan, {done.name}) == {begun.name: left}
+    assert find_checkpoints(tmp_path / "launch", plan, {done.name}) == {begun.name: left}
     assert sorted(loaded) == sorted([TrialFolder(left).last, TrialFolder(left).best])  # each once
 
 
@@ -200,32 +223,3 @@ def test_what_grows_is_not_shared(tmp_path: Path) -> None:
     assert not (tmp_path / "b" / "old.pt").exists()
     assert (tmp_path / "b" / "log").read_text() == "before"
     assert (tmp_path / "b" / "below" / "whole.pt").samefile(tmp_path / "a" / "below" / "whole.pt")
-
-
-@pytest.mark.ray
-def test_an_epoch_that_was_kept_but_never_told_is_told_by_the_next_worker(
-    plan: Plan, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else MLflow would lack it, and a scheduler would judge a rung by the epoch after it."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with ray_session(cpus=1):
-        import ray.tune
-
-        from orchestrator.scheduling.worker import TrialWorker
-
-        place = tmp_path / "tune-1" / "Wide_seed-0"
-        made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
-        told_of: list[list[int]] = []
-        for steps in (2, 2, 1, 2):  # each process gets so far and is then lost
-            worker = made({"trial": told(plan.trials[0], place)})
-            for _ in range(steps):
-                result = worker.train()
-                told_of.append([record["epoch"] for record in result["records"]])
-            worker.handover.wait()
-            worker.stop()
-        assert told_of == [[1], [2], [2], [3], [3], [3], [4, 4]]
-        complete = made({"trial": told(plan.trials[0], place)})
-        result = complete.train()
-        assert [record["epoch"] for record in result["records"]] == [4, 4]
-        assert result["done"]
-        complete.stop()

@@ -10,11 +10,11 @@ import pytest
 import torch
 from test_comparison import trial
 
-from orchestrator.choice import representative
 from orchestrator.data import Normalisation
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.comparison import compare
+from orchestrator.selection import representative
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect
 from orchestrator.workflow.comparison import Comparison

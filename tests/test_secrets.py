@@ -44,7 +44,7 @@ seeds: [0]
 dataset: {{name: "{data}"}}
 trainer: {{epochs: 2, batch_size: 32, optimizer: {{lr: 0.3}}}}
 """
-TELLING = '''
+PROGRESS_FILES = '''
 
 class Telling(Tiny):
     """Fails with a message that holds what it should not."""
@@ -91,7 +91,7 @@ def short_folder() -> Iterator[Path]:
 @pytest.mark.slow
 @pytest.mark.ray
 def test_nothing_planted_comes_out(tmp_path: Path, network_file: Path, packed: Path, short_folder: Path) -> None:
-    network_file.write_text(network_file.read_text() + TELLING)
+    network_file.write_text(network_file.read_text() + PROGRESS_FILES)
     (tmp_path / "small.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))
     environment = {**PLANTED, "RAY_TMPDIR": str(short_folder)}
     environment["MLFLOW_TRACKING_URI"] = f"sqlite:///{tmp_path / 'mlflow.db'}"

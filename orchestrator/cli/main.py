@@ -13,7 +13,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
 
-# name: (module in this room, one line for --help). Modules are imported when their command is used.
+# name: (module in this package, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
     "run": "Train every trial of an experiment file, record it in MLflow, print the verdict.",
     "train": "Train one variant without Ray or MLflow.",

@@ -1,5 +1,7 @@
 """``orchestrator train``: one variant, one seed, without Ray or MLflow."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -7,7 +9,8 @@ import click
 
 from orchestrator import records as keys
 from orchestrator.cli.options import options, print_json
-from orchestrator.records import Record
+from orchestrator.records import Listener, Outcome, Record
+from orchestrator.workflow.display import Display
 
 if TYPE_CHECKING:
     from orchestrator.trial import TrialFolder
@@ -63,22 +66,47 @@ def command(
         "trainer.threads": threads,
     }
 
-    def say(line: str) -> None:
-        if not quiet:
-            click.echo(line, err=as_json)
-
     folder = train(
         {"variant": variant, "seed": seed, "dataset": {"name": dataset}},
         [f"{path}={value}" for path, value in given.items() if value is not None] + list(overrides),
         out=out,
         data_dir=data_dir,
         report=report,
-        say=say,
-        on_record=lambda record, spec: say(_line(record, spec.trainer.epochs)),
+        display=_Lines(quiet, as_json),
+        source="command line",
     )
     if as_json:
         print_json(_summary(folder))
     return 0
+
+
+class _Lines(Display):
+    """One line for each epoch."""
+
+    def __init__(self, quiet: bool, as_json: bool) -> None:
+        self.quiet, self.as_json = quiet, as_json
+        self.epochs = 0
+
+    def say(self, line: str) -> None:
+        """On stdout, which is left to the document with --json."""
+        if not self.quiet:
+            click.echo(line, err=self.as_json)
+
+    @contextmanager
+    def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
+        """Listens itself."""
+        self.epochs = epochs
+        yield (self,)
+
+    def on_start(self, trial: str) -> None:
+        """Listener: it has been said where the trial goes."""
+
+    def on_record(self, trial: str, record: Record) -> None:
+        """Listener: an epoch, or the final measurement."""
+        self.say(_line(record, self.epochs))
+
+    def on_end(self, outcome: Outcome) -> None:
+        """Listener: the final measurement was the last line."""
 
 
 def _line(record: Record, epochs: int) -> str:

@@ -1,4 +1,4 @@
-"""The room's two boundaries: whatever a decoder raises, and whatever is not installed, becomes a DataError."""
+"""The package's two boundaries: whatever a decoder raises, and whatever is not installed, becomes a DataError."""
 
 import importlib
 from collections.abc import Iterator

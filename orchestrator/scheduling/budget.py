@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orchestrator.choice import chosen_trials
 from orchestrator.errors import StorageError
 from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow
 from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS

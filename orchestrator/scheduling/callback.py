@@ -15,8 +15,8 @@ from ray import tune
 from orchestrator.errors import DiskFullError, StorageError
 from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_folder
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
+from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
 from orchestrator.scheduling.drain import Drain
-from orchestrator.scheduling.kept import directory, kept, newest_whole
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.spec import TrialSpec
@@ -51,10 +51,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         self.retried: frozenset[Failure] = frozenset()
         self.attempt = home.parent  # Ray's folder, in which trials keep their checkpoints
         self.started: set[str] = set()
-        self.heard: dict[str, int] = {}  # trial name to the last epoch that listeners were told of
+        self.reported: dict[str, int] = {}  # trial name to the last epoch that listeners were told of
         self.outcomes: dict[str, Outcome] = {}
         self._thread = ThreadPoolExecutor(1, "home")
-        self._coming: deque[Future[Outcome]] = deque()
+        self._pending: deque[Future[Outcome]] = deque()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots; ours have threads and are never restored."""
@@ -62,7 +62,7 @@ class Messenger(tune.Callback):  # type: ignore[misc]
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A turn of Tune's own loop."""
-        self.tell()
+        self.deliver_outcomes()
         if self.ended() and not self.drain.requested:
             self.drain.stop()
         self.drain.watch(trials)
@@ -81,9 +81,9 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         """The records of one step."""
         for plain in result.get(RECORDS, ()):
             record, name = Record.from_json(plain), trial.config["trial"]["name"]
-            if not record.final and record.epoch <= self.heard.get(name, 0):
+            if not record.final and record.epoch <= self.reported.get(name, 0):
                 continue  # trained or told once more, after its worker was lost
-            self.heard[name] = record.epoch
+            self.reported[name] = record.epoch
             for listener in self.listeners:
                 listener.on_record(name, record)
 
@@ -133,11 +133,11 @@ class Messenger(tune.Callback):  # type: ignore[misc]
             self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
         self.drain.stop()
 
-    def tell(self, wait: bool = False) -> None:
+    def deliver_outcomes(self, wait: bool = False) -> None:
         """Tell of the trials that have come home since, in the order in which they ended; ``wait`` for all of them."""
-        while self._coming and (wait or self._coming[0].done()):
+        while self._pending and (wait or self._pending[0].done()):
             try:
-                outcome = self._coming.popleft().result()
+                outcome = self._pending.popleft().result()
             except DiskFullError:
                 self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
                 continue
@@ -156,14 +156,14 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         """Have the trial's folder brought home, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
         told = trial.config["trial"]
         outcome = Outcome(told["name"], status, reason, failure=failure)
-        place = self.attempt / directory(outcome.trial)
-        self._coming.append(self._thread.submit(self._bring, place, told, outcome, lost))
+        place = self.attempt / directory_name(outcome.trial)
+        self._pending.append(self._thread.submit(self._collect, place, told, outcome, lost))
 
-    def _bring(self, place: Path, told: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
+    def _collect(self, place: Path, told: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
         home = self.home / outcome.trial
-        candidates = kept(place, self.storage)
+        candidates = list_checkpoints(place, self.storage)
         if lost and candidates:
-            found = newest_whole(candidates, TrialSpec.from_json(json.loads(told["spec"])), self.storage)
+            found = newest_intact(candidates, TrialSpec.from_json(json.loads(told["spec"])), self.storage)
         else:
             found = next(iter(candidates), None)
         self.storage.fetch(found or home)

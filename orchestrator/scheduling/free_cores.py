@@ -1,6 +1,6 @@
 """An executor on cores that no trial needs: on any node, at the lowest priority, only so many calls at a time.
 
-What is left when the last trial has ended somebody waits for: from then on it runs as other programs do.
+When the last trial has ended somebody waits for the remaining calls: :meth:`FreeCores.raise_priority`.
 """
 
 import importlib
@@ -58,7 +58,7 @@ class FreeCores(Executor):
         self._running: dict[Any, _Call] = {}
         self._changed = threading.Condition()
         self._closed = False
-        self._hurried: float | None = None  # when it was, as time.monotonic() counts
+        self._raised: float | None = None  # when it was, as time.monotonic() counts
         self._thread = threading.Thread(target=self._work, name="free-cores", daemon=True)
         self._thread.start()
 
@@ -80,14 +80,14 @@ class FreeCores(Executor):
         """As :meth:`submit`, but at a priority that makes progress while all cores are busy: for imports, done once."""
         return self._submit(_Call(Future(), fn, (), WARMING))
 
-    def hurry(self) -> None:
+    def raise_priority(self) -> None:
         """Run all calls from now on at the normal priority: nothing trains any more, and somebody waits for them.
 
         A core that other programs keep busy is never idle: what is still running at the lowest priority after
         ``GRACE`` seconds is ended and begun anew.
         """
         with self._changed:
-            self._hurried = time.monotonic()
+            self._raised = time.monotonic()
             self._changed.notify()
 
     def _submit(self, call: _Call, first: bool = False) -> "Future[Any]":
@@ -105,6 +105,8 @@ class FreeCores(Executor):
         """Take no more calls; without ``wait`` those that run are cancelled too. Ray may end when this returns."""
         with self._changed:
             self._closed = True
+            if not wait:
+                self._raised = None  # calls that are cancelled now are not restarted
             if cancel_futures or not wait:
                 while self._waiting:
                     self._waiting.popleft().future.cancel()
@@ -123,7 +125,7 @@ class FreeCores(Executor):
                 while len(self._waiting) > WORTH_IT * len(self._running) and len(self._running) < max(1, self.slots):
                     call = self._waiting.popleft()
                     if call.future.running() or call.future.set_running_or_notify_cancel():
-                        if self._hurried is not None:
+                        if self._raised is not None:
                             call.priority = NORMAL
                         name = call.function.__module__, call.function.__qualname__
                         self._running[self._task.remote(name, call.priority, *call.arguments)] = call
@@ -131,10 +133,10 @@ class FreeCores(Executor):
             done, _ = self._ray.wait(running, timeout=POLL) if running else ([], [])
             for reference in done:
                 self._settle(reference)
-            if self._hurried is not None and time.monotonic() > self._hurried + GRACE:
-                self._begin_anew()
+            if self._raised is not None and time.monotonic() > self._raised + GRACE:
+                self._restart_idle_calls()
 
-    def _begin_anew(self) -> None:
+    def _restart_idle_calls(self) -> None:
         """End what waits for an idle core; it is submitted again, at the normal priority."""
         with self._changed:
             starved = {reference: call for reference, call in self._running.items() if call.priority == IDLE}

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import pack
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
-from orchestrator.scheduling.kept import ATTEMPT, attempts_at, directory, newest_whole
+from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.scheduling.rungs import rung_epochs
@@ -68,7 +68,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
                 break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
-                if (home := newest_whole([launch.folder / "trials" / spec.name], spec)) is not None:
+                if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = home
                 say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
     messenger.close()
@@ -122,7 +122,7 @@ def _run_trials(
         messenger.outcomes.pop(spec.name, None)
     messenger.attempt = launch.folder / attempt
     tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
-    messenger.tell(wait=True)
+    messenger.deliver_outcomes(wait=True)
     return all(spec.name in messenger.outcomes for spec in waiting)
 
 
@@ -150,8 +150,8 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
     """Remove the checkpoints of trials that have come home; what was interrupted is resumed from there."""
-    unfinished = {directory(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
-    for attempt in attempts_at(launch.folder, launch.storage):
+    unfinished = {directory_name(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
+    for attempt in list_attempts(launch.folder, launch.storage):
         if not unfinished:
             launch.storage.remove(attempt)
             continue
@@ -162,7 +162,7 @@ def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
 
 def _attempt(launch: Launch) -> str:
     """A name for this attempt at the launch: each has a folder of its own."""
-    taken = [int(path.name.removeprefix(ATTEMPT)) for path in attempts_at(launch.folder, launch.storage)]
+    taken = [int(path.name.removeprefix(ATTEMPT)) for path in list_attempts(launch.folder, launch.storage)]
     return f"{ATTEMPT}{max(taken, default=0) + 1}"
 
 
@@ -179,7 +179,7 @@ def _config(spec: TrialSpec, launch: Launch, attempt: str) -> dict[str, Any]:
         "measure": launch.measure,
         "gpus": launch.resources.get("GPU", 0.0),
         "uri": storage.uri,
-        "place": place(launch.folder / attempt / directory(spec.name)),
+        "place": place(launch.folder / attempt / directory_name(spec.name)),
         "resume_from": place(before) if before else None,
         "judged_at": rung_epochs(experiment.scheduler, experiment.trainer.epochs),
     }
@@ -193,7 +193,7 @@ class _Shared(list[Any]):
 
 
 def _trial_name(trial: Any) -> str:
-    return directory(trial.config["trial"]["name"])
+    return directory_name(trial.config["trial"]["name"])
 
 
 def _in_words(resources: Mapping[str, float]) -> str:

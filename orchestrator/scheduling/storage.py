@@ -20,7 +20,7 @@ from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
 
 RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
-TELLING = ("launch.json", RUNGS, "spec.json", "outcome.json", "records.jsonl")  # files that say how far it is
+PROGRESS_FILES = ("launch.json", RUNGS, "spec.json", "outcome.json", "records.jsonl")  # files that say how far it is
 DIGITS = 8  # of the plan's hash, in a launch's name
 
 
@@ -51,8 +51,8 @@ class LaunchFolder:
             )
 
     def fetch(self, storage: Storage) -> None:
-        """Bring here what says how far the launch is: of its trials no weights and no reports."""
-        storage.fetch(self.path, _tells)
+        """Fetch the files that say how far the launch is; no weights and no reports of its trials."""
+        storage.fetch(self.path, _is_progress_file)
 
     def trial(self, name: str) -> Path:
         """Where the finished trial called ``name`` lies."""
@@ -88,10 +88,10 @@ class LaunchFolder:
             lock.release()
 
 
-def _tells(name: str) -> bool:
+def _is_progress_file(name: str) -> bool:
     """Whether a file of a launch, relative to its folder, says how far that is."""
     first, *rest = PurePosixPath(name).parts
-    return PurePosixPath(name).name in TELLING and (not rest or first == "trials")
+    return PurePosixPath(name).name in PROGRESS_FILES and (not rest or first == "trials")
 
 
 def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:

@@ -25,11 +25,11 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
-    from orchestrator.scheduling.kept import keep, kept, newest_whole
+    from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
     from orchestrator.scheduling.mirror import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
-    from orchestrator.trial import Handover, TrialFolder, run_trial
+    from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
     from orchestrator.trial.run import kind_of
 
 RECORDS = "records"  # key of a step's records in Tune's result
@@ -38,7 +38,7 @@ KIND = "failure_kind"  # key of its kind
 _WORKING = "working-"  # how folders are called in which trials are trained
 
 
-class NotKeptError(Exception):
+class CheckpointNotSavedError(Exception):
     """The storage does not take a checkpoint: the trial is taken up again from the one before."""
 
 
@@ -72,31 +72,31 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         if self.lost is not None:
             raise self.lost  # Tune ends this process and takes the trial up again in another
-        stands: list[Record] = []  # the epoch from which the trial goes on: nobody may have heard of it, or judged it
+        resumed: list[Record] = []  # the epoch from which the trial goes on: nobody may have heard of it, or judged it
         if self.records is None:
             self._remove_lost()
-            stands = self._take_up()
-            self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.handover)
-            if stands and not self._is_last(stands[-1]):
-                return self._result(stands)
+            resumed = self._take_up()
+            self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.writer)
+            if resumed and not self._is_last(resumed[-1]):
+                return self._result(resumed)
         try:
-            with unsynced():  # keep() syncs what is kept
+            with unsynced():  # save_checkpoint() syncs what is kept
                 made = list(self._until_reported(self.records))
             if made and (made[-1].final or made[-1].epoch in self.trial_config["judged_at"]):
-                self.handover.wait()
+                self.writer.wait()
             if not made or made[-1].final:
-                self._keep()
+                self._save_checkpoint()
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
-            if isinstance(problem, NotKeptError) or (self.in_storage and isinstance(problem, DiskFullError)):
+            if isinstance(problem, CheckpointNotSavedError) or (self.in_storage and isinstance(problem, DiskFullError)):
                 raise  # not the trial's fault: the driver takes it up again, or ends the launch
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
             told = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
-            self._keep()
+            self._save_checkpoint()
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
             made = TrialFolder(self.folder).records()[-1:]
-        return self._result([*stands, *made])
+        return self._result([*resumed, *made])
 
     def _result(self, records: list[Record]) -> dict[str, Any]:
         self.epoch = records[-1].epoch
@@ -131,19 +131,19 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             self.storage = Storage(self.scratch / "storage", config["uri"])
             self.place = self.storage.root / config["place"]
         self.folder = self.scratch / "folder"
-        self.handover = Handover(self._keep)
+        self.writer = BackgroundWriter(self._save_checkpoint)
         self.records = None
         self.epoch = 0
 
-    def _keep(self) -> None:
+    def _save_checkpoint(self) -> None:
         """Keep the trial folder as it is: should this process be lost, another one goes on from there."""
         try:
             with disk_full_named(self.place):
-                keep(self.folder, self.place, self.storage)
+                save_checkpoint(self.folder, self.place, self.storage)
         except DiskFullError:
             raise
         except (OrchestratorError, OSError) as problem:
-            raise NotKeptError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
+            raise CheckpointNotSavedError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
 
     def _take_up(self) -> list[Record]:
         """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before.
@@ -152,7 +152,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """
         before = self.trial_config["resume_from"]
         earlier = [] if before is None else [self.storage.root / before]
-        found = newest_whole([*kept(self.place, self.storage), *earlier], self.spec, self.storage)
+        found = newest_intact([*list_checkpoints(self.place, self.storage), *earlier], self.spec, self.storage)
         if found is None:
             return []
         TrialFolder(found).copy_to(self.folder)

@@ -1,1 +1,1 @@
-"""MLflow: the sink that records trials, and reading launches back. The only room that imports MLflow."""
+"""MLflow: the sink that records trials, and reading launches back. The only package that imports MLflow."""

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 from orchestrator import lazy
 
 if TYPE_CHECKING:
+    from orchestrator.trial.background import BackgroundWriter
     from orchestrator.trial.folder import TrialFolder
-    from orchestrator.trial.handover import Handover
     from orchestrator.trial.run import run_trial, training_indices
 
 __all__ = [
-    "Handover",
+    "BackgroundWriter",
     "TrialFolder",
     "run_trial",
     "training_indices",
@@ -18,7 +18,7 @@ __all__ = [
 __getattr__ = lazy.names(
     __name__,
     {
-        "Handover": "handover",
+        "BackgroundWriter": "background",
         "TrialFolder": "folder",
         "run_trial": "run",
         "training_indices": "run",

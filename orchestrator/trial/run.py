@@ -24,8 +24,8 @@ from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
+from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder
-from orchestrator.trial.handover import Handover
 
 # torch's CPU allocator raises a plain RuntimeError; the GPU's says "out of memory", its libraries have their own words.
 _LACKING_MEMORY = (
@@ -39,7 +39,7 @@ _LACKING_MEMORY = (
 
 
 def run_trial(
-    spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = True, handover: Handover | None = None
+    spec: TrialSpec, dataset: Dataset, path: Path, measure: bool = True, writer: BackgroundWriter | None = None
 ) -> Generator[Record]:
     """Train as ``spec`` says and leave everything in the folder ``path``; yield one record an epoch and a final one.
 
@@ -49,7 +49,7 @@ def run_trial(
     without, and run once more with it, it is measured with the weights that it has chosen, to the same figures.
     Whatever goes wrong is written to the folder as the trial's outcome and then raised.
 
-    An epoch's state is written by ``handover`` while the next one trains: when a record is yielded, the states of the
+    An epoch's state is written by ``writer`` while the next one trains: when a record is yielded, the states of the
     epochs before it are in the folder, and when this ends or is closed, all are.
     """
     folder = TrialFolder.create(path, spec)
@@ -58,7 +58,7 @@ def run_trial(
         return
     folder.reopen()
     try:
-        with handover or Handover() as writing:
+        with writer or BackgroundWriter() as writing:
             yield from _train(spec, dataset, folder, measure, writing)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
@@ -81,7 +81,7 @@ def kind_of(problem: Exception) -> Failure:
 
 
 def _train(
-    spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, handover: Handover
+    spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
     make_deterministic()
@@ -119,10 +119,10 @@ def _train(
         return score(logits_of(judged_images), judged.labels, f"the evaluation after epoch {epoch}")
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
-        hand_over(handover, folder, learner, record)
+        write_in_background(writer, folder, learner, record)
         yield record
 
-    handover.wait()
+    writer.wait()
     weights, chosen = learner.best_weights, learner.best_epoch
     if recipe.protocol == "published":  # nothing was held out to choose by: the last weights, as they are
         weights, chosen = learner.weights(), learner.epoch
@@ -144,9 +144,9 @@ def _train(
     yield final
 
 
-def hand_over(handover: Handover, folder: TrialFolder, learner: Learner, record: Record) -> None:
+def write_in_background(writer: BackgroundWriter, folder: TrialFolder, learner: Learner, record: Record) -> None:
     """Have the epoch that ``learner`` has finished written to ``folder``, beside the next one."""
-    handover.wait()  # the state being written lies where the next one will
+    writer.wait()  # the state being written lies where the next one will
     state, best = learner.state_dict(), learner.best_weights if learner.best_epoch == record.epoch else None
 
     def write() -> None:
@@ -155,7 +155,7 @@ def hand_over(handover: Handover, folder: TrialFolder, learner: Learner, record:
             folder.save_best(best, record.epoch)
         folder.append(record)
 
-    handover.start(write)
+    writer.start(write)
 
 
 def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:

@@ -62,7 +62,6 @@ def run(
             "write it to a file (%%writefile network.py) and name it network.py:Class"
         )
         raise ExperimentError(wanted.name, [problem])
-    shown = display if isinstance(display, Display) else Terminal() if display == "auto" else Display()
     source = Path(experiment) if isinstance(experiment, (str, Path)) else None
     place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
     with open_storage(place) as kept:
@@ -72,7 +71,7 @@ def run(
             storage=kept,
             tracking_uri=tracking_uri,
             address=address,
-            display=shown,
+            display=_display(display),
             source=source,
         )
 
@@ -117,10 +116,8 @@ def train(
     name = variant if isinstance(variant, str) else name_of(variant)
     given = {**recipe, **({} if epochs is None else {"epochs": epochs})}
     tree = {"variant": name, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
-    shown = display if isinstance(display, Display) else Terminal() if display == "auto" else Display()
-    folder = make(
-        tree, out=None if out is None else Path(out), data_dir=_data_dir(data_dir), report=report, say=shown.say
-    )
+    place = None if out is None else Path(out)
+    folder = make(tree, out=place, data_dir=_data_dir(data_dir), report=report, display=_display(display))
     return Trial(folder.spec().name, folder=folder.path)
 
 
@@ -137,6 +134,12 @@ def _experiment(given: str | Path | Settings | Experiment, settings: Settings | 
     plain = to_plain(given) if isinstance(given, Experiment) else given
     read = read_experiment(apply_overrides(plain, overrides), "the experiment")
     return replace(read, published_curve=curve) if curve else read
+
+
+def _display(given: Literal["auto", "none"] | Display) -> Display:
+    if isinstance(given, Display):
+        return given
+    return Terminal() if given == "auto" else Display()
 
 
 def _data_dir(given: str | Path | None) -> Path:

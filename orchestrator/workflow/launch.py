@@ -104,7 +104,7 @@ def launch(
         status, result, whole = Status.STOPPED, None, False
         try:
             status = train_all(checked, folder, storage, delivery, nodes, resources, packed, display)
-            makers.hurry()
+            makers.raise_priority()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):

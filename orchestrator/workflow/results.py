@@ -8,12 +8,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.choice import chosen_trials, representative
 from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.selection import chosen_trials, representative
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_epochs, read_right, read_trials

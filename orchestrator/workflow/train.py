@@ -12,10 +12,10 @@ from orchestrator.architectures.probe import probe
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
-from orchestrator.records import Record
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.checking import batch_problems, network_notes
+from orchestrator.workflow.display import Display
 
 
 def train(
@@ -25,38 +25,47 @@ def train(
     out: Path | None = None,
     data_dir: Path,
     report: bool = True,
-    say: Callable[[str], None] = lambda _: None,
-    on_record: Callable[[Record, TrialSpec], None] = lambda *_: None,
+    display: Display,
+    source: str = "the trial",
 ) -> TrialFolder:
     """Train the trial that ``tree`` and ``overrides`` describe; returns its folder.
 
-    The same call resumes a trial that was interrupted. Raises ExperimentError, DataError or VariantError if it cannot
-    be trained, and whatever the training raises.
+    The same call resumes a trial that was interrupted. ``source`` is where errors say the settings come from. Raises
+    ExperimentError, DataError or VariantError if it cannot be trained, and whatever the training raises.
     """
     try:
         spec = TrialSpec.from_json(apply_overrides(tree, overrides))
     except ValueError as problem:
-        raise ExperimentError("command line", [str(problem)]) from problem
+        raise ExperimentError(source, [str(problem)]) from problem
     if spec.trainer.threads == "auto":
         spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
     dataset = load_dataset(spec.dataset, data_dir)
     if problems := check_transforms(spec.trainer.augmentation, dataset.shape):
-        raise ExperimentError("command line", [f"trainer.augmentation: {problem}" for problem in problems])
+        raise ExperimentError(source, [f"trainer.augmentation: {problem}" for problem in problems])
     # What cannot be trained is refused here, not in the trial.
     behaviour = probe(build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape), dataset.shape)
     if problems := batch_problems(spec, dataset, behaviour):
-        raise ExperimentError("command line", problems)
+        raise ExperimentError(source, problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
-    say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interrupt")
+    display.say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interrupt")
     for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
-        say(note)
+        display.say(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
-        say(f"CPU threads: {spec.trainer.threads}; --threads 1 gives the bits of `orchestrator run` with its defaults")
-    for record in run_trial(spec, dataset, folder):
-        on_record(record, spec)
+        threads = f"CPU threads: {spec.trainer.threads}"
+        display.say(f"{threads}; with 1 the result is bit for bit that of `orchestrator run` with its defaults")
+    with display.training([spec.name], spec.trainer.epochs, ()) as listeners:
+        for listener in listeners:
+            listener.on_start(spec.name)
+        for record in run_trial(spec, dataset, folder):
+            for listener in listeners:
+                listener.on_record(spec.name, record)
+        outcome = TrialFolder(folder).outcome()
+        assert outcome is not None  # a trial that does not complete has raised
+        for listener in listeners:
+            listener.on_end(outcome)
     if report:
-        _report(folder, dataset, say)
+        _report(folder, dataset, display.say)
     return TrialFolder(folder)
 
 

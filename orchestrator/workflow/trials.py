@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.choice import chosen_trials
 from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.scheduling import Launch, run_launch
-from orchestrator.scheduling.kept import checkpoints
+from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
 from orchestrator.workflow.checking import Checked
@@ -33,7 +33,7 @@ def train_all(
     """
     plan = checked.plan
     finished = folder.finished(plan)
-    resume_from = checkpoints(folder.path, plan, finished, storage)
+    resume_from = find_checkpoints(folder.path, plan, finished, storage)
     before = delivery.catch_up(finished, resume_from)
     names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
     search = plan.experiment.search is not None

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.choice import chosen_trials, complete_trials, measured_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.verdict.differences import LEVEL, Difference, Right, Sample, differences
+from orchestrator.selection import chosen_trials, complete_trials, measured_trials
 
 
 @dataclass(frozen=True)

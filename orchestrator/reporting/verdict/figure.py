@@ -5,7 +5,6 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from orchestrator.choice import chosen_trials
 from orchestrator.records import TrialRow
 from orchestrator.reporting.style import (
     BLUE,
@@ -22,6 +21,7 @@ from orchestrator.reporting.style import (
 )
 from orchestrator.reporting.verdict.comparison import Comparison, VariantRow
 from orchestrator.reporting.verdict.differences import LEVEL, NO_SPREAD, ONE_SEED, Difference
+from orchestrator.selection import chosen_trials
 
 LONGEST = 28  # characters of a variant's name
 UNKNOWN = {ONE_SEED: "one seed: nothing is known of chance", NO_SPREAD: "no spread to judge by"}

@@ -1,4 +1,4 @@
-"""Writing beside the training: one state at a time, in a thread of its own; the next one waits for the one before."""
+"""A trial's states are written in a background thread, one at a time, while the training goes on."""
 
 import contextvars
 import logging
@@ -9,16 +9,16 @@ from types import TracebackType
 _logger = logging.getLogger(__name__)
 
 
-class Handover:
-    """Calls what writes an epoch's state, and then ``after``, while the next epoch trains.
+class BackgroundWriter:
+    """Calls the function that writes an epoch's state, and then ``after``, in a background thread.
 
-    What is raised there is raised again by the next :meth:`start` or :meth:`wait`. Used as a context manager it ends
-    when all is written; if the body raised, then that is what is raised.
+    An exception raised there is raised again by the next :meth:`start` or :meth:`wait`. The context manager exits when
+    everything is written; an exception of its body takes precedence.
     """
 
     def __init__(self, after: Callable[[], object] = lambda: None) -> None:
         self._after = after
-        self._thread = ThreadPoolExecutor(1, "handover")
+        self._thread = ThreadPoolExecutor(1, "checkpoint-writer")
         self._writing: Future[None] | None = None
 
     def start(self, write: Callable[[], object]) -> None:
@@ -32,7 +32,7 @@ class Handover:
         if writing is not None:
             writing.result()
 
-    def __enter__(self) -> "Handover":
+    def __enter__(self) -> "BackgroundWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, raised: BaseException | None, _: TracebackType | None) -> None:

@@ -19,7 +19,7 @@ from orchestrator.training.checkpoint import content_digest
 from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
 from orchestrator.training.snapshot import snapshot
-from orchestrator.trial import Handover, TrialFolder, run_trial
+from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 
 KINDS = {
     "contiguous": lambda: torch.randn(2, 3, 4, 5),
@@ -81,25 +81,25 @@ def test_a_state_stays_as_it_is_until_the_next_one_is_taken(better: list[bool], 
 
 def test_writing_takes_turns_and_what_it_raises_is_raised_later(tmp_path: Path) -> None:
     done: list[int] = []
-    with Handover(lambda: done.append(-1)) as handover:
+    with BackgroundWriter(lambda: done.append(-1)) as writer:
         for turn in range(3):
-            handover.start(lambda turn=turn: done.append(turn))
+            writer.start(lambda turn=turn: done.append(turn))
     assert done == [0, -1, 1, -1, 2, -1]
 
     def fail() -> None:
         raise OSError("the disk is gone")
 
-    with Handover() as handover:
-        handover.start(fail)
+    with BackgroundWriter() as writer:
+        writer.start(fail)
         with pytest.raises(OSError, match="the disk is gone"):
-            handover.start(lambda: done.append(3))
-        handover.wait()
-    with pytest.raises(OSError, match="the disk is gone"), Handover() as handover:
-        handover.start(fail)
+            writer.start(lambda: done.append(3))
+        writer.wait()
+    with pytest.raises(OSError, match="the disk is gone"), BackgroundWriter() as writer:
+        writer.start(fail)
 
     def train() -> None:
-        with Handover() as handover:
-            handover.start(fail)
+        with BackgroundWriter() as writer:
+            writer.start(fail)
             raise ValueError("the training failed first")
 
     with pytest.raises(ValueError, match="the training"):
@@ -112,14 +112,14 @@ def test_it_is_written_beside_the_training_and_as_the_training_said(
 ) -> None:
     goes_on, synced = threading.Event(), []
     monkeypatch.setattr("orchestrator.files.sync", synced.append)
-    with Handover() as handover:
+    with BackgroundWriter() as writer:
 
         def write() -> None:
             assert goes_on.wait(PATIENCE)
             write_text(tmp_path / "state", "whole")
 
         with unsynced():
-            handover.start(write)  # returns although nothing is written yet
+            writer.start(write)  # returns although nothing is written yet
         assert not (tmp_path / "state").exists()
         goes_on.set()
     assert (tmp_path / "state").read_text() == "whole"
