@@ -1,0 +1,97 @@
+"""One of the processes that train side by side: what it is told on stdin it trains, and writes a line an epoch."""
+
+import json
+import os
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.spec import Recipe, Schedule, TrialSpec
+
+if TYPE_CHECKING:
+    from orchestrator.data import Dataset
+
+EPOCHS = 10_000  # more than any window is long
+BATCHES = 40  # an epoch: with fewer, what a small network does between two epochs would count too much
+LARGEST = 2**28  # bytes of images in an epoch; larger ones make fewer batches
+FEWEST = 4  # batches an epoch
+LEARNING_RATE = 1e-6  # labels are random: with a usual one some networks would diverge
+OFTEN = 0.25  # seconds between two looks at the GPU's memory, for each of which it stops
+
+
+def main() -> None:
+    """Train until killed, or until whoever started this is gone."""
+    told = json.loads(sys.stdin.readline())
+    lines = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what a network prints is no line of ours
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        for line in _train(told):
+            lines.write(json.dumps(line) + "\n")
+    except Exception as problem:  # the boundary to another process: it is told
+        text = (str(problem).strip().splitlines() or [""])[0]
+        lines.write(json.dumps({"failed": f"{type(problem).__name__}: {text}"}) + "\n")
+        raise SystemExit(1) from problem
+
+
+def _end_with_parent() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(1)
+
+
+def _train(told: dict[str, Any]) -> Any:
+    """One line an epoch: when it ended, its images, and the bytes of GPU memory."""
+    from orchestrator.files import unsynced
+    from orchestrator.trial import run_trial
+
+    spec = TrialSpec.from_json(told["spec"])
+    spec = replace(spec, trainer=_endless(spec.trainer), seed=told["number"], dataset_digest="")
+    dataset = _random_images(spec.trainer, tuple(told["shape"]), told["classes"])
+    looked, memory = 0.0, {"reserved": 0, "used": 0, "total": 0}
+    with unsynced():
+        for _ in run_trial(spec, dataset, Path(told["folder"]), measure=False):
+            now = time.monotonic()
+            if now > looked + OFTEN:
+                looked, memory = now, _memory(memory["reserved"])
+            yield {"at": now, "images": len(dataset.train), **memory}
+
+
+def _endless(recipe: Recipe) -> Recipe:
+    """The same work at every step, for ever."""
+    schedule: Schedule = replace(recipe.schedule, max_lr=None, min_lr=0.0, total_steps=None)
+    optimizer = replace(recipe.optimizer, lr=LEARNING_RATE)
+    threads = 1 if recipe.threads == "auto" else recipe.threads
+    changes = {"epochs": EPOCHS, "stop_at_accuracy": None, "protocol": "validation", "threads": threads}
+    return replace(recipe, optimizer=optimizer, schedule=schedule, **changes)  # type: ignore[arg-type]
+
+
+def _random_images(recipe: Recipe, shape: tuple[int, ...], classes: int) -> "Dataset":
+    """Whole batches to train on, and one batch of evaluation, whose memory counts, but not much of its time."""
+    import torch
+
+    from orchestrator.data import Dataset, Split
+
+    stream = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        images = torch.randint(0, 256, (count, *shape), generator=stream, dtype=torch.uint8)
+        return Split(images, torch.randint(0, classes, (count,), generator=stream))
+
+    batch = recipe.batch_size * shape[0] * shape[1] * shape[2]  # bytes
+    images = recipe.batch_size * max(FEWEST, min(BATCHES, LARGEST // batch))
+    names = tuple(str(number) for number in range(classes))
+    return Dataset("random", split(images), split(1), names, split(min(images, recipe.evaluation_batch_size)))
+
+
+def _memory(peak: int) -> dict[str, int]:
+    """Bytes of the GPU: reserved by this process at its ``peak``, used by all there are, and in all; 0 on a CPU."""
+    import torch
+
+    if not torch.cuda.is_initialized():
+        return {"reserved": 0, "used": 0, "total": 0}
+    free, total = torch.cuda.mem_get_info()
+    return {"reserved": max(peak, torch.cuda.max_memory_reserved()), "used": total - free, "total": total}
