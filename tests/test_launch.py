@@ -327,12 +327,12 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
 def test_what_no_node_can_give_is_refused() -> None:
     nodes = [{"CPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}]
     assert trial_resources(Resources(), [{"CPU": 2.0}]) == {"CPU": 1.0}
-    assert trial_resources(Resources(), nodes) == {"CPU": 2.0, "GPU": 0.25}
+    assert trial_resources(Resources(), nodes, 4) == {"CPU": 2.0, "GPU": 0.25}
     mixed = [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 1.0}, {"CPU": 32.0, "GPU": 8.0}, {"CPU": 0.0, "GPU": 1.0}]
-    assert trial_resources(Resources(), mixed) == {"CPU": 1.0, "GPU": 0.25}
+    assert trial_resources(Resources(), mixed, 4) == {"CPU": 1.0, "GPU": 0.25}
     assert trial_resources(Resources(gpus=1), mixed) == {"CPU": 4.0, "GPU": 1.0}
     assert trial_resources(Resources(gpus=2), mixed) == {"CPU": 8.0, "GPU": 2.0}
-    assert trial_resources(Resources(), mixed[:2]) == {"CPU": 2.0, "GPU": 0.25}
+    assert trial_resources(Resources(), mixed[:2], 4) == {"CPU": 2.0, "GPU": 0.25}
     assert trial_resources(Resources(cpus=8, gpus=1), nodes) == {"CPU": 8.0, "GPU": 1.0}
     for too_much in (Resources(cpus=9, gpus=0), Resources(gpus=2), Resources(cpus=64)):
         with pytest.raises(ResourceError, match="the nodes have: 2 CPUs and 0 GPUs; 8 CPUs and 1 GPUs"):

@@ -40,7 +40,10 @@ def test_what_is_given_is_kept_and_auto_fits_a_node(
 
 def test_a_mixed_cluster_is_used_as_it_is() -> None:
     mixed = [{"CPU": 64.0}, {"CPU": 8.0, "GPU": 1.0}]
-    assert trial_resources(Resources(), mixed) == {"CPU": 2.0, "GPU": 0.25}
+    assert trial_resources(Resources(), mixed) == {"CPU": 8.0, "GPU": 1.0}
+    assert trial_resources(Resources(), mixed, 4) == {"CPU": 2.0, "GPU": 0.25}
+    assert trial_resources(Resources(), mixed, 16) == {"CPU": 1.0, "GPU": 1 / 16}
+    assert trial_resources(Resources(gpus=1), mixed, 4) == {"CPU": 8.0, "GPU": 1.0}
     assert trial_resources(Resources(gpus=1), mixed) == {"CPU": 8.0, "GPU": 1.0}
     assert trial_resources(Resources(cpus=16), mixed) == {"CPU": 16.0}
     assert trial_resources(Resources(gpus=0), mixed) == {"CPU": 1.0}

@@ -5,16 +5,15 @@ from collections.abc import Mapping, Sequence
 from orchestrator.errors import ResourceError
 from orchestrator.spec import Resources
 
-TRIALS_PER_GPU = 4  # these networks are small: one of them leaves most of a GPU idle
 
-
-def trial_resources(wanted: Resources, nodes: Sequence[dict[str, float]]) -> dict[str, float]:
+def trial_resources(wanted: Resources, nodes: Sequence[dict[str, float]], per_gpu: int = 1) -> dict[str, float]:
     """``{"CPU": cores, "GPU": share}`` of one trial, which at least one node has.
 
-    Raises ResourceError if no single node has what is asked for; ``auto`` takes what there is.
+    ``auto`` takes what there is: of a GPU the part that leaves room for ``per_gpu`` trials (see shares.py). Raises
+    ResourceError if no single node has what is asked for.
     """
     least = 1.0 if isinstance(wanted.cpus, str) else float(wanted.cpus)
-    share = 1 / TRIALS_PER_GPU if isinstance(wanted.gpus, str) else float(wanted.gpus)
+    share = 1 / per_gpu if isinstance(wanted.gpus, str) else float(wanted.gpus)
     fitting = [node for node in nodes if fits({"CPU": least, "GPU": share}, node)]
     if not fitting and isinstance(wanted.gpus, str):
         share = 0.0

@@ -82,7 +82,7 @@ def _current_address() -> str:
 
 @contextmanager
 def ray_session(
-    address: str | None = None, cpus: int | None = None, debug: bool = False
+    address: str | None = None, cpus: int | None = None, debug: bool = False, gpus: int | None = None
 ) -> Iterator[list[dict[str, float]]]:
     """Ray for the length of a launch; yields what each living node has, as ``{"CPU": 2.0, "GPU": 1.0, ...}``.
 
@@ -101,6 +101,7 @@ def ray_session(
                 ray.init(
                     address="local" if local else address,
                     num_cpus=cpus if local else None,
+                    num_gpus=gpus if local else None,
                     include_dashboard=False if local else None,
                     dashboard_host="127.0.0.1",
                     log_to_driver=debug,

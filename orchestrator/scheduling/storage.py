@@ -20,7 +20,9 @@ from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain
 
 RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
-PROGRESS_FILES = ("launch.json", RUNGS, "spec.json", "outcome.json", "records.jsonl")  # files that say how far it is
+SHARE = "share.json"  # how many trials share a GPU, and what that was found by
+# Files that say how far it is, and how it goes on.
+PROGRESS_FILES = ("launch.json", RUNGS, SHARE, "spec.json", "outcome.json", "records.jsonl")
 DIGITS = 8  # of the plan's hash, in a launch's name
 
 

@@ -26,6 +26,7 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
+    from orchestrator.scheduling.local_mps import go_without, in_use
     from orchestrator.scheduling.mirror import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
@@ -49,14 +50,14 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         """Called once a process; ``data["packed"]`` refers to what ``orchestrator.data.arrays.pack`` made."""
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
-        with no_garbage_collection():
-            importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.records: Generator[Record] | None = None
         self.epoch = 0
+        self._begin(config["trial"])
+        with no_garbage_collection():
+            importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
         self.dataset = unpack(ray.get(data["packed"]))
-        self._begin(config["trial"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial in the same process."""
@@ -93,6 +94,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             told = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
             self._save_checkpoint()
+            if self.lost is not None and in_use():
+                raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
             made = TrialFolder(self.folder).records()[-1:]
@@ -134,6 +137,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.writer = BackgroundWriter(self._save_checkpoint)
         self.records = None
         self.epoch = 0
+        if in_use() and list_checkpoints(self.place, self.storage) and not torch.cuda.is_initialized():
+            go_without()  # its worker was lost before: should it lose this one's device too, it is by its own fault
 
     def _save_checkpoint(self) -> None:
         """Keep the trial folder as it is: should this process be lost, another one goes on from there."""

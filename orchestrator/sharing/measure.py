@@ -19,7 +19,7 @@ from orchestrator.spec import TrialSpec
 
 ENDS = 2  # of epochs: before the window, until memory and kernels are settled, and in it, so that one lies between
 PATIENCE = 120.0  # seconds until all processes are warm: each imports torch, and cores may be few
-ENDING = 10.0  # seconds that a killed process has to be gone
+ENDING = 10.0  # seconds that a process has to end its epoch, and a killed one to be gone
 _PROCESS = "from orchestrator.sharing.process import main; main()"
 
 
@@ -130,13 +130,25 @@ def _processes(
                 thread.start()
             yield
         finally:
-            for process, _ in started:
-                with suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)  # and what it has started itself
-            for process, thread in started:
-                with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot be ended
-                    process.wait(ENDING)
-                thread.join(ENDING)
+            _end(started)
+
+
+def _end(started: "Sequence[tuple[subprocess.Popen[str], threading.Thread]]") -> None:
+    """Ask all to end with their epoch, since who is killed while it computes can harm others under MPS; then kill."""
+    for process, _ in started:
+        with suppress(OSError):
+            process.stdin.close()  # type: ignore[union-attr]
+    deadline = time.monotonic() + ENDING
+    try:
+        for _, thread in started:  # each ends with its process, which is not waited for: its number stays its own
+            thread.join(max(0.0, deadline - time.monotonic()))
+    finally:
+        for process, thread in started:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)  # and what it has started itself
+            with suppress(subprocess.TimeoutExpired):  # one that hangs in the driver cannot be ended
+                process.wait(ENDING)
+            thread.join(ENDING)
 
 
 def _listen(
@@ -149,10 +161,10 @@ def _listen(
     """Tell the process what to train, and ``heard`` every line that it writes, and its end."""
     assert process.stdin is not None
     assert process.stdout is not None
-    with suppress(OSError), process.stdin as stdin, process.stdout as stdout:
-        with suppress(BrokenPipeError):  # it has ended already: that is told below
-            stdin.write(json.dumps(order) + "\n")
-            stdin.flush()  # and left open: the process ends when this one has gone
+    with suppress(OSError, ValueError):  # it has ended already, or is to end
+        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.flush()  # and left open: the process ends when this one has gone
+    with process.stdout as stdout:
         for line in stdout:
             with suppress(ValueError):  # cut off, when it was killed
                 heard.put((number, json.loads(line)))

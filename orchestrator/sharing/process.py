@@ -19,17 +19,21 @@ BATCHES = 40  # an epoch: with fewer, what a small network does between two epoc
 LARGEST = 2**28  # bytes of images in an epoch; larger ones make fewer batches
 FEWEST = 4  # batches an epoch
 LEARNING_RATE = 1e-6  # labels are random: with a usual one some networks would diverge
+GRACE = 8.0  # seconds for the epoch in progress to end; who waits for us waits a little longer
 OFTEN = 0.25  # seconds between two looks at the GPU's memory, for each of which it stops
 
 
 def main() -> None:
-    """Train until killed, or until whoever started this is gone."""
+    """Train until whoever started this closes stdin, or is gone; the epoch in progress is finished."""
     told = json.loads(sys.stdin.readline())
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a network prints is no line of ours
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    ending = threading.Event()
+    threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
     try:
         for line in _train(told):
+            if ending.is_set():
+                return
             lines.write(json.dumps(line) + "\n")
     except Exception as problem:  # the boundary to another process: it is told
         text = (str(problem).strip().splitlines() or [""])[0]
@@ -37,9 +41,11 @@ def main() -> None:
         raise SystemExit(1) from problem
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(ending: threading.Event) -> None:
     while os.read(0, 1024):
         pass
+    ending.set()
+    time.sleep(GRACE)
     os._exit(1)
 
 

@@ -123,7 +123,7 @@ class Scheduler:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial gets; ``auto``: one core on a CPU machine, a quarter of a GPU and its share of cores on a GPU."""
+    """What one trial gets; ``auto``: one core on a CPU machine, the measured share of a GPU and its cores elsewhere."""
 
     __pydantic_config__ = STRICT
 

@@ -3,8 +3,9 @@
 import importlib
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import StartingRay
+from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
 from orchestrator.scheduling.storage import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.spec import Experiment
 from orchestrator.spec.plain import one_line
@@ -78,7 +80,7 @@ def launch(
     display.say(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
-        nodes = _nodes(checked, folder, storage, address, display, ray)
+        nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
 
         def open_runs() -> LaunchRuns:
@@ -96,7 +98,6 @@ def launch(
                 )
 
         opening = threads.submit(open_runs)  # while the first workers start
-        resources = trial_resources(experiment.resources, nodes)
         makers = cores.result()
         makers.slots = core_count(nodes)  # more may have come since it was started
         packed = makers.share(pack(checked.dataset))
@@ -168,8 +169,8 @@ def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | Non
 
 def _nodes(
     checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: StartingRay
-) -> list[dict[str, float]]:
-    """Nodes that can train what is left to train. Raises before anything is recorded."""
+) -> tuple[list[dict[str, float]], dict[str, float]]:
+    """Nodes that can train what is left to train, and what each trial gets. Raises before anything is recorded."""
     plan = checked.plan
     with display.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
         nodes = ray.nodes()
@@ -179,10 +180,26 @@ def _nodes(
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
         display.say(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)
-    resources = trial_resources(plan.experiment.resources, nodes)
+    work = _work(checked, finished)
+    with display.waiting("measuring how many trials share a GPU") if useful(work, nodes) > 1 else nullcontext():
+        per_gpu = trials_per_gpu(work, nodes, folder.path, storage, display.say)
+    resources = trial_resources(plan.experiment.resources, nodes, per_gpu)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
     display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {place}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
-    return nodes
+    return nodes, resources
+
+
+def _work(checked: Checked, finished: Collection[str]) -> Work:
+    """What is left to train, as far as it decides how many trials share a GPU."""
+    dataset = checked.dataset
+    return Work(
+        checked.plan,
+        [spec for spec in checked.plan.trials if spec.name not in finished],
+        {name: float(analysis.macs or analysis.parameters) for name, analysis in checked.analyses.items()},
+        dataset.shape,
+        len(dataset.classes),
+        dataset.train.images.nbytes,
+    )

@@ -3,10 +3,12 @@
 Nothing heavy is imported here: torch and MLflow are imported while Ray starts.
 """
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.scheduling.free_cores import FreeCores, core_count
+from orchestrator.scheduling.local_mps import local_mps
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.session import StartingRay, check_address
 from orchestrator.scheduling.storage import LaunchFolder
@@ -45,7 +47,8 @@ def run(
             return _completed(experiment, name, uri, display)
     if address is not None:
         check_address(address)
-    with StartingRay(address, debug) as ray:
+    shared = nullcontext() if address is not None else local_mps(experiment, display.say)
+    with shared, StartingRay(address, debug) as ray:
         cores = ray.then(_free_cores)
         try:
             from orchestrator.workflow.launch import launch

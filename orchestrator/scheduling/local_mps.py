@@ -1,0 +1,57 @@
+"""NVIDIA's MPS around a launch on this machine: the workers of the Ray that we start inherit its variables."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from orchestrator.errors import ResourceError
+from orchestrator.sharing import mps
+from orchestrator.spec import Experiment
+
+DEVICES = Path("/dev")  # where Linux shows NVIDIA's GPUs
+HIDDEN = ("", "-1", "NoDevFiles")  # values of CUDA_VISIBLE_DEVICES that leave none
+NOWHERE = "/nonexistent"  # as its folder: a process goes without MPS
+
+
+@contextmanager
+def local_mps(experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside this block MPS serves, if there are GPUs here and the trials of ``experiment`` may share one.
+
+    If it cannot be started ``say`` is told why, in one line, and nothing else changes: trials take turns then.
+    """
+    with ExitStack() as stack:
+        environment: dict[str, str] = {}
+        if may_share(experiment) and has_gpus():
+            try:
+                environment = stack.enter_context(mps.daemon())
+            except ResourceError as problem:
+                say(f"trials that share a GPU take turns on it: {problem}")
+        before = {name: os.environ.get(name) for name in environment}
+        os.environ.update(environment)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+
+
+def may_share(experiment: Experiment) -> bool:
+    """Whether several trials may be on one GPU."""
+    gpus = experiment.resources.gpus
+    return experiment.trainer.device in ("auto", "cuda") and (gpus == "auto" or 0 < gpus < 1)
+
+
+def has_gpus() -> bool:
+    """Whether this machine shows an NVIDIA GPU to us; CUDA, which would know, is not to be started here."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES") not in HIDDEN and any(DEVICES.glob("nvidia[0-9]*"))
+
+
+def in_use() -> bool:
+    """Whether this process uses its GPU by MPS, or will."""
+    return os.environ.get(mps.PIPES, NOWHERE) != NOWHERE
+
+
+def go_without() -> None:
+    """Let this process use its GPU without MPS; only before it has used it."""
+    os.environ[mps.PIPES] = NOWHERE

@@ -1,0 +1,182 @@
+"""How many trials share a GPU: measured on a node before a launch's first trials start, and kept with the launch."""
+
+import json
+import math
+import platform
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from orchestrator.files import write_json
+from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.resources import fits, trial_resources
+from orchestrator.scheduling.storage import SHARE
+from orchestrator.sharing.fit import COUNTS, Share, best_share
+from orchestrator.sharing.measure import Throughput, side_by_side
+from orchestrator.spec import Plan, TrialSpec
+
+SECONDS = 3.0  # of each count that is measured; processes start for about twice as long
+WARM_UP = 60.0  # seconds until the processes of one count train
+LONGEST = 60.0  # seconds after which no further network is measured; the costliest was the first
+PATIENCE = 300.0  # seconds for one network, the waiting for a free GPU included
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to train: ``waiting`` trials of a plan, their cost, and the data that each holds on its GPU."""
+
+    plan: Plan
+    waiting: Sequence[TrialSpec]
+    macs: Mapping[str, float]  # multiply-accumulates for an image, by trial name
+    shape: tuple[int, int, int]
+    classes: int
+    resident: int  # bytes of images on the GPU
+
+
+def trials_per_gpu(
+    work: Work,
+    nodes: Sequence[dict[str, float]],
+    folder: Path,
+    storage: Storage = FOLDERS,
+    say: Callable[[str], None] = lambda _: None,
+) -> int:
+    """How many trials of ``work`` are to share each GPU of ``nodes``; 1 where there is nothing to share.
+
+    What was found is kept in the launch's ``folder``, and taken from there when it is resumed. Ray must have been
+    started. ``say`` is told in one line, if anything was to be found.
+    """
+    most = useful(work, nodes)
+    if most <= 1:
+        return 1
+    if (known := read_share(folder)) is not None:
+        return min(known, most)
+    measured: list[tuple[TrialSpec, Share]] = []
+    began = time.monotonic()
+    for spec in costliest(work):
+        counts = [count for count in COUNTS if count <= min([most, *(share.count for _, share in measured)])]
+        if len(counts) == 1 or time.monotonic() > began + LONGEST:
+            break  # it is 1 already, or trials have waited long enough
+        found = _ask_a_node(spec, work, counts)
+        if isinstance(found, str):
+            say(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
+            return 1
+        measured.append((spec, found))
+    if not measured:
+        return 1
+    spec, share = min(measured, key=lambda each: each[1].count)  # of several the costliest
+    write_share(folder, measured, share.count)
+    storage.push(folder / SHARE)
+    say(in_words(spec, share))
+    return share.count
+
+
+def useful(work: Work, nodes: Sequence[dict[str, float]]) -> int:
+    """The most trials that could share a GPU: no more than there are, and than there are CPU cores for."""
+    wanted = work.plan.experiment.resources
+    if wanted.gpus != "auto":
+        return 1
+    whole = trial_resources(wanted, nodes)
+    able = [node for node in nodes if whole.get("GPU") and fits({"GPU": 1.0, "CPU": least_cpus(work)}, node)]
+    if not able:
+        return 1
+    trials = min(len(work.waiting), wanted.max_concurrent_trials or len(work.waiting))
+    cores = max(int(node["CPU"] / (node["GPU"] * least_cpus(work))) for node in able)
+    return max(1, min(math.ceil(trials / sum(int(node["GPU"]) for node in able)), cores))
+
+
+def least_cpus(work: Work) -> float:
+    """The CPU cores that a trial gets at the least."""
+    wanted = work.plan.experiment.resources.cpus
+    return 1.0 if isinstance(wanted, str) else float(wanted)
+
+
+def costliest(work: Work) -> list[TrialSpec]:
+    """One trial of each network, with its largest batch; those with most work a step first."""
+
+    def cost(spec: TrialSpec) -> float:
+        return work.macs.get(spec.name, 0.0) * spec.trainer.batch_size
+
+    found: dict[str, TrialSpec] = {}
+    for spec in sorted((s for s in work.waiting if s.trainer.device != "cpu"), key=cost, reverse=True):
+        found.setdefault(spec.network_key, spec)
+    return list(found.values())
+
+
+def read_share(folder: Path) -> int | None:
+    """How many trials shared a GPU when this launch was begun; None if that is not known."""
+    try:
+        count = json.loads((folder / SHARE).read_text(encoding="utf-8"))["trials"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 1 else None
+
+
+def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count: int) -> None:
+    """Keep what was found, and what it was found by."""
+    networks = [
+        {
+            "variant": spec.label,
+            "arguments": spec.arguments,
+            "batch_size": spec.trainer.batch_size,
+            "trials": share.count,
+            "reason": share.reason,
+            "measured": [
+                {"trials": number, "images_per_second": t.images_per_second, "bytes_each": t.bytes_each}
+                for number, t in share.measured
+            ],
+        }
+        for spec, share in measured
+    ]
+    write_json(folder / SHARE, {"trials": count, "networks": networks})
+
+
+def in_words(spec: TrialSpec, share: Share) -> str:
+    """One line about the network that decided."""
+    speeds = {number: t.images_per_second for number, t in share.measured}
+    if share.count == 1:
+        return f"every trial gets a GPU of its own: of {spec.label}, {share.reason}"
+    times = speeds[share.count] / speeds[1]
+    return f"{share.count} trials share a GPU, {times:.1f} times as fast as one: of {spec.label}, {share.reason}"
+
+
+def _ask_a_node(spec: TrialSpec, work: Work, counts: Sequence[int]) -> Share | str:
+    """What a node with a free GPU has measured, or why there is nothing."""
+    import ray
+
+    look = ray.remote(num_cpus=1, num_gpus=1, max_retries=0)(measure)
+    asked = look.remote(json.dumps(spec.to_json()), work.shape, work.classes, counts, work.resident)
+    try:
+        found: Share | str = ray.get(asked, timeout=PATIENCE)
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(asked, force=True)  # processes that it has started end with it
+        return f"no node has measured it within {PATIENCE:.0f} s"
+    except ray.exceptions.RayError as problem:
+        return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]
+    except KeyboardInterrupt:
+        ray.cancel(asked, force=True)
+        raise
+    return found
+
+
+def measure(spec: str, shape: tuple[int, int, int], classes: int, counts: Sequence[int], resident: int) -> Share | str:
+    """On a node: how many trials of ``spec`` share its GPU, or why that cannot be said."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"CUDA finds no GPU on {platform.node()}"
+    trial = TrialSpec.from_json(json.loads(spec))
+
+    def try_out(count: int) -> Throughput:
+        return with_data(side_by_side(trial, shape, classes, count, SECONDS, patience=WARM_UP), resident)
+
+    alone = try_out(counts[0])
+    if alone.failed:
+        return f"{trial.label} does not train on {platform.node()}: {alone.reason}"
+    return best_share(lambda count: alone if count == counts[0] else try_out(count), alone.bytes_total, counts)
+
+
+def with_data(found: Throughput, resident: int) -> Throughput:
+    """What was measured with a few random images, for trials whose images take ``resident`` bytes of the GPU."""
+    on_gpu = resident if 2 * resident <= found.bytes_total else 0  # a larger data set stays in host memory
+    return replace(found, bytes_each=found.bytes_each + on_gpu)

@@ -1,0 +1,401 @@
+"""How many trials share a GPU in a launch: found on a node, kept, used again; MPS around it; who lacks memory."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import torch
+from driving import EXPERIMENT
+from fake_mps import make_program
+from hypothesis import given
+from hypothesis import strategies as st
+from patience import PATIENCE
+
+from orchestrator.data import Dataset
+from orchestrator.errors import ResourceError
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.scheduling import Launch, local_mps, ray_session, run_launch, shares
+from orchestrator.scheduling.resources import slots, trial_resources
+from orchestrator.scheduling.shares import Work, costliest, measure, trials_per_gpu, useful, with_data
+from orchestrator.sharing import Share, Throughput, mps
+from orchestrator.spec import Plan
+
+GPU_NODE = [{"CPU": 16.0, "GPU": 1.0}]
+
+
+def plan_of(*variants: str, seeds: int = 4, trainer: dict[str, object] | None = None, **settings: object) -> Plan:
+    recipe = {"epochs": 3, "batch_size": 16, "optimizer": {"lr": 0.1}, **(trainer or {})}
+    tree = {"name": "s", "variants": list(variants), "seeds": list(range(seeds)), "trainer": recipe, **settings}
+    return make_plan(read_experiment(tree, "test"))
+
+
+def work_of(plan: Plan, macs: dict[str, float] | None = None, resident: int = 0) -> Work:
+    costs = {spec.name: (macs or {}).get(spec.label, 1.0) for spec in plan.trials}
+    return Work(plan, plan.trials, costs, (3, 16, 16), 3, resident)
+
+
+class Node:
+    """Stands in for the node that measures: a count for each variant, or why there is none."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: int | str) -> None:
+        self.answers = answers
+        self.asked: list[tuple[str, tuple[int, ...]]] = []
+        monkeypatch.setattr(shares, "_ask_a_node", self.ask)
+
+    def ask(self, spec, work, counts) -> Share | str:
+        self.asked.append((spec.label, tuple(counts)))
+        answer = self.answers[spec.label]
+        if isinstance(answer, str):
+            return answer
+        count = min(answer, counts[-1])
+        measured = tuple((n, Throughput(100.0 * n, 10**9, 0)) for n in counts if n <= count)
+        return Share(count, measured, "more do not help")
+
+
+def test_the_share_is_found_once_kept_and_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node, said, work = Node(monkeypatch, stride=4), [], work_of(plan_of("stride", seeds=40))
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 4
+    assert said == ["4 trials share a GPU, 4.0 times as fast as one: of stride, more do not help"]
+    kept = json.loads((tmp_path / "share.json").read_text())
+    assert kept["trials"] == 4
+    assert [n["variant"] for n in kept["networks"]] == ["stride"]
+    assert kept["networks"][0]["measured"][-1] == {"trials": 4, "images_per_second": 400.0, "bytes_each": 10**9}
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 4  # as a launch that is resumed
+    assert len(node.asked) == len(said) == 1
+    for damaged in ("", "{}", '{"trials": 0}', '{"trials": "4"}', "[]"):
+        (tmp_path / "share.json").write_text(damaged)
+        assert trials_per_gpu(work, GPU_NODE, tmp_path) == 4
+    assert len(node.asked) == 6
+
+
+def test_of_several_networks_the_smallest_share_counts_and_the_costliest_is_asked_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    work = work_of(
+        plan_of("stride", "grouped_concat", "dilated_stride", seeds=40), {"grouped_concat": 9.0, "stride": 5.0}
+    )
+    node, said = Node(monkeypatch, stride=2, grouped_concat=8, dilated_stride=16), []
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 2
+    assert node.asked == [("grouped_concat", (1, 2, 4, 8, 16)), ("stride", (1, 2, 4, 8)), ("dilated_stride", (1, 2))]
+    assert "of stride" in said[0]
+    node = Node(monkeypatch, grouped_concat=1)
+    (tmp_path / "share.json").unlink()
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 1
+    assert len(node.asked) == 1  # no other can make it less
+    assert said[1] == "every trial gets a GPU of its own: of grouped_concat, more do not help"
+    monkeypatch.setattr(shares, "LONGEST", -1.0)
+    node = Node(monkeypatch, grouped_concat=8)
+    (tmp_path / "share.json").unlink()
+    assert trials_per_gpu(work, GPU_NODE, tmp_path) in (1, 8)
+    assert len(node.asked) <= 1
+
+
+def test_what_cannot_be_found_is_one_trial_a_gpu_and_tried_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    node, said, work = Node(monkeypatch, stride="CUDA finds no GPU on here"), [], work_of(plan_of("stride"))
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 1
+    assert len(said) == 1
+    assert said[0].endswith("CUDA finds no GPU on here")
+    assert not (tmp_path / "share.json").exists()
+    node.answers["stride"] = 2
+    assert trials_per_gpu(work, GPU_NODE, tmp_path) == 2
+
+
+def test_where_nothing_is_to_be_shared_nothing_is_measured_or_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    node, said = Node(monkeypatch), []
+    for plan, nodes in (
+        (plan_of("stride"), [{"CPU": 64.0}]),  # no GPU
+        (plan_of("stride", resources={"gpus": 0.25}), GPU_NODE),  # it was said how many
+        (plan_of("stride", resources={"gpus": 0}), GPU_NODE),
+        (plan_of("stride", trainer={"device": "cpu"}), GPU_NODE),
+        (plan_of("stride", seeds=1), GPU_NODE),  # one trial
+        (plan_of("stride", seeds=4), [{"CPU": 16.0, "GPU": 4.0}]),  # a GPU for each
+        (plan_of("stride", resources={"max_concurrent_trials": 1}), GPU_NODE),
+        (plan_of("stride"), [{"CPU": 1.0, "GPU": 1.0}]),  # no cores for more
+        (plan_of("stride", resources={"cpus": 16}), GPU_NODE),
+    ):
+        assert trials_per_gpu(work_of(plan), nodes, tmp_path, say=said.append) == 1
+    assert (node.asked, said, list(tmp_path.iterdir())) == ([], [], [])
+
+
+@given(
+    seeds=st.integers(1, 40),
+    cores=st.sampled_from([1.0, 2.0, 8.0, 64.0]),
+    gpus=st.sampled_from([0.0, 1.0, 2.0, 8.0]),
+    cpus=st.sampled_from(["auto", 0.5, 1, 4]),
+)
+def test_no_more_share_a_gpu_than_run_at_once(seeds: int, cores: float, gpus: float, cpus: float | str) -> None:
+    plan, nodes = plan_of("stride", seeds=seeds, resources={"cpus": cpus}), [{"CPU": cores, "GPU": gpus}, {"CPU": 2.0}]
+    try:
+        most = useful(work_of(plan), nodes)
+    except ResourceError:  # asked for more cores than there are
+        return
+    assert most >= 1
+    if most > 1:
+        resources = trial_resources(plan.experiment.resources, nodes, most)
+        at_once = slots(resources, nodes[:1], None)
+        assert at_once == most * gpus  # each share can be taken
+        assert math.ceil(seeds / gpus) >= most
+
+
+def test_a_search_measures_each_network_with_its_largest_batch() -> None:
+    space = {"trainer.batch_size": {"choice": [16, 32, 64]}, "trainer.optimizer.lr": {"uniform": [0.1, 0.2]}}
+    plan = plan_of("stride", "grouped_concat", search={"space": space, "samples": 20}, seeds=1)
+    found = costliest(work_of(plan, {"grouped_concat": 2.0}))
+    assert [(spec.label, spec.trainer.batch_size) for spec in found] == [("grouped_concat", 64), ("stride", 64)]
+
+
+def test_the_images_of_a_trial_count_where_they_lie_on_the_gpu() -> None:
+    found = Throughput(1.0, 100, 0, bytes_total=1000)
+    assert with_data(found, 500).bytes_each == 600
+    assert with_data(found, 501).bytes_each == 100  # more than half: they stay on the host
+
+
+def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = plan_of(f"{network_file}:Tiny", trainer={"device": "cpu"}).trials[0]
+    told = json.dumps(spec.to_json())
+    if not torch.cuda.is_available():
+        assert str(measure(told, (3, 16, 16), 3, (1, 2), 0)).startswith("CUDA finds no GPU on ")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(shares, "SECONDS", 0.3)
+    monkeypatch.setattr(shares, "WARM_UP", float(PATIENCE))
+    found = measure(told, (3, 16, 16), 3, (1, 2), 0)
+    assert isinstance(found, Share)
+    assert found.count in (1, 2)
+    assert [count for count, _ in found.measured] == [1, 2]
+    broken = json.dumps({**spec.to_json(), "arguments": {"width": "wide"}})
+    assert "does not train on" in str(measure(broken, (3, 16, 16), 3, (1, 2), 0))
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[dict[str, float]]]:
+    """A node that claims a GPU, and has MPS's variable as if it served."""
+    os.environ[mps.PIPES] = "/tmp/no-mps-listens-here"
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(ray_session(cpus=2, gpus=1))
+        finally:
+            del os.environ[mps.PIPES]
+        yield found
+
+
+@pytest.mark.ray
+def test_a_node_without_its_gpu_says_so_and_its_processes_are_free_again(
+    nodes, network_file: Path, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    said, work = [], work_of(plan_of(f"{network_file}:Tiny"))
+    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1
+    assert len(said) == 1
+    assert "every trial gets a GPU of its own" in said[0]
+    assert "CUDA finds no GPU on" in said[0]
+    assert trial_resources(work.plan.experiment.resources, nodes) == {"CPU": 2.0, "GPU": 1.0}
+
+
+AILING = '''
+import os
+from pathlib import Path
+
+import torch
+from networks import Tiny
+
+class Hungry(Tiny):
+    """Lacks memory as often as the file beside it has dots, as CUDA says it."""
+
+    def forward(self, x):
+        want = Path(__file__).with_name("appetite")
+        if self.training and (left := want.exists() and want.read_text()):
+            want.write_text(left[1:])
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.")
+        return self.net(x)
+
+
+class Neighbour(Tiny):
+    """By MPS it loses its device; without, it trains."""
+
+    def forward(self, x):
+        if self.training and os.environ["CUDA_MPS_PIPE_DIRECTORY"] != "/nonexistent":
+            with Path(__file__).with_name("lost").open("a") as log:
+                log.write(".")
+            raise torch.AcceleratorError("CUDA error: the MPS client has been terminated")
+        return self.net(x)
+
+
+class Faulty(Tiny):
+    """Loses its device with and without."""
+
+    def forward(self, x):
+        if self.training:
+            raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+        return self.net(x)
+'''
+
+
+@pytest.fixture
+def ailing_file(network_file: Path) -> Path:
+    file = network_file.with_name("ailing.py")
+    file.write_text(f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + AILING)
+    return file
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.records: list[tuple[str, int]] = []
+        self.ends: list[str] = []
+
+    def on_start(self, trial: str) -> None:
+        pass
+
+    def on_record(self, trial: str, record: Record) -> None:
+        if not record.final:
+            self.records.append((trial, record.epoch))
+
+    def on_end(self, outcome: Outcome) -> None:
+        self.ends.append(outcome.trial)
+
+
+@pytest.mark.ray
+def test_who_lacks_memory_beside_others_gets_more_and_the_others_go_on(
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    (tmp_path / "appetite").write_text(".")
+    plan, said, heard = plan_of(f"{ailing_file}:Hungry", f"{ailing_file}:Tiny", seeds=2), [], Heard()
+    share = {"CPU": 0.5, "GPU": 0.25}
+    outcomes = run_launch(Launch(plan, dataset, tmp_path / "launch", share, [heard], nodes=nodes), said.append)
+    assert {outcome.status for outcome in outcomes.values()} == {Status.COMPLETE}
+    assert len(said) == 1
+    assert said[0].endswith(": out of memory; once more with 0.5 CPU, 0.5 GPU")
+    again = said[0].partition(":")[0]
+    assert again.startswith("Hungry/")
+    assert sorted(heard.records) == sorted((spec.name, epoch) for spec in plan.trials for epoch in (1, 2, 3))
+    assert heard.ends[-1] == again  # the others had not to wait for it
+    assert sorted(heard.ends) == sorted(outcomes)
+
+
+@pytest.mark.ray
+def test_by_mps_the_fault_of_one_trial_is_that_of_no_other(
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    plan = plan_of(f"{ailing_file}:Neighbour", f"{ailing_file}:Faulty", seeds=1)
+    outcomes = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0, "GPU": 0.5}, nodes=nodes))
+    assert outcomes["Neighbour/seed-0"].status is Status.COMPLETE
+    assert (tmp_path / "lost").read_text() == "."  # once, and then it went on without
+    failed = outcomes["Faulty/seed-0"]
+    assert (failed.status, failed.failure) == (Status.FAILED, Failure.ERROR)
+    assert failed.reason == "AcceleratorError: CUDA error: device-side assert triggered"
+
+
+def experiment_of(**settings: object):
+    return plan_of("stride", **settings).experiment
+
+
+def test_mps_is_started_where_trials_may_share_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = make_program(tmp_path / "bin", tmp_path / "usual")
+    monkeypatch.setenv("PATH", f"{file.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv(mps.PIPES, raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(mps, "USUAL", tmp_path / "usual")
+    monkeypatch.setattr(mps.daemon.__wrapped__, "__defaults__", (lambda environment: None,))
+    said: list[str] = []
+
+    def served(experiment) -> bool:
+        with local_mps.local_mps(experiment, said.append):
+            return mps.PIPES in os.environ
+
+    monkeypatch.setattr(local_mps, "DEVICES", tmp_path)
+    assert not served(experiment_of())  # no GPU here
+    (tmp_path / "nvidia0").touch()
+    assert served(experiment_of())
+    assert mps.PIPES not in os.environ
+    assert served(experiment_of(resources={"gpus": 0.5}))
+    assert not served(experiment_of(resources={"gpus": 1}))
+    assert not served(experiment_of(resources={"gpus": 0}))
+    assert not served(experiment_of(trainer={"device": "cpu"}))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert not served(experiment_of())
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert said == []
+    with pytest.raises(ResourceError, match="the body's own"), local_mps.local_mps(experiment_of(), said.append):
+        raise ResourceError("the body's own")
+    assert said == []
+    monkeypatch.setenv("FAKE_MPS", "refuses")
+    assert not served(experiment_of())
+    assert len(said) == 1
+    assert said[0].startswith("trials that share a GPU take turns on it: no MPS: ")
+
+
+NETWORK = """
+import os
+from pathlib import Path
+from networks import Tiny
+
+class Asking(Tiny):
+    def forward(self, x):
+        if self.training:
+            Path(__file__).with_name("pipes").write_text(os.environ.get("CUDA_MPS_PIPE_DIRECTORY", "none"))
+        return self.net(x)
+"""
+
+# The command, on a machine that seems to have a GPU.
+COMMAND = """
+import sys
+from pathlib import Path
+import ray
+from orchestrator.scheduling import local_mps
+from orchestrator.sharing import mps
+
+begin = ray.init
+ray.init = lambda **given: begin(**{**given, "num_cpus": 2, "num_gpus": 1})
+local_mps.DEVICES = Path(sys.argv.pop(1))
+mps.daemon.__wrapped__.__defaults__ = (lambda environment: None,)
+from orchestrator.cli import main
+main()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_workers_of_a_local_launch_reach_the_daemon_and_it_ends_with_them(
+    network_file: Path, packed: Path, tmp_path: Path
+) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    program = make_program(tmp_path / "bin", tmp_path / "usual")
+    network_file.with_name("asking.py").write_text(
+        f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + NETWORK
+    )
+    text = EXPERIMENT.format(networks=network_file.with_name("asking.py"), data=packed, second="Asking")
+    (tmp_path / "small.yaml").write_text(text.replace(f'"{network_file.with_name("asking.py")}:Tiny", ', ""))
+    (tmp_path / "devices").mkdir()
+    (tmp_path / "devices" / "nvidia0").touch()
+    environment = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    ran = subprocess.run(
+        [sys.executable, "-c", "import os, sys\n" + COMMAND, str(tmp_path / "devices"), "run", "small.yaml"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert ran.returncode == 0, ran.stderr
+    pipes = Path((tmp_path / "pipes").read_text())
+    assert pipes.name == "pipes"
+    assert not pipes.parent.exists()
+    assert mps.processes_of(str(pipes.parent)) == []
+    told = ran.stdout + ran.stderr
+    assert (
+        told.count("every trial gets a GPU of its own, since it is not known how many could share one: CUDA finds") == 1
+    )
+    assert "take turns" not in told
