@@ -204,6 +204,33 @@ def test_a_node_without_its_gpu_says_so_and_its_processes_are_free_again(
     assert trial_resources(work.plan.experiment.resources, nodes) == {"CPU": 2.0, "GPU": 1.0}
 
 
+@pytest.mark.ray
+def test_what_a_node_says_arrives_and_one_that_is_silent_is_not_waited_for(
+    nodes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import ray
+
+    said, work = [], work_of(plan_of("stride"))
+    speeds = {1: 100.0, 2: 180.0}
+    answer = Share(2, tuple((n, Throughput(s, 5, 0, "", 100)) for n, s in speeds.items()), "it fits")
+    monkeypatch.setattr(shares, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
+    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 2
+    monkeypatch.setattr(shares, "measure", lambda *told: __import__("time").sleep(3600))
+    monkeypatch.setattr(shares, "PATIENCE", 1.0)
+    (tmp_path / "share.json").unlink()
+    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1
+    monkeypatch.setattr(shares, "measure", lambda *told: 1 / 0)
+    monkeypatch.setattr(shares, "PATIENCE", float(PATIENCE))
+    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1  # the silent one holds the GPU no longer
+    assert [line.partition(": ")[2] for line in said] == [
+        "of stride, it fits",
+        "no node has measured it within 1 s",
+        "ZeroDivisionError: division by zero",
+    ]
+    assert said[0].startswith("2 trials share a GPU, 1.8 times as fast as one")
+    assert ray.cluster_resources()["GPU"] == 1
+
+
 AILING = '''
 import os
 from pathlib import Path
