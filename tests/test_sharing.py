@@ -118,13 +118,14 @@ def test_what_fails_is_told_and_not_waited_for(ailing_file: Path, network: str, 
     assert time.monotonic() - began < PATIENCE
 
 
-def test_processes_end_with_whoever_started_them(ailing_file: Path) -> None:
+def test_processes_end_with_whoever_started_them(ailing_file: Path, tmp_path: Path) -> None:
     code = (
         "from orchestrator.sharing import side_by_side; from orchestrator.spec import *; "
         f"spec = TrialSpec(variant={f'{ailing_file}:Hanging'!r}, trainer=Recipe(batch_size=8, device='cpu')); "
         "side_by_side(spec, (3, 16, 16), 3, 2, 1.0, patience=3600)"
     )
-    parent = subprocess.Popen([sys.executable, "-c", code])
+    (tmp_path / "scratch").mkdir()
+    parent = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "TMPDIR": str(tmp_path / "scratch")})
     deadline = time.monotonic() + PATIENCE
     while len(hanging := list(ailing_file.parent.glob("hangs-*"))) < 2:
         assert time.monotonic() < deadline
@@ -135,6 +136,7 @@ def test_processes_end_with_whoever_started_them(ailing_file: Path) -> None:
     while any(psutil.pid_exists(int(path.name.removeprefix("hangs-"))) for path in hanging):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    assert list((tmp_path / "scratch").glob("side-by-side-*")) == []
 
 
 def test_the_environment_reaches_the_processes_and_torch_is_all_they_need(network_file: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -29,7 +30,8 @@ def main() -> None:
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a network prints is no line of ours
     ending = threading.Event()
-    threading.Thread(target=_end_with_parent, args=(ending,), daemon=True).start()
+    home = Path(told["folder"]).parent  # of all processes; who started us removes it, unless it was killed
+    threading.Thread(target=_end_with_parent, args=(ending, home), daemon=True).start()
     try:
         for line in _train(told):
             if ending.is_set():
@@ -39,13 +41,17 @@ def main() -> None:
         text = (str(problem).strip().splitlines() or [""])[0]
         lines.write(json.dumps({"failed": f"{type(problem).__name__}: {text}"}) + "\n")
         raise SystemExit(1) from problem
+    finally:
+        if ending.is_set():
+            shutil.rmtree(home, ignore_errors=True)
 
 
-def _end_with_parent(ending: threading.Event) -> None:
+def _end_with_parent(ending: threading.Event, home: Path) -> None:
     while os.read(0, 1024):
         pass
     ending.set()
     time.sleep(GRACE)
+    shutil.rmtree(home, ignore_errors=True)
     os._exit(1)
 
 
