@@ -128,5 +128,5 @@ def test_measured_later_it_is_what_would_have_been_measured_at_once(
 def test_a_search_by_the_published_protocol_is_refused() -> None:
     space = {"trainer.optimizer.lr": {"uniform": [0.1, 0.2]}}
     tree = {"name": "x", "variants": ["stride"], "trainer": {"protocol": "published"}, "search": {"space": space}}
-    with pytest.raises(ExperimentError, match="settings would be chosen by test images"):
+    with pytest.raises(ExperimentError, match="settings would be selected on test images"):
         read_experiment(tree, "x")
