@@ -51,7 +51,7 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
         (["compare", "nothing"], "there is no tracking store"),
         (["resume", "nothing"], "holds no launch of 'nothing'"),
         (["inspect", "strid"], "did you mean stride?"),
-        (["inspect", "stride", "--size", "big"], "neither a number"),
+        (["inspect", "stride", "--size", "big"], "not a number of pixels"),
         (["inspect", "stride", "--figure", "x.doc"], ".png, .svg or .pdf"),
         (["train", "strid"], "did you mean stride?"),
         (["train", "stride", "--set", "trainer.epochs=0"], "must be at least 1"),

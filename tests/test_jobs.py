@@ -252,10 +252,10 @@ def test_places_must_outlive_the_job_and_hold_no_secret() -> None:
         assert "hush-hush" not in problem
     for key in ("hush-hush", "hush/hush-hush", "hush#hush-hush", "hush?hush-hush", "hush[hush-hush"):
         [problem] = problems_of_places(f"s3://key:{key}@bucket/x", None, None)
-        assert "--storage holds a key" in problem
+        assert "--storage contains a key" in problem
         assert "hush-hush" not in problem
         [problem] = problems_of_places(None, None, f"postgresql://me:{key}@db/x")
-        assert "--tracking-uri holds a password" in problem
+        assert "--tracking-uri contains a password" in problem
         assert "hush-hush" not in problem
     assert problems_of_places("s3://bucket/x@2?region=eu", None, "http://127.0.0.1:5000") == []
     refuse_passing_places("/mnt/x", "postgresql://db/x")
@@ -271,7 +271,7 @@ def test_every_mistake_is_found_before_the_cluster_is_asked(tmp_path: Path) -> N
     )
     assert found.returncode == 2
     assert found.stderr.startswith("error: x.yaml: 4 problems")
-    for words in ("variants.0: ", "variants.1: ", "--storage here", "--tracking-uri holds a password"):
+    for words in ("variants.0: ", "variants.1: ", "--storage here", "--tracking-uri contains a password"):
         assert words in found.stderr
     assert "hush-hush" not in found.stderr
     assert found.stdout == ""

@@ -107,7 +107,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
 
     pace.unlink()
     document, said = head.do("submit", "small.yaml", "--json")
-    assert f"{job}-2 carries it on" in said
+    assert f"{job}-2 resumes it" in said
     result = json.loads(document)
     assert [(t["trial"], t["status"], t["epochs"]) for t in result["trials"]] == [
         ("Slow/seed-0", "complete", 300),
