@@ -15,7 +15,7 @@ RUN := .venv/bin
 # A test process for each core, at most eight.
 SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: help setup demo check format test test-gate test-all test-slow test-cluster test-nodes clean
+.PHONY: help setup demo check format docs test test-gate test-all test-slow test-cluster test-nodes clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,10 @@ check: setup ## style, types and layers
 format: setup ## put the code into its one format
 	$(RUN)/ruff check --fix-only --quiet .
 	$(RUN)/ruff format --quiet .
+
+docs: setup ## the documentation site, in build/docs; a reference or link to nowhere fails
+	$(RUN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
+	@echo "open build/docs/index.html"
 
 test: setup ## the tests that run anywhere within ten minutes
 	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"

@@ -17,7 +17,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 def test_every_option_shows_its_default_and_says_what_it_does() -> None:
     for name, command in commands():
-        context = click.Context(command, info_name=name, show_default=True)
+        context = click.Context(command, info_name=name)
         for option in command.params:
             if not isinstance(option, click.Option) or option.hidden:
                 continue

@@ -10,7 +10,9 @@ from orchestrator.cli.options import options
 
 @click.command("doctor")
 @click.argument("experiment", required=False, type=click.Path(path_type=Path), metavar="[EXPERIMENT.yaml]")
-@click.option("--patience", default=60.0, type=click.FloatRange(1), help="Seconds to wait for a node's answer.")
+@click.option(
+    "--patience", default=60.0, show_default=True, type=click.FloatRange(1), help="Seconds to wait for a node's answer."
+)
 @click.option(
     "--address", metavar="ADDRESS", show_default="this machine only", help="Also check every node of this Ray cluster."
 )

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("variant")
-@click.option("--classes", default=10, type=click.IntRange(min=1), help="Number of classes.")
-@click.option("--size", default="32", metavar="N or HxW", help="Image size in pixels.")
+@click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="Number of classes.")
+@click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Image size in pixels.")
 @click.option(
     "--contract",
     type=click.Path(path_type=Path),

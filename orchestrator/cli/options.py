@@ -43,6 +43,7 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
         "--data-dir",
         type=_PATH,
         default="data",
+        show_default=True,
         envvar="ORCHESTRATOR_DATA_DIR",
         show_envvar=True,
         help="Folder of datasets; downloads go there too.",
@@ -50,6 +51,7 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
     "storage": click.option(
         "--storage",
         default="storage",
+        show_default=True,
         envvar="ORCHESTRATOR_STORAGE",
         metavar="PLACE",
         show_envvar=True,

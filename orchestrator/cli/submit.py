@@ -27,7 +27,11 @@ from orchestrator.cli.reaching import reach_options
     "--tracking-uri", metavar="URI", show_default="the head's MLFLOW_TRACKING_URI", help="MLflow's tracking store."
 )
 @click.option(
-    "--follow/--no-wait", "wait", default=True, help="Show the job's progress until it ends, or return at once."
+    "--follow/--no-wait",
+    "wait",
+    default=True,
+    show_default=True,
+    help="Show the job's progress until it ends, or return at once.",
 )
 @reach_options
 def command(experiment: Path, overrides: tuple[str, ...], **flags: Any) -> int:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("variant")
-@click.option("--dataset", default="digits", help="digits, cifar10, or the path of a dataset.")
+@click.option("--dataset", default="digits", show_default=True, help="digits, cifar10, or the path of a dataset.")
 @click.option(
     "--epochs", type=click.IntRange(min=1), show_default=f"{Recipe.epochs}", help="Passes over the training images."
 )
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 @click.option(
     "--seed",
     default=0,
+    show_default=True,
     type=click.IntRange(min=0),
     help="Random seed for weights, data order and splits.",
 )
@@ -50,7 +51,9 @@ if TYPE_CHECKING:
 @click.option(
     "--out", type=click.Path(path_type=Path), show_default="trials/VARIANT/seed-SEED", help="The trial's folder."
 )
-@click.option("--report/--no-report", default=True, help="Make figures, tables and report.html, or not.")
+@click.option(
+    "--report/--no-report", default=True, show_default=True, help="Make figures, tables and report.html, or not."
+)
 @options("set", "data_dir", "json", "quiet")
 def command(
     variant: str,

@@ -10,7 +10,7 @@ from orchestrator.cli.options import options, print_json
 
 
 @click.command("verify-resume")
-@click.option("--kills", type=click.IntRange(min=1), default=4, help="Number of kills.")
+@click.option("--kills", type=click.IntRange(min=1), default=4, show_default=True, help="Number of kills.")
 @click.option(
     "--seed", type=click.IntRange(min=0), show_default="random", help="Random seed for the moments of the kills."
 )
