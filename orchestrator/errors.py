@@ -5,7 +5,7 @@ OrchestratorError                exit code 1
 │   ├── ExperimentError          an experiment file or an override; lists every problem at once
 │   ├── VariantError             no such architecture, or it does not fit the data
 │   ├── ContractError            a variant breaks the experiment's contract
-│   ├── DataError                a data set is missing, damaged or mislabelled; names the file
+│   ├── DataError                a dataset is missing, damaged or mislabelled; names the file
 │   ├── AugmentationError        an augmentation pipeline that cannot be built
 │   ├── ResourceError            the machine or cluster can never give what a trial asks for
 │   └── StorageError             a folder or a tracking store that cannot be used
@@ -51,7 +51,7 @@ class ContractError(RequestError):
 
 
 class DataError(RequestError):
-    """A data set is missing, truncated, mislabelled or not what it says; the text names the file."""
+    """A dataset is missing, truncated, mislabelled or not what it says; the text names the file."""
 
 
 class AugmentationError(RequestError):

@@ -42,9 +42,7 @@ PROCESS_MEMORY = SYSTEM + "process_memory_peak_megabytes"  # resident, since the
 GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
-PREDICTIONS = (
-    "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each picture
-)
+PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
 INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be resumed
 
 

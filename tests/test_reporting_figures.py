@@ -80,7 +80,7 @@ def test_few_errors(wrong: int) -> None:
     figure = draw_misclassified(make_material(dataset, logits=logits))
     texts = [text.get_text() for axes in figure.axes for text in axes.texts] + [t.get_text() for t in figure.texts]
     assert sum(text.startswith("true: ") for text in texts) == wrong
-    assert ("All 60 test pictures are classified correctly." in texts) == (wrong == 0)
+    assert ("All 60 test images are classified correctly." in texts) == (wrong == 0)
     to_png(figure)
 
 

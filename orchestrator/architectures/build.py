@@ -75,7 +75,7 @@ def build_network(
 
     ``arguments`` go to its constructor, with the number of classes and of channels as :func:`passed` says.
     It maps (N, 3, H, W) float32 to logits (N, num_classes). Raises VariantError if it cannot be built or if it does
-    not do that for pictures of ``shape``.
+    not do that for images of ``shape``.
     """
     network = load_class(variant)
     accepted = inspect.signature(network).parameters
@@ -101,7 +101,7 @@ def build_network(
 
 
 def _check_shapes(variant: str, network: nn.Module, num_classes: int, shape: Shape) -> None:
-    """Run two pictures through the network in evaluation mode and look at what comes out."""
+    """Run two images through the network in evaluation mode and look at what comes out."""
     was_training = network.training
     network.eval()
     try:
@@ -109,7 +109,7 @@ def _check_shapes(variant: str, network: nn.Module, num_classes: int, shape: Sha
             logits = network(torch.zeros(2, *shape))
     except Exception as problem:  # a network that does not fit fails in its own way
         size = "x".join(map(str, shape))
-        raise VariantError(f"{variant}: does not work on {size} pictures: {problem}") from problem
+        raise VariantError(f"{variant}: does not work on {size} images: {problem}") from problem
     finally:
         network.train(was_training)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, num_classes):

@@ -16,12 +16,12 @@ CHOSEN = "values of different places of the image are compared, or may be, in a 
 
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:
-    """What ``network`` is, for pictures of ``shape`` (channels, height, width), in evaluation mode.
+    """What ``network`` is, for images of ``shape`` (channels, height, width), in evaluation mode.
 
     It is traced by torch.fx and run on the meta device, without weights' values; the network itself is not touched.
     Receptive fields are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
     Networks" (Distill 2019), exact also over branches and resampling; what cannot be known is None, with its reason.
-    Raises whatever the network itself raises on such a picture.
+    Raises whatever the network itself raises on such an image.
     """
     found = trace(network, shape)
     known = not found.needs_values
@@ -64,7 +64,7 @@ def _hidden(found: Trace) -> str:
 
 def _receptive_field(found: Trace, shape: Shape) -> ReceptiveField:
     if found.output is None:
-        return ReceptiveField(None, None, None, "its output does not depend on the picture")
+        return ReceptiveField(None, None, None, "its output does not depend on the image")
     used = _ancestors(found.operations, found.output.operation)
     output, reason = field_of(found.output.view)
     if isinstance(found.output.view, str):
@@ -116,7 +116,7 @@ def _notes(found: Trace, kinds: Mapping[str, bool | None]) -> list[str]:
         lost = _hidden(found) or next((operation.lost for operation in found.operations if operation.lost), CHOSEN)
         notes.append(f"{lost}; some kinds of layer cannot be recognised behind it")
     if found.needs_values:
-        notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")
+        notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random image took")
     return notes
 
 

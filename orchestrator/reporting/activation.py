@@ -1,4 +1,4 @@
-"""Class-activation maps: which part of a picture spoke for the predicted class (Selvaraju et al., Grad-CAM, 2017)."""
+"""Class-activation maps: which part of an image spoke for the predicted class (Selvaraju et al., Grad-CAM, 2017)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -61,7 +61,7 @@ def _is_map(value: Any) -> bool:
 def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
     """Maps (N, H, W) float32 from 0 to 1, of the evidence for ``targets``: (N,) int64.
 
-    pictures: (N, 3, H, W) float32, normalised. The map of the last spatial layer is scaled up to the picture; its
+    ``pictures``: (N, 3, H, W) float32, normalised. The last spatial layer's map is scaled up to the image; its
     largest value is 1, and evidence against the class is 0.
     """
     place = last_spatial_map(network, pictures[:1])
@@ -101,19 +101,19 @@ def draw_activation(material: Material) -> Figure:
 
 
 def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A map (H, W), 0 to 1, in colour over the grey picture (H, W, 3)."""
+    """A map (H, W), 0 to 1, in colour over the grey image (H, W, 3)."""
     grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
     colour = np.asarray(colormaps["inferno"](heat))[..., :3]
     return np.asarray((255 * (0.4 * grey + 0.6 * colour)).clip(0, 255).astype(np.uint8))
 
 
 def _most_confident(material: Material, mask: NDArray[np.bool_]) -> list[int]:
-    """Up to EACH of the pictures under ``mask``, most confident first."""
+    """Up to EACH of the images under ``mask``, most confident first."""
     inside = np.flatnonzero(mask)
     return [int(i) for i in inside[np.argsort(-material.confidences[inside], kind="stable")][:EACH]]
 
 
 def _of_different_classes(material: Material, mask: NDArray[np.bool_]) -> list[int]:
-    """The most confident picture of each class under ``mask``, up to EACH."""
+    """The most confident image of each class under ``mask``, up to EACH."""
     best = [_most_confident(material, mask & (material.labels == c))[:1] for c in range(len(material.classes))]
     return [index for found in best for index in found][:EACH]

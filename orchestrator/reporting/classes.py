@@ -111,12 +111,12 @@ def draw_class_accuracy(material: Material) -> Figure:
     axes.set_xlim(0, 1)
     percent_axis(axes.xaxis)
     axes.set_xlabel(f"test accuracy ({note})", fontsize=NORMAL)
-    title(axes, "Accuracy of each class", f"┆ all pictures {percent(overall, 2)}", VERMILION)
+    title(axes, "Accuracy of each class", f"┆ all images {percent(overall, 2)}", VERMILION)
     return figure
 
 
 def draw_class_distribution(material: Material) -> Figure:
-    """How many pictures of each class are learned from, held out and tested on; mean and deviation of each channel."""
+    """How many images of each class are learned from, held out and tested on; mean and deviation of each channel."""
     count = len(material.classes)
     everything = material.dataset.train.labels
     learned = np.bincount(everything[material.training_indices].numpy(), minlength=count)
@@ -146,7 +146,7 @@ def draw_class_distribution(material: Material) -> Figure:
     )  # fmt: skip
     left.set_ylim(0)
     left.set_ylabel("pictures", fontsize=NORMAL)
-    title(left, "Pictures of each class\n")
+    title(left, "Images of each class\n")
     left.legend(
         frameon=False, fontsize=NORMAL, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
         borderpad=0.2, handlelength=0.9, columnspacing=1.2,

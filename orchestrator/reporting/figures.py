@@ -32,20 +32,20 @@ FIGURES: dict[str, Entry] = {
     "curves": Entry(
         "Accuracy and loss", draw_curves, (),
         "Accuracy, loss and learning rate by epoch; the ring marks the epoch whose weights were kept. Training "
-        "accuracy is measured on augmented pictures while the weights still move.",
+        "accuracy is measured on augmented images while the weights still move.",
     ),
     "confusion_matrix": Entry(
         "Confusion matrix", draw_confusion, ("logits",),
-        "Test pictures by true class (rows) and predicted class (columns); the colour is the share of the row.",
+        "Test images by true class (rows) and predicted class (columns); the colour is the share of the row.",
     ),
     "class_accuracy": Entry(
         "Accuracy of each class", draw_class_accuracy, ("logits",),
         "Test accuracy by class, lowest first from the bottom; black lines are 95 % Wilson score intervals, the "
-        "dashed line is the accuracy over all pictures.",
+        "dashed line is the accuracy over all images.",
     ),
     "misclassified": Entry(
-        "Misclassified pictures", draw_misclassified, ("logits",),
-        "The errors of which the network was surest: what it said with which confidence, and what the picture is.",
+        "Misclassified images", draw_misclassified, ("logits",),
+        "The errors of which the network was surest: what it said with which confidence, and what the image is.",
     ),
     "activation_maps": Entry(
         "Class-activation maps", draw_activation, ("logits", "network"),
@@ -55,7 +55,7 @@ FIGURES: dict[str, Entry] = {
     "calibration": Entry(
         "Calibration", draw_calibration, ("logits",),
         "Accuracy against confidence in 15 bins of equal width, with the expected calibration error of Guo et al. "
-        "(2017); below, the share of test pictures in each bin.",
+        "(2017); below, the share of test images in each bin.",
     ),
     "network": Entry(
         "Network", draw_material_network, ("analysis",),
@@ -65,11 +65,11 @@ FIGURES: dict[str, Entry] = {
     "receptive_field": Entry(
         "Receptive field", draw_receptive_field, ("analysis",),
         "The pixels that one position of the last map before global pooling, and one output, can see, drawn around "
-        "the centre of a test picture. A dashed frame is larger than the picture.", shared=True,
+        "the centre of a test image. A dashed frame is larger than the image.", shared=True,
     ),
     "augmentation": Entry(
         "Augmentation", draw_augmentation, ("augmentation",),
-        "The same training pictures as they are and as the first four epochs see them.",
+        "The same training images as they are and as the first four epochs see them.",
     ),
     "class_distribution": Entry(
         "Data", draw_class_distribution, (),

@@ -91,7 +91,7 @@ def fact(name: str, value: str, note: str = "", kind: str = "") -> str:
 
 
 def figure(picture: Picture) -> str:
-    """A picture inside the page, with its caption."""
+    """An image inside the page, with its caption."""
     width, height = picture.size
     data = base64.b64encode(picture.png).decode("ascii")
     return (

@@ -28,7 +28,7 @@ class Material:
     logits: Tensor | None  # (N_test, C) float32, of the test split, with the chosen weights
     network: nn.Module | None  # the chosen weights, in evaluation mode, on the CPU
     training_indices: Tensor  # (M,) int64, into the training split: what was learned from
-    mean: tuple[float, ...]  # of the training pictures, a channel, as fractions of 255
+    mean: tuple[float, ...]  # of the training images, a channel, as fractions of 255
     std: tuple[float, ...]
     augmentation: Augmentation | None
     analysis: Analysis | None
@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def confidences(self) -> NDArray[np.float64]:
-        """(N_test,) the largest probability of each picture."""
+        """(N_test,) the largest probability of each image."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property

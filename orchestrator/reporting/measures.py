@@ -28,7 +28,7 @@ def confusion_matrix(labels: Counts, predicted: Counts, classes: int) -> Counts:
 
 
 def class_counts(labels: Counts, predicted: Counts, classes: int) -> tuple[Counts, Counts, Counts]:
-    """Of each class how many pictures were right, are of it and were taken for it: each (classes,)."""
+    """Of each class how many images were right, are of it and were taken for it: each (classes,)."""
     right = labels[labels == predicted]
     hits, true, taken = (np.bincount(found, minlength=classes) for found in (right, labels, predicted))
     return hits, true, taken
@@ -55,7 +55,7 @@ class Calibration:
 def calibration(confidences: Fractions, correct: NDArray[np.bool_], bins: int = 15) -> Calibration:
     """Bins ((m - 1) / B, m / B] and the expected calibration error of Guo et al., ICML 2017, equation 3.
 
-    The error is the mean over all pictures of the distance between the accuracy and the mean confidence of their bin.
+    The error is the mean over all images of the distance between the accuracy and the mean confidence of their bin.
     """
     position = np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(position, minlength=bins)

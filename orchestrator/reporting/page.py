@@ -74,7 +74,7 @@ def _facts(material: Material) -> list[tuple[str, str, str, str]]:
         accuracy = judged
     split = "test" if material.judged == "test" else "validation"
     facts = [
-        ("Test accuracy", _percent(accuracy), f"{len(material.labels):,} pictures", ""),
+        ("Test accuracy", _percent(accuracy), f"{len(material.labels):,} images", ""),
         ("Chosen epoch", str(chosen or "none"), f"{split} {_percent(judged)}" if judged is not None else "", ""),
         ("Epochs", f"{material.epochs} of {material.spec.trainer.epochs}", "", ""),
         ("Status", status, "", status),
@@ -84,7 +84,7 @@ def _facts(material: Material) -> list[tuple[str, str, str, str]]:
         field = analysis.receptive_field
         facts[2:2] = [
             ("Parameters", f"{analysis.parameters:,}", "", ""),
-            ("MACs", millions(analysis.macs), "multiply-accumulates a picture", ""),
+            ("MACs", millions(analysis.macs), "multiply-accumulates per image", ""),
             ("Receptive field", extent_text(field.output), f"{extent_text(field.features)} before global pooling", ""),
         ]
     return facts

@@ -7,7 +7,7 @@ from orchestrator.errors import RequestError
 
 
 def read_curve(path: Path) -> list[tuple[int, float]]:
-    """(epoch, test accuracy as a fraction) of a CSV with the columns ``epoch`` and ``test_accuracy`` (per cent).
+    """(epoch, test accuracy as a fraction) of a CSV with the columns ``epoch`` and ``test_accuracy`` (percent).
 
     Raises RequestError naming the file and line if it is anything else.
     """

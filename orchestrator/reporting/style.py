@@ -62,7 +62,7 @@ def sheet(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def percent_axis(axis: Any) -> None:
-    """Show fractions as per cent."""
+    """Show fractions in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.10g} %"))
 
 
@@ -117,7 +117,7 @@ def picture_at(figure: Figure, picture: NDArray[np.uint8], left: float, top: flo
     high, wide = round(height * scale), round(width * scale)
     enlarged = picture[np.arange(high) * height // high][:, np.arange(wide) * width // wide]
     framed = np.pad(enlarged[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), constant_values=0xDD)
-    free = round(size * DPI)  # a picture that is not square is centred
+    free = round(size * DPI)  # an image that is not square is centred
     x = round(left * DPI) + (free - wide) // 2
     y = round((figure.get_figheight() - top) * DPI) - free + (free - high) // 2
     figure.figimage(framed, x, y, origin="upper")

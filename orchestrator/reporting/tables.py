@@ -69,7 +69,7 @@ def _escaped(text: str) -> str:
 def classification_report(material: Material) -> Table:
     """Precision, recall, F1 and support of each class, their averages and the accuracy, as scikit-learn reports them.
 
-    The macro average counts every class alike, the weighted one by its pictures.
+    The macro average counts every class alike, the weighted one by its images.
     """
     count = len(material.classes)
     scores = precision_recall_f1(material.labels, material.predicted, count)
@@ -86,7 +86,7 @@ def classification_report(material: Material) -> Table:
 
 
 def class_accuracy(material: Material) -> Table:
-    """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test pictures."""
+    """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test images."""
     rows: list[list[Cell]] = []
     right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
     for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""What a launch looks like in a terminal: a live table on a screen, one line a change of state elsewhere."""
+"""What a launch looks like in a terminal: a live table on a screen, one line per change of state elsewhere."""
 
 import heapq
 import itertools

@@ -1,4 +1,4 @@
-"""Reading a launch back from MLflow: one row a trial, and which test pictures each got right."""
+"""Reading a launch back from MLflow: one row per trial, and which test images each got right."""
 
 import json
 import re
@@ -63,7 +63,7 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
 
 
 def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str, NDArray[np.bool_]]":
-    """By run, which test pictures (N,) each complete trial classified right; empty unless all can be had.
+    """By run, which test images (N,) each complete trial classified right; empty unless all can be had.
 
     Runs of earlier versions have no predictions, and an artifact store may be out of reach: chance is then judged by
     the seeds alone, which the verdict says.

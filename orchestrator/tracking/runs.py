@@ -64,7 +64,7 @@ class TrialFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """The data set as MLflow shows it among a run's inputs."""
+    """The dataset as MLflow shows it among a run's inputs."""
 
     name: str
     digest: str
@@ -148,7 +148,7 @@ class LaunchRuns:
         return run
 
     def describe(self, trial: str, run: "Run") -> None:
-        """Write params, data set and known figures, unless ``run`` has them all; the note is written last."""
+        """Write params, dataset and known figures, unless ``run`` has them all; the note is written last."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 

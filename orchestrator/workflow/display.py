@@ -61,7 +61,7 @@ class Terminal(Display):
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
-        """A table with one row a trial."""
+        """A table with one row per trial."""
         from orchestrator.reporting.terminal import View
 
         with View(trials, epochs, self.console, self.quiet, ended) as view:

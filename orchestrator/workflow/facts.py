@@ -49,7 +49,7 @@ def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
 
 
 def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
-    """The data set as a run's input."""
+    """The dataset as a run's input."""
     profile = {
         "train": len(dataset.train),
         **({} if dataset.validation is None else {"validation": len(dataset.validation)}),

@@ -49,7 +49,7 @@ class Inspection:
         return self.analysis.receptive_field.output
 
     def layers(self) -> "pd.DataFrame":
-        """One row a layer; the columns are the keys of ``inspect --json``."""
+        """One row per layer; the columns are the keys of ``inspect --json``."""
         import pandas as pd
 
         return pd.DataFrame(self.to_dict()["layers"])

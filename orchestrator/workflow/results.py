@@ -51,14 +51,14 @@ class Results:
         return [row for row in self.rows if row.status == Status.FAILED]
 
     def trials(self) -> "pd.DataFrame":
-        """One row a trial; the columns are the keys of ``run --json``."""
+        """One row per trial; the columns are the keys of ``run --json``."""
         import pandas as pd
 
         names = [f.name for f in fields(TrialRow)]
         return pd.DataFrame([asdict(row) for row in self.rows], columns=names)
 
     def epochs(self) -> "pd.DataFrame":
-        """One row a trial and epoch, with every metric that was recorded for it; running trials too."""
+        """One row per trial and epoch, with every metric that was recorded for it; running trials too."""
         import pandas as pd
 
         rows = [
@@ -69,7 +69,7 @@ class Results:
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
 
     def predictions(self) -> "pd.DataFrame":
-        """One row a measured trial and test image: ``trial``, ``image``, ``label`` and ``predicted``, by number."""
+        """One row per measured trial and test image: ``trial``, ``image``, ``label`` and ``predicted``, by number."""
         import pandas as pd
 
         measured = [trial for row, trial in zip(self.rows, self, strict=True) if row.test_accuracy is not None]

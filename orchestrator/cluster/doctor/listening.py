@@ -9,7 +9,7 @@ RAY_PROGRAMS = ("raylet", "gcs_server")
 
 
 def listeners() -> list[dict[str, Any]]:
-    """One row a listening socket: program (ray, mlflow), pid, ip, port, whether it is on loopback, Ray's token mode."""
+    """One row per listening socket: program (ray, mlflow), pid, ip, port, loopback or not, Ray's token mode."""
     import psutil
 
     rows = []
