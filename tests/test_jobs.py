@@ -181,7 +181,7 @@ METRICS = {keys.TRAIN_ACCURACY: 0.25, keys.VAL_ACCURACY: 0.5}
 LOG = [
     "2026-01-01 00:00:00,000\tINFO job_manager.py:568 -- Runtime env is setting up.",
     "Running entrypoint for job x: orchestrator run x.yaml",
-    "2 trials, 2 side by side; /mnt/storage",
+    "2 trials, 2 at a time; /mnt/storage",
     Event("plan", {"trials": ["a/seed-0", "a/seed-1"], "epochs": 3}).encode(),
     Event("start", {"trial": "a/seed-0"}).encode(),
     "12:00:00 a/seed-0: started",

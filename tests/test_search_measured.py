@@ -95,7 +95,7 @@ def test_killed_between_training_and_measuring(
 ) -> None:
     undisturbed, _ = launched
     with driver(tmp_path, "run", str(sources / "search.yaml")) as process:
-        wait_for(tmp_path, process, "measuring the best settings")
+        wait_for(tmp_path, process, "evaluating the best settings")
         kill_driver(process)
     unmeasured = orchestrator("compare", "small", cwd=tmp_path).stdout
     assert "when all of its trials have ended" in " ".join(unmeasured.split()) or "still running" in unmeasured

@@ -1,4 +1,4 @@
-"""What a launch of an experiment would do: every trial, what each network is, and what stands in the way."""
+"""What a launch of an experiment would do: every trial, each network's figures, and every problem."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Plan:
     """An experiment with all of its trials; ``problems`` is empty if it can be run."""
 
     experiment: Experiment
-    trials: tuple[TrialSpec, ...]  # in the order in which they are started; none if there are problems
+    trials: tuple[TrialSpec, ...]  # in the order in which they start; empty if there are problems
     problems: tuple[str, ...] = ()
     checked: Checked | None = None  # the data and the analysed networks; None if there are problems
 

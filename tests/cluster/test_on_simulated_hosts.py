@@ -198,7 +198,7 @@ def test_a_stopped_job_finishes_its_epochs(cluster: Cluster, story: Story) -> No
     story.remember(cluster.epochs(story.job))
     state = cluster.state(story.job)
     assert (state["status"], state["exit_code"]) == ("stopped", 130), said
-    assert any("orchestrator submit, as before" in line for line in cluster.log(story.job)[-5:]), cluster.log(
+    assert any("the same orchestrator submit command" in line for line in cluster.log(story.job)[-5:]), cluster.log(
         story.job
     )[-20:]
 
