@@ -78,7 +78,7 @@ def test_where_the_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
 def test_nothing_or_something_else_at_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}: .*ray attach"):
+    with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}; .*ray attach"):
         open_door(f"http://127.0.0.1:{port}")
     from http.server import HTTPServer, SimpleHTTPRequestHandler
 

@@ -84,7 +84,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
         proxy.cut()
         lost = err.wait_for("lost", follower, said_before)
         proxy.heal()
-        err.wait_for("connected again", follower, lost)
+        err.wait_for("reconnected", follower, lost)
         seen = out.wait_for("epoch ", follower, seen + 1)
     assert Counter("lost" in line for line in err.lines)[True] == 2  # each is told once
     _, said = head.do("stop", job)
@@ -153,12 +153,12 @@ def test_two_at_once_are_one_job_and_exit_codes_come_home(head: Head, packed: Pa
 @pytest.mark.cluster
 def test_who_is_let_in_and_what_is_not_there(head: Head) -> None:
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="wrong-" * 8)
-    assert "refuses the token (403)" in said
+    assert "rejects the token (403)" in said
     assert "RAY_AUTH_TOKEN_PATH" in said
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="")
-    assert "asks for the cluster's token and there is none" in said
+    assert "requires the cluster's token, and none was found" in said
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="", RAY_AUTH_MODE="token")
-    assert "asks for the cluster's token and there is none" in said
+    assert "requires the cluster's token, and none was found" in said
     for command in ("status", "logs", "stop"):
         _, said = head.do(command, "no-such-job", code=2)
         assert "has no job 'no-such-job'; it has: " in said
@@ -180,7 +180,7 @@ def test_an_open_or_unencrypted_cluster_elsewhere_is_refused(head: Head, monkeyp
         with ray_head(folder, RAY_AUTH_MODE="disabled") as port:
             assert open_door(f"http://127.0.0.1:{port}").headers == {}
             proxy = Proxy(port, elsewhere)
-            with pytest.raises(ResourceError, match=r"lets anybody in without a token.*--insecure"):
+            with pytest.raises(ResourceError, match=r"requires no token.*--insecure"):
                 open_door(proxy.address)
             assert open_door(proxy.address, insecure=True, warn=warnings.append).headers == {}  # no token is sent
             proxy.close()

@@ -66,7 +66,7 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
     held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
     learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
     if spec.trainer.drop_last and learned < size:
-        return [f"trainer.drop_last leaves no batch: {learned} training images are fewer than one batch of {size}"]
+        return [f"trainer.drop_last leaves nothing: {learned} training images are fewer than one batch of {size}"]
     if not behaviour.uses_batch_statistics:
         return []
     if size == 1:
