@@ -128,7 +128,7 @@ def test_many_classes_take_no_memory_by_their_square() -> None:
     assert peak < count**2
     assert len(rows) == 2 * count + 3
     assert [text.get_text() for text in drawn[0].texts] == [
-        "10,000 classes are not drawn: each cell would be smaller than a pixel."
+        "10,000 classes are not drawn: their cells would be smaller than a pixel."
     ]
     to_png(drawn[0])
 

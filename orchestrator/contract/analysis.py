@@ -1,4 +1,4 @@
-"""What is known of a network before it trains: parameters, multiply-accumulates, receptive field, layers."""
+"""The analysis of a network before training: parameters, multiply-accumulates, receptive field, layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Step = int | float | tuple[int | float, int | float]  # below 1 after upsampling
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Pixels that one unit in the middle sees, not clipped by the image's border; None where it is not known."""
+    """Pixels that one unit in the middle depends on, not clipped by the image's border; None if unknown."""
 
     features: Extent | None  # of the last map before global pooling
     output: Extent | None  # of the network's output
@@ -56,7 +56,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class BlockRow:
-    """The shape that leaves a top-level module, without the batch."""
+    """The output shape of a top-level module, without the batch."""
 
     name: str
     output_shape: tuple[int, ...]
@@ -65,7 +65,7 @@ class BlockRow:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What :func:`orchestrator.contract.analyse` found out about a network for images of ``input_shape``."""
+    """What :func:`orchestrator.contract.analyse` returns for a network and images of ``input_shape``."""
 
     input_shape: tuple[int, int, int]  # channels, height, width
     output_shape: tuple[int, ...]  # without the batch

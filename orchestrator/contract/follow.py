@@ -1,4 +1,4 @@
-"""A network's forward pass, followed operation by operation: what every tensor sees, and what was computed."""
+"""Follow a network's forward pass, operation by operation: what every tensor depends on, and what was computed."""
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -137,7 +137,7 @@ class Follower(TorchDispatchMode):
         shape = tuple(made[0].shape)
         try:
             if rule is None:
-                raise Unfollowable("it is not known what it does to positions")
+                raise Unfollowable("its effect on positions is unknown")
             found = rule(Call(name, dict(arguments), tuple(views), shape))
         except Unfollowable as reason:
             if all(map(is_everywhere, views)):  # there are no positions left to confuse

@@ -1,4 +1,4 @@
-"""Which kinds of layer a network holds, recognised by what is computed rather than by what it is called."""
+"""Which kinds of layers a network contains, recognised by what is computed rather than by names."""
 
 from collections.abc import Callable, Iterable, Sequence
 

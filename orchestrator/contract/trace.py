@@ -1,4 +1,4 @@
-"""A network run once under the follower: by torch.fx where it can be traced, by forward hooks where not."""
+"""Run a network once under the follower: with torch.fx if it can be traced, else with forward hooks."""
 
 import copy
 from collections.abc import Iterator
@@ -76,9 +76,9 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
         _take_output(found, follower, output)
         break
     if found.traced_by == "hooks":
-        found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): followed by forward hooks instead")
+        found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): forward hooks are used instead")
     if run is _by_hooks and device == "cpu":
-        found.needs_values = f"it cannot be run without values ({reasons[-1]}), so another image may take another way"
+        found.needs_values = f"it cannot run without values ({reasons[-1]}), so another image may take another path"
     return found
 
 
@@ -240,7 +240,7 @@ def _take_output(found: Trace, follower: Follower, output: Any) -> None:
     first = first[0] if isinstance(first, (tuple, list)) else first
     found.output, found.output_shape = follower.look(first), tuple(first.shape)
     if first is not output:
-        found.notes.append("it returns several tensors: the first is taken as its output")
+        found.notes.append("it returns several tensors: the first one is used as its output")
 
 
 def _first_line(problem: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The drawing of a network: a box for each block, branches side by side, joins and detours visible."""
+"""Draw a network: one box per block, with branches side by side, joins and shortcuts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ def draw_material_network(material: Material) -> Figure:
 
 
 def draw_network(analysis: Analysis, title: str) -> Figure:
-    """Image at the top, logits at the bottom; after each block the shape that leaves it."""
+    """Image at the top, logits at the bottom; after each block its output shape."""
     boxes = {block.name: _box(block) for block in blocks(analysis)}
     detours = _detours(boxes)
     width, height = _place(boxes, len(detours))

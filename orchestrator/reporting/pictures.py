@@ -1,4 +1,4 @@
-"""Figures made of images: what the network got wrong, and what augmentation does."""
+"""Figures made of images: the network's errors, and the effect of augmentation."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ PICTURE, HEADER = 1.3, 0.36  # inches
 
 
 def draw_misclassified(material: Material) -> Figure:
-    """The most confident errors: true class, predicted class and how sure the network was."""
+    """The most confident errors: true class, predicted class and confidence."""
     wrong = np.flatnonzero(~material.correct)
     if not len(wrong):
         return message(f"All {len(material.labels):,} test images are classified correctly.")
@@ -48,7 +48,7 @@ def draw_misclassified(material: Material) -> Figure:
 
 
 def write_prediction(axes: Any, material: Material, index: int, left: float, top: float) -> None:
-    """Under a test image: what the network said and how sure it was, and the true class if that is another."""
+    """Under a test image: predicted class and confidence, and the true class if it differs."""
     right = bool(material.correct[index])
     said = f"{literal(material.classes[material.predicted[index]], 10)} · {percent(material.confidences[index], 0)}"
     colour = GREEN if right else VERMILION
@@ -59,7 +59,7 @@ def write_prediction(axes: Any, material: Material, index: int, left: float, top
 
 
 def draw_augmentation(material: Material) -> Figure:
-    """The same training images above one another: as they are, then as epochs 1, 2, 3 and 4 see them."""
+    """The same training images in rows: without augmentation, then as augmented in epochs 1 to 4."""
     if material.augmentation is None:
         raise ValueError("the trial has no augmentation")
     labels = material.dataset.train.labels[material.training_indices]

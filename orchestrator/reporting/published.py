@@ -1,4 +1,4 @@
-"""A published curve, to be drawn beside ours."""
+"""A published curve, to be drawn next to the trial's own."""
 
 import csv
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How much of the image one output sees: boxes over an image, and how the field grows layer by layer."""
+"""The receptive field of an output: boxes over an image, and its growth layer by layer."""
 
 from typing import Any
 
@@ -37,7 +37,7 @@ def draw_receptive_field(material: Material) -> Figure:
         known = known[1:]
     fields = [(name, height_and_width(size), colour) for name, size, colour in known if size is not None]
     if not fields:
-        return message(f"The receptive field is not known: {literal(field.reason, 90)}")
+        return message(f"The receptive field is unknown: {literal(field.reason, 90)}")
     figure = new_figure(8.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
     _boxes(left, material, fields)

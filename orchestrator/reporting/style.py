@@ -1,4 +1,4 @@
-"""The one look of every figure: colours that colour-blind readers can tell apart, quiet axes, plain words."""
+"""The common style of all figures: colours for colour-blind readers, plain axes, plain words."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ BLUES = LinearSegmentedColormap.from_list("orchestrator.blues", ["#ffffff", "#cf
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of ``width`` x ``height`` inches that belongs to no window and no global state."""
+    """An empty white figure of ``width`` x ``height`` inches, without a window or global state."""
     layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN)
     return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
@@ -67,7 +67,7 @@ def percent_axis(axis: Any) -> None:
 
 
 def whole_numbers(axis: Any) -> None:
-    """Ticks at whole numbers only."""
+    """Ticks at integers only."""
     axis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
 
 
