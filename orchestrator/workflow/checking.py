@@ -13,6 +13,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
+from orchestrator.workflow.unused import unused_settings
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
 
 
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
-    """Messages about a network before it is trained: what its constructor got, what is not tracked."""
+    """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
     given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    return [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+    known = [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+    return [*known, *unused_settings(spec.trainer)]
 
 
 def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
