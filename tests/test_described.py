@@ -1,6 +1,9 @@
 """Every setting of an experiment file says what it means, in one place that the schema and the documentation read."""
 
 import dataclasses
+import importlib.util
+import re
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +44,15 @@ def test_a_setting_without_a_string_below_it_has_no_description() -> None:
         in two lines."""
 
     assert descriptions(Settings) == {"plain": "", "told": "What it is, in two lines."}
+
+
+def test_the_reference_has_a_row_for_every_setting() -> None:
+    file = Path(__file__).parents[1] / "docs" / "_extensions" / "settings.py"
+    found = importlib.util.spec_from_file_location("settings_reference", file)
+    assert found is not None
+    assert found.loader is not None
+    reference = importlib.util.module_from_spec(found)
+    found.loader.exec_module(reference)
+    rows = [line for line in reference.lines(json_schema()) if line.startswith("| `")]
+    assert len(rows) == sum(len(dataclasses.fields(kind)) for kind in KINDS)
+    assert all(len(re.split(r"(?<!\\)\|", row)) == 7 for row in rows)
