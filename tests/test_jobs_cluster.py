@@ -128,7 +128,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
     table = head.do("status")[0]
     assert "stopped" in table
     assert "complete" in table
-    assert head.do("stop", job)[1].startswith("it had ended before")
+    assert head.do("stop", job)[1].startswith("it had already ended")
     assert_no_secret(head)
 
 
