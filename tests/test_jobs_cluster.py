@@ -88,7 +88,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
         seen = out.wait_for("epoch ", follower, seen + 1)
     assert Counter("lost" in line for line in err.lines)[True] == 2  # each is told once
     _, said = head.do("stop", job)
-    assert "the epochs in progress are finished first" in said
+    assert "stopping after the epochs in progress" in said
     assert "resume with: orchestrator submit ./small.yaml" in said or "orchestrator submit small.yaml" in said
     assert follower.wait(timeout=PATIENCE) == 130
     out.thread.join(PATIENCE)
@@ -123,7 +123,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
 
     again, said = head.do("submit", "small.yaml", "--json")
     assert json.loads(again) == result
-    assert "is complete" in said
+    assert "has already run this experiment" in said
     assert {state["job"] for state in json.loads(head.do("status", "--json")[0])} == {job, f"{job}-2"}
     table = head.do("status")[0]
     assert "stopped" in table
