@@ -15,7 +15,7 @@ RUN := .venv/bin
 # A test process for each core, at most eight.
 SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: help setup demo check format test test-gate test-all test-slow test-cluster test-nodes clean
+.PHONY: help setup demo check format docs test test-gate test-all test-slow test-cluster test-nodes clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ help: ## this list
 	@$(PYTHON) -m venv .tools 2>/dev/null && .tools/bin/python -m pip install --quiet --disable-pip-version-check uv \
 		|| { rm -rf .tools; $(PYTHON) -m pip install --quiet --target .tools uv; }
 
-setup: .venv/.ready ## make the environment (about 5 GB: torch comes with CUDA)
+setup: .venv/.ready ## make the environment (about 5 GB: torch includes CUDA)
 
 .venv/.ready: pyproject.toml $(filter .tools/bin/uv,$(UV))
 	@echo "making the environment in .venv (the first time takes a few minutes)"
@@ -42,27 +42,31 @@ check: setup ## style, types and layers
 	$(RUN)/mypy
 	$(RUN)/lint-imports
 
-format: setup ## put the code into its one format
+format: setup ## format the code
 	$(RUN)/ruff check --fix-only --quiet .
 	$(RUN)/ruff format --quiet .
 
-test: setup ## the tests that run anywhere within ten minutes
+docs: setup ## the documentation site, in build/docs; a dead link or reference fails
+	$(RUN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs build/docs
+	@echo "open build/docs/index.html"
+
+test: setup ## the tests that run anywhere, within ten minutes
 	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"
 
 test-gate: setup ## one real launch, interrupted, killed and resumed, and the report of a trial in Chromium
 	$(RUN)/pytest tests/test_resume.py::test_interrupted_then_killed_then_carried_on
 	$(RUN)/pytest tests/test_browser.py
 
-test-all: test test-slow test-cluster test-nodes ## everything: for releases, and for who touches those parts
+test-all: test test-slow test-cluster test-nodes ## everything, for releases
 
-test-slow: setup ## the slow tests, and those that look at pages in Chromium
+test-slow: setup ## the slow tests, and those that open pages in Chromium
 	$(RUN)/pytest $(SHARED) -m "(slow or browser) and not cluster and not gpu"
 
-test-cluster: setup ## a cluster on simulated hosts, up to down (as root; ten minutes; tests/lab/README.md)
+test-cluster: setup ## a whole cluster on simulated hosts (as root; ten minutes; tests/lab/README.md)
 	$(RUN)/pytest tests/cluster -m "cluster and not browser and not gpu"
 
 test-nodes: setup ## the other tests of clusters: several Ray nodes, or a head, on this machine
 	$(RUN)/pytest --ignore tests/cluster -m "cluster and not browser and not gpu"
 
-clean: ## remove the environment and everything that runs left here
+clean: ## remove the environment and everything generated here
 	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

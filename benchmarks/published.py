@@ -82,10 +82,18 @@ class Pipeline:
     """One network in training as the reports train it; ``settings`` are a batch size and an optimiser."""
 
     def __init__(
-        self, variant: str, images: Tensor, labels: Tensor, settings: Settings, seed: int = 0, workers: int = 0
+        self,
+        variant: str,
+        images: Tensor,
+        labels: Tensor,
+        settings: Settings,
+        seed: int = 0,
+        workers: int = 0,
+        device: str = "cpu",
     ) -> None:
         torch.manual_seed(seed)
-        self.network = build_network(variant)
+        self.device = device
+        self.network = build_network(variant).to(device)
         self.optimizer = optimizer_for(settings[1], self.network)
         self.loader = DataLoader(Pictures(images, labels, True), settings[0], shuffle=True, num_workers=workers)
 
@@ -95,7 +103,8 @@ class Pipeline:
         total, hits, seen = 0.0, 0, 0
         for batch, labels in self.loader:
             self.optimizer.zero_grad()
-            logits = self.network(batch)
+            labels = labels.to(self.device)
+            logits = self.network(batch.to(self.device))
             loss = F.cross_entropy(logits, labels)
             loss.backward()
             self.optimizer.step()
@@ -110,7 +119,8 @@ class Pipeline:
         total, hits, seen = 0.0, 0, 0
         with torch.no_grad():
             for batch, labels in loader:
-                logits = self.network(batch)
+                labels = labels.to(self.device)
+                logits = self.network(batch.to(self.device))
                 total += F.cross_entropy(logits, labels, reduction="sum").item()
                 hits += (logits.argmax(dim=1) == labels).sum().item()
                 seen += len(labels)

@@ -1,33 +1,33 @@
-"""The one error tree: every error a person can meet, and the exit code that goes with it.
+"""The one error tree: every error that a user can see, and its exit code.
 
 OrchestratorError                exit code 1
-├── RequestError                 exit code 2: the request was wrong, nothing was started
+├── RequestError                 exit code 2: the request was invalid, nothing was started
 │   ├── ExperimentError          an experiment file or an override; lists every problem at once
 │   ├── VariantError             no such architecture, or it does not fit the data
 │   ├── ContractError            a variant breaks the experiment's contract
-│   ├── DataError                a data set is missing, damaged or mislabelled; names the file
+│   ├── DataError                a dataset is missing, damaged or mislabelled; names the file
 │   ├── AugmentationError        an augmentation pipeline that cannot be built
 │   ├── ResourceError            the machine or cluster can never give what a trial asks for
 │   └── StorageError             a folder or a tracking store that cannot be used
-├── TrialError                   one trial failed; the others go on
-│   ├── DivergedError            a loss or an output is not a finite number; names the place
-│   └── CheckpointError          a checkpoint that cannot be read or does not belong here
-├── DiskFullError                nothing more can be written; what was there before is whole
-├── TrackingError                MLflow refused or lost something
-└── InterruptedLaunchError            exit code 130: stopped from outside; says how to go on
+├── TrialError                   one trial failed; the others continue
+│   ├── DivergedError            a loss or an output is not a finite number; says where
+│   └── CheckpointError          a checkpoint that cannot be read or belongs to another trial
+├── DiskFullError                the disk is full; existing files are intact
+├── TrackingError                MLflow rejected or lost something
+└── InterruptedLaunchError       exit code 130: interrupted; says how to resume
 """
 
 from collections.abc import Sequence
 
 
 class OrchestratorError(Exception):
-    """The root of everything this project raises on purpose. Its text is written for a person."""
+    """The root of everything that this project raises on purpose. Its text is written for users."""
 
     exit_code = 1
 
 
 class RequestError(OrchestratorError):
-    """The request was wrong: nothing has been started and nothing has been changed."""
+    """The request was invalid: nothing was started and nothing was changed."""
 
     exit_code = 2
 
@@ -47,11 +47,11 @@ class VariantError(RequestError):
 
 
 class ContractError(RequestError):
-    """A variant breaks the experiment's contract; the text holds its figures."""
+    """A variant breaks the experiment's contract; the text has its figures."""
 
 
 class DataError(RequestError):
-    """A data set is missing, truncated, mislabelled or not what it says; the text names the file."""
+    """A dataset is missing, truncated, mislabelled or otherwise invalid; the text names the file."""
 
 
 class AugmentationError(RequestError):
@@ -59,7 +59,7 @@ class AugmentationError(RequestError):
 
 
 class ResourceError(RequestError):
-    """A trial asks for more than any node of the machine or cluster has: it would wait for ever."""
+    """A trial requests more than any node of the machine or cluster has: it would wait forever."""
 
 
 class StorageError(RequestError):
@@ -67,7 +67,7 @@ class StorageError(RequestError):
 
 
 class TrialError(OrchestratorError):
-    """One trial failed. The other trials of its launch go on."""
+    """One trial failed. The other trials of its launch continue."""
 
 
 class DivergedError(TrialError):
@@ -86,14 +86,14 @@ class CheckpointError(TrialError):
 
 
 class DiskFullError(OrchestratorError):
-    """A file could not be written for want of space. The file that it was to replace is as it was."""
+    """A file could not be written because the disk is full. The file that it was to replace is unchanged."""
 
 
 class TrackingError(OrchestratorError):
-    """MLflow refused a record or could not be reached."""
+    """MLflow rejected a record or could not be reached."""
 
 
 class InterruptedLaunchError(OrchestratorError):
-    """The launch was stopped from outside; what was done is kept and the text says how to go on."""
+    """The launch was interrupted; finished work is kept and the text says how to resume."""
 
     exit_code = 130

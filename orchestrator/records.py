@@ -1,4 +1,4 @@
-"""What a trial leaves behind in words: epoch records, the one enum of how it ended, and every key's name, once."""
+"""The records of a trial: its epochs, how it ended, and the name of every metric."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -42,9 +42,7 @@ PROCESS_MEMORY = SYSTEM + "process_memory_peak_megabytes"  # resident, since the
 GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
-PREDICTIONS = (
-    "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each picture
-)
+PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
 INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be resumed
 
 
@@ -57,7 +55,7 @@ class Status(StrEnum):
 
 
 class Failure(StrEnum):
-    """Why a trial failed; each kind has its own answer."""
+    """Why a trial failed; each kind is handled differently."""
 
     INFRASTRUCTURE = "infrastructure"  # its worker or node was lost: resumed elsewhere, up to a limit
     OUT_OF_MEMORY = "out_of_memory"  # run again with a larger share, up to a limit
@@ -70,9 +68,8 @@ class Failure(StrEnum):
 class Record:
     """One epoch of one trial.
 
-    ``time`` is when it was made, in seconds since 1970. ``final`` marks the one record that follows the last epoch
-    and carries the measurements on the test split. Every metric is a finite number: what could not be measured is
-    absent. Raises ValueError otherwise.
+    ``time`` is its creation time, in seconds since 1970. ``final`` marks the one record after the last epoch, with the
+    evaluation on the test split. Every metric is a finite number; unknown ones are absent. Raises ValueError otherwise.
     """
 
     epoch: int
@@ -100,7 +97,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How one trial ended, and where everything it left lies."""
+    """How one trial ended, and the folder of its files."""
 
     trial: str
     status: Status
@@ -128,12 +125,12 @@ class TrialRow:
     test_accuracy: float | None = None
     seconds: float | None = None
     epochs_to_target: int | None = None
-    sample: int | None = None  # which draw from the search space
+    sample: int | None = None  # index of the draw from the search space
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """For each dotted path its shortest ending that no other has: ``lr`` for ``trainer.optimizer.lr``."""
+    """For each dotted path its shortest unique ending: ``lr`` for ``trainer.optimizer.lr``."""
     names = {}
     for path in paths:
         parts = path.split(".")
@@ -144,7 +141,7 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
 
 
 def varies(metric: str) -> bool:
-    """Whether ``metric`` measures time or the machine, so that it is another one when the same trial runs again."""
+    """Whether ``metric`` measures time or the machine, so that it differs when the same trial runs again."""
     return "second" in metric or metric.startswith(SYSTEM)
 
 
@@ -166,13 +163,13 @@ def summary(records: Iterable[Record], target: float) -> dict[str, float]:
 
 
 class Listener(Protocol):
-    """Whoever watches a launch: the sink, the live table. Called on the driver, in order, from one thread."""
+    """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread."""
 
     def on_start(self, trial: str) -> None:
-        """The trial has begun to train."""
+        """The trial has started to train."""
 
     def on_record(self, trial: str, record: Record) -> None:
-        """The trial finished an epoch, or its final measurement."""
+        """The trial has finished an epoch, or its final evaluation."""
 
     def on_end(self, outcome: Outcome) -> None:
-        """The trial will send nothing more."""
+        """The trial has ended."""

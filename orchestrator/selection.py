@@ -1,4 +1,4 @@
-"""Which trials speak for a variant: chosen by validation accuracy alone, the test accuracy has no say."""
+"""Which trials represent a variant: selected by validation accuracy alone; test accuracy is never used."""
 
 import statistics
 from collections.abc import Sequence
@@ -9,9 +9,9 @@ from orchestrator.records import TrialRow
 def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
     """The trials of each variant that are compared: all, or those of one sample of a search.
 
-    That sample has the most complete seeds and, of those, the best mean validation accuracy; the test accuracy has no
-    say. Where nothing was held out for validation, it is the first. A sample that has been measured on the test split
-    stays chosen, whatever fails or is completed later: no second one may be measured.
+    That sample has the most complete seeds and, among those, the best mean validation accuracy; test accuracy is not
+    used. Without a validation split, it is the first sample. A sample that has been evaluated on the test split stays
+    selected, whatever fails or is completed later: no second one may be evaluated.
     """
     found: dict[str, list[TrialRow]] = {}
     for label in dict.fromkeys(trial.variant for trial in trials):
@@ -26,18 +26,18 @@ def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
 def representative(trials: Sequence[TrialRow]) -> TrialRow | None:
     """Of one variant's compared trials, the complete one with the best validation accuracy; the first without any.
 
-    The test accuracy has no say, so what it is known by stays an honest estimate.
+    Test accuracy is not used, so it remains an unbiased estimate.
     """
     return max(complete_trials(trials), key=lambda t: -1.0 if t.val_accuracy is None else t.val_accuracy, default=None)
 
 
 def complete_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    """Those that have trained to their end."""
+    """The trials that have been trained to their end."""
     return [t for t in trials if t.status == "complete"]
 
 
 def measured_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
-    """Those that are complete and measured on the test split: of a search only what has been chosen is."""
+    """The trials that are complete and evaluated on the test split: in a search only the selected ones are."""
     return [t for t in complete_trials(trials) if t.test_accuracy is not None]
 
 

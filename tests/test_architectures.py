@@ -221,7 +221,7 @@ def test_a_neighbour_with_the_name_of_a_library_is_the_networks_own_and_nobody_e
         ("Missing", {}, "does not exist.*Own"),
         ("function", {}, "not a torch.nn.Module"),
         ("Wrong", {}, r"logits of shape \(N, 10\)"),
-        ("Own", {"wdith": 3}, "takes no wdith; it takes.*width"),
+        ("Own", {"wdith": 3}, "has no parameter wdith; it has.*width"),
         ("Own", {"width": -1}, "cannot be built"),
     ],
 )
@@ -237,7 +237,7 @@ def test_a_file_that_fails_when_read_is_refused(tmp_path) -> None:
     file.write_text("1 / 0\n")
     with pytest.raises(VariantError, match="ZeroDivisionError"):
         load_class(f"{file}:Net")
-    with pytest.raises(VariantError, match="there is no file"):
+    with pytest.raises(VariantError, match="there is no readable file"):
         load_class(f"{tmp_path / 'absent.py'}:Net")
 
 
@@ -276,7 +276,7 @@ def test_in_channels_that_mean_a_width_are_left_alone_and_said(tmp_path: Path) -
     variant = public(tmp_path, "num_classes=10, in_channels=16", "num_classes", width="in_channels")
     assert build_network(variant).stem.out_channels == 16
     [note] = passed(variant, {}, 10, (3, 32, 32)).notes
-    assert "num_classes=10; in_channels stays 16" in note
+    assert "num_classes=10; in_channels keeps 16" in note
     assert build_network(variant, {"in_channels": 5}).stem.out_channels == 5
 
 
@@ -295,7 +295,7 @@ def test_class_names_are_no_number_of_classes(tmp_path: Path) -> None:
 
 def test_an_unknown_name_of_the_number_of_classes_is_hinted_at(tmp_path: Path) -> None:
     variant = public(tmp_path, "outputs=1000", "outputs")
-    with pytest.raises(VariantError, match=r"such as num_classes: it takes outputs; set the right one"):
+    with pytest.raises(VariantError, match=r"such as num_classes: it has outputs; set the right one"):
         build_network(variant)
     assert build_network(variant, {"outputs": 10}).head.out_features == 10
 
@@ -303,7 +303,7 @@ def test_an_unknown_name_of_the_number_of_classes_is_hinted_at(tmp_path: Path) -
 def test_what_was_passed_is_said_by_inspect(tmp_path: Path) -> None:
     variant = public(tmp_path, "num_classes=10, in_channels=16", "num_classes", width="in_channels")
     told = orchestrator("inspect", variant, cwd=tmp_path)
-    assert "in_channels stays 16" in told.stdout.replace("\n", " ")
+    assert "in_channels keeps 16" in told.stdout.replace("\n", " ")
     plain = json.loads(orchestrator("inspect", variant, "--json", cwd=tmp_path).stdout)
     assert any("passed to Net: num_classes=10" in note for note in plain["notes"])
     assert plain["parameters"] == 16 * 27 + 16 + 16 * 10 + 10

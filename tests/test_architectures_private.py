@@ -202,7 +202,7 @@ def test_what_is_not_as_it_looks_is_said(tmp_path: Path) -> None:
     )
     assert sorted(places(variant, "relay.py"), key=lambda place: int(place.partition(":")[0])) == [
         "2: sys.path",
-        "3: queue is Python's own module, not queue.py beside this file; give that another name",
+        "3: queue is Python's own module, not queue.py beside this file; rename that file",
         "6: import_module",
         "7: exec",
         "8: default_rng",

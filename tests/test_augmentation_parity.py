@@ -11,9 +11,10 @@ from albumentations.augmentations.geometric import functional as geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.data.augment.arguments import REFLECT_101
 from orchestrator.data.augment.compiled import compile_transforms
 from orchestrator.data.augment.symmetry import LEFT_RIGHT, SYMMETRIES, TRANSPOSE, UPSIDE_DOWN, Symmetry
-from orchestrator.data.augment.warp import matrices, warp
+from orchestrator.data.augment.warp import inverse, matrices, warp
 from orchestrator.data.augmentation import build_augmentation
 
 SIZES = ((32, 32), (24, 40), (33, 17))
@@ -48,7 +49,12 @@ def test_warp_is_opencvs_within_one_grey_level(size: tuple[int, int], border: in
         changed.append(theirs(image=array)["image"])
         moves.append(theirs.params["matrix"][:2])
     forward = torch.tensor(np.array(moves), dtype=torch.float32)
-    ours = warp(as_batch(arrays), forward, border, fill if isinstance(fill, tuple) else (fill,) * 3)
+    ours = warp(
+        as_batch(arrays),
+        inverse(forward, size, border == REFLECT_101),
+        border,
+        fill if isinstance(fill, tuple) else (fill,) * 3,
+    )
     assert difference(ours, changed) <= 1
     assert (ours != as_batch(np.stack(changed))).float().mean() < 0.001  # rounding is theirs too
     assert difference(as_batch(arrays), changed) > 100  # they did change
@@ -73,7 +79,7 @@ def test_matrices_are_theirs(shift: Any, scale: Any, rotate: float, shear: Any, 
 def test_a_picture_scaled_to_nothing_is_one_colour() -> None:
     [operation] = compile_transforms([{"Affine": {"scale": 0, "p": 1}}], (32, 32))
     batch = as_batch(pictures(2, (32, 32)))
-    ours = operation.apply(batch, operation.sample(torch.zeros(2, operation.draws)))
+    ours = operation.apply(batch, operation.prepare(operation.sample(torch.zeros(2, operation.draws))))
     assert (
         difference(ours, [A.Affine(scale=0.0, p=1)(image=picture)["image"] for picture in pictures(2, (32, 32))]) <= 1
     )

@@ -86,15 +86,15 @@ def test_any_text_is_read_or_refused(folder: Path, text: str) -> None:
         ("\n".join(" " * i + "a:" for i in range(100)), "line 33, column 33: nested more than 32 deep"),
         ("name: a\nseeds: [2026-13-45]\n", "line 2, column 9: month must be"),
         ("name: a\nvariants: [stride]\nseeds: [0x_]\n", "line 3, column 9"),
-        ("name: a\nvariants: [stride]\nseeds: [0x" + "f" * 5000 + "]\n", "seeds.0: a whole number with more than 64"),
+        ("name: a\nvariants: [stride]\nseeds: [0x" + "f" * 5000 + "]\n", "seeds.0: an integer with more than 64"),
         ("name: a\nvariants: [{name: stride, arguments: {w: 2026-01-01}}]\n", "variants.0.arguments.w: .* not date"),
-        ('name: a\nvariants: [{name: stride, arguments: {w: "\\ud800"}}]\n', "arguments.w: text must not hold"),
-        ('name: a\nvariants: [stride]\npublished_curve: "a\\0b"\n', "published_curve: text must not hold"),
+        ('name: a\nvariants: [{name: stride, arguments: {w: "\\ud800"}}]\n', "arguments.w: text must not contain"),
+        ('name: a\nvariants: [stride]\npublished_curve: "a\\0b"\n', "published_curve: text must not contain"),
         (f"name: a\nvariants: [stride]\npublished_curve: {'b' * 5000}\n", "published_curve: .*too long"),
         ("name: a\nvariants: [stride]\nliteral[x: 1\n", r"literal\[x: unknown key"),
         ('name: a\nvariants: [stride]\n"a\\nb": 1\n', r"a\\nb: unknown key"),
         ("name: a\n\0", "line 2: unacceptable character"),
-        ("name: a\nname: b\n", "line 2, column 1: 'name' is given twice"),
+        ("name: a\nname: b\n", "line 2, column 1: duplicate key 'name'"),
         ("#" * 1_000_001, "larger than"),
     ],
     ids=lambda value: value[:30] if isinstance(value, str) else None,
@@ -169,5 +169,5 @@ def test_a_name_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_variant_that_is_no_folder_is_refused(variant: str) -> None:
     with pytest.raises(ExperimentError, match=r"variants\.0"):
         read_experiment({**SMALL, "variants": [variant]}, "x")
-    with pytest.raises(ValueError, match=r"variant: .* names no class"):
+    with pytest.raises(ValueError, match=r"variant: .* does not name a class"):
         TrialSpec.from_json({"variant": variant})

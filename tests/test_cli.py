@@ -51,12 +51,12 @@ def test_every_command_explains_itself(name: str, tmp_path: Path) -> None:
         (["compare", "nothing"], "there is no tracking store"),
         (["resume", "nothing"], "holds no launch of 'nothing'"),
         (["inspect", "strid"], "did you mean stride?"),
-        (["inspect", "stride", "--size", "big"], "neither a number"),
+        (["inspect", "stride", "--size", "big"], "not a number of pixels"),
         (["inspect", "stride", "--figure", "x.doc"], ".png, .svg or .pdf"),
         (["train", "strid"], "did you mean stride?"),
         (["train", "stride", "--set", "trainer.epochs=0"], "must be at least 1"),
         (["train", "stride", "--dataset", "nowhere/at/all"], "nowhere/at/all"),
-        (["ui", "--tracking-uri", "http://127.0.0.1:1"], "serves its own page"),
+        (["ui", "--tracking-uri", "http://127.0.0.1:1"], "a tracking server with its own page"),
         (["frobnicate"], "No such command"),
         (["run"], "Missing argument"),
     ],
@@ -219,7 +219,7 @@ def test_ui_serves_the_page_of_the_store_that_was_asked_for_and_ends_by_ctrl_c(t
             assert answer.status == 200
         family = process.children(recursive=True)
     told = (tmp_path / "ui.txt").read_text()  # for its user, and nothing from the server's packages to their authors
-    assert "Ctrl-C ends it" in told
+    assert "Ctrl-C stops it" in told
     assert not [line for line in told.splitlines() if "INFO" in line or "Warning" in line], told
     assert family
     assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []

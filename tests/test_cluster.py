@@ -126,7 +126,7 @@ def test_nodes_are_lost_and_join_and_nothing_differs(tmp_path: Path, network_fil
     said = (disturbed / "output.txt").read_text()
     assert joined
     assert "3 nodes can use the storage and have the same versions" in said
-    assert "3 trials, 2 side by side" in said
+    assert "3 trials, 2 at a time" in said
     assert said.count("seed-0: epoch 1/150") == said.count("seed-1: epoch 1/150") == 1  # from their checkpoints
     assert compare(content(undisturbed, "small"), content(disturbed, "small")) == []
 

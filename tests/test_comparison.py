@@ -83,33 +83,33 @@ APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
     ("accuracies", "evidence", "words"),
     [
         ({"a": [0.9]}, "none", "no other variant"),
-        ({"a": [None]}, "none", "Nothing is measured yet"),
+        ({"a": [None]}, "none", "No test accuracy yet"),
         ({"a": [0.9], "b": [0.1]}, "none", "One seed says nothing"),
-        ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "no spread to judge"),
+        ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "without any spread"),
         (APART, "decided", "ahead of every other variant, of b by 3"),
         ({**APART, "c": [0.1, 0.1, 0.1]}, "decided", "ahead of every other variant, of b by 3"),
         (
             {"a": [0.9, 0.91], "b": [0.2, 0.8]},
             "undecided",
-            r"not told apart from b \(-100\.00 to 100\.00 points behind\)\. About \d+ seeds",
+            r"not significantly better than b \(-100\.00 to 100\.00 points behind\)\. About \d+ seeds",
         ),
         (
             {"a": [0.90, 0.91, 0.92], "b": [0.90, 0.91, 0.9199]},
             "undecided",
-            "Even 100 seeds each would hardly tell 0.00",
+            "Even 100 seeds per variant would probably not confirm 0.00",
         ),
-        ({**APART, "c": [0.91]}, "undecided", r"from c \(too few seeds\)\. One seed says nothing"),
+        ({**APART, "c": [0.91]}, "undecided", r"than c \(too few seeds\)\. One seed says nothing"),
         (
             {"a": [0.9, 0.9], "b": [0.9, 0.9]},
             "none",
-            "Every seed of a gave the same accuracy, and so did every seed of b",
+            "All seeds of a have the same accuracy, and so have all seeds of b",
         ),
         (
             {"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.5, 0.6]},
             "undecided",
-            r"from b \(no spread to judge by\) and c \(.* behind\)\. Every seed of a gave the same accuracy",
+            r"than b \(no spread between seeds\) and c \(.* behind\)\. All seeds of a have the same accuracy",
         ),
-        ({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9]}, "none", "Every seed of a gave the same accuracy"),
+        ({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9]}, "none", "All seeds of a have the same accuracy"),
     ],
 )
 def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, evidence: str, words: str) -> None:
@@ -125,24 +125,24 @@ def test_the_figure_says_why_a_variant_has_no_interval() -> None:
     trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
     drawn = draw_comparison(compare(trials, 0.85), trials)
     texts = [text.get_text() for text in drawn.axes[1].texts]
-    assert texts == ["best", "no spread to judge by", "one seed: nothing is known of chance"]
+    assert texts == ["best", "no spread: no interval", "one seed: no interval"]
     to_png(drawn)
 
 
 def test_the_caption_says_whose_chance_is_in_the_intervals() -> None:
-    # The nearest variant has one seed and so no interval, with or without pictures.
+    # The nearest variant has one seed and so no interval, with or without images.
     accuracies = {"a": [0.9, 0.8], "b": [0.8], "c": [0.5, 0.6]}
     trials = [replace(trial(v, i, a), run_id=f"{v}{i}") for v, mine in accuracies.items() for i, a in enumerate(mine)]
     right = {t.run_id: np.arange(10) < 10 * (t.test_accuracy or 0) for t in trials}
-    for known, chance in ((right, "seeds and test pictures"), ({}, "seeds")):
+    for known, chance in ((right, "seeds and test images"), ({}, "seeds")):
         console = Console(width=80, record=True, file=io.StringIO())
         console.print(difference_table(compare(trials, 0.85, known)))
-        assert f"over the chance of {chance}:" in console.export_text()
+        assert f"simultaneous intervals over {chance};" in console.export_text()
 
 
 def test_survivors_are_named_as_such() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
-    assert "flatter" not in sentence(compare(trials, 0.85))
+    assert "too optimistic" not in sentence(compare(trials, 0.85))
     lost = [trial("a", 3, None, "stopped"), trial("b", 3, None, "failed")]
     assert "2 failed or were stopped early" in sentence(compare([*trials, *lost], 0.85))
 
@@ -152,9 +152,9 @@ def test_variants_without_a_complete_trial_are_named_and_not_claimed() -> None:
     lost = [trial("c", i, None, "stopped") for i in range(3)]
     said = sentence(compare([*trials, *lost], 0.85))
     assert "ahead of every other variant compared, of b" in said
-    assert said.endswith("c has no trial measured on the test split and is not compared.")
+    assert said.endswith("c has no trial with a test accuracy and is not compared.")
     said = sentence(compare([*trials, *lost, *(trial(v, 0, None, "failed") for v in "defg")], 0.85))
-    assert said.endswith("c, d, e, f and 1 more have no trial measured on the test split and are not compared.")
+    assert said.endswith("c, d, e, f and 1 more have no trial with a test accuracy and are not compared.")
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "running"])
@@ -162,7 +162,7 @@ def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: s
     trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
     said = sentence(compare(trials, 0.85))
     assert said.startswith(
-        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no trial measured on the test split and is not compared."
+        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no trial with a test accuracy and is not compared."
     )
     assert ("1 trial is still running: the verdict may change." in said) == (status == "running")
 
@@ -187,7 +187,7 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     assert ">still running<" in comparison_page("x", "abc", comparison, trials)
     assert "still running" not in comparison_page("x", "abc", compare(trials, 0.85), trials)
     assert sentence(compare([trial("a", 0, None, "running")], 0.85)) == (
-        "No trial is complete: there is nothing to compare. 1 trial is still running: the verdict may change."
+        "No trial is complete, so there is nothing to compare. 1 trial is still running: the verdict may change."
     )
 
 
@@ -200,8 +200,8 @@ def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:
 
 def test_unequal_numbers_of_seeds_are_said() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
-    assert "unequal" not in sentence(compare(trials, 0.85))
-    assert "The numbers of complete seeds are unequal: 2 to 3." in sentence(compare(trials[:-1], 0.85))
+    assert "different numbers" not in sentence(compare(trials, 0.85))
+    assert "The variants have different numbers of complete seeds: 2 to 3." in sentence(compare(trials[:-1], 0.85))
 
 
 def test_of_a_search_the_sample_is_chosen_by_validation_and_all_seeds() -> None:

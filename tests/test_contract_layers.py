@@ -179,12 +179,12 @@ def test_control_flow_on_values_is_not_guessed_at() -> None:
     analysis = analyse(network, SHAPE)
     assert analysis.traced_by == "hooks"
     assert (analysis.receptive_field.features, analysis.receptive_field.output) == (None, None)
-    assert "another picture may take another way" in analysis.receptive_field.reason
+    assert "another image may take another path" in analysis.receptive_field.reason
     assert (analysis.macs, analysis.parameters) == (3 * 4 * 9 * 256 + 8, 4 * 27 + 4 + 10)
     assert [(row.output_shape, row.kernel) for row in analysis.layers] == [((4, 16, 16), 3), ((2,), None)]
     result = check_contract(analysis, Contract(min_receptive_field=1, require=("dilated",), forbid=("max_pool",)))
     assert [(check.value, check.passed) for check in result.checks] == [(None, False)] * 3
-    assert all("another picture may take another way" in check.in_words() for check in result.checks)
+    assert all("another image may take another path" in check.in_words() for check in result.checks)
     assert not any(module._forward_hooks for module in network.modules())
 
 

@@ -186,7 +186,7 @@ def test_a_cluster_that_lets_in_strangers(status: int, level: Level) -> None:
     assert asked == [("/api/jobs/", None)]
     assert found is not None
     assert (found.status, bool(found.advice)) == (level, level is Level.FAILURE)
-    assert (f"{address} answers anybody" in found.value) is (level is Level.FAILURE)
+    assert (f"{address} requires no token" in found.value) is (level is Level.FAILURE)
     assert greet_as_stranger(address) is None  # nobody is there any more
 
 

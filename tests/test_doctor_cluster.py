@@ -104,7 +104,7 @@ def test_every_node_of_a_cluster(cluster: Cluster, home: Path, tmp_path: Path) -
         c["status"] for name in ("cluster", "token", "clock", "storage", "Ray", "orchestrator") for c in found[name]
     } == {"ok"}, done.stdout
     assert len(found["storage"]) == 3  # two nodes and here
-    assert found["token"][0]["value"] == "the cluster turns strangers away (401)"
+    assert found["token"][0]["value"] == "the cluster requires a token (401)"
     assert list(storage.iterdir()) == []
     assert TOKEN not in done.stdout + done.stderr
 

@@ -78,7 +78,7 @@ def test_where_the_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
 def test_nothing_or_something_else_at_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}: .*ray attach"):
+    with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}; .*ray attach"):
         open_door(f"http://127.0.0.1:{port}")
     from http.server import HTTPServer, SimpleHTTPRequestHandler
 
@@ -181,7 +181,7 @@ METRICS = {keys.TRAIN_ACCURACY: 0.25, keys.VAL_ACCURACY: 0.5}
 LOG = [
     "2026-01-01 00:00:00,000\tINFO job_manager.py:568 -- Runtime env is setting up.",
     "Running entrypoint for job x: orchestrator run x.yaml",
-    "2 trials, 2 side by side; /mnt/storage",
+    "2 trials, 2 at a time; /mnt/storage",
     Event("plan", {"trials": ["a/seed-0", "a/seed-1"], "epochs": 3}).encode(),
     Event("start", {"trial": "a/seed-0"}).encode(),
     "12:00:00 a/seed-0: started",
@@ -252,10 +252,10 @@ def test_places_must_outlive_the_job_and_hold_no_secret() -> None:
         assert "hush-hush" not in problem
     for key in ("hush-hush", "hush/hush-hush", "hush#hush-hush", "hush?hush-hush", "hush[hush-hush"):
         [problem] = problems_of_places(f"s3://key:{key}@bucket/x", None, None)
-        assert "--storage holds a key" in problem
+        assert "--storage contains a key" in problem
         assert "hush-hush" not in problem
         [problem] = problems_of_places(None, None, f"postgresql://me:{key}@db/x")
-        assert "--tracking-uri holds a password" in problem
+        assert "--tracking-uri contains a password" in problem
         assert "hush-hush" not in problem
     assert problems_of_places("s3://bucket/x@2?region=eu", None, "http://127.0.0.1:5000") == []
     refuse_passing_places("/mnt/x", "postgresql://db/x")
@@ -271,7 +271,7 @@ def test_every_mistake_is_found_before_the_cluster_is_asked(tmp_path: Path) -> N
     )
     assert found.returncode == 2
     assert found.stderr.startswith("error: x.yaml: 4 problems")
-    for words in ("variants.0: ", "variants.1: ", "--storage here", "--tracking-uri holds a password"):
+    for words in ("variants.0: ", "variants.1: ", "--storage here", "--tracking-uri contains a password"):
         assert words in found.stderr
     assert "hush-hush" not in found.stderr
     assert found.stdout == ""

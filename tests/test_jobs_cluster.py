@@ -84,11 +84,11 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
         proxy.cut()
         lost = err.wait_for("lost", follower, said_before)
         proxy.heal()
-        err.wait_for("connected again", follower, lost)
+        err.wait_for("reconnected", follower, lost)
         seen = out.wait_for("epoch ", follower, seen + 1)
     assert Counter("lost" in line for line in err.lines)[True] == 2  # each is told once
     _, said = head.do("stop", job)
-    assert "the epochs in progress are finished first" in said
+    assert "stopping after the epochs in progress" in said
     assert "resume with: orchestrator submit ./small.yaml" in said or "orchestrator submit small.yaml" in said
     assert follower.wait(timeout=PATIENCE) == 130
     out.thread.join(PATIENCE)
@@ -107,7 +107,7 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
 
     pace.unlink()
     document, said = head.do("submit", "small.yaml", "--json")
-    assert f"{job}-2 carries it on" in said
+    assert f"{job}-2 resumes it" in said
     result = json.loads(document)
     assert [(t["trial"], t["status"], t["epochs"]) for t in result["trials"]] == [
         ("Slow/seed-0", "complete", 300),
@@ -123,12 +123,12 @@ def test_one_job_followed_through_a_cut_stopped_and_carried_on(head: Head, packe
 
     again, said = head.do("submit", "small.yaml", "--json")
     assert json.loads(again) == result
-    assert "is complete" in said
+    assert "has already run this experiment" in said
     assert {state["job"] for state in json.loads(head.do("status", "--json")[0])} == {job, f"{job}-2"}
     table = head.do("status")[0]
     assert "stopped" in table
     assert "complete" in table
-    assert head.do("stop", job)[1].startswith("it had ended before")
+    assert head.do("stop", job)[1].startswith("it had already ended")
     assert_no_secret(head)
 
 
@@ -153,12 +153,12 @@ def test_two_at_once_are_one_job_and_exit_codes_come_home(head: Head, packed: Pa
 @pytest.mark.cluster
 def test_who_is_let_in_and_what_is_not_there(head: Head) -> None:
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="wrong-" * 8)
-    assert "refuses the token (403)" in said
+    assert "rejects the token (403)" in said
     assert "RAY_AUTH_TOKEN_PATH" in said
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="")
-    assert "asks for the cluster's token and there is none" in said
+    assert "requires the cluster's token, and none was found" in said
     _, said = head.do("status", code=2, RAY_AUTH_TOKEN="", RAY_AUTH_MODE="token")
-    assert "asks for the cluster's token and there is none" in said
+    assert "requires the cluster's token, and none was found" in said
     for command in ("status", "logs", "stop"):
         _, said = head.do(command, "no-such-job", code=2)
         assert "has no job 'no-such-job'; it has: " in said
@@ -180,7 +180,7 @@ def test_an_open_or_unencrypted_cluster_elsewhere_is_refused(head: Head, monkeyp
         with ray_head(folder, RAY_AUTH_MODE="disabled") as port:
             assert open_door(f"http://127.0.0.1:{port}").headers == {}
             proxy = Proxy(port, elsewhere)
-            with pytest.raises(ResourceError, match=r"lets anybody in without a token.*--insecure"):
+            with pytest.raises(ResourceError, match=r"requires no token.*--insecure"):
                 open_door(proxy.address)
             assert open_door(proxy.address, insecure=True, warn=warnings.append).headers == {}  # no token is sent
             proxy.close()
@@ -189,6 +189,6 @@ def test_an_open_or_unencrypted_cluster_elsewhere_is_refused(head: Head, monkeyp
             open_door(proxy.address)
         assert head.token in open_door(proxy.address, insecure=True, warn=warnings.append).headers["Authorization"]
         proxy.close()
-        assert [("anybody" in w, "not encrypted" in w) for w in warnings] == [(True, False), (False, True)]
+        assert [("requires no token" in w, "not encrypted" in w) for w in warnings] == [(True, False), (False, True)]
     finally:
         shutil.rmtree(folder, ignore_errors=True)

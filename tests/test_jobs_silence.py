@@ -95,7 +95,7 @@ def test_a_head_that_swallows_everything_is_told_once_and_given_up(
     with pytest.raises(ResourceError, match="has not answered for an hour"):
         following.follow(jobs, "small", print, said.append)
     assert len(said) == 1
-    assert "the job goes on, trying again" in said[0]
+    assert "the job continues; reconnecting" in said[0]
     assert jobs.tails > 1
 
 
@@ -111,6 +111,6 @@ def test_a_head_that_is_not_ready_is_asked_again_after_a_pause(
 ) -> None:
     monkeypatch.setattr(asking, "STARTING", 0.5)
     head.answer = 404, None
-    with pytest.raises(ResourceError, match=r"did not take the job: No available agent"):
+    with pytest.raises(ResourceError, match=r"did not accept the job: No available agent"):
         jobs.submit("small", "true", tmp_path, {})
     assert jobs.submissions <= 2

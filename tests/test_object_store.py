@@ -223,7 +223,7 @@ def test_a_run_ends_as_its_trial_did_although_its_artifacts_cannot_be_stored(
             TrialFolder.create(tmp_path / spec.name, spec)
             sink.on_record(spec.name, record(1))
             sink.on_end(outcome)
-        with pytest.raises(TrackingError, match=r"(?s)the artifact store (refused|did not answer).*resume"):
+        with pytest.raises(TrackingError, match=r"(?s)the artifact store (rejected|did not answer).*resume"):
             sink.close(Status.COMPLETE)
     finally:
         if server is not None:

@@ -99,7 +99,7 @@ def test_too_much_is_refused_and_the_largest_are_named(tmp_path: Path, monkeypat
     for number in range(30):
         (tmp_path / "wide" / f"m{number}.py").touch()
     (tmp_path / "net.py").write_text("import wide")
-    with pytest.raises(StorageError, match="wide holds more than"):
+    with pytest.raises(StorageError, match="wide has more than"):
         package.add_network(tmp_path / "net.py")
 
 

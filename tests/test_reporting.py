@@ -100,7 +100,7 @@ def test_a_trial_that_failed_early_still_gets_a_report(epochs: int, tmp_path: Pa
     figures, page = rendered(material, tmp_path)
     assert figures == {"curves", "network", "receptive_field", "class_distribution"}
     assert "the loss became nan" in page
-    assert "the trial was not measured on the test split" in page
+    assert "the trial was not evaluated on the test split" in page
     assert not (tmp_path / "tables" / "classification_report.csv").exists()
 
 

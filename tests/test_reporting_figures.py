@@ -80,7 +80,7 @@ def test_few_errors(wrong: int) -> None:
     figure = draw_misclassified(make_material(dataset, logits=logits))
     texts = [text.get_text() for axes in figure.axes for text in axes.texts] + [t.get_text() for t in figure.texts]
     assert sum(text.startswith("true: ") for text in texts) == wrong
-    assert ("All 60 test pictures are classified correctly." in texts) == (wrong == 0)
+    assert ("All 60 test images are classified correctly." in texts) == (wrong == 0)
     to_png(figure)
 
 
@@ -128,7 +128,7 @@ def test_many_classes_take_no_memory_by_their_square() -> None:
     assert peak < count**2
     assert len(rows) == 2 * count + 3
     assert [text.get_text() for text in drawn[0].texts] == [
-        "10,000 classes are not drawn: each cell would be smaller than a pixel."
+        "10,000 classes are not drawn: their cells would be smaller than a pixel."
     ]
     to_png(drawn[0])
 

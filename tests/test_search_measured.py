@@ -95,7 +95,7 @@ def test_killed_between_training_and_measuring(
 ) -> None:
     undisturbed, _ = launched
     with driver(tmp_path, "run", str(sources / "search.yaml")) as process:
-        wait_for(tmp_path, process, "measuring the best settings")
+        wait_for(tmp_path, process, "evaluating the best settings")
         kill_driver(process)
     unmeasured = orchestrator("compare", "small", cwd=tmp_path).stdout
     assert "when all of its trials have ended" in " ".join(unmeasured.split()) or "still running" in unmeasured
@@ -128,5 +128,5 @@ def test_measured_later_it_is_what_would_have_been_measured_at_once(
 def test_a_search_by_the_published_protocol_is_refused() -> None:
     space = {"trainer.optimizer.lr": {"uniform": [0.1, 0.2]}}
     tree = {"name": "x", "variants": ["stride"], "trainer": {"protocol": "published"}, "search": {"space": space}}
-    with pytest.raises(ExperimentError, match="settings would be chosen by test images"):
+    with pytest.raises(ExperimentError, match="settings would be selected on test images"):
         read_experiment(tree, "x")

@@ -388,5 +388,5 @@ def test_the_doctor_looks_at_a_cluster_from_afar(head: Head, tmp_path: Path) -> 
     stranger = run(tmp_path, "doctor", "--json", "--address", head.url, **{**token, "RAY_AUTH_TOKEN": "bad0" * 16})
     [refused] = [check for check in json.loads(stranger.stdout)["checks"] if check["name"] == "cluster"]
     assert refused["status"] == "failure"
-    assert "refuses the token" in refused["value"]
+    assert "rejects the token" in refused["value"]
     assert head.token not in looked.stdout + looked.stderr

@@ -79,13 +79,13 @@ def test_the_lines_of_readme_and_report_name_the_classes_as_well_as_the_trial_di
     for position, image in enumerate(data.test.images):
         files.append(tmp_path / f"{position}.png")
         Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(files[-1])
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    guide = (Path(__file__).parents[1] / "docs" / "results.md").read_text()
     page = html.unescape((folder / "report.html").read_text())
     monkeypatch.chdir(folder)
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(uri)
     try:
-        for text, begin, end in ((readme, "```python\n", "```"), (page, '<pre class="wide">', "</pre>")):
+        for text, begin, end in ((guide, "```python\n", "```"), (page, '<pre class="wide">', "</pre>")):
             [lines] = [part for part in text.split(begin)[1:] if part.startswith("import mlflow")]
             told = {"files": files}
             exec(lines.partition(end)[0], told)  # exactly as it is printed

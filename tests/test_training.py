@@ -22,9 +22,10 @@ from orchestrator.training.batches import Batches
 from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
-from orchestrator.training.optimizers import LearningRate, build_optimizer
+from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.prepare import exchange_layers
 from orchestrator.training.randomness import derive_seed
+from orchestrator.training.schedule import LearningRate
 from orchestrator.training.step import build_step, penalty
 from orchestrator.trial import TrialFolder, run_trial, training_indices
 
@@ -276,7 +277,7 @@ def test_a_checkpoint_keeps_every_bit_and_nothing_half_written(tmp_path: Path) -
 
 
 def learning_rates(schedule: Schedule, lr: float, epochs: int, batches: int) -> list[float]:
-    optimizer = build_optimizer(Optimizer(lr=lr), [nn.Parameter(torch.zeros(1))], fused=False)
+    optimizer = build_optimizer(Optimizer(lr=lr), [nn.Parameter(torch.zeros(1))])
     rate, seen = LearningRate(schedule, optimizer, epochs, batches), []
     for _ in range(epochs):
         for _ in range(batches):

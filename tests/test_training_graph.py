@@ -1,66 +1,193 @@
-"""Steps recorded as a CUDA graph: the same bits as computed ones; without CUDA, computed ones and one line."""
+"""A step recorded as a CUDA graph: the bits of a computed one; what keeps a state on the host is never recorded."""
 
-import logging
+import random
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from orchestrator.architectures import VARIANTS, build_network
-from orchestrator.spec import Recipe
-from orchestrator.training import step as steps
-from orchestrator.training.device import make_deterministic, place
-from orchestrator.training.graph import Replayed
-from orchestrator.training.learner import Learner
+from orchestrator.architectures import VARIANTS
+from orchestrator.data import Dataset, Split
+from orchestrator.records import varies
+from orchestrator.spec import Optimizer, Recipe, Schedule, TrialSpec
+from orchestrator.training import checkpoint
+from orchestrator.training.host_state import host_state_problem
+from orchestrator.trial import TrialFolder, run_trial
 
-
-def test_what_cannot_be_recorded_is_computed_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("here it can be recorded")
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(12, 3))
-    pictures, labels = torch.randn(4, 3, 2, 2), torch.arange(4) % 3
-
-    def compute(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        loss = F.cross_entropy(network(pictures), labels)
-        loss.backward()
-        return loss.detach(), torch.zeros(())
-
-    expected, _ = compute(pictures, labels)
-    gradients = [p.grad.clone() for p in network.parameters()]
-    replayed = Replayed(compute, network)
-    with caplog.at_level(logging.WARNING):
-        for _ in range(2):
-            network.zero_grad()
-            assert torch.equal(replayed(pictures, labels)[0], expected)
-            assert all(torch.equal(p.grad, g) for p, g in zip(network.parameters(), gradients, strict=True))
-    assert len(caplog.records) == 1
+IMAGES = torch.randn(4, 3, 8, 8)
+AUGMENTATION = ({"HorizontalFlip": {"p": 0.5}}, {"ShiftScaleRotate": {"p": 0.5}}, {"CoarseDropout": {"fill": "mean"}})
 
 
-def train(variant: str, recorded: bool) -> tuple[list[Tensor], dict[str, Tensor]]:
-    """Five steps with dropout, the fourth on a smaller batch; the losses, and the weights and buffers after."""
-    make_deterministic()
-    torch.manual_seed(0)
-    recipe = Recipe(device="cuda", cuda_graph=recorded)
-    network = build_network(variant)
-    placement = place(recipe, network)
-    learner = Learner.build(network, recipe, placement, 5)
-    step = steps.build_step(learner, recipe)
-    network.train()
-    torch.manual_seed(1)
-    losses = []
-    for size in (64, 64, 64, 16, 64):
-        pictures = torch.randn(size, 3, 32, 32, generator=torch.Generator().manual_seed(len(losses)))
-        pictures = pictures.cuda().contiguous(memory_format=placement.memory_format)
-        losses.append(step(pictures, torch.arange(size, device="cuda") % 10)[0].clone())
-        learner.learning_rate.after_batch()
-    return losses, learner.weights()
+class Plain(nn.Module):
+    """Nothing but tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.calls, self.seen, self.scale = 0, [], {"by": 1.0}
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x) * self.scale["by"]
+
+
+class Counts(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return super().forward(x)
+
+
+class Remembers(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(len(x))
+        return super().forward(x)
+
+
+class Rescales(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.scale["by"] *= 0.5
+        return super().forward(x)
+
+
+class KeepsATensor(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        self.before = x.mean()
+        return super().forward(x)
+
+
+class Draws(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1.0 if random.random() < 0.5 else 0.5)
+
+
+class DrawsWithNumpy(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        import numpy as np
+
+        return super().forward(x) * float(np.random.rand())
+
+
+class CannotBeCopied(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = (i for i in range(3))
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        (Counts, "Counts.calls"),
+        (Remembers, "Remembers.seen"),
+        (Rescales, "Rescales.scale"),
+        (KeepsATensor, "KeepsATensor.before"),
+        (Draws, "from random"),
+        (DrawsWithNumpy, "from numpy"),
+        (CannotBeCopied, "cannot be copied"),
+    ],
+)
+def test_a_state_on_the_host_is_found_with_a_copy(kind: type[Plain], told: str) -> None:
+    network, python, on_cpu = kind(), random.getstate(), torch.get_rng_state()
+    before = {key: str(value) for key, value in vars(network).items()}
+    for _ in range(2):
+        assert told in (host_state_problem(network, lambda copied: copied(IMAGES)) or "")
+    assert {key: str(value) for key, value in vars(network).items()} == before
+    assert random.getstate() == python
+    assert torch.get_rng_state().equal(on_cpu)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_tensors_alone_are_no_state_on_the_host(mode: bool) -> None:
+    assert host_state_problem(Plain().train(mode), lambda copied: copied(IMAGES)) is None
+
+
+# From here on a GPU is needed.
+
+RECIPES: dict[str, dict] = {
+    **{name: {"optimizer": Optimizer(name=name, lr=0.01)} for name in ("sgd", "adam", "adamw", "rmsprop", "muon")},
+    "clipped": {"gradient_clip": 0.5, "l1": 1e-5, "l2": 1e-5},
+    "cycle": {"schedule": Schedule(name="onecycle", interval="epoch", cycle_momentum=True)},
+    "cycle by batch": {"schedule": Schedule(name="onecycle", cycle_momentum=True)},
+    "plateau": {"schedule": Schedule(name="plateau", patience=0)},
+    "float32": {"precision": "float32"},
+    "float16": {"precision": "float16"},
+    "drop_last": {"drop_last": True},
+}
+NETWORK = """
+import random
+import torch
+from torch import nn
+
+class Base(nn.Module):
+    def __init__(self, num_classes=10, in_channels=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2))
+        self.head, self.calls = nn.Linear(8, num_classes), 0
+
+    def forward(self, x):
+        return self.head(self.body(x).mean((2, 3)))
+
+class Counts(Base):
+    def forward(self, x):
+        self.calls += 1
+        return super().forward(x) * (1.0 if self.calls % 3 else 0.5)
+
+class Draws(Base):
+    def forward(self, x):
+        return super().forward(x) * (1.0 if random.random() < 0.5 else 0.5)
+
+class Waits(Base):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if y.mean().item() < 100 else y * 0.5
+"""
+
+
+def images() -> Dataset:
+    stream = torch.Generator().manual_seed(0)
+
+    def split(count: int) -> Split:
+        pixels = torch.randint(0, 256, (count, 3, 32, 32), dtype=torch.uint8, generator=stream)
+        return Split(pixels, torch.randint(0, 10, (count,), generator=stream))
+
+    return Dataset("random", split(300), split(50), tuple("abcdefghij"))
+
+
+def trained(variant: str, recipe: Recipe, folder: Path, cut: bool = False) -> tuple[str, list]:
+    """The last weights and all records but times; ``cut``: lost after the first epoch."""
+    spec, dataset = TrialSpec(variant=variant, trainer=recipe), images()
+    if cut:
+        running = run_trial(spec, dataset, folder)
+        next(running)
+        running.close()
+    list(run_trial(spec, dataset, folder))
+    records = [{k: v for k, v in r.metrics.items() if not varies(k)} for r in TrialFolder(folder).records()]
+    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).last)["network"]), records
+
+
+def compare(variant: str, folder: Path, **changes: object) -> None:
+    settings: dict = {"epochs": 2, "batch_size": 64, "augmentation": AUGMENTATION, "device": "cuda", **changes}
+    recipe = Recipe(**settings)
+    computed = trained(variant, replace(recipe, cuda_graph=False), folder / "computed")
+    assert trained(variant, recipe, folder / "recorded") == computed
+    assert trained(variant, recipe, folder / "cut", cut=True) == computed
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_recorded_steps_give_the_bits_of_computed_ones(variant: str) -> None:
-    recorded, computed = train(variant, True), train(variant, False)
-    assert all(torch.equal(*pair) for pair in zip(recorded[0], computed[0], strict=True))
-    assert all(torch.equal(value, computed[1][name]) for name, value in recorded[1].items())
+def test_recorded_steps_give_the_bits_of_computed_ones(variant: str, tmp_path: Path) -> None:
+    compare(variant, tmp_path)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", RECIPES)
+def test_so_they_do_with_every_optimiser_and_setting(name: str, tmp_path: Path) -> None:
+    compare("grouped_concat", tmp_path, **RECIPES[name])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", ["Base", "Counts", "Draws", "Waits"])
+def test_a_network_that_cannot_be_recorded_is_computed_and_the_next_one_recorded(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "networks.py").write_text(NETWORK)
+    compare(f"{tmp_path}/networks.py:{kind}", tmp_path)
+    compare(f"{tmp_path}/networks.py:Base", tmp_path / "after")

@@ -272,8 +272,9 @@ def test_dropping_the_last_batch_counts_steps_and_images_without_it(
     spec = make_spec(networks, "Plain", drop_last=True, schedule=Schedule(name="onecycle"))
     indices, sizes = torch.arange(108), []
     placement = Placement(torch.device("cpu"), torch.float32, channels_last=False)
-    identity = lambda images, indices, epoch: images  # noqa: E731
-    from orchestrator.data import measure
+    from orchestrator.data import build_augmentation, measure
+
+    identity = build_augmentation((), seed=0, mean=(0.5, 0.5, 0.5), shape=dataset.shape)
 
     batches = Batches(dataset.train, indices, 32, 0, identity, measure(dataset.train.images), placement, drop_last=True)
     seen = []

@@ -12,7 +12,8 @@ from torch import nn
 from orchestrator.spec import Optimizer, Recipe, Schedule
 from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
-from orchestrator.training.optimizers import LearningRate, build_optimizer
+from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.schedule import LearningRate
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_an_overflow_at_the_first_step_is_skipped_without_a_trace(nesterov: bool
 def onecycle(epochs: int, warmup: float, anneal: str) -> list[float]:
     """The rate of each epoch, of a cycle that peaks at 0.1."""
     schedule = Schedule(name="onecycle", interval="epoch", warmup=warmup, anneal=anneal)
-    optimizer = build_optimizer(Optimizer(lr=0.1), [nn.Parameter(torch.zeros(1))], fused=False)
+    optimizer = build_optimizer(Optimizer(lr=0.1), [nn.Parameter(torch.zeros(1))])
     rate, seen = LearningRate(schedule, optimizer, epochs, batches=3), []
     for _ in range(epochs):
         seen.append(rate.value)

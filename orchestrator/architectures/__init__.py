@@ -1,4 +1,4 @@
-"""The networks under comparison: one file a variant, one line in the table."""
+"""The built-in networks: one file per variant, one entry in the table."""
 
 from typing import TYPE_CHECKING
 

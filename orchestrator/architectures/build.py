@@ -1,4 +1,4 @@
-"""A network, built for the data it is to see, or refused with the reason before any time is spent on it."""
+"""Build a network for a dataset, or reject it with the reason before training starts."""
 
 import inspect
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from orchestrator.spec import variant_label
 
 Shape = tuple[int, int, int]  # channels, height, width
 
-# What constructors call the number of classes, and the channels of an image.
+# Usual parameter names for the number of classes, and for the channels of an image.
 CLASSES: tuple[str, ...] = (
     "num_classes",
     "n_classes",
@@ -33,18 +33,18 @@ IMAGE_CHANNELS = (1, 3)  # a default that is one of these means the channels of 
 
 @dataclass(frozen=True)
 class Passed:
-    """What a constructor is given beside the user's own arguments, and what a person should know of it."""
+    """What a constructor gets in addition to the user's own arguments, and notes about it for the user."""
 
     known: dict[str, int]
     notes: tuple[str, ...]
 
 
 def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: Shape) -> Passed:
-    """The number of classes and of channels, as far as it is certain which parameters of ``variant`` mean them.
+    """The number of classes and of channels, for those parameters of ``variant`` that certainly mean them.
 
-    A parameter with a usual name of the number of classes is given it. One with a usual name of the channels only if
-    it has no default, or 1 or 3: some networks call the width of their first layer ``in_channels``. What is in
-    ``arguments`` is left to the user. The notes are empty for built-in variants.
+    A parameter with a usual name for the number of classes gets it. One with a usual name for the channels gets them
+    only if it has no default, or 1 or 3: some networks call the width of their first layer ``in_channels``. Names in
+    ``arguments`` are left to the user. The notes are empty for built-in variants.
     """
     accepted = inspect.signature(load_class(variant)).parameters
     known: dict[str, int] = {}
@@ -58,7 +58,9 @@ def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: 
         if default is inspect.Parameter.empty or (default in IMAGE_CHANNELS and not isinstance(default, bool)):
             known[name] = shape[0]
         else:
-            left.append(f"{name} stays {default!r}, which is no number of image channels; set it in arguments if it is")
+            left.append(
+                f"{name} keeps {default!r}, which is not a number of image channels; if it is, set it in arguments"
+            )
     if variant in VARIANTS:
         return Passed(known, ())
     given = ", ".join(f"{name}={value}" for name, value in known.items()) or "nothing"
@@ -73,16 +75,16 @@ def build_network(
 ) -> nn.Module:
     """The network ``variant``, with weights drawn from torch's current random state, on the CPU, in training mode.
 
-    ``arguments`` go to its constructor, with the number of classes and of channels as :func:`passed` says.
+    ``arguments`` go to its constructor, with the number of classes and of channels as in :func:`passed`.
     It maps (N, 3, H, W) float32 to logits (N, num_classes). Raises VariantError if it cannot be built or if it does
-    not do that for pictures of ``shape``.
+    not do that for images of ``shape``.
     """
     network = load_class(variant)
     accepted = inspect.signature(network).parameters
     known = passed(variant, arguments or {}, num_classes, shape).known
     if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and (odd := set(arguments or {}) - set(accepted)):
         raise VariantError(
-            f"{variant}: its constructor takes no {', '.join(sorted(odd))}; it takes: {', '.join(accepted)}"
+            f"{variant}: its constructor has no parameter {', '.join(sorted(odd))}; it has: {', '.join(accepted)}"
         )
     try:
         built = network(**{**known, **(arguments or {})})
@@ -94,22 +96,22 @@ def build_network(
         if known.keys() & set(CLASSES) or set(arguments or {}) & set(CLASSES) or not accepted:
             raise
         raise VariantError(
-            f"{problem} (no parameter of its constructor is known as the number of classes, such as {CLASSES[0]}: it "
-            f"takes {', '.join(accepted)}; set the right one in the variant's arguments)"
+            f"{problem} (no parameter of its constructor is named like a number of classes, such as {CLASSES[0]}: it "
+            f"has {', '.join(accepted)}; set the right one in the variant's arguments)"
         ) from problem
     return built
 
 
 def _check_shapes(variant: str, network: nn.Module, num_classes: int, shape: Shape) -> None:
-    """Run two pictures through the network in evaluation mode and look at what comes out."""
+    """Run two images through the network in evaluation mode and check its output."""
     was_training = network.training
     network.eval()
     try:
         with torch.no_grad():
             logits = network(torch.zeros(2, *shape))
-    except Exception as problem:  # a network that does not fit fails in its own way
+    except Exception as problem:  # a network that does not fit may raise anything
         size = "x".join(map(str, shape))
-        raise VariantError(f"{variant}: does not work on {size} pictures: {problem}") from problem
+        raise VariantError(f"{variant}: does not work with {size} images: {problem}") from problem
     finally:
         network.train(was_training)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, num_classes):

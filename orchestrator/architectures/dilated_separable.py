@@ -1,4 +1,4 @@
-"""Depthwise-separable convolutions throughout; dilation with stride takes the place of pooling."""
+"""Depthwise-separable convolutions throughout; dilation with stride instead of pooling."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""Strided dilated convolutions at the transitions take the place of pooling."""
+"""Strided dilated convolutions at the transitions, instead of pooling."""
 
 from torch import Tensor, nn
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def load_class(variant: str) -> "type[nn.Module]":
-    """The network class that ``variant`` names. Raises VariantError that says what is allowed."""
+    """The network class that ``variant`` names. Raises VariantError that lists what is allowed."""
     from torch import nn
 
     target = VARIANTS[variant].target if variant in VARIANTS else variant
@@ -38,10 +38,10 @@ def load_class(variant: str) -> "type[nn.Module]":
 
 
 def name_of(network: "type[nn.Module]") -> str:
-    """The name by which this process finds a class: ``package.module:Class``. Raises VariantError if it has none."""
+    """The name by which this process can import a class: ``package.module:Class``. Raises VariantError if none."""
     name, module = network.__qualname__, sys.modules.get(network.__module__)
     if "." in name or getattr(module, name, None) is not network:
-        raise VariantError(f"{name} is not found by that name in {network.__module__}: define it at the top level")
+        raise VariantError(f"{name} cannot be found by that name in {network.__module__}: define it at the top level")
     return f"{network.__module__}:{name}"
 
 
@@ -51,10 +51,10 @@ def is_of_this_process(variant: str) -> bool:
 
 
 def source_digest(variant: str) -> str:
-    """sha256 (hexadecimal) of the files that a user's own network is made of; empty for a built-in variant.
+    """sha256 (hexadecimal) of the source files of a user's own network; empty for a built-in variant.
 
-    Of ``path/to/file.py:Class`` these are the file and what it imports from beside it, of ``package.module:Class`` the
-    whole package, or the class's file alone if the package is an installed one. Raises VariantError.
+    For ``path/to/file.py:Class`` these are the file and what it imports from beside it, for ``package.module:Class``
+    the whole package, or only the class's file if the package is installed. Raises VariantError.
     """
     if variant in VARIANTS:
         return ""
@@ -75,7 +75,7 @@ def source_digest(variant: str) -> str:
 
 
 def source_notes(variant: str) -> list[str]:
-    """What in a file of the user's own is not as it looks, a line each: what cannot be followed, above all."""
+    """Notes about a user's own file, one line each: mainly what is not tracked."""
     source = variant.rpartition(":")[0]
     if variant in VARIANTS or not source.endswith(".py"):
         return []
@@ -83,15 +83,15 @@ def source_notes(variant: str) -> list[str]:
 
 
 def unimported_digest(variant: str) -> str:
-    """What changes with the source of a built-in variant or a file, without executing anything.
+    """A hash of the source of a built-in variant or a file, without executing anything.
 
-    Raises OSError if the file cannot be read, and VariantError for ``package.module:Class``, which cannot be known so.
+    Raises OSError if the file cannot be read, and VariantError for ``package.module:Class``, which must be imported.
     """
     source, _, name = variant.rpartition(":")
     if variant in VARIANTS:
         return ""
     if not source.endswith(".py"):
-        raise VariantError(f"{variant}: its files are known when it has been imported")
+        raise VariantError(f"{variant}: its files are known only after importing it")
     try:
         return f"{name} {file_digest(Path(source).expanduser().resolve())}"
     except TooManyError as problem:
@@ -99,7 +99,7 @@ def unimported_digest(variant: str) -> str:
 
 
 def own_root(top: str) -> Path | None:
-    """The folder of the user's own in which ``import top`` found it; None if it was installed, or has none."""
+    """The user's folder in which ``import top`` found it; None if it was installed or has no folder."""
     module = sys.modules.get(top)
     file, folders = getattr(module, "__file__", None), list(getattr(module, "__path__", []))
     if not folders and not file:
@@ -109,7 +109,7 @@ def own_root(top: str) -> Path | None:
 
 
 def _digest_of_methods(network: "type[nn.Module]") -> str:
-    """Of a class that stands in no file: sha256 of the source of its methods, of what can be had of it."""
+    """For a class without a file: sha256 of the source of its methods, as far as available."""
     digest = hashlib.sha256(network.__qualname__.encode())
     for name, value in sorted(vars(network).items()):
         if inspect.isfunction(value):
@@ -125,15 +125,15 @@ def _unknown(variant: str) -> str:
     near = difflib.get_close_matches(variant, VARIANTS, n=1)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return (
-        f"no variant is called {variant!r}{hint}. Built in: {', '.join(VARIANTS)}. "
-        "A network of your own is named path/to/file.py:Class or package.module:Class."
+        f"there is no variant {variant!r}{hint}. Built in: {', '.join(VARIANTS)}. "
+        "Name your own network as path/to/file.py:Class or package.module:Class."
     )
 
 
 def _from_package(variant: str, name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
-    except (Exception, SystemExit) as problem:  # whatever a user's module raises while it is read
+    except (Exception, SystemExit) as problem:  # whatever a user's module raises on import
         reason = f"{type(problem).__name__}: {problem}"
         raise VariantError(f"{variant}: the module {name} cannot be imported: {reason}") from problem
 
@@ -143,10 +143,12 @@ def _from_file(variant: str, path: Path) -> ModuleType:
         path = path.expanduser().resolve()
         content = file_digest(path)
     except (OSError, RuntimeError) as problem:
-        raise VariantError(f"{variant}: there is no file {path} that can be read") from problem
+        raise VariantError(f"{variant}: there is no readable file {path}") from problem
     except TooManyError as problem:
         raise VariantError(f"{variant}: {problem}") from problem
-    try:  # a module is known by its content: what was edited is read anew, an unchanged file is not executed twice
+    try:  # a module is identified by its content: an edited file is executed again, an unchanged one is not
         return import_file(path, content)
-    except (Exception, SystemExit) as problem:  # whatever a user's file raises while it is read
-        raise VariantError(f"{variant}: {path} fails when it is read: {type(problem).__name__}: {problem}") from problem
+    except (Exception, SystemExit) as problem:  # whatever a user's file raises
+        raise VariantError(
+            f"{variant}: {path} fails when it is imported: {type(problem).__name__}: {problem}"
+        ) from problem

@@ -1,4 +1,4 @@
-"""Which Python files a file imports from its own neighbourhood, without running any of them."""
+"""Which Python files a file imports from beside it, without executing any of them."""
 
 import ast
 import os
@@ -6,15 +6,15 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-LIMIT = 20_000  # files and folders looked at below one imported package
+LIMIT = 20_000  # limit of files and folders below one imported package
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "venv"}
 SKIPPED_UNLESS_PACKAGE = {"data", "storage", "mlruns", "mlartifacts", "env", "build", "dist"}
-IMPORTERS = ("import_module", "__import__")  # functions that import what their first argument names
+IMPORTERS = ("import_module", "__import__")  # functions that import the module named by their first argument
 OWN = "orchestrator"  # the cluster has this project itself
 
 
 class TooManyError(Exception):
-    """A folder holds more than anybody's source; the text names it."""
+    """A folder has more files than a network's source can have; the text names it."""
 
 
 def neighbours(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
@@ -22,7 +22,7 @@ def neighbours(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> 
 
     A module is its file, a package its whole tree of ``*.py``; whatever is not found in ``root`` comes from elsewhere
     and is left out, and so are hidden files and folders, environments, data, and links to what is no ``*.py``. Every
-    path returned lies below ``root`` as written, links or not. Raises TooManyError if a package is beyond all bounds.
+    path returned lies below ``root`` as written, links or not. Raises TooManyError if a package is too large.
     """
     waiting, known, taken = list(start), set[str](), dict[Path, None]()
 
@@ -59,7 +59,7 @@ def is_module(folder: Path, name: str) -> bool:
 
 
 def imported(file: Path) -> set[str]:
-    """First names of all modules that ``file`` imports from beside it or elsewhere, anywhere in it.
+    """Top-level names of all modules that ``file`` imports, anywhere in it.
 
     None if it cannot be read as Python.
     """
@@ -101,14 +101,14 @@ def _tree(top: Path) -> Iterator[Path]:
     for folder, folders, files in os.walk(top, followlinks=True):
         here = Path(folder)
         real = os.path.realpath(here)
-        if real in seen:  # links in a circle
+        if real in seen:  # circular links
             folders.clear()
             continue
         seen.add(real)
         looked_at += len(folders) + len(files)
         if looked_at > LIMIT:
             raise TooManyError(
-                f"{top} holds more than {LIMIT:,} files and folders: too much to be one network's source; keep the "
+                f"{top} has more than {LIMIT:,} files and folders, too many for one network's source; keep the "
                 "network in a folder of its own"
             )
         folders[:] = sorted(name for name in folders if _is_wanted(here / name))
@@ -134,11 +134,11 @@ def _is_folder(path: Path) -> bool:
 
 
 def is_source(path: Path) -> bool:
-    """Whether ``path`` is a Python file that may travel: not hidden, and, if a link, one to such a file."""
+    """Whether ``path`` is a Python file that may be uploaded: not hidden, and, if a link, one to such a file."""
     if path.suffix != ".py" or path.name.startswith("."):
         return False
     try:
         real = path.resolve()
         return real.is_file() and real.suffix == ".py" and not real.name.startswith(".")
-    except (OSError, RuntimeError):  # links in a circle, no permission
+    except (OSError, RuntimeError):  # circular links, no permission
         return False

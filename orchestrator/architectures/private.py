@@ -1,9 +1,9 @@
-"""Imports a user's file so that what lies beside it is its own: two files may have neighbours of one name.
+"""Import a user's file with private copies of the modules beside it, so that their names may repeat.
 
 Each file gets a private package in ``sys.modules``, named after its path and content, and its neighbours become modules
 of that package. Every module in it has an ``__import__`` of its own, which looks beside the file before it looks
 elsewhere, as ``python file.py`` does: also long after the file was executed, from within a constructor or a method, in
-any thread. ``importlib.import_module`` knows nothing of it: source.py says where a file uses that.
+any thread. ``importlib.import_module`` does not use it; source.py reports where a file calls that.
 """
 
 import builtins

@@ -1,4 +1,4 @@
-"""What a network does with images that decides how it may be trained and measured, found by trying it."""
+"""Run a network on random images to find out how it may be trained and evaluated."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -15,10 +15,10 @@ DRAWS = 3  # differently seeded evaluations that are compared
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What was seen of a network; both are False of one that cannot be run on random images."""
+    """The findings about a network; both are False for one that cannot run on random images."""
 
-    varies_in_evaluation: bool  # it draws random numbers in evaluation mode: the same images give other logits
-    uses_batch_statistics: bool  # in training mode it normalises an image by the others of its batch
+    varies_in_evaluation: bool  # it draws random numbers in evaluation mode: the same images give different logits
+    uses_batch_statistics: bool  # in training mode it normalises an image with the others of its batch
 
 
 def probe(network: nn.Module, shape: Shape) -> Behaviour:
@@ -46,7 +46,7 @@ def _uses_batch_statistics(network: nn.Module, images: Tensor) -> bool:
 
 
 class _BatchNormalisation(TorchDispatchMode):
-    """Notices every batch normalisation by the batch's own statistics, whichever layer or function asks for it."""
+    """Detects every batch normalisation with the batch's own statistics, from any layer or function."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The Python files that a network of the user's own is made of: one digest of them all."""
+"""The Python source files of a user's own network: one digest of them all."""
 
 import ast
 import hashlib
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.architectures.neighbours import IMPORTERS, OWN, called, is_module, neighbours, package_root
 
-UNSEEN = "what comes in there is not followed, and a change in it is not noticed"
+UNSEEN = "its content is not tracked, and a change in it is not noticed"
 LOADING = ("run_path", "spec_from_file_location", "exec_module", "load_module", "SourceFileLoader")
 READERS = ("open", "read_text", "read_bytes", "getenv", "loadtxt", "fromfile", "read_csv")  # of files, and settings
 LOADERS = ("torch.load", "numpy.load", "np.load")
@@ -19,16 +19,16 @@ GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator
 
 
 def file_digest(file: Path) -> str:
-    """sha256 (hexadecimal) of ``file`` and of what it imports from beside it, wherever the folder lies.
+    """sha256 (hexadecimal) of ``file`` and of what it imports from beside it, independent of the folder.
 
-    Of a file that is part of a package, the whole package. Raises OSError if the file cannot be read, and TooManyError
-    if it imports a package beyond all bounds.
+    For a file that is part of a package, the whole package. Raises OSError if the file cannot be read, and TooManyError
+    if it imports a package that is too large.
     """
     return _digest(file.read_bytes(), package_root(file), files_of(file))
 
 
 def files_of(file: Path) -> list[Path]:
-    """The files that ``file`` is made of, itself left out: what it imports from beside it, or its whole package."""
+    """The other files of ``file``: what it imports from beside it, or its whole package."""
     root = package_root(file)
     beside = neighbours(file.parent, [file])
     package = [] if root == file.parent else neighbours(root, [], [file.relative_to(root).parts[0]])
@@ -36,7 +36,7 @@ def files_of(file: Path) -> list[Path]:
 
 
 def unfollowed(file: Path) -> list[str]:
-    """What in ``file`` and its neighbours is not as it looks: ``file:line: what, and what that means``."""
+    """Notes about ``file`` and the modules beside it: ``file:line: what, and what that means``."""
     found = []
     for path in [file, *files_of(file)]:
         try:
@@ -72,16 +72,16 @@ def _surprises(node: ast.AST, renamed: Mapping[str, str], file: Path, in_functio
         if _hides(node, name) or name in READERS or dotted in LOADERS:
             yield f"{name}: {UNSEEN}"
         elif name in GENERATORS:
-            yield f"{name}: a random generator of its own is neither seeded by the trial's seed nor kept in checkpoints"
+            yield f"{name}: a separate random generator is neither seeded by the trial's seed nor saved in checkpoints"
         elif name in SEEDS and in_function:
             yield f"{name}: trials with different seeds may start from the same weights"
 
 
 def _comes_from_elsewhere(top: str, file: Path) -> Iterator[str]:
-    """What is to be said of ``import top``, if it is neither beside the file nor installed."""
+    """A note about ``import top``, if it is neither beside the file nor installed."""
     if top in sys.stdlib_module_names:
         if (file.parent / f"{top}.py").is_file():
-            yield f"{top} is Python's own module, not {top}.py beside this file; give that another name"
+            yield f"{top} is Python's own module, not {top}.py beside this file; rename that file"
         return
     if top in ("", OWN) or is_module(file.parent, top) or is_module(package_root(file), top):
         return
@@ -101,7 +101,7 @@ def _dotted(node: ast.AST, renamed: Mapping[str, str]) -> str:
 
 
 def _hides(node: ast.Call, name: str) -> bool:
-    """Whether calling the function ``name`` may bring in what nobody sees."""
+    """Whether calling the function ``name`` may load something that is not tracked."""
     if name in IMPORTERS:
         return not (name == "__import__" and node.args and isinstance(node.args[0], ast.Constant))
     if name in ("exec", "eval"):  # network.eval() is something else

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """A network of ours, with its figures for 10 classes and pictures of 32 x 32; the tests hold them to the analysis.
+    """A built-in network, with its figures for 10 classes and images of 32 x 32; tests compare them to the analysis.
 
-    They stand here so that a list of the variants needs no torch.
+    They are written here so that listing the variants does not import torch.
     """
 
     family: str

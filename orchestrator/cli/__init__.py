@@ -1,4 +1,4 @@
-"""The commands: parse, compose the rooms below, print. No logic of their own."""
+"""The commands: parse, call the packages below, print. No logic of their own."""
 
 from orchestrator.cli.main import main
 

@@ -9,14 +9,27 @@ from orchestrator.cli.options import options
 
 @click.command("compare")
 @click.argument("name")
-@click.option("--launch", help="Which launch of the experiment.  [default: the newest]")
-@click.option("--target", type=click.FloatRange(0, 1, min_open=True), help="Accuracy (fraction) that epochs count to.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw the comparison: a file .png, .svg or .pdf.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write it as a page of its own: a file .html.")
+@click.option("--launch", show_default="the newest", help="Which launch of the experiment.")
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1, min_open=True),
+    show_default="the experiment's target_accuracy",
+    help='Accuracy (fraction) for the column "epochs to".',
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    show_default="none",
+    help="Draw the comparison into this .png, .svg or .pdf file.",
+)
+@click.option(
+    "--html", type=click.Path(path_type=Path), show_default="none", help="Write the comparison to this .html file."
+)
 @click.option(
     "--register",
     metavar="MODEL",
-    help="Make the best variant's network this registered model's `champion`, the next one's its `challenger`.",
+    show_default="none",
+    help="Register the best variant's network as this model's `champion` and the second best's as its `challenger`.",
 )
 @options("tracking_uri", "json")
 def command(
@@ -30,7 +43,7 @@ def command(
     as_json: bool,
     debug: bool,
 ) -> int:
-    """One row a variant of the MLflow experiment NAME, over its seeds; the best marked, and whether that is chance."""
+    """Compare the variants of the MLflow experiment NAME: one row per variant over its seeds, and the verdict."""
     from orchestrator.cli.tables import print_result
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
@@ -38,9 +51,9 @@ def command(
 
     for file, flag, allowed in ((figure, "--figure", (".png", ".svg", ".pdf")), (html, "--html", (".html",))):
         if file is not None and file.suffix.lower() not in allowed:
-            raise click.BadParameter(f"{file}: the file's name must end in {' or '.join(allowed)}", param_hint=flag)
+            raise click.BadParameter(f"{file}: the file name must end in {' or '.join(allowed)}", param_hint=flag)
     if register is not None and (not register.strip() or "/" in register or ":" in register):
-        raise click.BadParameter("a model's name is not empty and has neither / nor :", param_hint="--register")
+        raise click.BadParameter("a model's name must not be empty or contain / or :", param_hint="--register")
     uri = choose(tracking_uri)
     client = connect(uri, make=False)
     with asked(uri):

@@ -1,4 +1,4 @@
-"""The doctor, composed: this machine, its store and data, the cluster's nodes; one table or one document."""
+"""Run the checks of the doctor (this machine, its tracking store and data, the nodes) and print them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -44,7 +44,7 @@ def examine(
     as_json: bool,
     debug: bool,
 ) -> int:
-    """Print what was found; returns 1 if anything is a failure, else 0."""
+    """Print the findings; returns 1 if one of them is a failure, else 0."""
     refuse_keys(str(storage))
     storage = str(storage) if is_remote(str(storage)) else str(Path(storage).absolute())
     facts = gather([] if is_remote(storage) else [storage])
@@ -63,7 +63,7 @@ def examine(
 
 
 def _cluster(address: str, facts: dict[str, object], storage: str, patience: float, debug: bool) -> Iterator[Finding]:
-    if address.startswith(("http://", "https://")):  # from another machine: the head looks, with its own settings
+    if address.startswith(("http://", "https://")):  # the head runs the checks, with its own settings
         yield from ask_head(address, patience)
         return
     problem = knock(address)
@@ -90,16 +90,16 @@ def _tracking(given: str | None) -> Finding:
     try:
         return Finding(HERE, "tracking", Level.OK, f"{without_secrets(uri)}: {probe(uri)}")
     except OrchestratorError as problem:
-        advice = "start it, or choose another with --tracking-uri (MLFLOW_TRACKING_URI)"
+        advice = "start it, or choose another one with --tracking-uri (MLFLOW_TRACKING_URI)"
         return Finding(HERE, "tracking", Level.FAILURE, f"{without_secrets(uri)}: {_first_line(problem)}", advice)
 
 
 def _data(experiment: Path | None, data_dir: Path) -> Iterator[Finding]:
-    """The experiment's data set, read and digested; without an experiment, what lies in the data folder."""
+    """The experiment's dataset, read and hashed; without an experiment, the content of the data folder."""
     if experiment is None:
         held = sorted(path.name for path in data_dir.iterdir()) if data_dir.is_dir() else []
-        value = f"{data_dir} holds {', '.join(held[:4])}{', ...' if len(held) > 4 else ''}"
-        yield Finding(HERE, "data", Level.OK, value if held else f"{data_dir} is empty; cifar10 is downloaded to it")
+        value = f"{data_dir} contains {', '.join(held[:4])}{', ...' if len(held) > 4 else ''}"
+        yield Finding(HERE, "data", Level.OK, value if held else f"{data_dir} is empty; cifar10 is downloaded there")
         return
     from orchestrator.experiment.reader import read_file
 
@@ -109,11 +109,11 @@ def _data(experiment: Path | None, data_dir: Path) -> Iterator[Finding]:
     try:
         dataset = load_dataset(wanted, data_dir)
     except OrchestratorError as problem:
-        advice = f"orchestrator validate {experiment}    (after putting the files right)"
+        advice = f"orchestrator validate {experiment}    (after fixing the files)"
         yield Finding(HERE, "data", Level.FAILURE, _first_line(problem), advice)
         return
-    pictures = f"{len(dataset.train):,} + {len(dataset.test):,} pictures"
-    yield Finding(HERE, "data", Level.OK, f"{wanted.name}: {pictures}, sha256 {dataset.digest[:12]}")
+    images = f"{len(dataset.train):,} + {len(dataset.test):,} images"
+    yield Finding(HERE, "data", Level.OK, f"{wanted.name}: {images}, sha256 {dataset.digest[:12]}")
 
 
 def _first_line(problem: OrchestratorError) -> str:
@@ -129,7 +129,7 @@ def _places(where: Sequence[str], nodes: Sequence[str]) -> str:
 
 
 def _show(found: Sequence[Finding]) -> None:
-    """One row a finding; nodes on which the very same was found share theirs."""
+    """One row per finding; nodes with the same finding share a row."""
     nodes = list(dict.fromkeys(finding.node for finding in found))
     names = list(dict.fromkeys(finding.name for finding in found))
     table = Table(box=None, padding=(0, 1, 0, 0), show_header=False, pad_edge=False)
@@ -155,4 +155,4 @@ def _show(found: Sequence[Finding]) -> None:
     counts = {level: sum(f.status is level for f in found) for level in Level}
     words = [f"{counts[Level.FAILURE]} failures" if counts[Level.FAILURE] != 1 else "1 failure"]
     words.append(f"{counts[Level.WARNING]} warnings" if counts[Level.WARNING] != 1 else "1 warning")
-    console.print(f"{', '.join(words)}, {counts[Level.OK]} well", style=SIGNS[worst(found)][1], highlight=False)
+    console.print(f"{', '.join(words)}, {counts[Level.OK]} ok", style=SIGNS[worst(found)][1], highlight=False)

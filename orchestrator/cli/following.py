@@ -1,4 +1,4 @@
-"""A job as it is watched from here: its lines, or on a screen the live table; its result and its exit code."""
+"""Follow a job: its log lines, or on a terminal the live table; its result and its exit code."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ _RAYS_OWN = re.compile(r"Running entrypoint for job |.* -- Runtime env is settin
 
 
 class Screen:
-    """Shows a job's log: every line for people; on a terminal the live table instead of lines about trials."""
+    """Shows a job's log: every line meant for people; on a terminal the live table instead of lines about trials."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console = console
@@ -68,7 +68,7 @@ class Screen:
                 self._view.on_record(*events.record_of(event))
             elif event.kind == events.END:
                 self._view.on_end(events.outcome_of(event.content))
-        except (KeyError, TypeError, ValueError):  # from a cluster with another version: its lines still say it
+        except (KeyError, TypeError, ValueError):  # from a cluster with another version; its log lines say the same
             self.say(f"(an event of another version: {event.kind})")
 
     def _end_view(self) -> None:
@@ -80,25 +80,25 @@ class Screen:
 def watch(
     jobs: Jobs, job: Job, console: Console, say: Callable[[str], None], flags: str, quiet: bool
 ) -> tuple[int, Any]:
-    """Show the job to its end; returns its exit code (130 if the user stopped watching) and its result, if any.
+    """Show the job until it ends; returns its exit code (130 if the user stopped watching) and its result, if any.
 
-    ``flags`` are what the commands that it names must be given to find this cluster.
+    ``flags`` are added to the commands that it suggests, so that they find this cluster.
     """
     with Screen(console, quiet) as screen:
         try:
             ended = follow(jobs, job.id, screen.show, screen.say if console.is_terminal else say)
         except KeyboardInterrupt:
             screen.__exit__()
-            say(f"\nno longer watching; the job {job.id} goes on")
+            say(f"\nno longer watching; job {job.id} continues")
             say(f"  watch it again: orchestrator logs {job.id} --follow{flags}")
-            say(f"  end it:         orchestrator stop {job.id}{flags}")
+            say(f"  stop it:        orchestrator stop {job.id}{flags}")
             return 130, None
     say(in_words(ended, flags))
     return ended.exit_code, screen.result
 
 
 def in_words(job: Job, flags: str = "") -> str:
-    """How the job ended and, where it can be, how to carry it on."""
+    """How the job ended and, where possible, how to resume it."""
     if job.status in (PENDING, RUNNING):
         return f"job {job.id}: {job.status}"
     if job.status == STOPPED:
@@ -107,34 +107,32 @@ def in_words(job: Job, flags: str = "") -> str:
         return f"job {job.id}: complete"
     code = job.driver_exit_code
     if code in (1, 2, 130):
-        said = {1: "a trial failed", 2: "the request was wrong", 130: "interrupted"}[code]
-        retry = "" if code == 2 else f"; once more with: {again(job, flags)}"
+        said = {1: "a trial failed", 2: "invalid request", 130: "interrupted"}[code]
+        retry = "" if code == 2 else f"; try again with: {again(job, flags)}"
         return f"job {job.id}: {said} (exit code {code}){retry}"
     if code == 127:
-        return f"job {job.id}: the head does not find the command orchestrator; put it on the PATH of `ray start`"
+        return f"job {job.id}: the head cannot find the command orchestrator; put it on the PATH of `ray start`"
     what = f"its driver ended with exit code {code}" if code is not None else f"Ray says: {_last(job.message)}"
     return f"job {job.id}: failed; {what}; resume with: {again(job, flags)}"
 
 
 def again(job: Job, flags: str = "") -> str:
-    """The command that submits this very experiment again, from the folder it was submitted from."""
+    """The command that submits the same experiment again, from the same folder."""
     command = job.metadata.get("command", "orchestrator submit EXPERIMENT.yaml")
     return command if flags.strip() in command else command + flags
 
 
 def address_flags(address: str | None, insecure: bool) -> str:
-    """What another command must be given to find the same cluster."""
+    """The flags with which another command finds the same cluster."""
     return (f" --address {shlex.quote(address)}" if address else "") + (" --insecure" if insecure else "")
 
 
 def print_result(result: Mapping[str, Any] | None, job: Job, exit_code: int) -> None:
-    """The document of ``run --json`` as the job gave it. Raises OrchestratorError if one is missing."""
+    """The document of ``run --json`` that the job returned. Raises OrchestratorError if it is missing."""
     if result is not None:
         print_json(result)
     elif exit_code == 0:
-        raise OrchestratorError(
-            f"the log of the job {job.id} does not hold its result any more; see orchestrator compare"
-        )
+        raise OrchestratorError(f"the log of job {job.id} no longer contains its result; use orchestrator compare")
 
 
 def _last(message: str) -> str:

@@ -1,4 +1,4 @@
-"""``orchestrator inspect``: what a network is, before it trains."""
+"""``orchestrator inspect``: analyse a network before training."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,20 +14,31 @@ if TYPE_CHECKING:
 
 @click.command("inspect")
 @click.argument("variant")
-@click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="How many classes.")
+@click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="Number of classes.")
 @click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Image size in pixels.")
-@click.option("--contract", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", help="Judge by its contract.")
-@click.option("--figure", type=click.Path(path_type=Path), help="Draw the network into this file (.png, .svg, .pdf).")
+@click.option(
+    "--contract",
+    type=click.Path(path_type=Path),
+    metavar="EXPERIMENT.yaml",
+    show_default="none",
+    help="Check the contract of this experiment.",
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    show_default="none",
+    help="Draw the network into this file (.png, .svg, .pdf).",
+)
 @options("json")
 def command(
     variant: str, classes: int, size: str, contract: Path | None, figure: Path | None, as_json: bool, debug: bool
 ) -> int:
-    """Layers, parameters, MACs, receptive field and contract of VARIANT (a built-in name or path/to/file.py:Class)."""
+    """Show layers, parameters, MACs and receptive field of VARIANT (a built-in name or path/to/file.py:Class)."""
     height, _, width = size.partition("x")
     if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
-        raise click.BadParameter(f"{size!r} is neither a number of pixels nor HxW", param_hint="--size")
+        raise click.BadParameter(f"{size!r} is not a number of pixels or HxW", param_hint="--size")
     if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise click.BadParameter(f"{figure}: the file's name must end in .png, .svg or .pdf", param_hint="--figure")
+        raise click.BadParameter(f"{figure}: the file name must end in .png, .svg or .pdf", param_hint="--figure")
     from orchestrator.experiment.reader import read_file
     from orchestrator.workflow.inspect import inspect
 
@@ -63,7 +74,7 @@ def _print(found: "Inspection") -> None:
     field = analysis.receptive_field
     macs = "unknown" if analysis.macs is None else f"{analysis.macs:,}"
     console.print(
-        f"{found.label} ({found.to_dict()['family']}): {analysis.parameters:,} parameters, {macs} MACs a picture",
+        f"{found.label} ({found.to_dict()['family']}): {analysis.parameters:,} parameters, {macs} MACs per image",
         highlight=False,
     )
     console.print(
@@ -79,7 +90,7 @@ def _print(found: "Inspection") -> None:
 
 
 def _geometry(row: "LayerRow") -> str:
-    """The kernel, and what differs from stride 1, no padding, no dilation and no groups."""
+    """The kernel size, and what differs from stride 1, no padding, dilation 1 and one group."""
     if row.kernel is None:
         return ""
     usual = (("s", row.stride, 1), ("p", row.padding, 0), ("d", row.dilation, 1), ("g", row.groups, 1))

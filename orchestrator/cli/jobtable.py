@@ -1,4 +1,4 @@
-"""Jobs as people read them: a table of all, or everything about one."""
+"""Print jobs: a table of all, or everything about one."""
 
 import time
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ STYLES = {"pending": "dim", "running": "cyan", "complete": "green", "stopped": "
 
 
 def print_jobs(jobs: Sequence[Job], address: str) -> None:
-    """One row a job, the oldest first."""
+    """One row per job, the oldest first."""
     console = Console()
     if not jobs:
         console.print(
-            f"{address} has no jobs of ours; make one: orchestrator submit EXPERIMENT.yaml",
+            f"{address} has no jobs of this program; submit one: orchestrator submit EXPERIMENT.yaml",
             highlight=False,
             soft_wrap=True,
         )
@@ -38,7 +38,7 @@ def print_jobs(jobs: Sequence[Job], address: str) -> None:
 
 
 def print_job(job: Job, flags: str) -> None:
-    """Everything about one job; ``flags`` are what commands must be given to find its cluster."""
+    """Everything about one job; ``flags`` are added to suggested commands, so that they find its cluster."""
     console = Console()
 
     def line(text: str) -> None:
@@ -50,7 +50,7 @@ def print_job(job: Job, flags: str) -> None:
         line(f"started {_clock(job.started)}, {'took' if job.has_ended else 'for'} {_took(job)}")
     line(f"output: orchestrator logs {job.id}{flags}")
     if not job.has_ended:
-        line(f"end it: orchestrator stop {job.id}{flags}")
+        line(f"stop it: orchestrator stop {job.id}{flags}")
 
 
 def _clock(moment: float | None) -> str:

@@ -1,4 +1,4 @@
-"""``orchestrator logs``: what a submitted job has printed."""
+"""``orchestrator logs``: the output of a submitted job."""
 
 import click
 
@@ -8,11 +8,11 @@ from orchestrator.cli.reaching import reach_options
 
 @click.command("logs")
 @click.argument("job", metavar="ID")
-@click.option("--follow", is_flag=True, help="Watch it to its end; Ctrl-C stops watching, and the job goes on.")
+@click.option("--follow", is_flag=True, help="Print until the job ends; Ctrl-C stops watching, the job continues.")
 @reach_options
 @options()
 def command(job: str, follow: bool, address: str | None, insecure: bool, debug: bool) -> int:
-    """What the job ID has printed; with --follow the exit code is the job's, or 130 after Ctrl-C."""
+    """Print the output of job ID; with --follow the exit code is the job's, or 130 after Ctrl-C."""
     from orchestrator.cli.reaching import known_job, reach, say
     from orchestrator.cluster.events import Event
 

@@ -1,4 +1,4 @@
-"""``orchestrator``: the list of commands, and the one place where an error becomes a line and an exit code."""
+"""``orchestrator``: the list of commands, and the one place that turns an error into a message and an exit code."""
 
 import gc
 import importlib
@@ -15,30 +15,30 @@ from orchestrator.version import __version__
 
 # name: (module in this package, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
-    "run": "Train every trial of an experiment file, record it in MLflow, print the verdict.",
+    "run": "Train every trial of an experiment file, record it in MLflow and print the verdict.",
     "train": "Train one variant without Ray or MLflow.",
     "validate": "Check an experiment file and print its plan; train nothing.",
-    "inspect": "Layers, parameters, MACs, receptive field and contract of a variant.",
-    "variants": "The table of built-in variants.",
-    "compare": "The verdict of an MLflow experiment.",
+    "inspect": "Show layers, parameters, MACs, receptive field and contract of a variant.",
+    "variants": "List the built-in variants.",
+    "compare": "Compare the variants of an MLflow experiment.",
     "resume": "Resume an interrupted launch.",
-    "verify-resume": "Kill a launch at random points, resume it, compare it with an undisturbed one.",
-    "ui": "Open MLflow's web page on loopback.",
+    "verify-resume": "Kill a launch at random points, resume it, and compare it with an undisturbed one.",
+    "ui": "Serve MLflow's web page on this machine.",
     "submit": "Run an experiment file as a job on a Ray cluster.",
     "status": "Show the status of submitted jobs.",
     "logs": "Show the output of a submitted job.",
-    "stop": "End a submitted job; it finishes its epochs and keeps everything.",
+    "stop": "Stop a submitted job after the epochs in progress; it keeps everything.",
     "doctor": "Check this machine, the cluster, the tracking store and the data before a run.",
 }
 
 
-# Objects made before the garbage collector looks at them; Python's own 700 is met hundreds of times while torch and
-# MLflow are imported, each time over all that was imported so far: a third of the time that a command takes to start.
+# Allocations between runs of the garbage collector. With Python's default of 700 it runs hundreds of times while torch
+# and MLflow are imported, over everything imported so far: a third of a command's start time.
 GARBAGE_THRESHOLD = 50_000
 
 
 class _Commands(click.Group):
-    """Commands by name, imported one by one so that --help is quick."""
+    """Commands by name, imported when they are used so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -58,14 +58,14 @@ class _Commands(click.Group):
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="orchestrator")
 def cli() -> None:
-    """Which network is really better? One YAML file trains architecture variants side by side and compares them."""
+    """Which network is really better? Train architecture variants from one YAML file and compare them."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point. Exit codes: 0 done, 1 a trial failed, 2 the request was wrong, 130 interrupted."""
+    """The entry point. Exit codes: 0 success, 1 a trial failed, 2 invalid request, 130 interrupted."""
     given = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(GARBAGE_THRESHOLD)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, wherever nobody has said otherwise
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, unless a command installs its own handler
     try:
         code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
@@ -83,11 +83,11 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         click.echo("interrupted", err=True)
         code = 130
-    except BrokenPipeError:  # the reader of our output has gone: nothing to tell it
+    except BrokenPipeError:  # the reader of our output is gone
         sys.stderr.close()
         code = 0
-    except Exception:  # a mistake of ours: its traceback is wanted, what the environment holds is not
+    except Exception:  # a bug of ours: show the traceback, without secrets of the environment
         click.echo(redact(traceback.format_exc()), err=True, nl=False)
         code = 1
-    gc.freeze()  # the interpreter's end would look through everything once more
+    gc.freeze()  # spares the interpreter a last garbage collection at exit
     sys.exit(code if isinstance(code, int) else 0)

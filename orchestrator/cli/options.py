@@ -1,4 +1,4 @@
-"""The flags that commands share, each said once."""
+"""The flags that several commands share, each defined once."""
 
 import json
 import sys
@@ -23,7 +23,7 @@ def options(*names: str) -> Callable[[F], F]:
 
 
 def print_json(plain: Any) -> None:
-    """The one JSON document on stdout."""
+    """Print the one JSON document on stdout."""
     json.dump(plain, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
 
@@ -32,31 +32,47 @@ _PATH = click.Path(path_type=Path)
 _FLAGS: dict[str, Callable[[Any], Any]] = {
     "experiment": click.argument("experiment", type=_PATH, metavar="EXPERIMENT.yaml"),
     "set": click.option(
-        "--set", "overrides", multiple=True, metavar="a.b=value", help="Override a setting; repeatable."
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="a.b=value",
+        show_default="none",
+        help="Override a setting of the experiment; repeatable.",
     ),
     "data_dir": click.option(
         "--data-dir",
         type=_PATH,
         default="data",
-        envvar="ORCHESTRATOR_DATA_DIR",
         show_default=True,
+        envvar="ORCHESTRATOR_DATA_DIR",
         show_envvar=True,
-        help="Where data sets lie or are downloaded to.",
+        help="Folder of datasets; downloads go there too.",
     ),
     "storage": click.option(
         "--storage",
         default="storage",
-        envvar="ORCHESTRATOR_STORAGE",
         show_default=True,
+        envvar="ORCHESTRATOR_STORAGE",
+        metavar="PLACE",
         show_envvar=True,
-        help="Where trial folders are kept: a folder, or s3://bucket/path, gs://bucket/path.",
+        help="Where trial folders are kept: a folder, s3://bucket/path or gs://bucket/path.",
     ),
     "tracking_uri": click.option(
-        "--tracking-uri", help="MLflow's store.  [default: MLFLOW_TRACKING_URI or sqlite:///mlflow.db]"
+        "--tracking-uri",
+        metavar="URI",
+        show_default="MLFLOW_TRACKING_URI or sqlite:///mlflow.db",
+        help="MLflow's tracking store.",
     ),
-    "json": click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout; all else on stderr."),
-    "quiet": click.option("--quiet", is_flag=True, help="Print failures and the result only."),
+    "json": click.option(
+        "--json", "as_json", is_flag=True, help="Print one JSON document on stdout, everything else on stderr."
+    ),
+    "quiet": click.option("--quiet", is_flag=True, help="Print only failures and the result."),
     "debug": click.option("--debug", is_flag=True, help="Show tracebacks and Ray's own output."),
-    "address": click.option("--address", metavar="ADDRESS", help="Join this Ray cluster instead of starting Ray here."),
-    "again": click.option("--again", is_flag=True, help="Start anew although this very launch exists."),
+    "address": click.option(
+        "--address",
+        metavar="ADDRESS",
+        show_default="start Ray on this machine",
+        help="Run on this Ray cluster: auto or host:port.",
+    ),
+    "again": click.option("--again", is_flag=True, help="Start a new launch even if the same one exists."),
 }

@@ -1,4 +1,4 @@
-"""An experiment checked as far as it can be here, and packed for a job: its file, its networks, what to override."""
+"""An experiment checked as far as possible here and packed for a job: its file, its networks, its overrides."""
 
 import hashlib
 import json
@@ -24,18 +24,18 @@ from orchestrator.spec.trial import digest
 
 @dataclass(frozen=True)
 class Packed:
-    """An experiment that can travel."""
+    """An experiment ready to be uploaded."""
 
     experiment: Experiment
     file: PurePosixPath  # the experiment's, relative to the job's working directory
     package: Package
-    overrides: tuple[str, ...]  # that make paths from elsewhere resolve in the job
-    sources: dict[str, str]  # variant's label to its network's sha256; built-in ones are left out
-    trials: int  # how many
+    overrides: tuple[str, ...]  # adapt paths to the job's folder
+    sources: dict[str, str]  # variant label to the sha256 of its network; without built-in variants
+    trials: int  # number of trials
     folder: str = str(ROOT)  # the job's working directory, in the package
 
     def digest(self, *more: Any) -> str:
-        """sha256 (hexadecimal) of the resolved experiment and its networks, wherever their files lie."""
+        """sha256 (hexadecimal) of the resolved experiment and its networks, independent of their files' paths."""
         labels = [replace(v, name=v.label) if v.label in self.sources else v for v in self.experiment.variants]
         curve = self.experiment.published_curve
         content = hashlib.sha256(Path(curve).read_bytes()).hexdigest() if curve else None
@@ -44,7 +44,7 @@ class Packed:
 
 
 def pack(file: Path, overrides: Sequence[str]) -> Packed:
-    """Read and check ``file``, load its networks, take what must travel. Raises ExperimentError with every problem."""
+    """Read and check ``file``, load its networks, collect what to upload. Raises ExperimentError with every problem."""
     experiment = read_file(file, overrides)
     package = Package(Path.cwd().resolve())
     problems: list[str] = []
@@ -53,7 +53,7 @@ def pack(file: Path, overrides: Sequence[str]) -> Packed:
     for position, variant in enumerate(experiment.variants):
         if variant.name in VARIANTS:
             continue
-        in_file = variant.name.rpartition(":")[0].endswith(".py")  # it finds its neighbours, as in the job
+        in_file = variant.name.rpartition(":")[0].endswith(".py")  # it finds the modules beside it, as in the job
         with nullcontext() if in_file else _importable_from_here():
             try:
                 sources[variant.label] = source_digest(variant.name)
@@ -82,7 +82,7 @@ def pack(file: Path, overrides: Sequence[str]) -> Packed:
 
 
 def _add(package: Package, variant: Variant) -> str | None:
-    """Take a user's own network; returns what the variant is called in the job, if not what it is called here."""
+    """Add a user's own network; returns the variant's name in the job if it differs from the name here."""
     source, _, name = variant.name.rpartition(":")
     if source.endswith(".py"):
         file = Path(source).expanduser().resolve()
@@ -91,18 +91,18 @@ def _add(package: Package, variant: Variant) -> str | None:
     top = source.partition(".")[0]
     if (root := own_root(top)) is not None and root.is_relative_to(package.base) and "site-packages" not in root.parts:
         package.add_module(root, top, _imported_from(root))
-    return None  # what is installed here must be installed there
+    return None  # an installed package must also be installed there
 
 
 def _imported_from(folder: Path) -> frozenset[str]:
-    """First names of the modules that have been imported from right inside ``folder``."""
+    """Top-level names of the modules that were imported directly from ``folder``."""
     tops = {name.partition(".")[0] for name in list(sys.modules) if not name.startswith(("orchestrator", "_"))}
     return frozenset(top for top in tops if own_root(top) == folder)
 
 
 @contextmanager
 def _importable_from_here() -> Iterator[None]:
-    """As in a job, where packages of the folder that was sent can be imported by name."""
+    """As in a job, where packages of the uploaded folder can be imported by name."""
     here = str(Path.cwd())
     sys.path.append(here)
     try:

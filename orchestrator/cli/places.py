@@ -1,4 +1,4 @@
-"""Where a job keeps what it leaves: places of the cluster that outlive the job's own folder, named without secrets."""
+"""Where a job stores its results: places of the cluster that outlive the job's own folder, without secrets."""
 
 from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlsplit
@@ -13,29 +13,29 @@ _SECRET = (
 
 
 def problems_of_places(storage: str | None, data_dir: str | None, tracking_uri: str | None) -> list[str]:
-    """What is wrong with these flags of ``submit``, one line each."""
+    """Problems of these flags of ``submit``, one line each."""
     problems = []
     for flag, place in (("--storage", storage), ("--data-dir", data_dir)):
         if place is not None and _is_passing(place):
             problems.append(
-                f"{flag} {place}: a job runs on the cluster's head; give a whole path there, such as /mnt/x"
+                f"{flag} {place}: a job runs on the cluster's head; give an absolute path there, such as /mnt/x"
             )
     if storage is not None and _holds_secret(storage):
-        problems.append("--storage holds a key, and a job's command is shown to everybody; put keys on the nodes")
+        problems.append("--storage contains a key, and a job's command is visible to everybody; put keys on the nodes")
     if tracking_uri is not None and _holds_secret(tracking_uri):
         problems.append(
-            "--tracking-uri holds a password, and a job's command is shown to everybody; "
-            "set MLFLOW_TRACKING_URI where the head is started, and leave the flag out"
+            "--tracking-uri contains a password, and a job's command is visible to everybody; "
+            "set MLFLOW_TRACKING_URI where the head is started, and omit the flag"
         )
     elif tracking_uri is not None and _is_passing_store(tracking_uri):
         problems.append(
-            f"--tracking-uri {tracking_uri}: a file of the head has a whole path: sqlite:////PATH/mlflow.db"
+            f"--tracking-uri {tracking_uri}: a file on the head needs an absolute path: sqlite:////PATH/mlflow.db"
         )
     return problems
 
 
 def refuse_passing_places(storage: str, tracking_uri: str) -> None:
-    """In a job: raise StorageError if what it leaves would be removed with the job's own folder."""
+    """In a job: raise StorageError if its results would be removed together with the job's own folder."""
     problems = []
     if _is_passing(storage):
         problems.append(
@@ -47,7 +47,7 @@ def refuse_passing_places(storage: str, tracking_uri: str) -> None:
             "--tracking-uri"
         )
     if problems:
-        raise StorageError("\n".join(["a job's own folder is removed after it; nothing was started:", *problems]))
+        raise StorageError("\n".join(["a job's own folder is removed when it ends; nothing was started:", *problems]))
 
 
 def _is_passing(place: str) -> bool:
@@ -65,7 +65,7 @@ def _holds_secret(uri: str) -> bool:
         return True
     try:
         query = urlsplit(uri).query
-    except ValueError:  # brackets that are no address: whatever it is, it is not to be shown
+    except ValueError:  # invalid brackets: show nothing of it
         return "@" in uri
     options = [name.lower().replace("-", "_") for name, _ in parse_qsl(query, keep_blank_values=True)]
     return "sig" in options or any(word in name for name in options for word in _SECRET)

@@ -1,4 +1,4 @@
-"""How the commands for jobs reach a cluster: their flags, and the jobs behind them."""
+"""How the commands for jobs connect to a cluster: their flags, and finding a job."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,22 +11,25 @@ if TYPE_CHECKING:
 def reach_options(function: Any) -> Any:
     """Add --address and --insecure to a command."""
     function = click.option(
-        "--insecure", is_flag=True, help="Go on though the cluster asks for no token, or the way is not encrypted."
+        "--insecure",
+        is_flag=True,
+        help="Continue even if the cluster needs no token or the connection is not encrypted.",
     )(function)
     return click.option(
         "--address",
         metavar="URL",
-        help="Of Ray's Jobs API.  [default: RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265]",
+        show_default="RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265",
+        help="Address of Ray's Jobs API.",
     )(function)
 
 
 def say(line: str) -> None:
-    """One line about the command itself: stdout is for what was asked for."""
+    """Print one line about the command itself, on stderr: stdout is for its result."""
     click.echo(line, err=True)
 
 
 def reach(address: str | None, insecure: bool) -> "Jobs":
-    """The jobs of the cluster at ``address``. Raises ResourceError if it cannot or should not be entered."""
+    """The jobs of the cluster at ``address``. Raises ResourceError if it is unreachable or not safe."""
     from orchestrator.cluster.address import jobs_address, open_door
     from orchestrator.cluster.jobs import Jobs
 
@@ -34,7 +37,7 @@ def reach(address: str | None, insecure: bool) -> "Jobs":
 
 
 def known_job(jobs: "Jobs", name: str) -> "Job":
-    """The job called ``name``. Raises ResourceError that lists what there is."""
+    """The job called ``name``. Raises ResourceError that lists the jobs there are."""
     from orchestrator.errors import ResourceError
 
     if name and (found := jobs.find(name)) is not None and found.id == name:

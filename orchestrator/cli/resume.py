@@ -11,7 +11,7 @@ from orchestrator.cli.options import options
 @click.argument("name")
 @options("data_dir", "storage", "tracking_uri", "address", "json", "quiet")
 def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
-    """Resume the newest launch of the experiment NAME from what lies in the storage folder."""
+    """Resume the newest launch of the experiment NAME from its files in the storage folder."""
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_experiment
     from orchestrator.scheduling.mirror import open_storage

@@ -1,4 +1,4 @@
-"""``orchestrator run``: an experiment file becomes a launch."""
+"""``orchestrator run``: train and compare everything in an experiment file."""
 
 from pathlib import Path
 from typing import Any
@@ -9,12 +9,15 @@ from orchestrator.cli.options import options
 
 
 @click.command("run")
-@click.option("--events", is_flag=True, hidden=True, help="Also print a line for programs at every event: in jobs.")
+@click.option("--events", is_flag=True, hidden=True, help="In a job: also print a machine-readable line per event.")
 @options("experiment", "set", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet")
 def command(
     experiment: Path, overrides: tuple[str, ...], events: bool, as_json: bool, quiet: bool, **flags: Any
 ) -> int:
-    """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict."""
+    """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict.
+
+    The same command resumes an interrupted launch.
+    """
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_file
     from orchestrator.scheduling.mirror import open_storage

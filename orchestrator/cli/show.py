@@ -14,9 +14,9 @@ from orchestrator.workflow.results import Results
 
 
 class Show(Terminal):
-    """A console for people, and ``events`` for those who follow this process from elsewhere.
+    """A console for people, and ``events`` for programs that follow this process from another machine.
 
-    With ``as_json`` stdout is left to the document.
+    With ``as_json`` stdout is reserved for the document.
     """
 
     def __init__(self, as_json: bool, quiet: bool, events: bool = False) -> None:
@@ -25,7 +25,7 @@ class Show(Terminal):
         self.events = EventWriter() if events else None
 
     def begins(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> None:
-        """Tell those who follow from elsewhere."""
+        """Send the plan to those who follow from another machine."""
         if self.events is not None:
             self.events.begin(trials, epochs, ended)
 

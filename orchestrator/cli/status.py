@@ -11,7 +11,7 @@ from orchestrator.cli.reaching import reach_options
 @reach_options
 @options("json")
 def command(job: str | None, address: str | None, insecure: bool, as_json: bool, debug: bool) -> int:
-    """Every job that `orchestrator submit` made on the cluster, or the one called ID."""
+    """Show the status of every job that `orchestrator submit` started on the cluster, or of job ID."""
     from orchestrator.cli.following import address_flags
     from orchestrator.cli.jobtable import print_job, print_jobs
     from orchestrator.cli.reaching import known_job, reach

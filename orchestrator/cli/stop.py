@@ -1,4 +1,4 @@
-"""``orchestrator stop``: a submitted job finishes its epochs, keeps everything, and ends."""
+"""``orchestrator stop``: let a submitted job finish its epochs, keep everything, and end."""
 
 import click
 
@@ -11,7 +11,7 @@ from orchestrator.cli.reaching import reach_options
 @reach_options
 @options()
 def command(job: str, address: str | None, insecure: bool, debug: bool) -> int:
-    """End the job ID: epochs in progress are finished, and submitting the experiment again carries it on."""
+    """Stop job ID after the epochs in progress. Submitting the experiment again resumes it."""
     from orchestrator.cli.stopping import stop
 
     return stop(job, address, insecure)

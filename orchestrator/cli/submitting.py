@@ -1,4 +1,4 @@
-"""Submitting, composed: check here, pack, find the job that it already is, or start one; then watch it."""
+"""Submit a job: check and pack the experiment here, join its job or start one, then follow it."""
 
 import shlex
 import sys
@@ -18,12 +18,12 @@ from orchestrator.cli.reaching import reach, say
 from orchestrator.cluster.jobs import COMPLETE, Job, Jobs, attempts, job_name, next_name
 from orchestrator.errors import ExperimentError, ResourceError
 
-TRIES = 5  # names in a row that others may take while we submit
+TRIES = 5  # job names in a row that others may take while we submit
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the job is to do, in the words of its command line; checked and packed."""
+    """What the job is to do, checked and packed."""
 
     packed: Packed
     options: tuple[str, ...]  # of `orchestrator run`
@@ -46,28 +46,28 @@ def submit(
     quiet: bool,
     debug: bool,
 ) -> int:
-    """Submit ``experiment``, or join the job that it is already; returns the exit code."""
+    """Submit ``experiment``, or join its running job; returns the exit code."""
     places = {"--storage": storage, "--data-dir": data_dir, "--tracking-uri": tracking_uri}
     flags = address_flags(address, insecure)
     request = _check(experiment, overrides, {flag: place for flag, place in places.items() if place is not None}, flags)
     jobs = reach(address, insecure)
     job, is_new = _find_or_start(jobs, request, again, (*request.options, *(["--quiet"] if quiet else [])))
     if not is_new and job.status == COMPLETE:
-        say(f"job {job.id} is this experiment and is complete; its output: orchestrator logs {job.id}{flags}")
-        say("to run it once more from the beginning: --again")
+        say(f"job {job.id} has already run this experiment; its output: orchestrator logs {job.id}{flags}")
+        say("to run it again from the beginning: --again")
         if not as_json:
             return 0
         if not wait:
             print_json({"job": job.id, "status": job.status, "address": jobs.address})
             return 0
     elif not is_new:
-        say(f"job {job.id} is this experiment and is {job.status}; joining it")
+        say(f"job {job.id} already runs this experiment ({job.status}); joining it")
     if not wait:
-        say(f"watch it: orchestrator logs {job.id} --follow{flags}    end it: orchestrator stop {job.id}{flags}")
+        say(f"watch it: orchestrator logs {job.id} --follow{flags}    stop it: orchestrator stop {job.id}{flags}")
         if as_json:
             print_json({"job": job.id, "status": job.status, "address": jobs.address})
         return 0
-    say("Ctrl-C stops watching; the job goes on")
+    say("Ctrl-C stops watching; the job continues")
     console = Console(file=sys.stderr if as_json else sys.stdout)
     code, result = watch(jobs, job, console, say, flags, quiet)
     if as_json and code != 130:
@@ -78,7 +78,7 @@ def submit(
 
 
 def _check(experiment: Path, overrides: Sequence[str], places: dict[str, str], flags: str) -> Request:
-    """Everything that can be known here, before the cluster is asked. Raises ExperimentError with every problem."""
+    """Check everything that needs no cluster. Raises ExperimentError with every problem."""
     problems = problems_of_places(*(places.get(flag) for flag in ("--storage", "--data-dir", "--tracking-uri")))
     try:
         packed = pack(experiment, overrides)
@@ -95,7 +95,7 @@ def _check(experiment: Path, overrides: Sequence[str], places: dict[str, str], f
 
 
 def _find_or_start(jobs: Jobs, request: Request, again: bool, options: Sequence[str]) -> tuple[Job, bool]:
-    """The job that is this experiment, and whether we started it."""
+    """The job of this experiment, and whether it was started by this call."""
     for _ in range(TRIES):
         there = jobs.all()
         if earlier := attempts(request.name, there):
@@ -104,15 +104,15 @@ def _find_or_start(jobs: Jobs, request: Request, again: bool, options: Sequence[
                 return newest, False
         name = next_name(request.name, there)
         if earlier and not again:
-            say(f"job {earlier[-1].id} is this experiment and {_ended(earlier[-1])}; {name} carries it on")
+            say(f"job {earlier[-1].id} ran this experiment and {_ended(earlier[-1])}; {name} resumes it")
         if _start(jobs, name, request, [*options, *(["--again"] if again else [])]):
             started = jobs.find(name)
             if started is None:
-                raise ResourceError(f"{jobs.address} has lost the job {name}; was the cluster replaced?")
+                raise ResourceError(f"{jobs.address} has lost job {name}; was the cluster replaced?")
             return started, True
-        # Somebody else submitted the same experiment at the same moment: that job is ours as well.
+        # Somebody else submitted the same experiment at the same moment: join that job.
         again = False
-    raise ResourceError(f"{jobs.address}: the job {request.name} and its successors are taken; try again")
+    raise ResourceError(f"{jobs.address}: the names of job {request.name} and its successors are taken; try again")
 
 
 def _start(jobs: Jobs, name: str, request: Request, options: Sequence[str]) -> bool:
@@ -136,7 +136,7 @@ def _start(jobs: Jobs, name: str, request: Request, options: Sequence[str]) -> b
 
 
 def _ended(job: Job) -> str:
-    said: dict[Any, str] = {1: "has failed trials", 2: "was refused there", 130: "was stopped"}
+    said: dict[Any, str] = {1: "has failed trials", 2: "was rejected there", 130: "was stopped"}
     return said[job.exit_code]
 
 

@@ -13,7 +13,7 @@ from orchestrator.workflow.results import Results
 
 
 def print_result(result: Results, as_json: bool, registered: Sequence[Registered] = ()) -> None:
-    """Print tables and the verdict in a sentence, or the JSON document; and what was registered."""
+    """Print tables and the verdict in words, or the JSON document, and the registered models."""
     if as_json:
         more = {"registered": [asdict(entry) for entry in registered]} if registered else {}
         print_json({**result.to_dict(), **more})

@@ -10,6 +10,7 @@ import click
 from orchestrator import records as keys
 from orchestrator.cli.options import options, print_json
 from orchestrator.records import Listener, Outcome, Record
+from orchestrator.spec import Optimizer, Recipe
 from orchestrator.workflow.display import Display
 
 if TYPE_CHECKING:
@@ -18,10 +19,16 @@ if TYPE_CHECKING:
 
 @click.command("train")
 @click.argument("variant")
-@click.option("--dataset", default="digits", show_default=True, help="digits, cifar10, or a folder or packed file.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Whole passes over the training split.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Images per step (batch size).")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Peak learning rate.")
+@click.option("--dataset", default="digits", show_default=True, help="digits, cifar10, or the path of a dataset.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), show_default=f"{Recipe.epochs}", help="Passes over the training images."
+)
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), show_default=f"{Recipe.batch_size}", help="Images per optimiser step."
+)
+@click.option(
+    "--lr", type=click.FloatRange(min=0, min_open=True), show_default=f"{Optimizer.lr}", help="Peak learning rate."
+)
 @click.option(
     "--seed",
     default=0,
@@ -29,14 +36,24 @@ if TYPE_CHECKING:
     type=click.IntRange(min=0),
     help="Random seed for weights, data order and splits.",
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), help="Where to train.  [default: auto]")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    show_default=Recipe.device,
+    help="Where to train.",
+)
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="CPU threads; they decide the last bits.  [default: torch's own choice]",
+    show_default="torch's own choice",
+    help="CPU threads; their number affects the last bits of the result.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="The trial folder.  [default: trials/VARIANT/seed-SEED]")
-@click.option("--report/--no-report", default=True, help="Make figures, tables and report.html.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), show_default="trials/VARIANT/seed-SEED", help="The trial's folder."
+)
+@click.option(
+    "--report/--no-report", default=True, show_default=True, help="Make figures, tables and report.html, or not."
+)
 @options("set", "data_dir", "json", "quiet")
 def command(
     variant: str,
@@ -55,7 +72,10 @@ def command(
     quiet: bool,
     debug: bool,
 ) -> int:
-    """Train VARIANT (a built-in name or path/to/file.py:Class) here; the same command resumes after an interrupt."""
+    """Train VARIANT (a built-in name or path/to/file.py:Class) in this process, without Ray or MLflow.
+
+    The same command resumes after an interruption.
+    """
     from orchestrator.workflow.train import train
 
     given = {
@@ -81,14 +101,14 @@ def command(
 
 
 class _Lines(Display):
-    """One line for each epoch."""
+    """One line per epoch."""
 
     def __init__(self, quiet: bool, as_json: bool) -> None:
         self.quiet, self.as_json = quiet, as_json
         self.epochs = 0
 
     def say(self, line: str) -> None:
-        """On stdout, which is left to the document with --json."""
+        """Print on stdout, or with --json on stderr."""
         if not self.quiet:
             click.echo(line, err=self.as_json)
 
@@ -99,7 +119,7 @@ class _Lines(Display):
         yield (self,)
 
     def on_start(self, trial: str) -> None:
-        """Listener: it has been said where the trial goes."""
+        """Listener: the trial's folder was already printed."""
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch, or the final measurement."""

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from orchestrator.spec import Plan
     from orchestrator.workflow.checking import Checked
 
-MOST_SETTINGS = 20  # lines of what a search has drawn
+MOST_SETTINGS = 20  # of a search, at most so many are listed
 
 
 @click.command("validate")
-@click.option("--schema", is_flag=True, is_eager=True, help="Print the JSON schema of experiment files and stop.")
+@click.option("--schema", is_flag=True, is_eager=True, help="Print the JSON schema of experiment files and exit.")
 @click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
 @options("set", "data_dir", "json")
 def command(
     schema: bool, experiment: Path | None, overrides: tuple[str, ...], data_dir: Path, as_json: bool, debug: bool
 ) -> int:
-    """Check EXPERIMENT.yaml, its data and its networks, and print the plan; train nothing."""
+    """Check EXPERIMENT.yaml, its dataset and its networks, and print the plan; train nothing."""
     from orchestrator.experiment.reader import json_schema, read_file
 
     if schema:
@@ -82,16 +82,16 @@ def _print(checked: "Checked") -> None:
         console.print(_settings(plan))
     resources = experiment.resources
     console.print(
-        f"CPUs a trial: {resources.cpus}, GPUs a trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"about {_in_units(training_cost(checked))} multiply-accumulates in all",
+        f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
+        f"about {_in_units(training_cost(checked))} multiply-accumulates in total",
         highlight=False,
     )
     if plan.rejected_samples:
-        console.print(f"{plan.rejected_samples} draws broke the contract and were drawn again", highlight=False)
+        console.print(f"{plan.rejected_samples} draws broke the contract and were replaced", highlight=False)
 
 
 def _settings(plan: "Plan") -> Group:
-    """The settings that the search has drawn, the first of them."""
+    """The first of the settings that the search has drawn."""
     drawn = list({spec.sample: spec.settings for spec in plan.trials}.values())
     paths = sorted(drawn[0])
     more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
@@ -104,7 +104,7 @@ def _settings(plan: "Plan") -> Group:
 
 
 def _in_units(count: float) -> str:
-    """A large number with three digits and a unit that people say: 46.7 million."""
+    """A large number with three digits and a unit: 46.7 million."""
     for size, unit in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if count >= size:
             return f"{count / size:.3g} {unit}"

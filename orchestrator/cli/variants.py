@@ -1,4 +1,4 @@
-"""``orchestrator variants``: the table of built-in variants."""
+"""``orchestrator variants``: list the built-in variants."""
 
 import click
 
@@ -8,7 +8,7 @@ from orchestrator.cli.options import options, print_json
 @click.command("variants")
 @options("json")
 def command(as_json: bool, debug: bool) -> int:
-    """The built-in variants with their families, sizes and receptive fields (10 classes, 32 x 32 pictures)."""
+    """List the built-in variants with family, parameters, MACs and receptive field (10 classes, 32 x 32 images)."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -33,7 +33,7 @@ def command(as_json: bool, debug: bool) -> int:
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         header_style="bold",
-        caption="receptive field: of the last map before global pooling / of the output\n"
+        caption="receptive field: of the last feature map before global pooling / of the output\n"
         "any other network: path/to/file.py:Class",
         caption_justify="left",
     )

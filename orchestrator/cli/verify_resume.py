@@ -10,21 +10,22 @@ from orchestrator.cli.options import options, print_json
 
 
 @click.command("verify-resume")
+@click.option("--kills", type=click.IntRange(min=1), default=4, show_default=True, help="Number of kills.")
 @click.option(
-    "--kills", type=click.IntRange(min=1), default=4, show_default=True, help="How often something is killed."
+    "--seed", type=click.IntRange(min=0), show_default="random", help="Random seed for the moments of the kills."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), help="Random seed for the moments of the kills.  [default: another each time]"
-)
-@click.option(
-    "--keep", type=click.Path(path_type=Path), help="Keep both launches in this folder, which must not exist."
+    "--keep",
+    type=click.Path(path_type=Path),
+    show_default="removed",
+    help="Keep both launches in this new folder.",
 )
 @options("experiment", "set", "data_dir", "json")
 def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: bool, **flags: Any) -> int:
-    """Show on this machine that EXPERIMENT.yaml, killed with -9 again and again, ends as if it never had been.
+    """Show that EXPERIMENT.yaml gives the same result when it is killed (kill -9) again and again and resumed.
 
-    Runs it twice in a temporary folder: undisturbed, and with its driver or a worker killed at random moments and
-    resumed. Then weights, records and MLflow's content are compared. Exit code 0: equal; 1: they differ.
+    Runs it twice on this machine: undisturbed, and with its driver or a worker killed at random moments and resumed.
+    Then compares weights, records and MLflow's content. Exit code 0: equal; 1: they differ.
     """
     from orchestrator.workflow.verify import verify
 
@@ -36,9 +37,9 @@ def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: 
         print_json({**asdict(found), "equal": found.equal})
     for difference in found.differences:
         say(f"  differs: {difference}")
-    struck = f"{len(found.kills)} kills ({', '.join(found.kills) or 'none: it ended too soon'})"
+    struck = f"{len(found.kills)} kills ({', '.join(found.kills) or 'none: it ended too early'})"
     outcome = (
-        "weights, records and MLflow's content are equal, to the bit"
+        "weights, records and MLflow's content are equal, bit for bit"
         if found.equal
         else f"{len(found.differences)} things differ"
     )

@@ -1,4 +1,4 @@
-"""The way to a cluster's Jobs API: which address, whose token, and whether a stranger would be let in too."""
+"""Connecting to a cluster's Jobs API: its address, the token, and whether it requires one."""
 
 import ipaddress
 import os
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.errors import ResourceError
 
-DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` brings it
+DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` forwards it
 PATIENCE = 10.0  # seconds for a connection, and for the answer to a short question
 TURNED_AWAY = (401, 403)
 SOURCES = "RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token"
@@ -17,7 +17,7 @@ SOURCES = "RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_t
 
 @dataclass(frozen=True)
 class Door:
-    """A cluster that answers: its address, and the headers that open it (they hold the token: never print them)."""
+    """A cluster that answers: its address and request headers (they contain the token: never print them)."""
 
     address: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -26,7 +26,7 @@ class Door:
 def jobs_address(given: str | None = None) -> str:
     """``given``, else RAY_API_SERVER_ADDRESS, else RAY_ADDRESS if it is http(s), else loopback; scheme, host and port.
 
-    Raises ResourceError if that is no such address.
+    Raises ResourceError if that is not a valid address.
     """
     general = os.environ.get("RAY_ADDRESS", "")
     general = general if general.startswith(("http://", "https://")) else ""
@@ -40,14 +40,14 @@ def jobs_address(given: str | None = None) -> str:
     if not host or parts.scheme not in ("http", "https") or parts.username is not None or parts.path.strip("/"):
         shown = parts.hostname if host and parts.username is not None else address
         raise ResourceError(
-            f"{shown}: not the address of a cluster's Jobs API; write it as http://HOST:PORT without a user or a path "
-            f"(the default is {DEFAULT}, where `ray attach cluster.yaml -p 8265` brings it)"
+            f"{shown}: not an address of a cluster's Jobs API; write http://HOST:PORT without a user or a path "
+            f"(the default is {DEFAULT}, to which `ray attach cluster.yaml -p 8265` forwards it)"
         )
     return f"{parts.scheme}://{parts.netloc}"
 
 
 def is_loopback(address: str) -> bool:
-    """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. A name is not looked up."""
+    """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. Names are not resolved."""
     host = (urlsplit(address).hostname or "").partition("%")[0]
     if host == "localhost":
         return True
@@ -58,7 +58,7 @@ def is_loopback(address: str) -> bool:
 
 
 def token() -> str:
-    """The cluster's token from where Ray looks for it, or nothing; RAY_AUTH_MODE=disabled means nothing."""
+    """The cluster's token from where Ray looks for it, or None; always None with RAY_AUTH_MODE=disabled."""
     if os.environ.get("RAY_AUTH_MODE", "").lower() == "disabled":
         return ""
     if given := os.environ.get("RAY_AUTH_TOKEN", "").strip():
@@ -71,40 +71,40 @@ def token() -> str:
 
 
 def open_door(address: str, insecure: bool = False, warn: Callable[[str], None] = lambda _: None) -> Door:
-    """Find out how ``address`` is entered, asking as a stranger first, so that no token goes to the wrong place.
+    """Find out whether ``address`` requires a token, first without sending one, so that none goes to the wrong server.
 
     Raises ResourceError if nothing answers, if the token is missing or wrong, and, unless ``insecure``, if a cluster
-    on another machine lets everybody in or would be sent the token unencrypted; ``warn`` is told of those instead.
+    on another machine requires no token or would get it unencrypted; with ``insecure``, ``warn`` is called instead.
     """
     status = _knock(address, {})
     here = is_loopback(address)
     dangers = []
     if status == 200 and not here:
         dangers.append(
-            f"{address} lets anybody in without a token: whoever reaches it runs code on every node. "
+            f"{address} requires no token: whoever can reach it can run code on every node. "
             "Set RAY_AUTH_MODE=token where the cluster is started"
         )
     elif not here and address.startswith("http://"):
         dangers.append(
-            f"{address} is not encrypted: the token and your networks could be read on the way. "
+            f"{address} is not encrypted: the token and your networks could be intercepted. "
             "Reach it through SSH (ray attach cluster.yaml -p 8265) or over https"
         )
     for danger in dangers:
         if not insecure:
-            raise ResourceError(f"{danger}; --insecure goes on all the same")
+            raise ResourceError(f"{danger}; use --insecure to continue anyway")
         warn(f"warning: {danger}")
     if status == 200:
         return Door(address)
     key = token()
     if not key:
-        raise ResourceError(f"{address} asks for the cluster's token and there is none; looked in {SOURCES}")
+        raise ResourceError(f"{address} requires the cluster's token, and none was found in {SOURCES}")
     headers = {"Authorization": f"Bearer {key}"}
     try:
         status = _knock(address, headers)
     except UnicodeError as problem:
         raise ResourceError(f"the token is not one line of plain characters; looked in {SOURCES}") from problem
     if status in TURNED_AWAY:
-        raise ResourceError(f"{address} refuses the token ({status}); it was looked for in {SOURCES}")
+        raise ResourceError(f"{address} rejects the token ({status}); it was looked for in {SOURCES}")
     return Door(address, headers)
 
 
@@ -113,7 +113,7 @@ def _knock(address: str, headers: Mapping[str, str]) -> int:
     import requests
 
     with requests.Session() as session:
-        session.trust_env = False  # no proxy and no .netrc between us and the cluster
+        session.trust_env = False  # no proxy and no .netrc
         try:
             answer = session.get(
                 f"{address}/api/version", headers=dict(headers), timeout=PATIENCE, allow_redirects=False
@@ -124,8 +124,8 @@ def _knock(address: str, headers: Mapping[str, str]) -> int:
             raise ResourceError(f"the token is not one line of plain characters; looked in {SOURCES}") from problem
         except requests.RequestException as problem:
             raise ResourceError(
-                f"nothing answers at {address}: start the cluster, and bring its port here and keep that open: "
-                "ray attach cluster.yaml -p 8265 (or name another with --address)"
+                f"nothing answers at {address}; start the cluster, and forward its port, in a second shell: "
+                "ray attach cluster.yaml -p 8265 (or give another address with --address)"
             ) from problem
     if answer.status_code in TURNED_AWAY:
         return answer.status_code

@@ -1,4 +1,4 @@
-"""What a job tells those who follow it: one marked JSON line an event, beside the lines meant for people."""
+"""Events of a job for programs that follow it: one marked JSON line per event, next to the lines for people."""
 
 import json
 import sys
@@ -8,13 +8,13 @@ from typing import Any, TextIO
 
 from orchestrator.records import Outcome, Record, Status
 
-PREFIX = "@orchestrator-event "  # at the start of a line; no line for people begins so
+PREFIX = "@orchestrator-event "  # at the start of a line; no line for people starts like this
 PLAN, START, RECORD, END, RESULT = "plan", "start", "record", "end", "result"
 
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened; ``content`` is plain JSON."""
+    """One event; ``content`` is plain JSON."""
 
     kind: str
     content: Mapping[str, Any]
@@ -43,7 +43,7 @@ class EventWriter:
         self._out = sys.stdout if out is None else out
 
     def begin(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome] = ()) -> None:
-        """The launch is about to train; every trial has so many epochs; some may have ended in an earlier attempt."""
+        """The launch starts training; every trial has ``epochs`` epochs; some may have ended in an earlier attempt."""
         before = [_outcome(outcome) for outcome in ended]
         self._write(Event(PLAN, {"trials": list(trials), "epochs": epochs, "ended": before}))
 

@@ -1,4 +1,4 @@
-"""Following a job's log to its end, every line once, through connections that are lost and come back."""
+"""Follow a job's log to its end, every line once, across lost connections."""
 
 import asyncio
 import time
@@ -7,25 +7,25 @@ from collections.abc import AsyncIterator, Callable
 from orchestrator.cluster.jobs import Job, Jobs, LostError
 from orchestrator.errors import ResourceError
 
-SILENCE = 60.0  # seconds without a line after which the connection is made anew: a dead one may look like a quiet one
+SILENCE = 60.0  # seconds without a line after which to reconnect: a dead connection may look like a quiet one
 FIRST_WAIT, LONGEST_WAIT = 0.5, 15.0  # seconds between tries, doubling
-PATIENCE = 3600.0  # seconds without any answer after which we give up; the job itself goes on
+PATIENCE = 3600.0  # seconds without any answer before giving up; the job itself continues
 
 
 class Unrepeated:
-    """Cuts a log that is sent from its beginning again and again into lines, each one once."""
+    """Splits a log that is resent from its beginning by every connection into lines, each one once."""
 
     def __init__(self) -> None:
-        self._seen = 0  # characters of the log taken in, over all connections
+        self._seen = 0  # characters of the log processed, over all connections
         self._position = 0  # characters of the log that this connection has sent
-        self._rest = ""  # of a line whose end has not come
+        self._rest = ""  # of an incomplete line
 
     def connect(self) -> None:
         """The log will be sent from its beginning."""
         self._position = 0
 
     def add(self, piece: str) -> list[str]:
-        """The lines that ``piece``, the next of this connection, completes."""
+        """The lines that ``piece``, the next part of this connection, completes."""
         new = piece[max(0, self._seen - self._position) :]
         self._position += len(piece)
         self._seen = max(self._seen, self._position)
@@ -33,16 +33,16 @@ class Unrepeated:
         return lines
 
     def end(self) -> list[str]:
-        """What is left of a last line without an end."""
+        """The last line, if it has no line break."""
         rest, self._rest = self._rest, ""
         return [rest] if rest else []
 
 
 def follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callable[[str], None]) -> Job:
-    """Give every line of the job's log to ``show``, until the job has ended; returns how it did.
+    """Call ``show`` with every line of the job's log until the job has ended; returns the job.
 
-    A lost connection is told to ``say`` once and made again, with growing pauses. Raises ResourceError if the
-    cluster stays away for an hour, refuses the token, or does not know the job any more.
+    A lost connection is reported to ``say`` once and retried with growing pauses. Raises ResourceError if the cluster
+    is unreachable for an hour, rejects the token, or no longer knows the job.
     """
     return asyncio.run(_follow(jobs, job, show, say))
 
@@ -55,7 +55,7 @@ async def _follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callab
     def answered() -> None:
         nonlocal away_since
         if away_since is not None:
-            say("connected again")
+            say("reconnected")
         away_since = None
 
     while True:
@@ -67,12 +67,12 @@ async def _follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callab
                     wait = FIRST_WAIT
                     for line in log.add(piece):
                         show(line)
-            except TimeoutError:  # a quiet job or a dead connection: the next question tells them apart
+            except TimeoutError:  # a quiet job or a dead connection: the next request shows which
                 wait = FIRST_WAIT
             found = await asyncio.to_thread(jobs.find, job)
             answered()
             if found is None:
-                raise ResourceError(f"{jobs.address} does not know the job {job} any more; was the cluster replaced?")
+                raise ResourceError(f"{jobs.address} no longer knows job {job}; was the cluster replaced?")
             if found.has_ended:
                 for line in log.end():
                     show(line)
@@ -80,10 +80,10 @@ async def _follow(jobs: Jobs, job: str, show: Callable[[str], None], say: Callab
         except LostError as problem:
             if away_since is None:
                 away_since = time.monotonic()
-                say(f"connection to {jobs.address} lost ({problem}); the job goes on, trying again")
+                say(f"connection to {jobs.address} lost ({problem}); the job continues; reconnecting")
             elif time.monotonic() - away_since > PATIENCE:
                 raise ResourceError(
-                    f"{jobs.address} has not answered for an hour; the job may go on: orchestrator logs {job} --follow"
+                    f"{jobs.address} has not answered for an hour; follow the job: orchestrator logs {job} --follow"
                 ) from problem
         await asyncio.sleep(wait)
         wait = min(2 * wait, LONGEST_WAIT)

@@ -1,4 +1,4 @@
-"""Ray's Jobs API: submit, look, follow, stop; and which job is which."""
+"""Ray's Jobs API: submit, list, follow and stop jobs; and their names."""
 
 import os
 import re
@@ -13,14 +13,14 @@ from orchestrator.cluster.address import SOURCES, TURNED_AWAY, Door
 from orchestrator.errors import OrchestratorError, ResourceError
 
 PATIENCE = 30.0  # seconds for one answer
-STARTING = 60.0  # seconds that a head may take until it accepts jobs
-BETWEEN = 1.0  # seconds between two tries meanwhile
+STARTING = 60.0  # seconds that a head may take to accept jobs
+BETWEEN = 1.0  # seconds between two attempts
 DRAIN = 3600  # seconds between a job's SIGTERM and its SIGKILL: an epoch may be long, and Ray's own 3 s are not enough
-MARK = "orchestrator"  # key of a job's metadata by which our own are known
+MARK = "orchestrator"  # metadata key that marks jobs of this program
 DIGITS = 8  # of the experiment's hash, in a job's name
 
 PENDING, RUNNING, COMPLETE, FAILED, STOPPED = "pending", "running", "complete", "failed", "stopped"
-_NOT_YET = "No available agent"  # what a head answers in its first seconds
+_NOT_YET = "No available agent"  # answer of a head in its first seconds
 _CHATTY = (
     "ray.dashboard.modules.job.sdk",
     "ray.dashboard.modules.dashboard_sdk",
@@ -30,12 +30,12 @@ _STATES = {"PENDING": PENDING, "RUNNING": RUNNING, "SUCCEEDED": COMPLETE, "FAILE
 
 
 class LostError(OrchestratorError):
-    """The cluster does not answer now; it may do so later."""
+    """The cluster does not answer at the moment."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One submitted job as the cluster knows it; times are seconds since 1970."""
+    """One submitted job as listed by the cluster; times are seconds since 1970."""
 
     id: str
     status: str  # pending, running, complete, failed or stopped
@@ -47,12 +47,12 @@ class Job:
 
     @property
     def has_ended(self) -> bool:
-        """Whether nothing more will come of it."""
+        """Whether the job has ended."""
         return self.status not in (PENDING, RUNNING)
 
     @property
     def exit_code(self) -> int:
-        """What the command that followed this job to its end returns: 0 done, 1 failed, 2 wrong, 130 stopped."""
+        """The exit code of a command that followed this job to its end: 0 done, 1 failed, 2 invalid, 130 stopped."""
         if self.status == COMPLETE:
             return 0
         if self.status == STOPPED:
@@ -86,17 +86,17 @@ class Jobs:
         self._submitter: Any = None
 
     def find(self, job: str) -> Job | None:
-        """The job called so, or None."""
+        """The job called ``job``, or None."""
         answer = self._ask("GET", f"/api/jobs/{quote(job, safe='')}", missing_is_none=True)
         return None if answer is None else _job(answer)
 
     def all(self) -> list[Job]:
-        """Those that `orchestrator submit` made, the oldest first."""
+        """The jobs that `orchestrator submit` started, the oldest first."""
         found = [_job(plain) for plain in self._ask("GET", "/api/jobs/") if plain.get("submission_id")]
         return sorted((job for job in found if job.is_ours), key=lambda job: (job.started or 0, job.id))
 
     def submit(self, job: str, entrypoint: str, folder: Path, metadata: Mapping[str, str]) -> bool:
-        """Start ``entrypoint`` in a copy of ``folder`` on the cluster; False if a job called so exists already."""
+        """Start ``entrypoint`` in a copy of ``folder`` on the cluster; False if a job of this name exists already."""
         client = self._client()
         environment = {
             "working_dir": str(folder),
@@ -110,11 +110,11 @@ class Jobs:
                     entrypoint=entrypoint, submission_id=job, runtime_env=environment, metadata={MARK: "1", **metadata}
                 )
                 return True
-            except (RuntimeError, OSError, ValueError) as problem:  # a name that is taken is HTTP 500 in Ray
+            except (RuntimeError, OSError, ValueError) as problem:  # Ray answers HTTP 500 if the name is taken
                 if self.find(job) is not None:
                     return False
                 if _NOT_YET not in str(problem) or time.monotonic() > deadline:
-                    raise ResourceError(f"{self.address} did not take the job: {_reason(problem)}") from problem
+                    raise ResourceError(f"{self.address} did not accept the job: {_reason(problem)}") from problem
             time.sleep(BETWEEN)
 
     def stop(self, job: str) -> bool:
@@ -123,7 +123,7 @@ class Jobs:
         return bool(answer.get("stopped"))
 
     def log(self, job: str) -> str:
-        """Everything that the job has printed."""
+        """The whole output of the job."""
         answer = self._ask("GET", f"/api/jobs/{quote(job, safe='')}/logs")
         return str(answer.get("logs", ""))
 
@@ -141,7 +141,7 @@ class Jobs:
             raise LostError(_reason(problem)) from problem
 
     def _client(self) -> Any:
-        """Ray's own client, made once; importing it takes a second or two."""
+        """Ray's own client, created once; importing it takes a second or two."""
         if self._submitter is None:
             os.environ["RAY_API_SERVER_ADDRESS"] = self.address  # Ray lets its variables overrule what it is given
             for name in ("NO_PROXY", "no_proxy"):  # the token is for the cluster, not for a proxy
@@ -168,7 +168,7 @@ class Jobs:
                     method, self.address + path, headers=self._headers, timeout=PATIENCE, allow_redirects=False
                 )
             except requests.RequestException as problem:
-                raise LostError(f"{self.address} does not answer any more: {_reason(problem)}") from problem
+                raise LostError(f"{self.address} no longer answers: {_reason(problem)}") from problem
         self._refuse(answer.status_code)
         if answer.status_code == 404 and missing_is_none:
             return None
@@ -181,24 +181,24 @@ class Jobs:
 
     def _refuse(self, status: int) -> None:
         if status in TURNED_AWAY:
-            raise ResourceError(f"{self.address} refuses the token ({status}); it was looked for in {SOURCES}")
+            raise ResourceError(f"{self.address} rejects the token ({status}); it was looked for in {SOURCES}")
 
 
 def job_name(experiment: str, digest: str) -> str:
-    """``widths-1a2b3c4d``: what the first job of an experiment is called; letters, digits, '-', '_' and '.' only."""
+    """``widths-1a2b3c4d``: the name of an experiment's first job; letters, digits, '-', '_' and '.' only."""
     plain = "".join(c if c.isascii() else "_" for c in experiment)
     return f"{plain}-{digest[:DIGITS]}"
 
 
 def attempts(base: str, jobs: Sequence[Job]) -> list[Job]:
-    """Those of ``jobs`` that are ``base``, ``base-2``, ``base-3``, ...: the last one is the newest."""
+    """The ``jobs`` named ``base``, ``base-2``, ``base-3``, ...; the last one is the newest."""
     name = re.compile(re.escape(base) + r"(?:-([2-9]|[1-9]\d+))?")
     found = [(int(match[1] or 1), job) for job in jobs if (match := name.fullmatch(job.id))]
     return [job for _, job in sorted(found, key=lambda pair: pair[0])]
 
 
 def next_name(base: str, jobs: Sequence[Job]) -> str:
-    """What the next job of this experiment is called: a name can be used once only."""
+    """The name of this experiment's next job: a name can be used only once."""
     done = attempts(base, jobs)
     if not done:
         return base
@@ -223,6 +223,6 @@ def _job(plain: Mapping[str, Any]) -> Job:
 
 
 def _reason(problem: BaseException) -> str:
-    """The last line that says something, without Python's object addresses."""
+    """The last line that is not empty, without Python's object addresses."""
     lines = [line for line in str(problem).strip().splitlines() if line.strip(" .")]
     return re.sub(r"<[\w.]+ object at 0x[0-9a-f]+>", "connection", lines[-1])[:200] if lines else type(problem).__name__

@@ -1,4 +1,4 @@
-"""What travels with a job: the experiment file, its curve, and the users' own networks with what these import."""
+"""What is uploaded with a job: the experiment file, its curve, and the user's own networks with their imports."""
 
 import hashlib
 import shutil
@@ -9,31 +9,31 @@ from orchestrator.architectures.neighbours import TooManyError, neighbours
 from orchestrator.errors import StorageError
 
 ROOT = PurePosixPath("submitted")  # the job's working directory; beside it lie the packages that are imported by name
-MOST_BYTES = 50_000_000  # source is small: more than this is data that went astray (Ray takes 100 MiB)
+MOST_BYTES = 50_000_000  # source is small: more than this is probably data (Ray's limit is 100 MiB)
 NAMED = 5  # largest files that an error names
 
 
 @dataclass
 class Package:
-    """Files by the place where they will lie, relative to the folder that is sent.
+    """Files by their path in the job, relative to the uploaded folder.
 
-    ``base`` is where the user stands: a file below it keeps its place, so that relative paths go on resolving. One
-    from elsewhere gets a folder of its own, known by a hash of the folder it comes from.
+    ``base`` is the working directory: a file below it keeps its path, so that relative paths still resolve. Any other
+    gets a folder of its own, named by a hash of the folder that it comes from.
     """
 
     base: Path
     files: dict[PurePosixPath, Path] = field(default_factory=dict)
 
     def add(self, file: Path) -> PurePosixPath:
-        """Take one file; returns its place relative to the job's working directory."""
+        """Add one file; returns its path relative to the job's working directory."""
         place = self._folder(file.parent) / file.name
         self._put(ROOT / place, file)
         return place
 
     def add_network(self, file: Path, also: frozenset[str] = frozenset()) -> PurePosixPath:
-        """Take a network's file and what it imports from beside it; ``also`` are modules that it was seen to import.
+        """Add a network's file and what it imports from beside it; ``also`` are further modules that it imported.
 
-        Returns the file's place relative to the job's working directory. Raises StorageError if there is too much.
+        Returns the file's path relative to the job's working directory. Raises StorageError if it is too much.
         """
         folder = self._folder(file.parent)
         for found in self._neighbours(file.parent, [file], also):
@@ -42,25 +42,25 @@ class Package:
         return folder / file.name
 
     def add_module(self, root: Path, top: str, also: frozenset[str] = frozenset()) -> None:
-        """Take the module or package called ``top`` in ``root`` and what it imports from there, importable by name."""
+        """Add the module or package called ``top`` in ``root`` and what it imports from there, importable by name."""
         for found in self._neighbours(root, [], also | {top}):
             self._put(PurePosixPath(found.relative_to(root).as_posix()), found)
 
     def size(self) -> int:
-        """Bytes in all. Raises StorageError if one job should not carry so many, naming the largest files."""
+        """Total size in bytes. Raises StorageError that names the largest files if it is too large for a job."""
         sizes = {place: source.stat().st_size for place, source in self.files.items()}
         total = sum(sizes.values())
         if total > MOST_BYTES:
             largest = sorted(sizes, key=lambda place: -sizes[place])[:NAMED]
             named = ", ".join(f"{self.files[place]} ({sizes[place] / 1e6:,.1f} MB)" for place in largest)
             raise StorageError(
-                f"the experiment and its networks take {total / 1e6:,.1f} MB, and a job may carry "
-                f"{MOST_BYTES / 1e6:,.0f} MB of source; data belongs on the head (--data-dir). The largest: {named}"
+                f"the experiment and its networks are {total / 1e6:,.1f} MB, the limit is "
+                f"{MOST_BYTES / 1e6:,.0f} MB of source; datasets belong on the head (--data-dir). Largest: {named}"
             )
         return total
 
     def write(self, folder: Path) -> None:
-        """Copy every file into ``folder``, as plain files whatever they are here. Raises StorageError."""
+        """Copy every file into ``folder``, as plain files, links included. Raises StorageError."""
         for place, source in self.files.items():
             target = folder / place
             try:

@@ -1,4 +1,4 @@
-"""What a network is, before it trains: parameters, multiply-accumulates, receptive field, layers, and its contract."""
+"""Analyse a network before training: parameters, multiply-accumulates, receptive field, layers, and its contract."""
 
 from orchestrator.contract.analyse import analyse
 from orchestrator.contract.analysis import Analysis, BlockRow, LayerRow, ReceptiveField

@@ -1,4 +1,4 @@
-"""The way from a network to its analysis."""
+"""From a network to its analysis."""
 
 from collections.abc import Mapping, Sequence
 
@@ -12,16 +12,16 @@ from orchestrator.contract.rules import NORMALISATIONS
 from orchestrator.contract.trace import Shape, Trace, TracedLayer, trace
 from orchestrator.contract.view import View, picture
 
-CHOSEN = "values of different places of the image are compared, or may be, in a way that is not followed"
+CHOSEN = "values at different positions of the image are compared, or may be, in an operation that is not analysed"
 
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:
-    """What ``network`` is, for pictures of ``shape`` (channels, height, width), in evaluation mode.
+    """Analyse ``network`` for images of ``shape`` (channels, height, width), in evaluation mode.
 
     It is traced by torch.fx and run on the meta device, without weights' values; the network itself is not touched.
     Receptive fields are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
-    Networks" (Distill 2019), exact also over branches and resampling; what cannot be known is None, with its reason.
-    Raises whatever the network itself raises on such a picture.
+    Networks" (Distill 2019), exact also over branches and resampling; what is unknown is None, with a reason.
+    Raises whatever the network itself raises on such an image.
     """
     found = trace(network, shape)
     known = not found.needs_values
@@ -58,13 +58,13 @@ def _pools_in_training(network: nn.Module, shape: Shape) -> bool:
 def _hidden(found: Trace) -> str:
     """Why a layer of any kind may be where no operation shows it; empty if it may not."""
     if found.opaque:
-        return f"{', '.join(sorted(found.opaque))}: not an operation of torch's own, so anything may be in it"
-    return "" if found.output else "how its output comes from the image cannot be followed (through numpy, say)"
+        return f"{', '.join(sorted(found.opaque))}: not one of torch's own operations, so it may contain anything"
+    return "" if found.output else "how its output depends on the image cannot be traced (for example through numpy)"
 
 
 def _receptive_field(found: Trace, shape: Shape) -> ReceptiveField:
     if found.output is None:
-        return ReceptiveField(None, None, None, "its output does not depend on the picture")
+        return ReceptiveField(None, None, None, "its output does not depend on the image")
     used = _ancestors(found.operations, found.output.operation)
     output, reason = field_of(found.output.view)
     if isinstance(found.output.view, str):
@@ -109,14 +109,14 @@ def _ancestors(operations: Sequence[Operation], last: int) -> list[Operation]:
 def _notes(found: Trace, kinds: Mapping[str, bool | None]) -> list[str]:
     notes = []
     if any(o.name in NORMALISATIONS and "batch_norm" not in o.name and _over_positions(o) for o in found.operations):
-        notes.append("normalisation over positions is not counted in the receptive field, as is usual")
+        notes.append("normalisation over positions is not counted in the receptive field, as usual")
     if found.uncounted:
-        notes.append(f"MACs are not known: there is no rule for {', '.join(sorted(found.uncounted))}")
+        notes.append(f"MACs are unknown: there is no rule for {', '.join(sorted(found.uncounted))}")
     if not found.needs_values and None in kinds.values():
         lost = _hidden(found) or next((operation.lost for operation in found.operations if operation.lost), CHOSEN)
-        notes.append(f"{lost}; some kinds of layer cannot be recognised behind it")
+        notes.append(f"{lost}; some kinds of layers cannot be recognised after it")
     if found.needs_values:
-        notes.append(f"{found.needs_values}: layers and MACs are those of the way that one random picture took")
+        notes.append(f"{found.needs_values}: layers and MACs are those for one random image")
     return notes
 
 

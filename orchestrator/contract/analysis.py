@@ -1,4 +1,4 @@
-"""What is known of a network before it trains: parameters, multiply-accumulates, receptive field, layers."""
+"""The analysis of a network before training: parameters, multiply-accumulates, receptive field, layers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ Step = int | float | tuple[int | float, int | float]  # below 1 after upsampling
 
 @dataclass(frozen=True)
 class ReceptiveField:
-    """Pixels that one unit in the middle sees, not clipped by the picture's border; None where it is not known."""
+    """Pixels that one unit in the middle depends on, not clipped by the image's border; None if unknown."""
 
     features: Extent | None  # of the last map before global pooling
     output: Extent | None  # of the network's output
@@ -41,8 +41,8 @@ class LayerRow:
     jump: Step | None  # pixels between neighbouring units; where no positions are left, that of the layer before
     receptive_field: Extent | None  # pixels, as in ReceptiveField
     narrowest: Extent | None = None  # the same along the branch that sees least
-    inputs: tuple[str, ...] = ()  # names of the layers that feed it; ``input`` is the picture
-    macs: int = 0  # multiply-accumulates for one picture
+    inputs: tuple[str, ...] = ()  # names of the layers that feed it; ``input`` is the image
+    macs: int = 0  # multiply-accumulates for one image
     block: str = ""  # the top-level module that it belongs to
 
     def to_json(self) -> dict[str, Any]:
@@ -56,7 +56,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class BlockRow:
-    """The shape that leaves a top-level module, without the batch."""
+    """The output shape of a top-level module, without the batch."""
 
     name: str
     output_shape: tuple[int, ...]
@@ -65,12 +65,12 @@ class BlockRow:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What :func:`orchestrator.contract.analyse` found out about a network for pictures of ``input_shape``."""
+    """What :func:`orchestrator.contract.analyse` returns for a network and images of ``input_shape``."""
 
     input_shape: tuple[int, int, int]  # channels, height, width
     output_shape: tuple[int, ...]  # without the batch
     parameters: int  # each counted once, however often it is used
-    macs: int | None  # multiply-accumulates for one picture
+    macs: int | None  # multiply-accumulates for one image
     receptive_field: ReceptiveField
     layers: tuple[LayerRow, ...]
     kinds: Mapping[str, bool | None]  # by the names of the experiment file's require and forbid; None: not known

@@ -169,6 +169,6 @@ def indexed(call: Call) -> View:
     )
     chosen = [(dim, shape) for dim, shape in enumerate(given) if shape is not None]
     if len(chosen) != 1 or len(chosen[0][1]) != 1 or view.axes_of(chosen[0][0]):
-        raise Unfollowable("it is not known which positions it picks")
+        raise Unfollowable("which positions it picks is unknown")
     dim = chosen[0][0]
     return view.with_dim(dim, (Factor(call.shape[dim]),))

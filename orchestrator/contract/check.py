@@ -1,4 +1,4 @@
-"""A contract held against an analysis: every limit with the value found, and whether it is kept."""
+"""Check an analysis against a contract: every limit with the actual value, and whether it is met."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class ContractCheck:
     reason: str = ""  # why the value is None
 
     def in_words(self) -> str:
-        """One line for a person."""
+        """The check as one line of text."""
         kind, _, layer = self.name.partition(" ")
         if layer:
             state = "is not known" if self.value is None else "is present" if self.value else "is absent"
@@ -37,7 +37,7 @@ class ContractCheck:
 
 @dataclass(frozen=True)
 class ContractResult:
-    """Every check of a contract; one without limits passes."""
+    """All checks of a contract; one without limits passes."""
 
     checks: tuple[ContractCheck, ...]
 
@@ -52,7 +52,7 @@ class ContractResult:
 
 
 def check_contract(analysis: Analysis, contract: Contract) -> ContractResult:
-    """Hold ``analysis`` against every limit that ``contract`` sets. The receptive field is that of the output."""
+    """Check ``analysis`` against every limit of ``contract``. The receptive field is that of the output."""
     field = analysis.receptive_field
     checks = []
     if (limit := contract.max_parameters) is not None:

@@ -52,7 +52,7 @@ def _split(view: View, factor: Factor, outer_size: int) -> tuple[View, tuple[Fac
 
 
 def _coalesced(view: View, factors: list[Factor]) -> tuple[View, list[Factor]]:
-    """Neighbouring factors that move over the picture as one are made one."""
+    """Neighbouring factors that move over the image as one are made one."""
     joined: list[Factor] = []
     for factor in factors:
         if joined and (whole := _as_one(view, joined[-1], factor)):

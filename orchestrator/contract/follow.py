@@ -1,4 +1,4 @@
-"""A network's forward pass, followed operation by operation: what every tensor sees, and what was computed."""
+"""Follow a network's forward pass, operation by operation: what every tensor depends on, and what was computed."""
 
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,23 +17,23 @@ from orchestrator.contract.rules import name_of, rule_of
 from orchestrator.contract.view import View, blank
 
 SPOILED = "a tensor was changed in place through another that shares its memory"
-INDEPENDENT = "it does not depend on the picture"
-INPUT = "input"  # the name under which layers name the picture as their source
+INDEPENDENT = "it does not depend on the image"
+INPUT = "input"  # the name under which layers name the image as their source
 PICTURES = 2  # in the batch that is followed: with one, a bare squeeze() would drop the batch dimension
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What is known of one tensor that depends on the picture; ``view`` is a reason where following ended."""
+    """What is known of one tensor that depends on the image; ``view`` is a reason where following ended."""
 
     view: View | str
     sources: tuple[str, ...] = (INPUT,)  # the layers that it comes from directly
-    operation: int = -1  # the number of the operation that made it; -1 is the picture
+    operation: int = -1  # the number of the operation that made it; -1 is the image
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One torch operation on tensors that depend on the picture."""
+    """One torch operation on tensors that depend on the image."""
 
     number: int
     name: str  # torch's own, such as ``convolution`` or ``add``
@@ -41,7 +41,7 @@ class Operation:
     inputs: tuple[Mark, ...]
     output: Mark
     shape: tuple[int, ...]  # of the (first) result, with the batch
-    macs: int  # for one picture
+    macs: int  # for one image
 
     @property
     def lost(self) -> str:
@@ -87,11 +87,11 @@ class Follower(TorchDispatchMode):
         return result
 
     def start(self, batch: Tensor, view: View) -> None:
-        """Mark ``batch`` as the pictures that are followed."""
+        """Mark ``batch`` as the images that are followed."""
         self._know(batch, Mark(view))
 
     def look(self, tensor: Tensor) -> Mark | None:
-        """The mark of ``tensor``; None if it does not depend on the picture."""
+        """The mark of ``tensor``; None if it does not depend on the image."""
         if mark_of(tensor) is None and (spoiled := self._spoiled.get(_storage(tensor))):
             attach(tensor, spoiled[1])
         return mark_of(tensor)
@@ -137,7 +137,7 @@ class Follower(TorchDispatchMode):
         shape = tuple(made[0].shape)
         try:
             if rule is None:
-                raise Unfollowable("it is not known what it does to positions")
+                raise Unfollowable("its effect on positions is unknown")
             found = rule(Call(name, dict(arguments), tuple(views), shape))
         except Unfollowable as reason:
             if all(map(is_everywhere, views)):  # there are no positions left to confuse
@@ -167,7 +167,7 @@ class Follower(TorchDispatchMode):
 
 
 def mark_of(tensor: Tensor) -> Mark | None:
-    """What is known of ``tensor``; None if it does not depend on the picture."""
+    """What is known of ``tensor``; None if it does not depend on the image."""
     found = getattr(tensor, "_followed", None)
     return found if isinstance(found, Mark) else None
 

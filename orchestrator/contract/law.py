@@ -19,7 +19,7 @@ class Unfollowable(Exception):  # noqa: N818 - not an error: a reason, caught wh
 class Law:
     """What the unit at position p sees: ``table[p mod period]``, moved by ``shift`` input positions each period.
 
-    Positions may lie outside the map and intervals outside the picture: nothing is clipped at a border. An entry is
+    Positions may lie outside the map and intervals outside the image: nothing is clipped at a border. An entry is
     None where a unit sees nothing (between the taps of a transposed convolution). A convolution has period 1 and its
     jump as shift; upsampling and uneven adaptive pooling have longer periods.
     """

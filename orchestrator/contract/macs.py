@@ -1,4 +1,4 @@
-"""Multiply-accumulates of torch's operations: convolutions and matrix products; nothing else counts, as is usual."""
+"""Multiply-accumulates of torch's operations: convolutions and matrix products; nothing else counts, as usual."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which kinds of layer a network holds, recognised by what is computed rather than by what it is called."""
+"""Which kinds of layers a network contains, recognised by what is computed rather than by names."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -228,7 +228,7 @@ def _is_dilated(operation: Operation) -> bool:
 
 
 def _is_residual(operation: Operation, layers: dict[int, frozenset[int]]) -> bool:
-    """A sum of two tensors of one shape that come from the picture through different layers."""
+    """A sum of two tensors of one shape that come from the image through different layers."""
     if operation.name not in SUMS or len(operation.inputs) < 2:
         return False
     first, *others = (layers[mark.operation] for mark in operation.inputs)

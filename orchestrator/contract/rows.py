@@ -13,12 +13,12 @@ from orchestrator.contract.view import AXES, View
 
 
 def layer_rows(layers: Sequence[TracedLayer], known: bool) -> tuple[LayerRow, ...]:
-    """One row a layer; receptive fields only if they are ``known`` to hold for every picture."""
+    """One row per layer; receptive fields only if they are ``known`` to hold for every image."""
     rows: list[LayerRow] = []
     jumps: dict[str, Step | None] = {}
     counted: set[int] = set()
     for layer in layers:
-        view = layer.output.view if known else "its way depends on the picture"
+        view = layer.output.view if known else "its path depends on the image"
         before = next((jumps[name] for name in layer.sources if name in jumps), 1)
         jumps[layer.name] = _jump(view, before)
         parameters = [] if layer.module is None else [p for p in layer.module.parameters() if id(p) not in counted]

@@ -1,4 +1,4 @@
-"""The table of torch operations whose effect on what units see is known; one that is not here is not guessed at."""
+"""The torch operations whose effect on receptive fields is known; the effect of any other is not guessed."""
 
 import torch
 from torch._ops import OpOverload

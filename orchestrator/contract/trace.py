@@ -1,4 +1,4 @@
-"""A network run once under the follower: by torch.fx where it can be traced, by forward hooks where not."""
+"""Run a network once under the follower: with torch.fx if it can be traced, else with forward hooks."""
 
 import copy
 from collections.abc import Iterator
@@ -45,18 +45,18 @@ class Trace:
     output: Mark | None = None
     output_shape: tuple[int, ...] = ()  # with the batch
     traced_by: Literal["torch.fx", "hooks"] = "torch.fx"
-    needs_values: str = ""  # why it could not be run without values; then another picture may take another way
+    needs_values: str = ""  # why it could not be run without values; then another image may take another way
     notes: list[str] = field(default_factory=list)
 
 
 def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
-    """Follow ``network``, in evaluation mode, on a picture of ``shape``; the network itself is not touched.
+    """Follow ``network``, in evaluation mode, on an image of ``shape``; the network itself is not touched.
 
-    In ``training`` mode gradients are recorded, and there are more pictures in the batch.
+    In ``training`` mode gradients are recorded, and there are more images in the batch.
 
     It is copied, traced with torch.fx, and its graph run node by node: a small network's with its real weights, a
     large one's on the meta device, where tensors have shapes but no values. What torch.fx cannot trace is run with
-    forward hooks: on the meta device if that works, for then its way cannot depend on the picture's values, and else
+    forward hooks: on the meta device if that works, for then its way cannot depend on the image's values, and else
     with its real weights.
     """
     reasons = []
@@ -76,15 +76,15 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
         _take_output(found, follower, output)
         break
     if found.traced_by == "hooks":
-        found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): followed by forward hooks instead")
+        found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): forward hooks are used instead")
     if run is _by_hooks and device == "cpu":
-        found.needs_values = f"it cannot be run without values ({reasons[-1]}), so another picture may take another way"
+        found.needs_values = f"it cannot run without values ({reasons[-1]}), so another image may take another path"
     return found
 
 
 @contextmanager
 def _following(shape: Shape, device: str, dtype: torch.dtype, training: bool) -> Iterator[tuple[Follower, Tensor]]:
-    """The follower at work, and a marked batch of pictures."""
+    """The follower at work, and a marked batch of images."""
     follower = Follower()
     fused, flash = torch.backends.mha.get_fastpath_enabled(), torch.backends.cuda.flash_sdp_enabled()
     deterministic = torch.get_deterministic_debug_mode()  # after a training: then torch computes some layers otherwise
@@ -107,7 +107,7 @@ def _following(shape: Shape, device: str, dtype: torch.dtype, training: bool) ->
 
 
 def _dtype(network: nn.Module) -> torch.dtype:
-    """Of the network's parameters; pictures are given to it in the same."""
+    """Of the network's parameters; images are given to it in the same."""
     return next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
 
 
@@ -240,7 +240,7 @@ def _take_output(found: Trace, follower: Follower, output: Any) -> None:
     first = first[0] if isinstance(first, (tuple, list)) else first
     found.output, found.output_shape = follower.look(first), tuple(first.shape)
     if first is not output:
-        found.notes.append("it returns several tensors: the first is taken as its output")
+        found.notes.append("it returns several tensors: the first one is used as its output")
 
 
 def _first_line(problem: Exception) -> str:

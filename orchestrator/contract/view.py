@@ -1,4 +1,4 @@
-"""What every element of a tensor sees of the picture: dimensions as factors, and laws bound to them."""
+"""What every element of a tensor sees of the image: dimensions as factors, and laws bound to them."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,7 +8,7 @@ from fractions import Fraction
 from orchestrator.contract.law import Interval, Law, Resampling, Unfollowable, hull, size
 from orchestrator.contract.sight import Factor, Sight, Sights, merge
 
-AXES = (0, 1)  # of the picture: height, width
+AXES = (0, 1)  # of the image: height, width
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class View:
         return View(self.dims, merge(map(change, self.sights), True), merge(map(change, self.narrow), False))
 
     def axes_of(self, dim: int) -> set[int]:
-        """The picture's axes along which a step along ``dim`` moves."""
+        """The image's axes along which a step along ``dim`` moves."""
         return {sight.axis for sight in self.sights for factor in self.dims[dim] if sight.step(factor) is not None}
 
     @property
     def is_map(self) -> bool:
-        """Whether it is a feature map: each axis of the picture has a dimension of its own."""
+        """Whether it is a feature map: each axis of the image has a dimension of its own."""
         along = [self.axes_of(dim) for dim in range(len(self.dims))]
         return all(along.count({axis}) == 1 for axis in AXES) and {0, 1} not in along
 
     def spatial_extent(self) -> int:
-        """How many positions there are: elements along all dimensions that move over the picture."""
+        """How many positions there are: elements along all dimensions that move over the image."""
         return math.prod(n for dim, n in enumerate(self.shape) if self.axes_of(dim))
 
     def mix(self, dim: int) -> "View":
@@ -137,5 +137,5 @@ def picture(shape: Sequence[int]) -> View:
 
 
 def blank(shape: Sequence[int]) -> View:
-    """A tensor that does not depend on the picture."""
+    """A tensor that does not depend on the image."""
     return View(tuple((Factor(n),) for n in shape))

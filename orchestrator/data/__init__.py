@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from orchestrator import lazy
 
 if TYPE_CHECKING:
-    from orchestrator.data.augmentation import Augmentation, build_augmentation, check_transforms
+    from orchestrator.data.augment.base import Augmentation
+    from orchestrator.data.augmentation import build_augmentation, check_transforms
     from orchestrator.data.dataset import Dataset, Split
     from orchestrator.data.normalisation import Normalisation, apply, measure
     from orchestrator.data.packed import save_packed
@@ -28,7 +29,7 @@ __all__ = [
 __getattr__ = lazy.names(
     __name__,
     {
-        "Augmentation": "augmentation",
+        "Augmentation": "augment.base",
         "Dataset": "dataset",
         "Normalisation": "normalisation",
         "Split": "dataset",

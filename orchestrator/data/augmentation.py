@@ -1,11 +1,10 @@
 """The one seam to augmentation: a recipe's Albumentations pipeline in, a function over batches out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, Protocol
-
-from torch import Tensor
+from typing import Any, Literal
 
 from orchestrator.data.augment.arguments import BORDERS, INTERPOLATIONS
+from orchestrator.data.augment.base import Augmentation
 from orchestrator.data.augment.compiled import CompiledAugmentation, compile_transforms
 from orchestrator.data.augment.library import LibraryAugmentation, check_transform, is_entry, try_out
 from orchestrator.data.augment.operation import UnsupportedError
@@ -16,13 +15,6 @@ Transforms = Sequence[Mapping[str, Mapping[str, Any]]]
 Engine = Literal["auto", "compiled", "albumentations"]
 
 _IMPLIED = ("Normalize", "ToTensorV2")
-
-
-class Augmentation(Protocol):
-    """Augments one batch; what happens to a picture depends on (seed, epoch, sample index) and nothing else."""
-
-    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """images: (B, 3, H, W) uint8; indices: (B,) int64, into the training split. Returns the same shape."""
 
 
 def build_augmentation(

@@ -1,1 +1,1 @@
-"""From an experiment file to a plan: strict reading, overrides, and every trial spelled out."""
+"""From an experiment file to a plan: strict reading, overrides, and every trial fully specified."""

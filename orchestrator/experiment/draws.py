@@ -1,4 +1,4 @@
-"""The settings that a search tries, in an order that more samples do not change, and how trials are named by them."""
+"""The settings that a search draws, in an order independent of the number of samples, and their names in trials."""
 
 import itertools
 import json
@@ -12,15 +12,15 @@ from typing import Any
 from orchestrator.records import short_names
 from orchestrator.spec import Distribution, Search
 
-LISTED = 10_000  # settings of a finite space that are gone through in a random order; a larger one is drawn from
+LISTED = 10_000  # a finite space of at most this many settings is shuffled; a larger one is sampled
 LONGEST_VALUE, LONGEST_LABEL = 24, 100  # characters, in a trial's name
-DIGITS = 4  # of a float in a trial's name, where they tell the samples apart
+DIGITS = 4  # significant digits of a float in a trial's name, if they keep names distinct
 
 
 def draws(search: Search) -> Iterator[dict[str, Any]]:
-    """Settings by path, one after another, a function of the space and ``search.seed``; a small finite space ends.
+    """Yield settings by path, determined by the space and ``search.seed``; a small finite space ends.
 
-    How many are taken does not change which come first.
+    The first settings are the same however many are taken.
     """
     stream = random.Random(search.seed)
     space = sorted(search.space.items())
@@ -35,7 +35,7 @@ def draws(search: Search) -> Iterator[dict[str, Any]]:
 
 
 def extremes(distribution: Distribution) -> list[Any]:
-    """Values that a trial must take if it is to take every one of ``distribution``: each choice, or both ends."""
+    """The values of ``distribution`` that are worth checking: every choice, or both ends."""
     if distribution.choice is not None:
         return list(distribution.choice)
     if distribution.randint is not None:
@@ -44,7 +44,7 @@ def extremes(distribution: Distribution) -> list[Any]:
 
 
 def labels(samples: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What each sample is called in the names of its trials, such as ``lr=0.1,width=2``; no two alike."""
+    """The unique label of each sample in the names of its trials, such as ``lr=0.1,width=2``."""
     names = short_names(sorted(samples[0])) if samples else {}
     brief = [_label(sample, names, DIGITS) for sample in samples]
     count = Counter(brief)
@@ -71,7 +71,7 @@ def _text(value: Any, digits: int) -> str:
 
 
 def _values(distribution: Distribution) -> list[Any] | None:
-    """Every value of a finite distribution, or None if there are too many to list."""
+    """Every value of a finite distribution, or None if there are too many."""
     if distribution.choice is not None:
         return list(distribution.choice)
     if distribution.randint is not None and distribution.randint[1] - distribution.randint[0] <= LISTED:

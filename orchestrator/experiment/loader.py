@@ -1,4 +1,4 @@
-"""The YAML of experiment files and of ``--set``: without tags, anchors, repeated keys or bottomless nesting."""
+"""The YAML of experiment files and of ``--set``: no tags, anchors, duplicate keys or unlimited nesting."""
 
 import re
 from typing import Any
@@ -8,9 +8,9 @@ import yaml
 from orchestrator.spec.plain import DEEPEST
 
 _NOT_USED: dict[type[yaml.Token], str] = {
-    yaml.AnchorToken: "YAML anchors and aliases are not used here; write values out",
-    yaml.AliasToken: "YAML anchors and aliases are not used here; write values out",
-    yaml.TagToken: "YAML tags are not used here",
+    yaml.AnchorToken: "YAML anchors and aliases are not supported here; repeat the values",
+    yaml.AliasToken: "YAML anchors and aliases are not supported here; repeat the values",
+    yaml.TagToken: "YAML tags are not supported here",
 }
 _OPENING = (
     yaml.BlockSequenceStartToken,
@@ -22,18 +22,18 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTo
 
 
 def parse(text: str) -> Any:
-    """The plain values that ``text`` writes down. Raises yaml.YAMLError at what is not YAML or is not used here."""
+    """The plain values in ``text``. Raises yaml.YAMLError for invalid YAML and for unsupported features."""
     _refuse_what_is_not_used(text)
     return yaml.load(text, Loader=_Loader)  # a SafeLoader
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML without tags, that refuses a key given twice and reads 1e-3 as the number it looks like."""
+    """A SafeLoader that rejects duplicate keys and reads 1e-3 as a number."""
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError) as problem:  # 2026-13-45 looks like a date, 0x_ like a number
+        except (ValueError, LookupError, ArithmeticError) as problem:  # 2026-13-45 is parsed as a date, 0x_ as a number
             raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -41,9 +41,11 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str):
-                raise yaml.constructor.ConstructorError(None, None, f"keys are words, not {key!r}", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"keys must be text, not {key!r}", key_node.start_mark
+                )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is given twice", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -63,7 +65,7 @@ _Loader.add_constructor("!exponent", _float)
 
 
 def _refuse_what_is_not_used(text: str) -> None:
-    """Raise YAML's own error at the first tag, anchor, alias, or nesting that no experiment needs."""
+    """Raise YAML's own error for the first tag, anchor, alias or too deep nesting."""
     depth = 0
     for token in yaml.scan(text):
         problem = _NOT_USED.get(type(token))

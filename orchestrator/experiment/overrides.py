@@ -11,10 +11,10 @@ from orchestrator.spec.plain import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``tree`` with each ``path=value`` put in; the value is read as JSON, a list or mapping also
-    as YAML, and anything else as text.
+    """A copy of ``tree`` with each ``path=value`` applied; the value is read as JSON, a list or mapping also as
+    YAML, anything else as text.
 
-    Mappings on the way are made as needed; a number in the path is a position in a list. Raises ExperimentError
+    Missing mappings along the path are created; a number in the path is an index of a list. Raises ExperimentError
     that lists every override that cannot be applied.
     """
     result = copy.deepcopy(dict(tree))
@@ -55,22 +55,22 @@ def _enter(place: Any, name: str, path: str) -> Any:
         if inside is None:
             inside = place[name] = {}
     if not isinstance(inside, (dict, list)):
-        raise TypeError(f"{path}: {name} is {inside!r}, it has nothing inside")
+        raise TypeError(f"{path}: {name} is {inside!r}, not a mapping or a list")
     return inside
 
 
 def _position(place: list[Any], name: str, path: str) -> int:
     if not name.isdigit() or int(name) >= len(place):
-        raise IndexError(f"{path}: {name} is not a position in a list of {len(place)}")
+        raise IndexError(f"{path}: {name} is not an index of a list of {len(place)}")
     return int(name)
 
 
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:  # RecursionError goes on: JSON too deep to be read is not text
+    except ValueError:  # a RecursionError is not caught: too deeply nested JSON is not text
         pass
-    if text.startswith(("[", "{")):  # as it is written in an experiment file: [stride, grouped_concat]
+    if text.startswith(("[", "{")):  # as in an experiment file: [stride, grouped_concat]
         with contextlib.suppress(ImportError):  # a trial trains with torch alone
             return _flow(text)
     return {"True": True, "False": False, "None": None}.get(text, text)

@@ -1,4 +1,4 @@
-"""From an experiment to its plan: every trial spelled out, random draws and all, before anything starts."""
+"""From an experiment to its plan: every trial fully specified, random draws included, before anything starts."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,21 +15,21 @@ from orchestrator.spec.fields import to_plain
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
 
-MOST_IN_A_ROW = 50  # draws that break the contract: after so many hardly any keeps it
-MOST_REPEATED = 1_000  # draws in a row that came before: the space holds hardly another
+MOST_IN_A_ROW = 50  # draws that break the contract before the search gives up
+MOST_REPEATED = 1_000  # duplicate draws in a row after which the space counts as exhausted
 
-# The limits of the contract that a trial's network breaks; asked about every draw of a search.
+# The contract limits that a trial's network breaks; called for every draw of a search.
 Broken = Callable[[TrialSpec], "Sequence[ContractCheck]"]
 
 
 def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken = lambda _: ()) -> Plan:
-    """Every trial of ``experiment``: seeds outermost, so that each variant is seen early.
+    """Every trial of ``experiment``: seeds outermost, so that each variant starts early.
 
-    The k-th sample is the same draw for every variant and seed, and no two are alike. A draw for which ``broken`` names
-    something for any variant is drawn again; the plan counts those, and says if the space has fewer settings than
-    samples. ``trainer.threads: auto`` is a number in the plan, and ``resources.gpus: auto`` is 0 where every trial is
-    to train on the CPU. Raises ExperimentError with everything that may not be searched, or if no draw keeps the
-    contract.
+    The k-th sample is the same draw for every variant and seed, and all draws differ. A draw for which ``broken``
+    returns anything for any variant is replaced; the plan counts those, and notes if the space has fewer settings than
+    samples. ``trainer.threads: auto`` becomes a number in the plan, and ``resources.gpus: auto`` becomes 0 if every
+    trial is to train on the CPU. Raises ExperimentError with every path that cannot be searched, or if no draw meets
+    the contract.
     """
     experiment = _with_threads(experiment)
     samples: list[tuple[int | None, str, dict[str, Any]]] = [(None, "", {})]
@@ -61,7 +61,7 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken =
 
 
 def _with_threads(experiment: Experiment) -> Experiment:
-    """``trainer.threads: auto`` as a number: it decides the bits, so it is part of every trial's specification."""
+    """``trainer.threads: auto`` as a number: it affects the last bits, so every specification contains it."""
     if experiment.trainer.threads != "auto":
         return experiment
     cpus = experiment.resources.cpus
@@ -77,7 +77,7 @@ def _trial(
     dataset_digest: str,
     drawn: dict[str, Any],
 ) -> TrialSpec:
-    """The specification with ``drawn`` in it. Raises ValueError, TypeError or IndexError if that does not fit."""
+    """The specification with ``drawn`` applied. Raises ValueError, TypeError or IndexError if that is invalid."""
     spec = TrialSpec(
         variant=absolute(variant),
         arguments=arguments,
@@ -98,7 +98,7 @@ def _trial(
 def _draw(
     experiment: Experiment, search: Search, dataset_digest: str, broken: Broken
 ) -> tuple[list[dict[str, Any]], int, tuple[str, ...]]:
-    """The settings of every sample, how many draws were rejected, and what is to be said of the space."""
+    """The settings of every sample, the number of rejected draws, and notes for the user."""
     if problems := _forbidden(experiment, search):
         raise ExperimentError(experiment.name, problems)
     kept: list[dict[str, Any]] = []
@@ -129,13 +129,13 @@ def _draw(
             return kept, all_rejected, ()
     if not kept:
         raise ExperimentError(experiment.name, _hopeless(rejected))
-    within = " that keep the contract" if all_rejected else ""
+    within = " that meet the contract" if all_rejected else ""
     count = f"{len(kept)} settings" if len(kept) > 1 else "1 setting"
-    return kept, all_rejected, (f"search.space has only {count}{within}, not the {search.samples} samples asked for",)
+    return kept, all_rejected, (f"search.space has only {count}{within}, not the {search.samples} requested samples",)
 
 
 def _hopeless(rejected: "Sequence[Sequence[tuple[str, ContractCheck]]]") -> list[str]:
-    """Which limits of which variants every draw in ``rejected`` broke, and how near the nearest came; in words."""
+    """The limits that the draws in ``rejected`` broke, by variant, with the closest value of each; in words."""
     nearest: dict[tuple[str, str], ContractCheck] = {}
     count: dict[tuple[str, str], int] = {}
     for missed in rejected:
@@ -145,14 +145,17 @@ def _hopeless(rejected: "Sequence[Sequence[tuple[str, ContractCheck]]]") -> list
             if place not in nearest or _miss(check) < _miss(nearest[place]):
                 nearest[place] = check
     lines = [
-        f"{label}: {check.in_words()} in the nearest of {count[label, name]} draws that break this limit"
+        f"{label}: {check.in_words()} in the closest of {count[label, name]} draws that break this limit"
         for (label, name), check in nearest.items()
     ]
-    return [f"search.space: {len(rejected)} draws in a row broke the contract; widen the one or the other", *lines]
+    return [
+        f"search.space: {len(rejected)} draws in a row broke the contract; widen the search space or the contract",
+        *lines,
+    ]
 
 
 def _miss(check: "ContractCheck") -> float:
-    """How far the value is from its limit; infinite where that is no number."""
+    """How far the value is from its limit; infinite if it is not a number."""
     value = min(check.value) if isinstance(check.value, tuple) else check.value
     if value is None or isinstance(value, bool):
         return float("inf")
@@ -167,9 +170,9 @@ def _forbidden(experiment: Experiment, search: Search) -> list[str]:
         if not path.startswith(("trainer.", "arguments.")):
             problems.append(f"search.space: {path} cannot be searched; paths start with trainer. or arguments.")
         elif path == "trainer.protocol":
-            problems.append(f"search.space: {path} is one for all trials, or they could not be compared")
+            problems.append(f"search.space: {path} must be the same for all trials, otherwise they cannot be compared")
         elif inside := [other for other in paths if other.startswith(f"{path}.")]:
-            problems.append(f"search.space: {path} and {', '.join(inside)}, which lies in it, cannot both be searched")
+            problems.append(f"search.space: {path} and {', '.join(inside)}, part of it, cannot both be searched")
         else:
             problems += _values_that_do_not_fit(experiment, search, path)
     return problems
@@ -186,6 +189,6 @@ def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -
 
 
 def absolute(variant: str) -> str:
-    """A user's own ``file.py:Class`` with the file's whole path: workers stand in other folders."""
+    """A user's own ``file.py:Class`` with the file's absolute path: workers run in other folders."""
     source, colon, name = variant.rpartition(":")
     return f"{Path(source).expanduser().resolve()}:{name}" if colon and source.endswith(".py") else variant

@@ -1,4 +1,4 @@
-"""Reads an experiment file: safe YAML, strict keys, every problem at once with its place and the nearest spelling."""
+"""Read an experiment file: safe YAML, strict keys; every problem at once, with its path and the nearest spelling."""
 
 import dataclasses
 import difflib
@@ -11,14 +11,16 @@ from typing import Any
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
+from orchestrator import spec
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.loader import parse
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import Experiment
+from orchestrator.spec.describe import descriptions
 from orchestrator.spec.plain import not_plain, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
-_CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a place
+_CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
 
 
 def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -32,15 +34,15 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     try:
         curve = (path.parent / experiment.published_curve).resolve()
         found = curve.is_file()
-    except (OSError, RuntimeError) as problem:  # too long, links in a circle
+    except (OSError, RuntimeError) as problem:  # too long, circular links
         raise ExperimentError(str(path), [one_line(f"published_curve: {problem}")]) from problem
     if not found:
-        raise ExperimentError(str(path), [one_line(f"published_curve: there is no file {curve}")])
+        raise ExperimentError(str(path), [one_line(f"published_curve: no such file: {curve}")])
     return dataclasses.replace(experiment, published_curve=str(curve))
 
 
 def read_experiment(tree: Any, source: str) -> Experiment:
-    """An experiment from plain values. Raises ExperimentError listing every problem, under the name ``source``."""
+    """An experiment from plain values. Raises ExperimentError that lists every problem under the name ``source``."""
     tree = _variants_by_name(tree)
     problems = not_plain(tree)
     try:
@@ -53,8 +55,12 @@ def read_experiment(tree: Any, source: str) -> Experiment:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of an experiment file, for editors."""
+    """JSON schema of an experiment file, for editors and the documentation; every setting has a description."""
     schema = _adapter().json_schema()
+    kinds = {kind.__name__: kind for kind in vars(spec).values() if isinstance(kind, type)}
+    for part in (schema, *schema["$defs"].values()):
+        for name, text in descriptions(kinds[part["title"]]).items():
+            part["properties"][name]["description"] = text
     variants = schema["properties"]["variants"]
     variants["items"] = {"anyOf": [{"type": "string"}, variants["items"]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
@@ -83,11 +89,11 @@ def _load(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as problem:
         where = _place(problem.problem_mark) if problem.problem_mark else ""
         raise ExperimentError(str(path), [one_line(f"{where}{problem.problem}")]) from problem
-    except yaml.YAMLError as problem:  # a character that YAML does not have; it counts from the start of the file
+    except yaml.YAMLError as problem:  # an invalid character; its position counts from the start
         line = text.count("\n", 0, getattr(problem, "position", 0)) + 1
         raise ExperimentError(str(path), [one_line(f"line {line}: {problem}")]) from problem
     if not isinstance(tree, dict):
-        raise ExperimentError(str(path), ["empty, or not a mapping: it must start with `name: ...`"])
+        raise ExperimentError(str(path), ["empty or not a mapping; it must start with `name: ...`"])
     return tree
 
 
@@ -96,7 +102,7 @@ def _place(mark: yaml.Mark) -> str:
 
 
 def _variants_by_name(tree: Any) -> Any:
-    """A variant may be written as its bare name."""
+    """Accept a variant that is written as its bare name."""
     if isinstance(tree, Mapping) and isinstance(tree.get("variants"), list):
         variants = [{"name": v} if isinstance(v, str) else v for v in tree["variants"]]
         return {**tree, "variants": variants}
@@ -104,10 +110,10 @@ def _variants_by_name(tree: Any) -> Any:
 
 
 def _in_words(problem: Any) -> str:
-    """One of pydantic's problems as a line: the place, what is wrong, what is allowed, the nearest spelling."""
+    """One of pydantic's errors as a line: the path, what is wrong, what is allowed, the nearest spelling."""
     unknown = problem["type"] in ("unexpected_keyword_argument", "extra_forbidden")
     place = [str(part) or "''" for part in problem["loc"]]
-    key = [place.pop()] if unknown else []  # whatever it looks like
+    key = [place.pop()] if unknown else []  # as written, even if it looks like a union member
     place = [part for part in place if not part.startswith(_CHOICES)] + key
     where = ".".join(place) or "the file"
     if unknown:
@@ -129,18 +135,18 @@ def _in_words(problem: Any) -> str:
 def _shown(value: Any) -> str:
     try:
         text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+    except (ValueError, RecursionError):  # a number of thousands of digits, or very deep nesting
         return "what was given"
     return text if len(text) < 60 else text[:57] + "..."
 
 
 def _keys_at(place: Sequence[str]) -> list[str]:
-    """The keys that the dataclass at ``place`` in an experiment knows."""
+    """The keys of the dataclass at ``place`` in an experiment."""
     kind: Any = Experiment
     for name in place:
         if dataclasses.is_dataclass(kind):
             kind = typing.get_type_hints(kind).get(name)
-        else:  # a position in a list or a key of a mapping
+        else:  # an index of a list or a key of a mapping
             kind = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = next((k for k in typing.get_args(kind) if k is not type(None)), None)

@@ -1,1 +1,1 @@
-"""What people see of trials: live tables, the comparison of variants, and figures, tables and a page for each trial."""
+"""Output for people: live tables, the comparison of variants, and figures, tables and a page for each trial."""

@@ -1,4 +1,4 @@
-"""Class-activation maps: which part of a picture spoke for the predicted class (Selvaraju et al., Grad-CAM, 2017)."""
+"""Class-activation maps: which part of an image supports the predicted class (Selvaraju et al., Grad-CAM, 2017)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,19 +22,19 @@ from orchestrator.reporting.style import (
     sheet,
 )
 
-EACH = 6  # right and wrong predictions shown
+EACH = 6  # correct and wrong predictions shown
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the last spatial map before global pooling is: a module's output, or its input if it pools it away."""
+    """The place of the last spatial map before global pooling: a module's output, or the input of a pooling module."""
 
     module: nn.Module
     before: bool
 
 
 def last_spatial_map(network: nn.Module, picture: Tensor) -> Place:
-    """Find it by running ``picture``: (1, 3, H, W). Raises ValueError if no module sees a map of several positions."""
+    """Find it by running ``picture``: (1, 3, H, W). Raises ValueError if no module has a map with several positions."""
     found: list[Place] = []
 
     def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -50,7 +50,7 @@ def last_spatial_map(network: nn.Module, picture: Tensor) -> Place:
         for hook in hooks:
             hook.remove()
     if not found:
-        raise ValueError("the network has no layer that works on a map of several positions")
+        raise ValueError("the network has no layer with a map of several positions")
     return found[-1]
 
 
@@ -61,7 +61,7 @@ def _is_map(value: Any) -> bool:
 def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
     """Maps (N, H, W) float32 from 0 to 1, of the evidence for ``targets``: (N,) int64.
 
-    pictures: (N, 3, H, W) float32, normalised. The map of the last spatial layer is scaled up to the picture; its
+    ``pictures``: (N, 3, H, W) float32, normalised. The last spatial layer's map is scaled up to the image; its
     largest value is 1, and evidence against the class is 0.
     """
     place = last_spatial_map(network, pictures[:1])
@@ -75,7 +75,7 @@ def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Te
 
 
 def draw_activation(material: Material) -> Figure:
-    """Confident right predictions of different classes and the most confident wrong ones, each with its map below."""
+    """Confident correct predictions of different classes and the most confident wrong ones, each with its map below."""
     if material.network is None:
         raise ValueError("the trial has no trained network")
     right, wrong = _of_different_classes(material, material.correct), _most_confident(material, ~material.correct)
@@ -85,7 +85,7 @@ def draw_activation(material: Material) -> Figure:
     targets = torch.from_numpy(material.predicted[chosen])
     maps = activation_maps(material.network, (images.float() / 255 - mean) / std, targets).numpy()
     groups = [(name, colour, group) for name, colour, group in
-              (("Right", GREEN, right), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
+              (("Correct", GREEN, right), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
     across, block = PICTURE + 0.12, 2 * PICTURE + HEADER + 0.66
     figure, axes = sheet(2 * MARGIN + EACH * across - 0.12, MARGIN + len(groups) * block)
     for row, (name, colour, group) in enumerate(groups):
@@ -101,19 +101,19 @@ def draw_activation(material: Material) -> Figure:
 
 
 def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """A map (H, W), 0 to 1, in colour over the grey picture (H, W, 3)."""
+    """A map (H, W), 0 to 1, in colour over the grey image (H, W, 3)."""
     grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
     colour = np.asarray(colormaps["inferno"](heat))[..., :3]
     return np.asarray((255 * (0.4 * grey + 0.6 * colour)).clip(0, 255).astype(np.uint8))
 
 
 def _most_confident(material: Material, mask: NDArray[np.bool_]) -> list[int]:
-    """Up to EACH of the pictures under ``mask``, most confident first."""
+    """Up to EACH of the images under ``mask``, most confident first."""
     inside = np.flatnonzero(mask)
     return [int(i) for i in inside[np.argsort(-material.confidences[inside], kind="stable")][:EACH]]
 
 
 def _of_different_classes(material: Material, mask: NDArray[np.bool_]) -> list[int]:
-    """The most confident picture of each class under ``mask``, up to EACH."""
+    """The most confident image of each class under ``mask``, up to EACH."""
     best = [_most_confident(material, mask & (material.labels == c))[:1] for c in range(len(material.classes))]
     return [index for found in best for index in found][:EACH]

@@ -1,4 +1,4 @@
-"""Whether the network's confidence means what it says."""
+"""Calibration: whether the network's confidence matches its accuracy."""
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ from orchestrator.reporting.style import (
 
 
 def draw_calibration(material: Material) -> Figure:
-    """Reliability diagram with 15 equal-width bins, their gaps to the diagonal, and how often each bin occurs."""
+    """Reliability diagram with 15 equal-width bins, their gaps to the diagonal, and the size of each bin."""
     found = calibration(material.confidences, material.correct)
     width = found.edges[1]
     centres = (found.edges[:-1] + found.edges[1:]) / 2

@@ -1,4 +1,4 @@
-"""What the network knows of each class: confusion, accuracy with its interval, and how often each class occurs."""
+"""Figures by class: confusion, accuracy with its interval, and how often each class occurs."""
 
 from typing import Any
 
@@ -30,16 +30,16 @@ from orchestrator.reporting.style import (
     title,
 )
 
-WITH_COUNTS = 20  # classes up to which the cells hold their counts
+WITH_COUNTS = 20  # classes up to which cells show their counts
 MOST_ROWS = 40  # bars that fit on one page
-MOST_CLASSES = 1_000  # of a confusion matrix: it takes memory by their square
+MOST_CLASSES = 1_000  # of a confusion matrix, whose memory grows with their square
 
 
 def draw_confusion(material: Material) -> Figure:
     """Rows are true classes, columns predicted ones; colour is the share of the row, the number is the count."""
     count = len(material.classes)
     if count > MOST_CLASSES:
-        return message(f"{count:,} classes are not drawn: each cell would be smaller than a pixel.")
+        return message(f"{count:,} classes are not drawn: their cells would be smaller than a pixel.")
     matrix = confusion_matrix(material.labels, material.predicted, count)
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     side = min(10.0, max(5.0, 2.2 + 0.52 * count))
@@ -111,12 +111,12 @@ def draw_class_accuracy(material: Material) -> Figure:
     axes.set_xlim(0, 1)
     percent_axis(axes.xaxis)
     axes.set_xlabel(f"test accuracy ({note})", fontsize=NORMAL)
-    title(axes, "Accuracy of each class", f"┆ all pictures {percent(overall, 2)}", VERMILION)
+    title(axes, "Accuracy of each class", f"┆ all images {percent(overall, 2)}", VERMILION)
     return figure
 
 
 def draw_class_distribution(material: Material) -> Figure:
-    """How many pictures of each class are learned from, held out and tested on; mean and deviation of each channel."""
+    """How many images of each class are in training, validation and test; mean and deviation of each channel."""
     count = len(material.classes)
     everything = material.dataset.train.labels
     learned = np.bincount(everything[material.training_indices].numpy(), minlength=count)
@@ -146,7 +146,7 @@ def draw_class_distribution(material: Material) -> Figure:
     )  # fmt: skip
     left.set_ylim(0)
     left.set_ylabel("pictures", fontsize=NORMAL)
-    title(left, "Pictures of each class\n")
+    title(left, "Images of each class\n")
     left.legend(
         frameon=False, fontsize=NORMAL, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
         borderpad=0.2, handlelength=0.9, columnspacing=1.2,
@@ -156,7 +156,7 @@ def draw_class_distribution(material: Material) -> Figure:
 
 
 def _channels(axes: Any, material: Material) -> None:
-    """Mean and standard deviation of the training and validation images, one point and one bar a channel."""
+    """Mean and standard deviation of the training and validation images, one point and one bar per channel."""
     quiet_axes(axes)
     title(axes, "Mean ± standard deviation\n", size=NORMAL)
     axes.set_ylim(0, 1)

@@ -1,4 +1,4 @@
-"""How training went: accuracy and loss by epoch, the chosen epoch, the learning rate."""
+"""Training curves: accuracy and loss by epoch, the chosen epoch, the learning rate."""
 
 import math
 from typing import Any
@@ -29,7 +29,7 @@ Line = tuple[str, Curve, str, str]  # label, points, colour, line style
 
 
 def draw_curves(material: Material) -> Figure:
-    """Accuracy above, loss in the middle, the learning rate as a strip; each line is labelled where it ends."""
+    """Accuracy at the top, loss in the middle, the learning rate at the bottom; each line is labelled at its end."""
     judged = "test" if material.judged == "test" else "validation"
     accuracy = [
         ("train", material.curve(keys.TRAIN_ACCURACY), ORANGE, "-"),
@@ -42,7 +42,7 @@ def draw_curves(material: Material) -> Figure:
     ]
     rate = material.curve(keys.LR)
     if not any(points for _, points, _, _ in [*accuracy, *loss]):
-        return message("No epoch was measured: there are no curves.")
+        return message("No epoch was completed, so there are no curves.")
     figure = new_figure(8.0, 6.6)
     top, middle, strip = figure.subplots(3, 1, sharex=True, height_ratios=[3.2, 2.2, 0.8])
     for axes in (top, middle, strip):
@@ -62,7 +62,7 @@ def draw_curves(material: Material) -> Figure:
 
 
 def _lines(axes: Any, lines: list[Line], show: Any) -> None:
-    """Draw each line and write its name and last value at its end, apart from one another."""
+    """Draw each line, with its name and last value at its end, without overlaps."""
     drawn = [line for line in lines if line[1]]
     for _, points, colour, style in drawn:
         epochs, values = zip(*points, strict=True)
@@ -110,7 +110,7 @@ def _chosen_note(material: Material, judged: str) -> str:
 
 
 def _mark_chosen(material: Material, *all_axes: Any) -> None:
-    """A ring on the judged curves and a hairline at the epoch whose weights were kept."""
+    """A ring on the validation curves and a thin line at the epoch whose weights were kept."""
     chosen = material.chosen_epoch
     for axes, metric in zip(all_axes, ("accuracy", "loss"), strict=True):
         value = dict(material.curve(f"{material.judged}/{metric}")).get(chosen or 0)

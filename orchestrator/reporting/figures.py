@@ -1,4 +1,4 @@
-"""The table of figures: adding one is a function from material to a matplotlib figure and a line here."""
+"""The table of figures: to add one, write a function from material to a matplotlib figure and an entry here."""
 
 import io
 from collections.abc import Callable
@@ -19,43 +19,43 @@ from orchestrator.reporting.receptive_field import draw_receptive_field
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure that can be drawn where the material has everything in ``needs``."""
+    """A figure that can be drawn if the material has everything in ``needs``."""
 
     title: str
     draw: Callable[[Material], Figure]
     needs: tuple[str, ...]
     caption: str
-    shared: bool = False  # the same for all trials of a variant in one launch
+    shared: bool = False  # identical for all trials of a variant in one launch
 
 
 FIGURES: dict[str, Entry] = {
     "curves": Entry(
         "Accuracy and loss", draw_curves, (),
         "Accuracy, loss and learning rate by epoch; the ring marks the epoch whose weights were kept. Training "
-        "accuracy is measured on augmented pictures while the weights still move.",
+        "accuracy is measured on augmented images while the weights are changing.",
     ),
     "confusion_matrix": Entry(
         "Confusion matrix", draw_confusion, ("logits",),
-        "Test pictures by true class (rows) and predicted class (columns); the colour is the share of the row.",
+        "Test images by true class (rows) and predicted class (columns); the colour is the share of the row.",
     ),
     "class_accuracy": Entry(
         "Accuracy of each class", draw_class_accuracy, ("logits",),
         "Test accuracy by class, lowest first from the bottom; black lines are 95 % Wilson score intervals, the "
-        "dashed line is the accuracy over all pictures.",
+        "dashed line is the accuracy over all images.",
     ),
     "misclassified": Entry(
-        "Misclassified pictures", draw_misclassified, ("logits",),
-        "The errors of which the network was surest: what it said with which confidence, and what the picture is.",
+        "Misclassified images", draw_misclassified, ("logits",),
+        "The most confident errors: predicted class with its confidence, and true class.",
     ),
     "activation_maps": Entry(
         "Class-activation maps", draw_activation, ("logits", "network"),
         "Grad-CAM (Selvaraju et al., 2017) for the predicted class at the last map before global pooling: bright "
-        "regions spoke for the class. Each map is scaled to its own maximum.",
+        "regions support the class. Each map is scaled to its own maximum.",
     ),
     "calibration": Entry(
         "Calibration", draw_calibration, ("logits",),
         "Accuracy against confidence in 15 bins of equal width, with the expected calibration error of Guo et al. "
-        "(2017); below, the share of test pictures in each bin.",
+        "(2017); below, the share of test images in each bin.",
     ),
     "network": Entry(
         "Network", draw_material_network, ("analysis",),
@@ -64,12 +64,12 @@ FIGURES: dict[str, Entry] = {
     ),
     "receptive_field": Entry(
         "Receptive field", draw_receptive_field, ("analysis",),
-        "The pixels that one position of the last map before global pooling, and one output, can see, drawn around "
-        "the centre of a test picture. A dashed frame is larger than the picture.", shared=True,
+        "The pixels on which one position of the last map before global pooling, and one output, depend, drawn around "
+        "the centre of a test image. A dashed frame is larger than the image.", shared=True,
     ),
     "augmentation": Entry(
         "Augmentation", draw_augmentation, ("augmentation",),
-        "The same training pictures as they are and as the first four epochs see them.",
+        "The same training images without augmentation and as augmented in the first four epochs.",
     ),
     "class_distribution": Entry(
         "Data", draw_class_distribution, (),

@@ -1,4 +1,4 @@
-"""What every page of ours is made of: a single HTML file with everything inside it, no network and no script."""
+"""Building blocks of HTML pages: single files with everything inside, without network access or scripts."""
 
 import base64
 import struct
@@ -52,7 +52,7 @@ th { color: var(--quiet); font-weight: 600; } .number { text-align: right; }
 
 @dataclass(frozen=True)
 class Picture:
-    """A finished figure: PNG bytes, what it is called, and the sentence under it."""
+    """A finished figure: PNG bytes, name, title and caption."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ class Picture:
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """The whole file, with ``title`` in the browser's tab; empty parts of the ``body`` are left out."""
+    """The whole file, with ``title`` in the browser's tab; empty parts of the ``body`` are omitted."""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -84,14 +84,14 @@ def document(title: str, body: Iterable[str]) -> str:
 
 
 def fact(name: str, value: str, note: str = "", kind: str = "") -> str:
-    """One figure worth seeing at once, for a ``dl`` of class ``facts``; ``kind`` is a CSS class."""
+    """One headline figure, for a ``dl`` of class ``facts``; ``kind`` is a CSS class."""
     small = f"<small>{escape(note)}</small>" if note else ""
     css = f' class="{escape(kind)}"' if kind else ""
     return f"<div><dt>{escape(name)}</dt><dd{css}>{escape(value)}{small}</dd></div>"
 
 
 def figure(picture: Picture) -> str:
-    """A picture inside the page, with its caption."""
+    """An image inside the page, with its caption."""
     width, height = picture.size
     data = base64.b64encode(picture.png).decode("ascii")
     return (
@@ -102,7 +102,7 @@ def figure(picture: Picture) -> str:
 
 
 def table(content: Table, opened: bool = False) -> str:
-    """A table that folds away under its title."""
+    """A table that can be folded under its title."""
     state = " open" if opened else ""
     return (
         f"<details{state}><summary>{escape(content.title)}</summary>"

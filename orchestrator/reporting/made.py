@@ -1,4 +1,4 @@
-"""What a report is put together from, finished: it travels between processes that need not draw anything."""
+"""The finished parts of a report, which can be sent to processes that draw nothing."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from orchestrator.reporting.tables import Table
 
 @dataclass
 class Made:
-    """Figures by name and tables by title, and why the others are absent: a sentence each, by the same keys."""
+    """Figures by name and tables by title, and for each missing one the reason, by the same keys."""
 
     figures: dict[str, Picture] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from orchestrator import records as keys
 from orchestrator.contract.analysis import Analysis
-from orchestrator.data.augmentation import Augmentation
+from orchestrator.data import Augmentation
 from orchestrator.data.dataset import Dataset
 from orchestrator.records import Outcome, Record
 from orchestrator.spec import TrialSpec
@@ -20,15 +20,15 @@ Curve = list[tuple[int, float]]  # (epoch, value)
 
 @dataclass(frozen=True, kw_only=True)
 class Material:
-    """One trial, however it ended; what it did not get to is None or empty."""
+    """One trial, however it ended; what it did not reach is None or empty."""
 
     spec: TrialSpec
     records: Sequence[Record]
     dataset: Dataset
     logits: Tensor | None  # (N_test, C) float32, of the test split, with the chosen weights
     network: nn.Module | None  # the chosen weights, in evaluation mode, on the CPU
-    training_indices: Tensor  # (M,) int64, into the training split: what was learned from
-    mean: tuple[float, ...]  # of the training pictures, a channel, as fractions of 255
+    training_indices: Tensor  # (M,) int64, indices of the images in the training split that were trained on
+    mean: tuple[float, ...]  # of the training images, per channel, as fractions of 255
     std: tuple[float, ...]
     augmentation: Augmentation | None
     analysis: Analysis | None
@@ -37,7 +37,7 @@ class Material:
 
     @classmethod
     def untrained(cls, spec: TrialSpec, dataset: Dataset, learned: Tensor, analysis: Analysis | None) -> "Material":
-        """What is known of a trial before it begins; ``learned`` are its training indices."""
+        """What is known about a trial before it starts; ``learned`` are its training indices."""
         return cls(
             spec=spec,
             records=(),
@@ -53,7 +53,7 @@ class Material:
 
     @property
     def judged(self) -> str:
-        """Which split is measured every epoch: ``val``, or ``test`` in the published protocol."""
+        """Which split is evaluated every epoch: ``val``, or ``test`` in the published protocol."""
         return "test" if self.spec.trainer.protocol == "published" else "val"
 
     @property
@@ -63,11 +63,11 @@ class Material:
 
     @cached_property
     def final(self) -> Mapping[str, float]:
-        """The measurements of the record that follows the last epoch; empty if the trial did not get there."""
+        """The metrics of the final record; empty if the trial did not get there."""
         return next((record.metrics for record in reversed(self.records) if record.final), {})
 
     def curve(self, key: str) -> Curve:
-        """A metric by epoch, in order; epochs that lack it are left out."""
+        """A metric by epoch, in order; epochs without it are omitted."""
         return sorted({r.epoch: r.metrics[key] for r in self.records if not r.final and key in r.metrics}.items())
 
     @cached_property
@@ -106,7 +106,7 @@ class Material:
 
     @cached_property
     def confidences(self) -> NDArray[np.float64]:
-        """(N_test,) the largest probability of each picture."""
+        """(N_test,) the largest probability of each image."""
         return np.asarray(self.probabilities.max(axis=1))
 
     @cached_property

@@ -1,4 +1,4 @@
-"""The numbers behind the figures: intervals, calibration, confusion; each from its paper, none of it drawn here."""
+"""The numbers behind the figures: intervals, calibration, confusion; each with its source, nothing is drawn here."""
 
 from dataclasses import dataclass
 from statistics import NormalDist
@@ -28,14 +28,14 @@ def confusion_matrix(labels: Counts, predicted: Counts, classes: int) -> Counts:
 
 
 def class_counts(labels: Counts, predicted: Counts, classes: int) -> tuple[Counts, Counts, Counts]:
-    """Of each class how many pictures were right, are of it and were taken for it: each (classes,)."""
+    """For each class the number of correct, true and predicted images: each (classes,)."""
     right = labels[labels == predicted]
     hits, true, taken = (np.bincount(found, minlength=classes) for found in (right, labels, predicted))
     return hits, true, taken
 
 
 def precision_recall_f1(labels: Counts, predicted: Counts, classes: int) -> Fractions:
-    """(classes, 3) fractions; what would be 0 / 0 is 0, as scikit-learn has it by default."""
+    """(classes, 3) fractions; 0 / 0 is 0, as in scikit-learn by default."""
     hits, true, taken = class_counts(labels, predicted, classes)
     parts = ((hits, taken), (hits, true), (2 * hits, true + taken))
     return np.stack([above / np.maximum(below, 1) for above, below in parts], axis=1)
@@ -55,7 +55,7 @@ class Calibration:
 def calibration(confidences: Fractions, correct: NDArray[np.bool_], bins: int = 15) -> Calibration:
     """Bins ((m - 1) / B, m / B] and the expected calibration error of Guo et al., ICML 2017, equation 3.
 
-    The error is the mean over all pictures of the distance between the accuracy and the mean confidence of their bin.
+    The error is the mean over all images of the distance between the accuracy and the mean confidence of their bin.
     """
     position = np.clip(np.ceil(confidences * bins).astype(np.int64) - 1, 0, bins - 1)
     counts = np.bincount(position, minlength=bins)

@@ -1,4 +1,4 @@
-"""The drawing of a network: a box for each block, branches side by side, joins and detours visible."""
+"""Draw a network: one box per block, with branches side by side, joins and shortcuts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,13 +38,13 @@ def draw_material_network(material: Material) -> Figure:
 
 
 def draw_network(analysis: Analysis, title: str) -> Figure:
-    """Picture at the top, logits at the bottom; after each block the shape that leaves it."""
+    """Image at the top, logits at the bottom; after each block its output shape."""
     boxes = {block.name: _box(block) for block in blocks(analysis)}
     detours = _detours(boxes)
     width, height = _place(boxes, len(detours))
     figure, axes = sheet(width, height)
     axes.text(MARGIN, MARGIN, literal(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="top")
-    note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates a picture"
+    note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
     axes.text(MARGIN, MARGIN + 0.24, note, fontsize=SMALL, color=QUIET, va="top")
     for box in boxes.values():
         _draw_box(axes, box)

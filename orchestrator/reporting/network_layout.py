@@ -1,4 +1,4 @@
-"""Where each block of a network goes in its drawing: ranks from the picture to the output, branches side by side."""
+"""The layout of a network's drawing: ranks from the image to the output, branches side by side."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ JOINS = {"add": "add", "iadd": "add", "add_": "add", "cat": "concatenate", "conc
 
 @dataclass(eq=False)
 class Block:
-    """One box: its name, a line for each group of layers, the shape that leaves it, and the boxes that feed it."""
+    """One box: its name, a line for each group of layers, its output shape, and its input boxes."""
 
     name: str
     lines: list[str]
@@ -34,7 +34,7 @@ class Block:
 
 
 def blocks(analysis: Analysis) -> list[Block]:
-    """The network's top-level blocks in the order in which they are computed, the picture first."""
+    """The network's top-level blocks in the order in which they are computed, the image first."""
     home: dict[str, Block] = {}  # by the name of a layer
     found = [Block(PICTURE, [], analysis.input_shape)]
     rows: list[list[LayerRow]] = [[]]

@@ -1,4 +1,4 @@
-"""The tables of the network: its layers, and how its receptive field grows."""
+"""The tables of a network: its layers, and the growth of its receptive field."""
 
 from orchestrator.contract.analysis import Analysis, LayerRow, Step
 from orchestrator.reporting.extents import height_and_width, shape_text
@@ -19,7 +19,7 @@ def layers(material: Material) -> Table:
 def receptive_field(material: Material) -> Table:
     """Kernel, padding, stride, dilation, jump, size and receptive field, in and out, of each layer, in pixels.
 
-    What enters a layer that joins branches is that of the branch that sees most.
+    The input of a layer that joins branches is that of the branch with the largest field.
     """
     found = _analysis(material)
     computed: dict[str, LayerRow] = {}  # the latest, of a layer that is called more than once

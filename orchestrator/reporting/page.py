@@ -16,11 +16,11 @@ from PIL import Image
 model = mlflow.pyfunc.load_model("model")  # in the folder of this page; from MLflow: "runs:/RUN_ID/model"
 images = np.stack([np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1) for f in files])  # uint8
 names = [model.metadata.metadata["classes"][k] for k in model.predict(images).argmax(axis=1)]
-"""  # files: the addresses of images as large as the dataset's
+"""  # files: the paths of images of the dataset's size
 
 
 def write_page(material: Material, pictures: Sequence[Picture], tables: Sequence[Table], absent: Sequence[str]) -> str:
-    """The HTML text; ``absent`` says, a sentence each, what could not be made. All text from people is escaped."""
+    """The HTML text; ``absent`` lists, one sentence each, what could not be made. All user text is escaped."""
     spec = material.spec
     links = "".join(f'<a href="#{escape(p.name)}">{escape(p.title)}</a> ' for p in pictures)
     links += '<a href="#tables">Tables</a>' if tables else ""
@@ -45,7 +45,7 @@ def write_page(material: Material, pictures: Sequence[Picture], tables: Sequence
 
 
 def _model(material: Material) -> list[str]:
-    """How the trial's network is used, if it kept its weights."""
+    """How to use the trial's network, if its weights were saved."""
     if material.network is None:
         return []
     _, _, height, width = material.dataset.test.images.shape
@@ -74,7 +74,7 @@ def _facts(material: Material) -> list[tuple[str, str, str, str]]:
         accuracy = judged
     split = "test" if material.judged == "test" else "validation"
     facts = [
-        ("Test accuracy", _percent(accuracy), f"{len(material.labels):,} pictures", ""),
+        ("Test accuracy", _percent(accuracy), f"{len(material.labels):,} images", ""),
         ("Chosen epoch", str(chosen or "none"), f"{split} {_percent(judged)}" if judged is not None else "", ""),
         ("Epochs", f"{material.epochs} of {material.spec.trainer.epochs}", "", ""),
         ("Status", status, "", status),
@@ -84,7 +84,7 @@ def _facts(material: Material) -> list[tuple[str, str, str, str]]:
         field = analysis.receptive_field
         facts[2:2] = [
             ("Parameters", f"{analysis.parameters:,}", "", ""),
-            ("MACs", millions(analysis.macs), "multiply-accumulates a picture", ""),
+            ("MACs", millions(analysis.macs), "multiply-accumulates per image", ""),
             ("Receptive field", extent_text(field.output), f"{extent_text(field.features)} before global pooling", ""),
         ]
     return facts

@@ -1,4 +1,4 @@
-"""Figures made of pictures: what the network got wrong, and what augmentation does."""
+"""Figures made of images: the network's errors, and the effect of augmentation."""
 
 from typing import Any
 
@@ -24,21 +24,21 @@ from orchestrator.reporting.style import (
 )
 
 COLUMNS, ROWS = 6, 4  # of the grid of errors
-SAMPLES, EPOCHS = 8, 4  # pictures and epochs of augmentation
+SAMPLES, EPOCHS = 8, 4  # images and epochs of augmentation
 PICTURE, HEADER = 1.3, 0.36  # inches
 
 
 def draw_misclassified(material: Material) -> Figure:
-    """The most confident errors: true class, predicted class and how sure the network was."""
+    """The most confident errors: true class, predicted class and confidence."""
     wrong = np.flatnonzero(~material.correct)
     if not len(wrong):
-        return message(f"All {len(material.labels):,} test pictures are classified correctly.")
+        return message(f"All {len(material.labels):,} test images are classified correctly.")
     worst = wrong[np.argsort(-material.confidences[wrong], kind="stable")][: COLUMNS * ROWS]
     columns, rows = min(COLUMNS, max(4, len(worst))), -(-len(worst) // COLUMNS)
     across, down = PICTURE + 0.15, PICTURE + 0.56
     figure, axes = sheet(2 * MARGIN + columns * across - 0.15, 2 * MARGIN + HEADER + rows * down - 0.1)
     axes.text(MARGIN, MARGIN, "Most confident errors", fontsize=LARGE, fontweight="bold", color=INK, va="top")
-    count = f"{len(wrong):,} of {len(material.labels):,} test pictures are wrong"
+    count = f"{len(wrong):,} of {len(material.labels):,} test images are wrong"
     axes.text(figure.get_figwidth() - MARGIN, MARGIN, count, fontsize=NORMAL, color=QUIET, va="top", ha="right")
     for number, index in enumerate(worst):
         left, top = MARGIN + number % COLUMNS * across, MARGIN + HEADER + number // COLUMNS * down
@@ -48,7 +48,7 @@ def draw_misclassified(material: Material) -> Figure:
 
 
 def write_prediction(axes: Any, material: Material, index: int, left: float, top: float) -> None:
-    """Under a test picture: what the network said and how sure it was, and the true class if that is another."""
+    """Under a test image: predicted class and confidence, and the true class if it differs."""
     right = bool(material.correct[index])
     said = f"{literal(material.classes[material.predicted[index]], 10)} · {percent(material.confidences[index], 0)}"
     colour = GREEN if right else VERMILION
@@ -59,7 +59,7 @@ def write_prediction(axes: Any, material: Material, index: int, left: float, top
 
 
 def draw_augmentation(material: Material) -> Figure:
-    """The same training pictures above one another: as they are, then as epochs 1, 2, 3 and 4 see them."""
+    """The same training images in rows: without augmentation, then as augmented in epochs 1 to 4."""
     if material.augmentation is None:
         raise ValueError("the trial has no augmentation")
     labels = material.dataset.train.labels[material.training_indices]
@@ -72,7 +72,7 @@ def draw_augmentation(material: Material) -> Figure:
     side, gap, names = 0.92, 0.06, 0.75
     width = 2 * MARGIN + names + len(indices) * (side + gap) - gap
     figure, axes = sheet(width, 2 * MARGIN + HEADER + len(rows) * (side + gap) + gap)
-    heading = "Training pictures before and after augmentation"
+    heading = "Training images before and after augmentation"
     axes.text(MARGIN, MARGIN, heading, fontsize=LARGE, fontweight="bold", color=INK, va="top")
     for row, (name, images) in enumerate(rows):
         top = MARGIN + HEADER + row * (side + gap) + (gap if row else 0)

@@ -1,4 +1,4 @@
-"""A published curve, to be drawn beside ours."""
+"""A published curve, to be drawn next to the trial's own."""
 
 import csv
 from pathlib import Path
@@ -7,7 +7,7 @@ from orchestrator.errors import RequestError
 
 
 def read_curve(path: Path) -> list[tuple[int, float]]:
-    """(epoch, test accuracy as a fraction) of a CSV with the columns ``epoch`` and ``test_accuracy`` (per cent).
+    """(epoch, test accuracy as a fraction) of a CSV with the columns ``epoch`` and ``test_accuracy`` (percent).
 
     Raises RequestError naming the file and line if it is anything else.
     """

@@ -1,4 +1,4 @@
-"""How much of the picture one output sees: boxes over a picture, and how the field grows layer by layer."""
+"""The receptive field of an output: boxes over an image, and its growth layer by layer."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ from orchestrator.reporting.style import (
     whole_numbers,
 )
 
-HALO = withStroke(linewidth=3, foreground="white")  # keeps text legible over lines and pictures
-ROOM = 2.6  # picture sizes that are drawn at most; a larger field is drawn at the edge, with its number
+HALO = withStroke(linewidth=3, foreground="white")  # keeps text legible over lines and images
+ROOM = 2.6  # image sizes that are drawn at most; a larger field is drawn at the edge, with its number
 
 
 def draw_receptive_field(material: Material) -> Figure:
-    """Left: the fields before and after global pooling around the centre of a test picture. Right: their growth."""
+    """Left: the fields before and after global pooling around the centre of a test image. Right: their growth."""
     if (analysis := material.analysis) is None:
         raise ValueError("the trial's network has not been analysed")
     field = analysis.receptive_field
@@ -37,7 +37,7 @@ def draw_receptive_field(material: Material) -> Figure:
         known = known[1:]
     fields = [(name, height_and_width(size), colour) for name, size, colour in known if size is not None]
     if not fields:
-        return message(f"The receptive field is not known: {literal(field.reason, 90)}")
+        return message(f"The receptive field is unknown: {literal(field.reason, 90)}")
     figure = new_figure(8.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
     _boxes(left, material, fields)
@@ -46,7 +46,7 @@ def draw_receptive_field(material: Material) -> Figure:
 
 
 def _boxes(axes: Any, material: Material, fields: list[tuple[str, tuple[int, int], str]]) -> None:
-    """The picture in the middle; a field inside it is a full line, one that is larger a dashed line."""
+    """The image in the middle; a field inside it is a full line, one that is larger a dashed line."""
     picture = material.test_picture(0)
     height, width = picture.shape[:2]
     largest = ROOM * max(height, width)
@@ -72,7 +72,7 @@ def _boxes(axes: Any, material: Material, fields: list[tuple[str, tuple[int, int
 
 
 def _growth(axes: Any, material: Material, fields: list[int]) -> None:
-    """The largest field so far after each layer (branches follow one another), and the picture's size as a line."""
+    """The largest field so far after each layer (branches follow one another), and the image's size as a line."""
     steps = [(0, 1)]
     for number, size in enumerate(fields, start=1):
         if size > steps[-1][1]:
@@ -83,7 +83,7 @@ def _growth(axes: Any, material: Material, fields: list[int]) -> None:
     side = min(material.dataset.shape[1:])
     axes.axhline(side, color=QUIET, linewidth=1, linestyle="--")
     axes.annotate(
-        f"picture {side} px", (0, side), xycoords=axes.get_yaxis_transform(), xytext=(2, 3), textcoords="offset points",
+        f"image {side} px", (0, side), xycoords=axes.get_yaxis_transform(), xytext=(2, 3), textcoords="offset points",
         fontsize=SMALL, color=QUIET,
     )  # fmt: skip
     axes.set_xlim(0, max(1, len(fields)))

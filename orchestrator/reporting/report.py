@@ -1,4 +1,4 @@
-"""The report of one trial: figures, tables and one page, from whatever the trial got to."""
+"""The report of one trial: figures, tables and one page, as far as the trial got."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from orchestrator.reporting.tables import Table
 
 @dataclass(frozen=True)
 class TableEntry:
-    """A table that can be made where the material has what it ``needs``."""
+    """A table that can be made if the material has what it ``needs``."""
 
     title: str
     needs: tuple[str, ...]
@@ -31,17 +31,17 @@ TABLES = (
     TableEntry("layers", ("analysis",), network_tables.layers, shared=True),
     TableEntry("receptive field", ("analysis",), network_tables.receptive_field, shared=True),
 )
-REPORT = "report.html"  # written last: where it lies, the report is whole
+REPORT = "report.html"  # written last: if it exists, the report is complete
 ABSENT = {
-    "logits": "the trial was not measured on the test split",
-    "network": "the trial kept no weights",
+    "logits": "the trial was not evaluated on the test split",
+    "network": "the trial has no saved weights",
     "analysis": "the network was not analysed",
-    "augmentation": "the trial augments nothing",
+    "augmentation": "the trial has no augmentation",
 }
 
 
 def draw_shared(material: Material, on_warning: Callable[[str], None]) -> Made:
-    """What all trials of the material's variant share in one launch: drawn once, and handed to :func:`render_report`.
+    """What all trials of the material's variant share in one launch: drawn once, and passed to :func:`render_report`.
 
     Depends on the variant's analysis and the dataset, not on the trial. Each failure costs one call of ``on_warning``.
     """
@@ -113,7 +113,7 @@ def _write(
 
 
 def _missing(material: Material, needs: tuple[str, ...]) -> str:
-    """Why something cannot be made, or nothing."""
+    """Why something cannot be made; empty if it can."""
     return next((ABSENT[need] for need in needs if getattr(material, need) is None), "")
 
 

@@ -1,4 +1,4 @@
-"""The one look of every figure: colours that colour-blind readers can tell apart, quiet axes, plain words."""
+"""The common style of all figures: colours for colour-blind readers, plain axes, plain words."""
 
 import functools
 import itertools
@@ -27,7 +27,7 @@ BLUES = LinearSegmentedColormap.from_list("orchestrator.blues", ["#ffffff", "#cf
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty white figure of ``width`` x ``height`` inches that belongs to no window and no global state."""
+    """An empty white figure of ``width`` x ``height`` inches, without a window or global state."""
     layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN)
     return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
@@ -62,12 +62,12 @@ def sheet(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def percent_axis(axis: Any) -> None:
-    """Show fractions as per cent."""
+    """Show fractions in percent."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.10g} %"))
 
 
 def whole_numbers(axis: Any) -> None:
-    """Ticks at whole numbers only."""
+    """Ticks at integers only."""
     axis.set_major_locator(MaxNLocator(integer=True, nbins=10, min_n_ticks=1))
 
 
@@ -117,7 +117,7 @@ def picture_at(figure: Figure, picture: NDArray[np.uint8], left: float, top: flo
     high, wide = round(height * scale), round(width * scale)
     enlarged = picture[np.arange(high) * height // high][:, np.arange(wide) * width // wide]
     framed = np.pad(enlarged[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), constant_values=0xDD)
-    free = round(size * DPI)  # a picture that is not square is centred
+    free = round(size * DPI)  # an image that is not square is centred
     x = round(left * DPI) + (free - wide) // 2
     y = round((figure.get_figheight() - top) * DPI) - free + (free - high) // 2
     figure.figimage(framed, x, y, origin="upper")

@@ -15,7 +15,7 @@ Cell = str | int | float | None
 
 @dataclass(frozen=True)
 class Table:
-    """``columns`` name what each of the ``rows`` holds; fractions are fractions, None is empty."""
+    """``columns`` are the names of the values in ``rows``; fractions stay fractions, None is empty."""
 
     name: str
     title: str
@@ -42,7 +42,7 @@ class Table:
 
 
 def shown(cell: Cell) -> str:
-    """One value as people read it: four decimals, thousands apart, nothing for None."""
+    """One value for display: four decimals, thousands separators, nothing for None."""
     if cell is None:
         return ""
     if isinstance(cell, float):
@@ -69,7 +69,7 @@ def _escaped(text: str) -> str:
 def classification_report(material: Material) -> Table:
     """Precision, recall, F1 and support of each class, their averages and the accuracy, as scikit-learn reports them.
 
-    The macro average counts every class alike, the weighted one by its pictures.
+    The macro average counts every class equally, the weighted one by its images.
     """
     count = len(material.classes)
     scores = precision_recall_f1(material.labels, material.predicted, count)
@@ -86,7 +86,7 @@ def classification_report(material: Material) -> Table:
 
 
 def class_accuracy(material: Material) -> Table:
-    """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test pictures."""
+    """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test images."""
     rows: list[list[Cell]] = []
     right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
     for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):

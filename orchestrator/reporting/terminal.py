@@ -1,4 +1,4 @@
-"""What a launch looks like in a terminal: a live table on a screen, one line a change of state elsewhere."""
+"""A launch on the terminal: a live table if it is interactive, else one line per change of state."""
 
 import heapq
 import itertools
@@ -18,10 +18,10 @@ from rich.text import Text
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record
 
-CLOCK = "%H:%M:%S"  # before every line that tells a change of state
+CLOCK = "%H:%M:%S"  # before every line about a change of state
 _STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
-SPEED_PERIOD = 600.0  # seconds, by whose epochs the rest is estimated
-MOST_LINES = 40  # of the live table: trials that run, and those that changed last
+SPEED_PERIOD = 600.0  # seconds; the remaining time is estimated from the epochs in them
+MOST_LINES = 40  # of the live table: running trials, and those that changed last
 ENDED = ("complete", "stopped", "failed")
 STYLES = {"waiting": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
@@ -38,7 +38,7 @@ class _Line:
 
 
 class View:
-    """A listener that shows a launch of ``trials``, of so many epochs each; ``quiet`` shows failures only.
+    """A listener that shows a launch of ``trials`` with ``epochs`` epochs each; ``quiet`` shows failures only.
 
     ``ended`` are those that need not be run: they ended before.
     """
@@ -130,7 +130,7 @@ class View:
 
     def _advance(self) -> None:
         every = self.lines.values()
-        total = sum(line.epoch if line.state in ENDED else self.epochs for line in every)  # what was stopped owes none
+        total = sum(line.epoch if line.state in ENDED else self.epochs for line in every)  # stopped: none left
         done = sum(line.epoch for line in every)
         self._progress.update(self._task, total=total, completed=done, description=self._counts())
 
@@ -164,7 +164,7 @@ class View:
 
 
 def is_state_line(text: str) -> bool:
-    """Whether ``text`` is a line that a view off a screen says of a trial: on a screen the table shows it."""
+    """Whether ``text`` is a line about a trial from a view without a screen; on a screen the table shows it."""
     return _STATE_LINE.match(text) is not None
 
 

@@ -24,7 +24,7 @@ LONGEST_NAME = 100  # characters
 
 
 def name_problem(name: str) -> str | None:
-    """Why no experiment can have this name, or None; its folder in the storage folder bears it."""
+    """Why no experiment can have this name, or None; its folder in the storage folder has this name."""
     if not name or any(not (c.isalnum() or c in "-_.") for c in name) or name[0] in "-.":
         return f"letters, digits, '-', '_' and '.' only, not {name!r}"
     return f"at most {LONGEST_NAME} characters" if len(name.encode()) > LONGEST_NAME else None
@@ -32,30 +32,37 @@ def name_problem(name: str) -> str | None:
 
 @dataclass(frozen=True, kw_only=True)
 class Contract:
-    """Limits that every variant must keep, checked before any training time is spent."""
+    """Limits that every variant must meet, checked before training starts."""
 
     __pydantic_config__ = STRICT
 
     max_parameters: Count | None = None
-    max_macs: Count | None = None  # multiply-accumulates for one picture
-    min_receptive_field: Count | None = None  # pixels, of the output (after global pooling)
+    """Largest number of parameters. null: no limit. Unit: parameters."""
+    max_macs: Count | None = None
+    """Largest number of multiply-accumulates per image. null: no limit. Unit: MACs."""
+    min_receptive_field: Count | None = None
+    """Smallest receptive field of the network's output, global pooling included. null: no limit. Unit: pixels."""
     require: tuple[Layer, ...] = ()
+    """Kinds of layers that the network must contain."""
     forbid: tuple[Layer, ...] = ()
+    """Kinds of layers that the network must not contain."""
 
     def __post_init__(self) -> None:
         check(self)
         if both := sorted(set(self.require) & set(self.forbid)):
-            raise ValueError(f"required and forbidden at once: {', '.join(both)}")
+            raise ValueError(f"both required and forbidden: {', '.join(both)}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Variant:
-    """One architecture: a built-in name or a user's own network, with arguments for its constructor."""
+    """One network, with arguments for its constructor."""
 
     __pydantic_config__ = STRICT
 
     name: str
+    """A built-in variant, `path/to/file.py:Class` or `package.module:Class`."""
     arguments: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments for the network's constructor; the number of classes is added."""
 
     def __post_init__(self) -> None:
         if problem := label_problem(self.name):
@@ -69,14 +76,18 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """What one searched setting is drawn from; exactly one of the four, in Ray Tune's words."""
+    """The distribution of one searched setting: exactly one of these keys, named as in Ray Tune."""
 
     __pydantic_config__ = STRICT
 
     uniform: tuple[float, float] | None = None
+    """`[low, high]`: a number between the two, all equally likely."""
     loguniform: tuple[float, float] | None = None
-    randint: tuple[int, int] | None = None  # the upper end is not included
+    """`[low, high]`: a number between the two whose logarithm is uniform; for learning rates and the like."""
+    randint: tuple[int, int] | None = None
+    """`[low, high]`: an integer from low to high - 1."""
     choice: tuple[Any, ...] | None = None
+    """One of the listed values."""
 
     def __post_init__(self) -> None:
         given = [k for k in ("uniform", "loguniform", "randint", "choice") if getattr(self, k) is not None]
@@ -93,29 +104,36 @@ class Distribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """A random search: ``samples`` draws, shared by all variants and seeds so that they stay comparable."""
+    """A random search. Every variant and seed is trained with the same draws, so that variants stay comparable."""
 
     __pydantic_config__ = STRICT
 
-    space: dict[str, Distribution]  # dotted path (trainer.optimizer.lr, arguments.width) to its distribution
+    space: dict[str, Distribution]
+    """What to search: dotted path of a setting (`trainer.optimizer.lr`, `arguments.width`) to its distribution."""
     samples: Annotated[int, Range(ge=1, le=10_000)] = 8
-    seed: Annotated[int, Range(ge=0)] = 0  # of the draws, not of the training
+    """How many settings to draw; every variant is trained with each of them and every seed. Unit: draws."""
+    seed: Annotated[int, Range(ge=0)] = 0
+    """Random seed of the draws; training has its own seeds."""
 
     def __post_init__(self) -> None:
         check(self)
         if not self.space:
-            raise ValueError("space: needs at least one setting to search")
+            raise ValueError("space: needs at least one setting")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scheduler:
-    """Who may end a trial early: nobody (fifo), or asynchronous successive halving on validation accuracy."""
+    """Whether trials may be stopped early."""
 
     __pydantic_config__ = STRICT
 
     name: Literal["fifo", "asha"] = "fifo"
-    grace_period: Count = 1  # asha: epochs every trial gets
-    reduction_factor: Annotated[int, Range(ge=2)] = 3  # asha: one trial in this many goes on at each rung
+    """fifo trains every trial to its end; asha stops the worse trials early, by validation accuracy (asynchronous
+    successive halving)."""
+    grace_period: Count = 1
+    """asha: every trial is trained for at least this long. Unit: epochs."""
+    reduction_factor: Annotated[int, Range(ge=2)] = 3
+    """asha: one in this many trials continues at each rung."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -123,13 +141,17 @@ class Scheduler:
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial gets; ``auto``: one core on a CPU machine, the measured share of a GPU and its cores elsewhere."""
+    """The share of a machine that one trial gets."""
 
     __pydantic_config__ = STRICT
 
     cpus: Annotated[float, Range(gt=0)] | Literal["auto"] = "auto"
+    """CPU cores of one trial. auto: 1, or with a GPU that GPU's share of the machine's cores. Unit: cores."""
     gpus: Annotated[float, Range(ge=0)] | Literal["auto"] = "auto"
+    """GPUs of one trial, also a fraction of one. auto: where there is a GPU, the share that is measured before the
+    first trial starts, else 0. Unit: GPUs."""
     max_concurrent_trials: Count | None = None
+    """Largest number of trials that run at the same time. null: as many as fit."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -137,12 +159,14 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Failures:
-    """How often a trial is taken up again, by kind of failure. Errors and divergence would only come again."""
+    """How often a failed trial is retried. Errors and divergence are not retried, because they would recur."""
 
     __pydantic_config__ = STRICT
 
-    infrastructure: Annotated[int, Range(ge=0)] = 10  # its worker or node was lost; not the trial's fault
-    out_of_memory: Annotated[int, Range(ge=0)] = 1  # each time with a larger share of the machine
+    infrastructure: Annotated[int, Range(ge=0)] = 10
+    """How often a trial is retried after its worker or node was lost. Unit: retries."""
+    out_of_memory: Annotated[int, Range(ge=0)] = 1
+    """How often a trial is retried after it ran out of memory, with a larger share of the machine. Unit: retries."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -150,14 +174,14 @@ class Failures:
 
 @dataclass(frozen=True, kw_only=True)
 class Tracking:
-    """What MLflow gets of each trial besides its records; neither changes what is trained."""
+    """What MLflow stores of each trial besides its metrics. Neither setting changes what is trained."""
 
     __pydantic_config__ = STRICT
 
-    # Which trials become MLflow models. best: one of each variant, the seed chosen by validation accuracy.
     models: Literal["best", "all", "none"] = "best"
-    # Which trials get figures, tables and a page. chosen: every trial, but of a search only those that are compared.
+    """Which trials become MLflow models. best: one per variant, the seed with the best validation accuracy."""
     reports: Literal["chosen", "all", "none"] = "chosen"
+    """Which trials get figures, tables and report.html. chosen: all, but of a search only those that are compared."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -165,26 +189,42 @@ class Tracking:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One experiment file."""
+    """An experiment file."""
 
     __pydantic_config__ = STRICT
 
     name: str
+    """Name of the experiment in MLflow and of its folder: letters, digits, `-`, `_` and `.`."""
     description: str = ""
+    """Free text, shown in MLflow."""
     variants: tuple[Variant, ...]
+    """The networks to compare; a bare name or a mapping with `name` and `arguments`."""
     seeds: tuple[Annotated[int, Range(ge=0, lt=2**31)], ...] = (0,)
+    """Random seeds for weights, data order and validation split; every variant is trained once with each."""
     dataset: DatasetSpec = field(default_factory=DatasetSpec)
+    """The dataset."""
     trainer: Recipe = field(default_factory=Recipe)
+    """The training recipe, the same for every variant."""
     search: Search | None = None
+    """A random search over settings. null: no search."""
     scheduler: Scheduler = field(default_factory=Scheduler)
+    """Whether trials may be stopped early."""
     resources: Resources = field(default_factory=Resources)
+    """What one trial gets of a machine."""
     failures: Failures = field(default_factory=Failures)
-    # bytes, for checkpoints of finished trials; the best trial of each variant is kept whatever it takes
+    """How often failed trials are retried."""
     max_checkpoint_bytes: Count | None = None
+    """Limit for the checkpoints of finished trials; the worst are deleted first, and the best trial of each variant is
+    always kept. null: no limit. Unit: bytes."""
     contract: Contract = field(default_factory=Contract)
+    """Limits that every variant must meet, checked before training starts."""
     tracking: Tracking = field(default_factory=Tracking)
-    published_curve: str | None = None  # CSV with columns epoch, test_accuracy (per cent), drawn beside our curves
-    target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85  # fraction; what "epochs to target" counts to
+    """What MLflow stores of each trial besides its metrics."""
+    published_curve: str | None = None
+    """CSV file with the columns epoch and test_accuracy (percent) that is drawn next to the trials' curves; its path is
+    relative to the experiment file."""
+    target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85
+    """Accuracy that the column "epochs to target" counts to. Unit: fraction."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -197,32 +237,34 @@ class Experiment:
                 problems.append(f"{what}: needs at least one")
             if twice := sorted({v for v in values if values.count(v) > 1}):
                 hint = (
-                    " (a network is called by its class: rename one of them)"
+                    " (a network is named after its class; rename one of them)"
                     if what == "variants" and len(set(names)) > 1
                     else ""
                 )
-                problems.append(f"{what}: named twice: {', '.join(twice)}{hint}")
+                problems.append(f"{what}: listed twice: {', '.join(twice)}{hint}")
         if self.scheduler.name == "asha" and self.trainer.protocol == "published":
-            problems.append("scheduler: asha follows validation accuracy, which the published protocol does not have")
+            problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
-            problems.append("search: by the published protocol settings would be chosen by test images")
+            problems.append("search: with the published protocol, settings would be selected on test images")
         if problems:
             raise ValueError("; ".join(problems))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """An experiment with every trial spelled out, in the order in which they are started."""
+    """An experiment with the full specification of every trial, in the order in which they start."""
 
     experiment: Experiment
     trials: tuple[TrialSpec, ...]
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
-    notes: tuple[str, ...] = ()  # what a person should know of it
+    notes: tuple[str, ...] = ()  # messages for the user
 
     def __post_init__(self) -> None:
         names = [trial.name for trial in self.trials]
         if len(set(names)) != len(names):  # each has a folder of its name
-            raise ValueError(f"two trials have one name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}")
+            raise ValueError(
+                f"several trials have the same name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}"
+            )
 
     def identity(self) -> str:
         """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""

@@ -1,4 +1,4 @@
-"""How a setting says what it allows: a range beside its type, and reading plain JSON back without any library."""
+"""Ranges of settings, written next to their types, and reading plain JSON back without any library."""
 
 import dataclasses
 import operator
@@ -18,7 +18,7 @@ class Range:
     """Limits of a number, or of a list's length, written as ``Annotated[int, Range(ge=1)]``.
 
     pydantic reads it through the hook below when an experiment file is parsed; :func:`check` reads it when a
-    specification is built without pydantic. Both refuse the same values.
+    specification is built without pydantic. Both reject the same values.
     """
 
     gt: float | None = None
@@ -80,7 +80,7 @@ def to_plain(settings: Any) -> dict[str, Any]:
 
 
 def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
-    """Build the dataclass ``kind`` from plain JSON. Raises ValueError naming the place of what does not fit."""
+    """Build the dataclass ``kind`` from plain JSON. Raises ValueError that names the invalid field."""
     where = where or kind.__name__
     if problems := not_plain(plain, where):
         raise ValueError(one_line("; ".join(problems)))
@@ -91,7 +91,7 @@ def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
 
 
 def _read(hint: Any, value: Any, where: str) -> Any:
-    """One value, read as the type ``hint`` says."""
+    """One value, read as the type ``hint``."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return _read(arguments[0], value, where)

@@ -1,15 +1,15 @@
-"""What a file of ours may hold at all, whatever it is about: plain JSON values of a sensible size."""
+"""What any of our files may contain: plain JSON values of a reasonable size."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
-DEEPEST = 32  # mappings and lists inside one another
-LARGEST = 2**63  # whole numbers
+DEEPEST = 32  # nested mappings and lists
+LARGEST = 2**63  # integers
 
 
 def not_plain(value: Any, where: str = "", depth: int = 0) -> list[str]:
-    """One line for every place in ``value`` that holds what no setting can be: nan, bytes, half a character..."""
+    """One line for every value that no setting can have: nan, bytes, lone surrogates..."""
     problem = _problem(value) if depth <= DEEPEST else f"nested more than {DEEPEST} deep"
     if problem is not None:
         return [f"{where or 'the file'}: {problem}"]
@@ -23,12 +23,12 @@ def not_plain(value: Any, where: str = "", depth: int = 0) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """``text`` with line ends and whatever else cannot be printed written as escapes."""
+    """``text`` with line breaks and other unprintable characters escaped."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _key_problem(key: Any, where: str) -> str | None:
-    problem = _problem(key) if isinstance(key, str) else "keys are words"
+    problem = _problem(key) if isinstance(key, str) else "keys must be text"
     return f"{where or 'the file'}: the key {key!r}: {problem}" if problem else None
 
 
@@ -37,9 +37,9 @@ def _problem(value: Any) -> str | None:
         return None
     if isinstance(value, str):
         whole = "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
-        return None if whole else f"text must not hold NUL or half a character, as {value[:40]!r} does"
+        return None if whole else f"text must not contain NUL or a lone surrogate, as {value[:40]!r} does"
     if isinstance(value, int):
-        return None if abs(value) <= LARGEST else "a whole number with more than 64 bits"
+        return None if abs(value) <= LARGEST else "an integer with more than 64 bits"
     if isinstance(value, float):
         return None if math.isfinite(value) else f"must be a finite number, not {value}"
     return f"must be text, a number, true, false, null, a list or a mapping, not {type(value).__name__}"

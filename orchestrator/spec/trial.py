@@ -11,13 +11,17 @@ from orchestrator.spec.recipe import STRICT, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
-    """Which data: ``digits``, ``cifar10``, or a folder or file (parquet files, image folders, packed tensors)."""
+    """The dataset."""
 
     __pydantic_config__ = STRICT
 
     name: str = "digits"
-    validation: Annotated[float, Range(gt=0, lt=1)] = 0.1  # fraction of the training split held out, by seed
-    image_size: Annotated[int, Range(ge=8, le=1024)] | None = None  # pixels; null keeps the pictures' own size
+    """`digits`, `cifar10`, or the path of a folder or file: parquet files, image folders or a packed `.pt` file."""
+    validation: Annotated[float, Range(gt=0, lt=1)] = 0.1
+    """Part of the training split that is held out for validation, chosen by the trial's seed and stratified by class;
+    not used if the dataset has a validation split. Unit: fraction."""
+    image_size: Annotated[int, Range(ge=8, le=1024)] | None = None
+    """Resize images to this height and width. null: their own size (digits: 32). Unit: pixels."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -31,13 +35,13 @@ class TrialSpec:
 
     variant: str  # a built-in name, `path/to/file.py:Class` or `package.module:Class`
     arguments: dict[str, Any] = field(default_factory=dict)  # passed to the network's constructor
-    source_digest: str = ""  # sha256 of the files a user's own network is made of
+    source_digest: str = ""  # sha256 of the source files of a user's own network
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
-    sample: int | None = None  # which draw from the search space
-    settings: dict[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path; it is in its place as well
+    sample: int | None = None  # index of the draw from the search space
+    settings: dict[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path; also applied below
     settings_label: str = ""  # the same as part of the trial's name
     dataset: DatasetSpec = field(default_factory=DatasetSpec)
-    dataset_digest: str = ""  # sha256 of the pictures and labels; empty where they are not yet read
+    dataset_digest: str = ""  # sha256 of the images and labels; empty before they are read
     trainer: Recipe = field(default_factory=Recipe)
 
     def __post_init__(self) -> None:
@@ -47,7 +51,7 @@ class TrialSpec:
 
     @property
     def label(self) -> str:
-        """The variant as people read it: the class name for a user's own network."""
+        """The variant's display name: the class name for a user's own network."""
         return variant_label(self.variant)
 
     @property
@@ -57,7 +61,7 @@ class TrialSpec:
 
     @property
     def name(self) -> str:
-        """The trial's name within its launch: ``variant/seed-0``, or of a search ``variant/seed-0/lr=0.1``."""
+        """The trial's name within its launch: ``variant/seed-0``, in a search ``variant/seed-0/lr=0.1``."""
         drawn = self.settings_label or ("" if self.sample is None else f"sample-{self.sample}")
         return f"{self.label}/seed-{self.seed}{drawn and '/'}{drawn}"
 
@@ -67,14 +71,14 @@ class TrialSpec:
 
     @classmethod
     def from_json(cls, plain: Any) -> "TrialSpec":
-        """Read what :meth:`to_json` wrote. Raises ValueError naming the place of what does not fit."""
+        """Read what :meth:`to_json` wrote. Raises ValueError that names the invalid field."""
         return from_plain(cls, plain, "spec")
 
     def identity(self) -> str:
-        """Hash (sha256, hexadecimal) of the whole specification: two trials with one identity are one trial.
+        """Hash (sha256, hexadecimal) of the whole specification: trials with the same identity are the same trial.
 
-        A user's own network is known by its source, not by where the file happens to lie; what a search has drawn by
-        where it stands, not by which draw it was.
+        A user's own network is identified by its source, not by the path of its file; the settings of a search by their
+        values, not by the index of the draw.
         """
         plain = {k: v for k, v in self.to_json().items() if k not in ("sample", "settings", "settings_label")}
         return digest({**plain, "variant": self.label} if self.source_digest else plain)
@@ -86,17 +90,17 @@ def variant_label(variant: str) -> str:
 
 
 def label_problem(variant: str) -> str | None:
-    """Why ``variant`` can be no class's name, or None; a trial's folder is called by its label."""
+    """Why ``variant`` cannot name a class, or None; a trial's folder is named after its label."""
     source, _, label = variant.rpartition(":")
     relative = source.startswith(".") and not source.endswith(".py")  # a package of what?
     if relative or label.startswith(".") or any(c in "/\\" or not c.isprintable() for c in label):
         return (
-            f"{variant!r} names no class; a network of your own is named path/to/file.py:Class or package.module:Class"
+            f"{variant!r} does not name a class; name your own network as path/to/file.py:Class or package.module:Class"
         )
     return None
 
 
 def digest(plain: Any) -> str:
-    """sha256 (hexadecimal) of a JSON document, whatever the order of its keys."""
+    """sha256 (hexadecimal) of a JSON document, independent of the order of its keys."""
     text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

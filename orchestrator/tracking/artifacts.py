@@ -1,4 +1,4 @@
-"""What a trial sends to MLflow as artifacts: at its end its files, later its report; and a launch its comparison."""
+"""Artifacts in MLflow: a trial's files when it ends, its report later, and a launch's comparison."""
 
 import time
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ def artifacts_of(client: "MlflowClient", run: "Run") -> Any:
 
 
 def log_folder(artifacts: Any, folder: Path) -> None:
-    """Send what a trial's end leaves in its folder; sending it again replaces it."""
+    """Send the files of an ended trial; sending them again replaces them."""
     for name in (*SENT, BEST):
         if (folder / name).is_file():
             artifacts.log_artifact(str(folder / name), "checkpoints" if name == BEST else None)
@@ -48,11 +48,11 @@ def log_report(artifacts: Any, folder: Path) -> None:
 
 
 def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
-    """Make ``traceback`` the run's, in a file of its own; an empty one takes away what an earlier attempt left."""
+    """Store ``traceback`` as a file of the run; an empty one removes that of an earlier attempt."""
     if traceback:
         client.log_text(run.info.run_id, traceback, TRACEBACK)
         return
-    with suppress(Exception):  # a store may let nobody remove anything: the trial's end does not hang on that
+    with suppress(Exception):  # a store may not allow removal, which must not prevent the trial's end
         artifacts = artifacts_of(client, run)
         if TRACEBACK in {artifact.path for artifact in artifacts.list_artifacts()}:
             artifacts.delete_artifacts(TRACEBACK)
@@ -61,9 +61,9 @@ def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
 def log_comparison(
     client: "MlflowClient", parent_run_id: str, sentence: str, page: str, metrics: Mapping[str, float]
 ) -> None:
-    """Put the HTML ``page``, the verdict's ``sentence`` and ``metrics`` where the launch's run is looked at.
+    """Store the HTML ``page``, the verdict's ``sentence`` and ``metrics`` in the launch's own run.
 
-    Again replaces them, but for the wall time, which is added to what was there.
+    Calling it again replaces them, except for the wall time, which is added up.
     """
     from mlflow.entities import Metric
 
@@ -74,7 +74,7 @@ def log_comparison(
     measured = [Metric(name, value, now, 0) for name, value in {**metrics, WALL_SECONDS: wall_seconds}.items()]
     client.log_batch(parent_run_id, metrics=measured)
     link = f"#/experiments/{run.info.experiment_id}/runs/{parent_run_id}/artifacts/{COMPARISON}"
-    opens = f" [**Open the comparison**]({link}): every trial, and how far each variant lies behind the best."
+    opens = f" [**Open the comparison**]({link}): every trial, and how far each variant is behind the best."
     note = MARK + sentence[: LONGEST_TAG - len(MARK) - len(opens)] + opens
     begun = run.data.tags.get(NOTE, "").partition(MARK)[0].rstrip()
     client.set_tag(parent_run_id, VERDICT, sentence[:LONGEST_TAG])

@@ -1,4 +1,4 @@
-"""True statuses: a driver keeps a lease on its launch, and whoever meets an expired one closes what it left open."""
+"""Correct run statuses: a driver keeps a lease on its launch, and commands close the runs of an expired one."""
 
 import threading
 import time
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 RENEWAL = 30.0  # seconds between two renewals
-RETRY = 2.0  # seconds to the next try when the store did not answer: it may come back with the lease expired
+RETRY = 2.0  # seconds to the next attempt if the store did not answer: the lease may have expired by then
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 
 
 class Keeper(threading.Thread):
-    """Says, from a thread of its own, that the launch's driver is alive, however busy the driver is."""
+    """Signals, from its own thread, that the launch's driver is alive, however busy it is."""
 
     def __init__(self, client: "MlflowClient", parent_run_id: str) -> None:
         super().__init__(name="lease", daemon=True)
@@ -25,22 +25,22 @@ class Keeper(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Renew until :meth:`end`; a store that does not answer is asked again soon."""
+        """Renew until :meth:`end`; retries soon if the store does not answer."""
         pause = RENEWAL
         while not self._ended.wait(pause):
             try:
                 self.client.set_tag(self.parent_run_id, LEASE, lease_end())
                 pause = RENEWAL
-            except Exception:  # the boundary to another program; the sink tells of it
+            except Exception:  # the boundary to another program; the sink reports it
                 pause = min(RETRY, RENEWAL)
 
     def end(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._ended.set()
 
 
 def close_abandoned(client: "MlflowClient", experiment: str, now: float | None = None) -> list[str]:
-    """End, as killed, every running run of ``experiment`` whose driver is lost; returns the launches' run ids."""
+    """Mark as killed every running run of ``experiment`` whose driver is lost; returns the launches' run ids."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []

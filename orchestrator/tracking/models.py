@@ -1,4 +1,4 @@
-"""Networks as MLflow's logged models: exported where there are free cores, logged by the driver."""
+"""Networks as MLflow's logged models: exported on free cores, logged by the driver."""
 
 import tempfile
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ IMAGES = (  # in a model's metadata: what it takes
 def save_model(
     network: "nn.Module", normalisation: "Normalisation", classes: Sequence[str], images: "Tensor", path: Path
 ) -> None:
-    """Write ``network`` (evaluation mode, CPU) with its normalisation as an MLflow model that takes images as they are.
+    """Write ``network`` (evaluation mode, CPU) with its normalisation as an MLflow model for unnormalised images.
 
     ``images``: (N, 3, H, W) uint8, at least two, as the dataset has them; they become the input example. The model
     takes any number of such images, or the same as float32 from 0 to 255 when it is called as a torch module, and
     computes logits (N, classes) in float32. ``classes`` (names in the order of the logits) and the normalisation are in
-    the model's metadata. It is saved without pickle and loads where our code is not installed. The folder ``path`` is
-    whole or absent. Raises TrackingError if torch.export cannot follow the network.
+    the model's metadata. It is saved without pickle and loads without this package. The folder ``path`` is complete or
+    absent. Raises TrackingError if torch.export cannot trace the network.
     """
     import mlflow.pytorch
     import numpy as np
@@ -65,9 +65,9 @@ def save_model(
                 },
             ),
         )
-    except Exception as problem:  # the user's network runs here, followed by torch.export: it may raise anything
+    except Exception as problem:  # the user's network runs here, traced by torch.export: it may raise anything
         if isinstance(problem, OSError) and problem.errno in FULL:
-            raise  # says nothing of the network: the model can be written when there is room
+            raise  # not the network's fault: the model can be written when there is space
         reason = (str(problem).splitlines() or [type(problem).__name__])[0]
         raise TrackingError(f"the network cannot be exported as an MLflow model: {reason}") from problem
 
@@ -102,9 +102,9 @@ def find_model(client: "MlflowClient", run: Any) -> "LoggedModel | None":
 
 
 def log_model(client: "MlflowClient", run_id: str, saved: Path) -> str:
-    """Make the MLflow model in the folder ``saved`` the run's logged model; returns its id.
+    """Log the MLflow model in the folder ``saved`` as the run's logged model; returns its id.
 
-    A second time finds it; what a killed process left half-made is made anew.
+    A second call finds it; what a killed process left incomplete is logged again.
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model

@@ -1,4 +1,4 @@
-"""What MLflow's own page shows first: a saved view of every trial with the figures worth comparing, and its address."""
+"""The saved view that MLflow's page opens with: every trial with the metrics worth comparing, and its address."""
 
 import json
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[
 
 
 def address(server: str, experiment_id: str) -> str:
-    """Where the saved view of an experiment is found on the MLflow page at ``server``."""
+    """The address of an experiment's saved view on the MLflow page at ``server``."""
     return f"{server}/#/experiments/{experiment_id}/runs?viewStateShareKey={VIEW}"
 
 

@@ -1,4 +1,4 @@
-"""Which failures pass by themselves, so that it helps to ask again: a store that is away, busy or full."""
+"""Which failures are temporary, so that a retry helps: a store that is unreachable, busy or full."""
 
 import errno
 import http
@@ -19,10 +19,10 @@ LOST = {
 
 
 def may_pass(problem: BaseException) -> bool:
-    """Whether it may help to ask again, rather than that the store is of another opinion (access denied, no bucket).
+    """Whether a retry may help, rather than the store having rejected the request (access denied, no bucket).
 
-    A client may wrap what it met in an error of its own: the first of the chain that says anything decides. What says
-    nothing is final: a mistake in what one trial left must not hold up every other trial.
+    A client may wrap the original error: the first of the chain that is recognised decides. Anything else is final: an
+    error in one trial's files must not delay every other trial.
     """
     for link in _chain(problem):
         if (status := _http_status(link)) is not None:

@@ -1,4 +1,4 @@
-"""Whether the tracking store can be used, asked without making anything: for the doctor."""
+"""Whether the tracking store can be used, without creating anything: for the doctor."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ PATIENCE = 5.0  # seconds for a server to answer
 
 
 def probe(uri: str) -> str:
-    """What was found at ``uri``, in a few words. Raises StorageError if a launch could not record there."""
+    """The state of ``uri`` in a few words. Raises StorageError if a launch could not record there."""
     database = sqlite_file(uri)
     if database is not None:
         return _probe_file(database)
@@ -27,17 +27,17 @@ def _probe_file(path: Path) -> str:
     if not path.exists():
         folder = next(parent for parent in path.parents if parent.exists())
         if not os.access(folder, os.W_OK | os.X_OK) or not folder.is_dir():
-            raise StorageError(f"{path} cannot be made: {folder} is not a folder that you may write")
-        return f"{path.name} will be made in {path.parent}"
+            raise StorageError(f"{path} cannot be created: you cannot write to {folder}")
+        return f"{path.name} will be created in {path.parent}"
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True, timeout=PATIENCE)) as database:
-            database.execute("BEGIN IMMEDIATE")  # what a record needs: the right to write, and nobody in the way
+            database.execute("BEGIN IMMEDIATE")  # what a record needs: write permission and no lock
             tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
             runs = database.execute("SELECT count(*) FROM runs").fetchone()[0] if "runs" in tables else 0
             database.rollback()
     except sqlite3.Error as problem:
         raise StorageError(f"{path}: {problem}") from problem
-    return f"{path}, {runs:,} runs, can be written"
+    return f"{path}, {runs:,} runs, writable"
 
 
 def _probe_server(uri: str) -> str:

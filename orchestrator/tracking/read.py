@@ -1,4 +1,4 @@
-"""Reading a launch back from MLflow: one row a trial, and which test pictures each got right."""
+"""Read a launch back from MLflow: one row per trial, and which test images each classified correctly."""
 
 import json
 import re
@@ -32,7 +32,7 @@ NAME = re.compile(r"[\w.-]+")  # of a launch: that of its folder
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
-    """Parent run, name and target accuracy (fraction) of a launch: the one asked for, or the newest."""
+    """Parent run, name and target accuracy (fraction) of a launch: the requested one, or the newest."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
@@ -43,17 +43,17 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
         runs = client.search_runs([found.experiment_id], wanted, order_by=["attributes.start_time DESC"], max_results=1)
     if not runs:
         raise RequestError(
-            f"MLflow's experiment {experiment!r} has no launch{'' if launch is None else f' {launch!r}'} of ours"
+            f"MLflow's experiment {experiment!r} has no launch{'' if launch is None else f' {launch!r}'}"
         )
     tags = runs[0].data.tags
     return str(runs[0].info.run_id), str(tags[LAUNCH]), float(tags[TARGET])
 
 
 def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None = None) -> list[TrialRow]:
-    """Every trial recorded under the launch's parent run, in the order of its plan, whichever of them began first.
+    """Every trial recorded under the launch's parent run, in the order of the plan.
 
-    Epochs are counted to ``target``, a fraction; null means the launch's own. The trials of earlier versions, which
-    have no number, come in the order in which they began.
+    Epochs are counted to ``target``, a fraction; None means the launch's own. Trials of earlier versions, which have no
+    number, come in the order in which they started.
     """
     parent = client.get_run(parent_run_id)
     own = float(parent.data.tags.get(TARGET, 1.0))
@@ -63,10 +63,10 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
 
 
 def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str, NDArray[np.bool_]]":
-    """By run, which test pictures (N,) each complete trial classified right; empty unless all can be had.
+    """By run, which test images (N,) each complete trial classified correctly; empty unless all are available.
 
-    Runs of earlier versions have no predictions, and an artifact store may be out of reach: chance is then judged by
-    the seeds alone, which the verdict says.
+    Runs of earlier versions have no predictions, and an artifact store may be unreachable: the intervals then cover
+    the seeds alone, and the verdict says so.
     """
     import numpy as np
 
@@ -81,14 +81,14 @@ def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str,
             except Exception:  # whatever an artifact store raises
                 return {}
             right = labels == predicted
-            if abs(float(right.mean()) - trial.test_accuracy) > 1e-6:  # not the predictions that were measured
+            if abs(float(right.mean()) - trial.test_accuracy) > 1e-6:  # not the predictions that were evaluated
                 return {}
             found[trial.run_id] = right
     return found if len({len(right) for right in found.values()}) == 1 else {}
 
 
 def read_epochs(client: "MlflowClient", run_id: str) -> dict[int, dict[str, float]]:
-    """Every metric of a trial's run that was recorded by epoch, by epoch."""
+    """Every per-epoch metric of a trial's run, by epoch."""
     epochs: dict[int, dict[str, float]] = {}
     if keys.TRAIN_LOSS not in (metrics := client.get_run(run_id).data.metrics):
         return epochs
@@ -102,7 +102,7 @@ def read_epochs(client: "MlflowClient", run_id: str) -> dict[int, dict[str, floa
 def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
     metrics, tags = dict(run.data.metrics), run.data.tags
     complete = tags.get(STATUS) == "complete"
-    if STATUS not in tags or keys.EPOCHS not in metrics:  # it has not ended, or did so under an earlier version
+    if STATUS not in tags or keys.EPOCHS not in metrics:  # it has not ended, or ended with an earlier version
         metrics |= keys.summary(_records(client, run), target)
     elif complete and target != own_target:
         metrics.pop(keys.EPOCHS_TO_TARGET, None)
@@ -128,7 +128,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
 
 
 def _records(client: "MlflowClient", run: Any) -> list[Record]:
-    """What a run's histories tell of its epochs: accuracy and seconds of each, and which one was chosen."""
+    """A run's epochs from its metric histories: accuracy and seconds of each, and which one was chosen."""
     judged = keys.VAL_ACCURACY if keys.VAL_ACCURACY in run.data.metrics else keys.TEST_ACCURACY
     epochs: dict[int, dict[str, float]] = {}
     for name in {judged, keys.EPOCH_SECONDS} & run.data.metrics.keys():
@@ -146,9 +146,9 @@ def _whole(value: float | None) -> int | None:
 
 
 def launch_content(client: "MlflowClient", experiment: str) -> dict[str, dict[str, Any]]:
-    """Everything that MLflow holds of the newest launch but times and addresses, by trial, to be compared.
+    """Everything in MLflow about the newest launch, by trial, for comparison, without times and addresses.
 
-    Metrics keep every value of every step, so that an epoch that was recorded twice shows.
+    Metrics keep every value of every step, so that an epoch that was recorded twice is visible.
     """
     parent, _, _ = find_launch(client, experiment)
     content: dict[str, dict[str, Any]] = {"the launch": {"status": client.get_run(parent).info.status}}

@@ -1,4 +1,4 @@
-"""MLflow's model registry: the networks that a comparison names best, under aliases that others load them by."""
+"""MLflow's model registry: the best networks of a comparison, under the aliases by which others load them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ CHAMPION, CHALLENGER = "champion", "challenger"  # the best variant's network, a
 
 @dataclass(frozen=True)
 class Registered:
-    """One version of a registered model, and the alias that now means it."""
+    """One version of a registered model, and its alias."""
 
     model: str
     alias: str
@@ -29,10 +29,10 @@ class Registered:
 def register(
     client: "MlflowClient", name: str, chosen: Mapping[str, TrialRow], description: str, tags: Mapping[str, str]
 ) -> list[Registered]:
-    """Make each chosen trial's network, by alias, a version of the registered model ``name``; a second time finds it.
+    """Register each given trial's network, by alias, as a version of the model ``name``; a second call finds it.
 
-    An alias of ours that nothing was chosen for is taken away. Raises RequestError, before anything is registered, if
-    a trial's run has no model.
+    An alias without a trial is removed. Raises RequestError, before anything is registered, if a trial's run has no
+    model.
     """
     sources = {trial.run_id: _source(client, trial) for trial in chosen.values()}
     aliases = _aliases(client, name)
@@ -60,7 +60,7 @@ def _aliases(client: "MlflowClient", name: str) -> set[str]:
 
 
 def _source(client: "MlflowClient", trial: TrialRow) -> tuple[str, str | None]:
-    """Where the trial's network lies in MLflow, and its logged model's id. Raises RequestError if it is nowhere."""
+    """The trial's network in MLflow, and its logged model's id. Raises RequestError if there is none."""
     if (model := find_model(client, client.get_run(trial.run_id))) is not None:
         # A server knows its own models. A database is asked by MLflow's client in this process, which would look the
         # model up in whichever store is the process's default.
@@ -83,7 +83,7 @@ def _version(
     description: str,
     tags: Mapping[str, str],
 ) -> str:
-    """The version that is this trial's network, made if there is none; what is said of it is always the newest."""
+    """The version of this trial's network, created if there is none; its description is always updated."""
     known = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
     address, model_id = source
     found = known[0] if known else client.create_model_version(name, address, trial.run_id, model_id=model_id)

@@ -1,4 +1,4 @@
-"""The MLflow tree of a launch: one experiment, one parent run, one child run a trial, found again by identity."""
+"""The MLflow tree of a launch: one experiment, one parent run, one child run per trial, found again by identity."""
 
 import json
 import time
@@ -39,7 +39,7 @@ CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
 VERDICT = "verdict"  # of a launch, in a sentence
-REJECTED = "rejected_samples"  # draws of a search that broke the contract and were drawn again
+REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
 NOTE = "mlflow.note.content"
@@ -56,7 +56,7 @@ PAGE = 1_000  # runs in one answer
 
 @dataclass(frozen=True)
 class TrialFacts:
-    """What is known of a trial before it trains: numbers to sort by, and tags to filter by."""
+    """What is known about a trial before training: numbers to sort by, and tags to filter by."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -64,7 +64,7 @@ class TrialFacts:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """The data set as MLflow shows it among a run's inputs."""
+    """The dataset as MLflow shows it among a run's inputs."""
 
     name: str
     digest: str
@@ -120,7 +120,7 @@ class LaunchRuns:
         return (run.data.tags.get(STATUS), run.data.tags.get(REASON)) == (str(outcome.status), outcome.reason)
 
     def made(self, trial: str) -> set[str]:
-        """Which of REPORT and MODEL the trial's run had, or could not have, when the launch was opened."""
+        """Which of REPORT and MODEL the trial's run had, or could not get, when the launch was opened."""
         run = self.find(trial)
         return {REPORT, MODEL} & run.data.tags.keys() if run is not None else set()
 
@@ -141,14 +141,14 @@ class LaunchRuns:
             **self.tags,
             **self.facts.get(trial, TrialFacts()).tags,
         }
-        self._asked_for.add(trial)  # if no answer comes it may have been made all the same
+        self._asked_for.add(trial)  # without an answer it may have been created anyway
         run = self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name)
         self._asked_for.remove(trial)
         self.recorded[spec_hash] = run
         return run
 
     def describe(self, trial: str, run: "Run") -> None:
-        """Write params, data set and known figures, unless ``run`` has them all; the note is written last."""
+        """Write params, dataset and known metrics, unless ``run`` has them all; the note is written last."""
         from mlflow.entities import Dataset as MlflowDataset
         from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
@@ -157,13 +157,13 @@ class LaunchRuns:
         run_id, spec, d = run.info.run_id, self.spec(trial), self.dataset
         data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
-        begun = run.info.start_time  # the same at every try: what was written before is not written twice
+        begun = run.info.start_time  # the same for every attempt: nothing is written twice
         known = self.facts.get(trial, TrialFacts()).metrics
         metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
         position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = [
             RunTag("mlflow.runColor", color(position)),
-            RunTag(NOTE, "The report is linked here when it has been made."),
+            RunTag(NOTE, "The link to the report appears here when it has been made."),
         ]
         params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
         while len(params) > MOST_PARAMS:
@@ -183,11 +183,11 @@ def open_launch(
     artifacts: str | None = None,
     launch_id: str | None = None,
 ) -> LaunchRuns:
-    """The launch with ``launch_id`` in MLflow: found if it has been recorded before, made if not.
+    """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
 
-    It is called ``launch``, and by a part of its id too if another has that name: the name says what the plan is, and
-    a plan may be launched from several storage folders. Without an id (earlier versions gave none) it is found by name.
-    ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or where a server says.
+    Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
+    plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
+    ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
     """
     name = plan.experiment.name
     experiment_id = _experiment(client, uri, name, artifacts)
@@ -201,7 +201,7 @@ def open_launch(
         parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
-        client.set_tag(parent, LEASE, lease_end())  # first: who runs without a lease is taken to be lost
+        client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
         reopen(client, parent)
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
     else:
@@ -226,7 +226,7 @@ def open_launch(
 
 
 def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
-    """The runs of a launch's trials, by page, in the order in which they began."""
+    """The runs of a launch's trials, page by page, in the order in which they started."""
     mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}'", ["attributes.start_time ASC"]
     runs: list[Run] = []
     token = None
@@ -238,7 +238,7 @@ def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> 
 
 
 def reopen(client: "MlflowClient", run_id: str) -> None:
-    """Make a run that may have ended RUNNING again, and forget how it ended."""
+    """Set a run that may have ended to RUNNING again, and remove how it ended."""
     client.update_run(run_id, "RUNNING")
     for name in {STATUS, REASON, FAILURE} & client.get_run(run_id).data.tags.keys():
         client.delete_tag(run_id, name)
@@ -260,7 +260,7 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
 
 
 def shorten(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags no longer than MLflow takes."""
+    """Tags, cut to MLflow's limit."""
     return {name: value[:LONGEST_TAG] for name, value in tags.items()}
 
 
@@ -278,7 +278,7 @@ def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | No
             artifacts = (database.parent / "mlruns" / name).as_uri()
         try:
             return str(client.create_experiment(name, artifact_location=artifacts, tags=page.KIND))
-        except MlflowException:  # somebody else made it in this moment
+        except MlflowException:  # another process has just created it
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise

@@ -1,4 +1,4 @@
-"""The sink: a thread on the driver that writes records to MLflow in order, each once, one batched call at a time."""
+"""The sink: a thread of the driver that writes records to MLflow in order, each once, in batches."""
 
 import logging
 import queue
@@ -19,7 +19,7 @@ from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.writer import Writer
 
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
-LONGEST_PAUSE = 10.0  # seconds between two tries
+LONGEST_PAUSE = 10.0  # seconds between two attempts
 LAST_WORD = "the records stay in the trial folders, and `orchestrator resume` delivers them"
 RECORDS, ARTIFACTS = "the tracking store", "the artifact store"  # the two that are written to
 
@@ -31,9 +31,9 @@ Event = tuple[str, Record | Callable[[], None], str]
 class Sink:
     """A listener that records a launch in MLflow.
 
-    Calls return at once; a thread of its own does the writing. Records that wait for the same run go out in one
-    call. A store that does not answer is asked again until :meth:`flush` or :meth:`close` has waited ``patience``
-    seconds. Whatever could not be delivered, a trial's run ends as the trial ended, and says what is missing.
+    Calls return at once; its own thread does the writing. Waiting records of the same run are sent in one call. A
+    store that does not answer is retried until :meth:`flush` or :meth:`close` has waited ``patience`` seconds. Even if
+    something could not be delivered, a trial's run ends as the trial ended, and says what is missing.
     """
 
     def __init__(self, runs: "LaunchRuns | Future[LaunchRuns]", patience: float = PATIENCE) -> None:
@@ -79,11 +79,11 @@ class Sink:
         self._events.put((trial, lambda: self._writer.send_report(trial, folder, report, model), ARTIFACTS))
 
     def then(self, trial: str, call: Callable[[], None]) -> None:
-        """Call this when all that was said so far is written; not if something of ``trial`` was not delivered."""
+        """Run this when everything so far is written, but not if something of ``trial`` was not delivered."""
         self._events.put((trial, lambda: None if trial in self._refused else call(), RECORDS))
 
     def flush(self) -> bool:
-        """Wait until all that was said so far is written; False if the tracking store did not answer in time."""
+        """Wait until everything so far is written; False if the tracking store did not answer in time."""
         written = threading.Event()
         self._events.put(written)
         self._deadline = time.monotonic() + self.patience
@@ -141,18 +141,18 @@ class Sink:
                 self._deliver(trial, write, store)
 
     def _deliver(self, trial: str, write: Callable[[], None], store: str) -> None:
-        """Call ``write`` until it succeeds, is refused for good, or time is up: then ``trial`` is noted.
+        """Call ``write`` until it succeeds, is rejected, or time is up; in the latter cases ``trial`` is noted.
 
-        Artifacts that cannot be stored hold up no records for longer than that: only what is written to ``store``,
-        and to nothing but a tracking store that answers, is tried.
+        Artifacts that cannot be stored delay records no longer than that: after it, only writes to ``store`` and to a
+        tracking store that answers are tried.
         """
         pause = 0.25
         while not self._given_up & {store, RECORDS}:
             try:
                 return write()
-            except Exception as problem:  # the boundary to another program: it is told, and never stops the training
+            except Exception as problem:  # another program's errors are reported and never stop the training
                 if not may_pass(problem):
-                    self._problems.append(f"{trial or 'the launch'}: {store} refused a record: {_first_line(problem)}")
+                    self._problems.append(f"{trial or 'the launch'}: {store} rejected a record: {_first_line(problem)}")
                     break
                 if self._deadline is not None and time.monotonic() + pause > self._deadline:
                     self._problems.append(f"{store} did not answer: {_first_line(problem)}")

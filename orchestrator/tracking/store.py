@@ -1,4 +1,4 @@
-"""The tracking store: which one, made ready once, and the client that talks to it."""
+"""The tracking store: its address, its preparation, and its client."""
 
 import importlib.util
 import logging
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Scheme of an object store: the package that MLflow needs for it, and our extra that installs it.
 _PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 CONNECT_TIMEOUT = 12  # seconds; as long as a request to a tracking server may take
-DEFAULT_STORE = "sqlite:///mlflow.db"  # beside where the user stands
+DEFAULT_STORE = "sqlite:///mlflow.db"  # in the working directory
 
 
 def tracking_uri(given: str | None = None) -> str:
@@ -35,13 +35,13 @@ def tracking_uri(given: str | None = None) -> str:
 
 
 def connect(uri: str, make: bool = True) -> "MlflowClient":
-    """A client of the store at ``uri``, its tables made. Raises StorageError if it cannot be used.
+    """A client of the store at ``uri``, with its tables created. Raises StorageError if it cannot be used.
 
-    Without ``make`` a SQLite file must be there: who only reads leaves no empty one behind.
+    Without ``make``, a SQLite file must exist: reading creates no empty one.
     """
     check_address(uri)
     if not make and (file := sqlite_file(uri)) is not None and not file.exists():
-        raise StorageError(f"there is no tracking store {file}: run an experiment, or name another with --tracking-uri")
+        raise StorageError(f"there is no tracking store {file}: run an experiment, or give another with --tracking-uri")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
     # again, so that a run whose creation was not confirmed is not created twice.
@@ -64,7 +64,7 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             client.search_experiments(max_results=1)
             return client
         _check_database(database)
-        # Several processes that make the tables of one fresh file at once crash one another.
+        # Processes that create the tables of a new file at the same time make each other crash.
         with FileLock(f"{database}.lock"):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
@@ -93,24 +93,24 @@ def asked(uri: str) -> Iterator[None]:
 
 
 def check_artifact_store(place: str) -> None:
-    """Raise StorageError if MLflow lacks the package by which it reaches the object store of ``place``."""
+    """Raise StorageError if the package that MLflow needs for the object store of ``place`` is missing."""
     needed, extra = _PACKAGES.get(urlsplit(place).scheme, ("", ""))
     if needed and importlib.util.find_spec(needed) is None:
         raise StorageError(
-            f"MLflow keeps artifacts at {place} by the package {needed}, which is not here; "
+            f"MLflow needs the package {needed} for artifacts at {place}, and it is not installed; "
             f"install it with: uv sync --extra {extra}"
         )
 
 
 def _check_database(path: Path) -> None:
-    """Raise at once what MLflow would find out only after retrying for minutes."""
+    """Raise at once what MLflow would raise only after minutes of retries."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path, timeout=30)) as database:
         database.execute("PRAGMA schema_version").fetchone()
 
 
 def check_address(uri: str) -> None:
-    """Refuse a tracking server's address that would be cut in the middle of its password, and half of it printed."""
+    """Reject a tracking server's address that would be split inside its password, and partly printed."""
     user = uri.partition("://")[2].rpartition("@")[0]
     if uri.startswith(("http://", "https://")) and ("/" in user or "@" in user):
         raise StorageError(

@@ -1,4 +1,4 @@
-"""What is written of a trial and of a launch, a call at a time: repeated after a failure, nothing is there twice."""
+"""Write trials and launches to MLflow, one call at a time; repeating a failed call makes no duplicates."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future
@@ -44,7 +44,7 @@ class Writer:
         return self.opening.result()
 
     def open(self, trial: str) -> None:
-        """Make the trial's run, or find the one that it has and make it RUNNING again."""
+        """Create the trial's run, or find the existing one and set it to RUNNING again."""
         if trial in self.run_ids:
             return
         run = self.runs.find(trial)
@@ -60,7 +60,7 @@ class Writer:
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
 
     def publish(self, trial: str, records: list[Record]) -> None:
-        """What of ``records`` has not been published before: epochs, and a choice and what was measured of it."""
+        """Publish those of ``records`` that are not published yet: epochs, the chosen epoch and its evaluation."""
         from mlflow.entities import Metric
 
         self.open(trial)
@@ -76,7 +76,7 @@ class Writer:
             published.update((name, r.epoch) for r in part for name in r.metrics)
 
     def send(self, outcome: Outcome) -> None:
-        """Everything that a trial left."""
+        """Send all files of a trial."""
         self.open(outcome.trial)
         run = self.runs.find(outcome.trial)
         assert run is not None
@@ -86,7 +86,7 @@ class Writer:
             log_traceback(self.runs.client, run, outcome.traceback)
 
     def send_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
-        """The tags come last: what they say is there. The run of a trial that an earlier process ended stays ended."""
+        """Tags are written last, when what they state is there. A run that an earlier process ended stays ended."""
         from mlflow.entities import RunTag
 
         if (run := self.runs.find(trial)) is None:
@@ -109,7 +109,7 @@ class Writer:
         client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def summarize(self, outcome: Outcome) -> None:
-        """What the trial's records come to, and the machine that it ran on."""
+        """The summary of the trial's records, and the machine that it ran on."""
         from mlflow.entities import Metric, RunTag
 
         if outcome.folder is None:
@@ -126,7 +126,7 @@ class Writer:
         self.runs.client.log_batch(self.run_ids[outcome.trial], metrics, tags=tags)
 
     def finish(self, outcome: Outcome, refused: bool) -> None:
-        """How a trial ended. If something was ``refused`` the reason says so, and resuming delivers all of it again."""
+        """Record how a trial ended. If something was ``refused``, the reason says so, and resuming redelivers it."""
         from mlflow.entities import RunTag
 
         self.open(outcome.trial)
@@ -136,12 +136,12 @@ class Writer:
         self.runs.client.log_batch(self.run_ids[outcome.trial], tags=[RunTag(*pair) for pair in tags.items()])
 
     def terminate(self, outcome: Outcome) -> None:
-        """End the trial's run: the last that is written of it."""
+        """End the trial's run, which is written last."""
         self.open(outcome.trial)
         self.runs.client.set_terminated(self.run_ids[outcome.trial], MLFLOW_STATUS[outcome.status])
 
     def end_launch(self, status: Status, reason: str) -> None:
-        """How the launch ended, in its own run."""
+        """Record how the launch ended, in its own run."""
         client, parent = self.runs.client, self.runs.parent_run_id
         client.set_tag(parent, STATUS, str(status))
         client.set_tag(parent, REASON, reason)
@@ -161,7 +161,7 @@ def _without(record: Record, published: set[tuple[str, int]]) -> Record:
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:
-    """Records in calls that MLflow takes; none is cut in two, so that a published one is published whole."""
+    """Batches of records within MLflow's limit; none is split, so that a published one is complete."""
     part: list[Record] = []
     for record in records:
         if part and sum(len(r.metrics) for r in [*part, record]) > MOST_METRICS:

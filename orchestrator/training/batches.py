@@ -1,8 +1,7 @@
-"""The pictures of one trial, resident on its device if they fit, in batches that depend on (seed, epoch) only."""
+"""The images of one trial, resident on its device if they fit, in batches that depend on (seed, epoch) only."""
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -29,34 +28,80 @@ def resident(split: Split, device: torch.device) -> Split:
     return Split(split.images.to(device), split.labels.to(device))
 
 
-@dataclass(frozen=True)
 class Batches:
-    """``indices`` (M,) int64, on the CPU, are those pictures of ``split``, from ``resident``, to learn from."""
+    """The batches of one trial, made where its device is: an epoch's order and draws lie there before its first step.
 
-    split: Split
-    indices: Tensor
-    batch_size: int
-    seed: int
-    augmentation: Augmentation
-    normalisation: Normalisation
-    placement: Placement
-    drop_last: bool = False  # leave out a last batch that is smaller: other images every epoch
+    A step takes its number from ``step``, a counter on the device, so that nothing of an epoch is decided by the host:
+    a CUDA graph of one step, replayed, is the whole epoch.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        indices: Tensor,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation,
+        normalisation: Normalisation,
+        placement: Placement,
+        drop_last: bool = False,
+    ) -> None:
+        """``indices`` (M,) int64, on the CPU, are those images of ``split``, from ``resident``, to learn from.
+
+        ``drop_last`` leaves out a last batch that is smaller: other images every epoch.
+        """
+        self.split, self.indices, self.batch_size, self.seed = split, indices, batch_size, seed
+        self.augmentation, self.normalisation, self.placement = augmentation, normalisation, placement
+        whole, rest = divmod(len(indices), batch_size)
+        self.sizes = [batch_size] * whole + [rest] * bool(rest and not drop_last)  # images of each batch of an epoch
+        self.images = sum(self.sizes)  # of one epoch
+        device = placement.device
+        self.step = torch.zeros(1, dtype=torch.int64, device=device)  # the batch that is next
+        self._offsets = torch.arange(max(self.sizes, default=0), device=device)
+        self._order = torch.zeros(self.images, dtype=torch.int64, device=device)
+        self._drawn: list[Tensor] = []
+        self._prepared: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         """Batches of one epoch; without ``drop_last`` the last one may be smaller and no image is left out."""
-        return self.images // self.batch_size if self.drop_last else -(-self.images // self.batch_size)
+        return len(self.sizes)
 
     @property
-    def images(self) -> int:
-        """Images of one epoch."""
-        return len(self.indices) - (len(self.indices) % self.batch_size if self.drop_last else 0)
+    def is_on_device(self) -> bool:
+        """Whether making a batch needs nothing of the host."""
+        return self.split.images.device.type == self.placement.device.type and self.augmentation.on_device
+
+    def prepare(self, epoch: int) -> None:
+        """Have the host's part of an epoch's beginning ready, while the device still works on the one before."""
+        order = torch.randperm(len(self.indices), generator=generator(self.seed, epoch, "order"))[: self.images]
+        self._prepared = epoch, self.indices[order]
+
+    def begin(self, epoch: int) -> None:
+        """Draw all that is random about an epoch, into the memory of the one before."""
+        if self._prepared is None or self._prepared[0] != epoch:
+            self.prepare(epoch)
+        assert self._prepared is not None
+        self._order.copy_(self._prepared[1])
+        drawn = self.augmentation.draw(self._order, epoch)
+        if self._drawn:
+            for kept, fresh in zip(self._drawn, drawn, strict=True):
+                kept.copy_(fresh)
+        else:
+            self._drawn = [fresh.clone() for fresh in drawn]
+        self.step.zero_()
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """Augmented, normalised images (size, 3, H, W) float32 and labels (size,) of the batch that is next."""
+        rows = self._offsets[:size] + self.step * self.batch_size
+        indices = self._order.index_select(0, rows)
+        device, home = self.placement.device, self.split.images.device
+        images, labels = self.split.images[indices.to(home)].to(device), self.split.labels[indices.to(home)].to(device)
+        augmented = self.augmentation.apply(images, [drawn.index_select(0, rows) for drawn in self._drawn])
+        return apply(augmented, self.normalisation).contiguous(memory_format=self.placement.memory_format), labels
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Augmented, normalised images (B, 3, H, W) float32 and labels (B,), every image of the epoch once."""
-        order = torch.randperm(len(self.indices), generator=generator(self.seed, epoch, "order"))[: self.images]
-        device = self.placement.device
-        for indices in self.indices[order].to(self.split.images.device).split(self.batch_size):
-            images, labels = self.split.images[indices].to(device), self.split.labels[indices].to(device)
-            augmented = self.augmentation(images, indices.to(device), epoch)
-            pictures = apply(augmented, self.normalisation).contiguous(memory_format=self.placement.memory_format)
-            yield pictures, labels
+        """The batches of an epoch, every image of it once."""
+        self.begin(epoch)
+        for size in self.sizes:
+            yield self.batch(size)
+            self.step.add_(1)

@@ -62,12 +62,17 @@ def processor_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def make_deterministic() -> None:
-    """Ask torch for the same bits every time; an operation that has no exact form warns instead of failing."""
+def make_deterministic(deterministic: bool = True) -> None:
+    """Ask torch for the same bits every time; an operation that has no exact form warns instead of failing.
+
+    Or, if not ``deterministic``, let it try which kernels are fastest.
+    """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.set_deterministic_debug_mode("warn")  # as use_deterministic_algorithms, which imports torch's compiler
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.deterministic = deterministic
+    torch.set_deterministic_debug_mode(
+        "warn" if deterministic else "default"
+    )  # as use_deterministic_algorithms, which imports torch's compiler
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 

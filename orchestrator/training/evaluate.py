@@ -1,5 +1,7 @@
 """What a network says about images that it does not learn from."""
 
+from collections.abc import Callable, Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,29 +9,65 @@ from torch.nn import functional as F
 from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.errors import DivergedError
 from orchestrator.training.device import Placement
+from orchestrator.training.graph import Recorded
+from orchestrator.training.host_state import host_state_problem
 from orchestrator.training.randomness import seed_everything
 
 
-def predict(
-    network: nn.Module, images: Tensor, normalisation: Normalisation, placement: Placement, batch_size: int, seed: int
-) -> Tensor:
-    """Logits (N, classes) float32, on the images' device, of images (N, 3, H, W) uint8, in evaluation mode.
+class Evaluation:
+    """The logits of fixed images, again and again while a network learns; on CUDA as a graph."""
 
-    What a network draws in evaluation mode depends on ``seed`` alone: measured twice, it gives the same logits.
-    """
-    network.eval()
-    seed_everything(seed, "evaluation")
-    logits = []
-    with torch.inference_mode():
-        for batch in images.split(batch_size):
-            pictures = apply(batch.to(placement.device), normalisation).contiguous(
-                memory_format=placement.memory_format
-            )
-            with torch.autocast(
-                placement.device.type, placement.precision, enabled=placement.precision != torch.float32
-            ):
-                logits.append(network(pictures).float().to(images.device))
-    return torch.cat(logits).clone()
+    def __init__(
+        self,
+        network: nn.Module,
+        images: Tensor,
+        classes: int,
+        normalisation: Normalisation,
+        placement: Placement,
+        batch_size: int,
+        seed: int,
+        cuda_graph: bool = True,
+    ) -> None:
+        """images: (N, 3, H, W) uint8, on the device or, where they are too large for it, on the host.
+
+        What a network draws in evaluation mode depends on ``seed`` alone: measured twice, it gives the same logits.
+        """
+        self.network, self.images, self.normalisation, self.placement = network, images, normalisation, placement
+        self.batch_size, self.seed = batch_size, seed
+        self.logits = torch.zeros(len(images), classes, device=placement.device)
+        self._run: Callable[[int], None] = self._compute
+        if cuda_graph and placement.device.type == "cuda" and images.device.type == "cuda":
+            self._run = Recorded("the evaluation", self._compute, self._probe, network, self._changing)
+
+    def __call__(self) -> Tensor:
+        """Logits (N, classes) float32, on the CPU: they are scored there wherever the network is, to the same bits."""
+        self.network.eval()
+        seed_everything(self.seed, "evaluation")
+        self._run(len(self.images))
+        return self.logits.to("cpu", copy=True)
+
+    def _compute(self, size: int) -> None:
+        with torch.inference_mode():
+            for start in range(0, size, self.batch_size):
+                self.logits[start : start + self.batch_size] = self._logits(
+                    self.network, self.images[start : start + self.batch_size]
+                )
+
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        kind, precision = self.placement.device.type, self.placement.precision
+        normalised = apply(images.to(self.placement.device), self.normalisation)
+        laid_out = normalised.contiguous(memory_format=self.placement.memory_format)
+        with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
+            return network(laid_out).float()  # type: ignore[no-any-return]
+
+    def _probe(self, size: int) -> str | None:
+        with torch.inference_mode():
+            images = self.images[: self.batch_size]
+            return host_state_problem(self.network, lambda network: self._logits(network, images))
+
+    def _changing(self) -> Iterator[Tensor]:
+        yield self.logits
+        yield from self.network.buffers()
 
 
 def score(logits: Tensor, labels: Tensor, where: str) -> tuple[float, float]:

@@ -10,9 +10,12 @@ from torch import Tensor, nn
 from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.device import Placement
-from orchestrator.training.optimizers import LearningRate, build_optimizer, start_at_rest
+from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.prepare import prepare
+from orchestrator.training.schedule import LearningRate
 from orchestrator.training.snapshot import snapshot
+
+CARRIED_OUT = ("fused", "foreach", "capturable")  # how an optimiser works on this device; not what it does
 
 
 @dataclass
@@ -38,11 +41,11 @@ class Learner:
         """A learner at epoch 0; ``batches`` is the number of optimiser steps of one epoch."""
         device = placement.device
         prepare(network, placement)
-        optimizer = build_optimizer(recipe.optimizer, network.parameters(), fused=device.type in ("cuda", "cpu"))
-        learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches)
+        optimizer = build_optimizer(recipe.optimizer, network.parameters(), device)
         scaler = torch.amp.GradScaler(device.type, enabled=placement.precision == torch.float16)
-        if scaler.is_enabled():
-            start_at_rest(optimizer)
+        momentum_moves = recipe.schedule.cycle_momentum and recipe.schedule.per_batch  # which stays on the host
+        on_device = device.type == "cuda" and not scaler.is_enabled() and not momentum_moves
+        learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches, on_device)
         return cls(network, optimizer, learning_rate, scaler, placement)
 
     def keep(self, record: Record, accuracy: float, loss: float) -> None:
@@ -88,7 +91,10 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` described. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         self.network.load_state_dict(state["network"])
+        carried_out = [{k: group[k] for k in CARRIED_OUT if k in group} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
+        for group, how in zip(self.optimizer.param_groups, carried_out, strict=True):
+            group.update(how)
         self.learning_rate.load_state_dict(state["learning_rate"])
         self.scaler.load_state_dict(state["scaler"])
         self.epoch = state["epoch"]

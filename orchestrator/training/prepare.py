@@ -1,4 +1,4 @@
-"""A network made ready to learn where it was placed: moved, laid out and, on a CPU, its slow layers computed better.
+"""A network made ready to learn where it was placed: moved, laid out, its slow layers computed better.
 
 Names, weights and state dict stay what they are: only how a layer computes what it computes changes.
 """
@@ -17,19 +17,19 @@ _KEPT = 2**31 - 1  # bytes of freed memory that stay with the process; the most 
 
 
 def prepare(network: nn.Module, placement: Placement) -> None:
-    """Move the network to its device and layout; on a CPU, exchange layers for equal ones and keep freed memory."""
+    """Move the network to its device and layout, exchange layers for equal ones; on a CPU, keep freed memory."""
     network.to(device=placement.device, memory_format=placement.memory_format)  # type: ignore[call-overload]
+    exchange_layers(network, placement.device.type)
     if placement.device.type == "cpu":
-        exchange_layers(network)
         keep_memory()
 
 
-def exchange_layers(network: nn.Module) -> None:
+def exchange_layers(network: nn.Module, device: str = "cpu") -> None:
     """Let torch's own convolutions and dropout layers compute as their quicker forms; a user's subclasses are left."""
     for layer in network.modules():
         if type(layer) is nn.Conv2d:
-            layer.__class__ = quicker_form(layer)
-        elif type(layer) is nn.Dropout:
+            layer.__class__ = quicker_form(layer, device)
+        elif type(layer) is nn.Dropout and device == "cpu":
             layer.__class__ = SparseDropout
 
 

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.spec import Recipe
-from orchestrator.training.graph import Gradients, Replayed
 from orchestrator.training.learner import Learner
 
 # images (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
@@ -20,32 +19,30 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
     parameters = [p for p in network.parameters() if p.requires_grad]
     precision, kind = learner.placement.precision, learner.placement.device.type
+    forward = torch.compile(network) if recipe.compile else network
 
-    def compute(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
+        optimizer.zero_grad(set_to_none=True)
         with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
-            logits = network(pictures)
+            logits = forward(images)
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
         loss = loss + penalty(parameters, recipe.l1, recipe.l2)
         scaler.scale(loss).backward()
-        return loss.detach(), (logits.detach().argmax(dim=1) == labels).sum()
-
-    recorded = recipe.cuda_graph and kind == "cuda" and not scaler.is_enabled()
-    gradients: Gradients = Replayed(compute, network) if recorded else compute
-
-    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
-        optimizer.zero_grad(set_to_none=True)
-        loss, right = gradients(pictures, labels)
         if recipe.gradient_clip is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-        return loss, right, update(optimizer, scaler)
+        right = (logits.detach().argmax(dim=1) == labels).sum()
+        return loss.detach(), right, update(optimizer, scaler)
 
     return step
 
 
 def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> bool:
     """Update the weights; False if the scaled gradients overflowed and ``scaler`` skipped the update."""
-    before = scaler.get_scale()  # 1 where gradients are not scaled; otherwise the host waits for the device
+    if not scaler.is_enabled():
+        optimizer.step()
+        return True
+    before = scaler.get_scale()  # here the host waits for the device
     scaler.step(optimizer)
     scaler.update()
     return scaler.get_scale() >= before  # an overflow is what lowers the scale

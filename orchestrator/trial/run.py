@@ -19,7 +19,7 @@ from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import describe_machine, make_deterministic, place
-from orchestrator.training.evaluate import predict, score
+from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.randomness import seed_everything
@@ -84,7 +84,7 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
-    make_deterministic()
+    make_deterministic(recipe.deterministic)
     if recipe.threads != "auto":
         torch.set_num_threads(recipe.threads)
     network = _initial_network(spec, dataset)
@@ -92,10 +92,9 @@ def _train(
     training, judged = _split(spec, dataset)
     normalisation = _normalisation(dataset, training)
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
-    pictures = resident(dataset.train, placement.device)
-    judged_images = resident(judged, placement.device).images
+    images = resident(dataset.train, placement.device)
     batches = Batches(
-        pictures, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement, recipe.drop_last
+        images, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement, recipe.drop_last
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
@@ -111,12 +110,14 @@ def _train(
         }
     )
 
-    def logits_of(images: Tensor) -> Tensor:
-        return predict(network, images, normalisation, placement, recipe.evaluation_batch_size, spec.seed).cpu()
+    def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
+        size, classes = recipe.evaluation_batch_size, len(dataset.classes)
+        return Evaluation(network, images, classes, normalisation, placement, size, spec.seed, cuda_graph)
+
+    logits_of_judged = evaluation(resident(judged, placement.device).images, recipe.cuda_graph)
 
     def evaluate(epoch: int) -> tuple[float, float]:
-        # On the host wherever the images lie: to the same bits.
-        return score(logits_of(judged_images), judged.labels, f"the evaluation after epoch {epoch}")
+        return score(logits_of_judged(), judged.labels, f"the evaluation after epoch {epoch}")
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
         write_in_background(writer, folder, learner, record)
@@ -131,7 +132,7 @@ def _train(
     metrics = {keys.BEST_EPOCH: float(chosen)}
     if measure:
         test = dataset.test
-        logits = logits_of(test.images)
+        logits = evaluation(test.images, cuda_graph=False)()
         where = f"the evaluation of the test split with the weights of epoch {chosen}"
         loss, accuracy = score(logits, test.labels, where)
         folder.save_predictions(logits, test.labels)

@@ -23,10 +23,10 @@ DATA, STORAGE = "data", "storage"  # folders, unless ORCHESTRATOR_DATA_DIR and O
 def plan(
     experiment: str | Path | Settings | Experiment, *, set: Settings | None = None, data_dir: str | Path | None = None
 ) -> Plan:
-    """What running ``experiment`` would do: every trial, its network, and in ``problems`` what stands in the way.
+    """What running ``experiment`` would do: every trial, its network, and in ``problems`` whatever prevents it.
 
-    ``experiment``: the path of an experiment file, the same as a mapping, or an Experiment. ``set`` overrides settings
-    by dotted path: ``{"trainer.epochs": 3}``. Raises ExperimentError if that is no experiment.
+    ``experiment``: the path of an experiment file, its content as a dictionary, or an Experiment. ``set`` overrides
+    settings by dotted path: ``{"trainer.epochs": 3}``. Raises ExperimentError if it is not a valid experiment.
     """
     from orchestrator.workflow.plan import plan as make
 
@@ -45,8 +45,8 @@ def run(
 ) -> Results:
     """Train every trial of ``experiment`` with Ray, record it in MLflow and compare the variants.
 
-    As ``orchestrator run``: the same call again resumes what was interrupted, and trains nothing that is complete. A
-    trial that fails is a row of the results. ``address`` joins a Ray cluster; ``display`` "auto" shows a table that is
+    Like ``orchestrator run``: calling it again resumes an interrupted launch, and trains nothing that is complete. A
+    trial that fails is a row of the results. ``address`` is a Ray cluster; ``display`` "auto" shows a table that is
     updated in place, "none" nothing. Raises a RequestError if the experiment cannot be run.
     """
     import os
@@ -58,7 +58,7 @@ def run(
     wanted = _experiment(experiment, set)
     if here := [variant.label for variant in wanted.variants if is_of_this_process(variant.name)]:
         problem = (
-            f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it: "
+            f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it; "
             "write it to a file (%%writefile network.py) and name it network.py:Class"
         )
         raise ExperimentError(wanted.name, [problem])
@@ -79,7 +79,7 @@ def run(
 def load(name: str, *, launch: str | None = None, tracking_uri: str | None = None) -> Results:
     """The newest launch of the experiment ``name``, or the one called ``launch``, running or finished.
 
-    Raises RequestError if MLflow has none, and TrackingError if it does not answer.
+    Raises RequestError if MLflow has no such launch, and TrackingError if it does not answer.
     """
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
@@ -103,12 +103,12 @@ def train(
     report: bool = False,
     **recipe: Any,
 ) -> Trial:
-    """Train one network in this process, without Ray or MLflow; the same call resumes what was interrupted.
+    """Train one network in this process, without Ray or MLflow; the same call resumes an interrupted training.
 
-    ``variant``: a built-in name, ``file.py:Class``, or a class, also one that was defined in a notebook. ``recipe``:
+    ``variant``: a built-in name, ``file.py:Class``, or a class, also one defined in a notebook. ``recipe``:
     settings of ``trainer`` in an experiment file, such as ``batch_size=128`` or ``optimizer={"lr": 0.1}``. ``out`` is
-    the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report`` figures are drawn. Raises a RequestError
-    of its kind if the network cannot be trained, DivergedError if the loss is not finite, and what the network raises.
+    the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report``, figures are drawn. Raises a
+    RequestError if the network cannot be trained, DivergedError if the loss is not finite, and what the network raises.
     """
     from orchestrator.architectures.locate import name_of
     from orchestrator.workflow.train import train as make

@@ -13,6 +13,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
+from orchestrator.workflow.unused import unused_settings
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,11 @@ class Checked:
     dataset: Dataset
     analyses: dict[str, Analysis]  # by trial name
     contracts: dict[str, ContractResult]
-    notes: tuple[str, ...] = ()  # what a person should know of the networks before they are trained
+    notes: tuple[str, ...] = ()  # messages about the networks, for the user
 
 
 def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str], None]) -> Checked:
-    """Raises a RequestError of its kind, listing every variant that is wrong, if the experiment cannot be run."""
+    """Raises a RequestError that lists every faulty variant if the experiment cannot be run."""
     say(f"reading data: {experiment.dataset.name}")
     dataset = load_dataset(experiment.dataset, data_dir)
     if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
@@ -62,11 +63,11 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
 
 
 def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
-    """Why the training images cannot be cut into batches as the recipe says; in words."""
+    """Why the training images cannot be split into batches as the recipe says; one line each."""
     held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
     learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
     if spec.trainer.drop_last and learned < size:
-        return [f"trainer.drop_last leaves nothing: {learned} training images are less than one batch of {size}"]
+        return [f"trainer.drop_last leaves nothing: {learned} training images are fewer than one batch of {size}"]
     if not behaviour.uses_batch_statistics:
         return []
     if size == 1:
@@ -82,23 +83,24 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
 
 
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
-    """What a person should know of a network before it is trained: what it was given, what cannot be followed."""
+    """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
     given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    return [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+    known = [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+    return [*known, *unused_settings(spec.trainer)]
 
 
 def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
-    """What is to be said of how the network ``label`` will be measured."""
+    """Messages about how the network ``label`` will be evaluated."""
     if not behaviour.varies_in_evaluation:
         return []
     return [
         f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its accuracy is "
-        "that of one draw, the same whenever it is measured"
+        "that of one draw, the same for every evaluation"
     ]
 
 
 def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:
-    """Every problem of the pipelines that a search has drawn, each pipeline looked at once; in words."""
+    """Every problem of the pipelines that a search has drawn; each pipeline is checked once."""
     if plan.experiment.search is None:
         return []
     first = {repr(spec.trainer.augmentation): spec for spec in reversed(plan.trials)}

@@ -1,4 +1,4 @@
-"""The comparison of a launch as people see it: a sentence, and in a notebook the numbers behind it."""
+"""The comparison of a launch for display: the verdict in words, and in a notebook its tables."""
 
 from dataclasses import dataclass, fields
 
@@ -8,7 +8,7 @@ from orchestrator.reporting.verdict.wording import sentence
 
 @dataclass(frozen=True, repr=False)
 class Comparison(comparison.Comparison):
-    """All variants, best first, how far each lies behind the best, and whether that is more than chance."""
+    """All variants, best first, their differences to the best, and whether these are significant."""
 
     @classmethod
     def of(cls, plain: comparison.Comparison) -> "Comparison":
@@ -19,7 +19,7 @@ class Comparison(comparison.Comparison):
         return sentence(self)
 
     def _repr_html_(self) -> str:
-        """In a notebook: the verdict in a sentence, and its tables."""
+        """In a notebook: the verdict in words, and its tables."""
         from orchestrator.reporting.verdict.page import comparison_tables  # with matplotlib
 
         return comparison_tables(self)

@@ -1,4 +1,4 @@
-"""A launch that is complete already: recognised without reading its data, building its networks or starting Ray."""
+"""Recognise a complete launch without reading its data, building its networks or starting Ray."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ MARK = "complete.json"  # of a launch's folder
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
-    """What a complete launch was made of: settings, data files, network sources, store; None if it cannot be told."""
+    """What determines a launch: settings, data files, network sources, store; None if one cannot be read."""
     try:
         sources = [unimported_digest(variant.name) for variant in experiment.variants]
         data = files_fingerprint(experiment.dataset, data_dir)
@@ -27,20 +27,20 @@ def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:
-    """Write that everything of the launch is trained, made and recorded as ``launch`` in MLflow."""
+    """Mark the launch as complete: everything is trained, made and recorded as ``launch`` in MLflow."""
     if mark is not None:
         write_json(folder.path / MARK, {"fingerprint": mark, "launch": launch})
         storage.push(folder.path / MARK)
 
 
 def completed_launch(storage: Storage, experiment: Experiment, data_dir: Path, uri: str) -> str | None:
-    """The name in MLflow of the newest launch that is complete with exactly these settings, data and sources."""
+    """The name in MLflow of the newest complete launch with exactly these settings, data and sources."""
     storage.fetch(storage.root / experiment.name, lambda name: name.endswith(MARK))
     found = {}
     for path in (storage.root / experiment.name).glob(f"*/{MARK}"):
         try:
             plain = json.loads(path.read_text(encoding="utf-8"))
             found[str(plain["fingerprint"])] = str(plain["launch"])
-        except (OSError, ValueError, KeyError, TypeError):  # then it is not known to be complete, and looked at closely
+        except (OSError, ValueError, KeyError, TypeError):  # not known to be complete: the launch is checked in detail
             continue
     return found.get(fingerprint(experiment, data_dir, uri) or "") if found else None

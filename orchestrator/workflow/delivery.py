@@ -1,4 +1,4 @@
-"""What trials leave, on its way to MLflow: records and ends at once, reports and models when they have been made."""
+"""Deliver trials to MLflow: records and outcomes at once, reports and models when they have been made."""
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -23,7 +23,7 @@ from orchestrator.workflow.reports import Order, Reporter
 
 
 class Delivery:
-    """A listener that tells MLflow of a launch, and has reports and models made by ``executor`` beside the trials."""
+    """A listener that records a launch in MLflow, and lets ``executor`` make reports and models while trials train."""
 
     def __init__(
         self,
@@ -38,14 +38,14 @@ class Delivery:
         self.checked, self.folder, self.storage, self.say = checked, folder, storage, say
         experiment = checked.plan.experiment
         self.wanted = experiment.tracking
-        self.search = experiment.search is not None  # then reports and models wait until the chosen are measured
+        self.search = experiment.search is not None  # reports and models then wait for the evaluation
         self.at_once = self.wanted.reports != "none" and not self.search
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, packed, self._deliver, say)
         self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
-        self.ordered: set[tuple[str, str]] = set()  # trial and what of it, in this process
+        self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
@@ -56,7 +56,7 @@ class Delivery:
         self.sink.on_record(trial, record)
 
     def on_end(self, outcome: Outcome) -> None:
-        """Listener: the trial has ended; what it left is told at once, its report is made when a core is free."""
+        """Listener: the trial has ended; it is recorded at once, its report is made when a core is free."""
         self.sink.on_end(outcome)
         if outcome.folder is not None and outcome.reason != INTERRUPTED:
             complete = outcome.status is Status.COMPLETE and not self.search
@@ -64,7 +64,7 @@ class Delivery:
             self.sink.then(outcome.trial, partial(self._spend, outcome))
 
     def catch_up(self, finished: Mapping[str, Status], resume_from: Mapping[str, Path]) -> list[Outcome]:
-        """Tell what an earlier process left untold, and order what it left unmade; returns the outcomes it had."""
+        """Record and order what an earlier process did not; returns the outcomes it had."""
         before = [o for name in finished if (o := TrialFolder(self.folder.trial(name)).outcome()) is not None]
         for outcome in before:
             if self.sink.runs.is_delivered(outcome, TrialFolder(self.folder.trial(outcome.trial)).is_measured()):
@@ -76,7 +76,7 @@ class Delivery:
                 self.storage.fetch(self.folder.trial(outcome.trial))
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
-        if self.at_once and self.checked.plan.experiment.search is None:  # it will be wanted, and workers still start
+        if self.at_once and self.checked.plan.experiment.search is None:  # needed later, and workers are still starting
             for name, spec in self.specs.items():
                 if name not in finished:
                     self.reporter.prepare(spec, self.checked.analyses[name])
@@ -85,7 +85,7 @@ class Delivery:
         return before
 
     def order_chosen(self, trials: Sequence[TrialRow]) -> None:
-        """Order what depends on all results: of a search the reports of what is compared, and each variant's model."""
+        """Order what depends on all results: in a search the reports of compared trials, and each variant's model."""
         for trial in trials if self.search else ():
             report = self.wanted.reports == "all" and (self.folder.trial(trial.trial) / "spec.json").exists()
             self._order(trial.trial, report, model=trial.status == "complete" and self.wanted.models == "all")
@@ -100,24 +100,24 @@ class Delivery:
         return self.sink.refused()
 
     def flush(self) -> bool:
-        """Wait until MLflow has all that was said so far; False if it does not answer."""
+        """Wait until MLflow has everything so far; False if it does not answer."""
         return self.sink.flush()
 
     def finish_reports(self, progress: Callable[[str], None]) -> bool:
-        """Wait for all that was ordered; returns whether it was all made. ``progress`` is told how far it is."""
+        """Wait for all orders; returns whether all were made. ``progress`` is called with the state."""
         if whole := self.reporter.wait(progress):
             return whole
-        self.say("some reports are missing: the same command again makes them")
+        self.say("some reports are missing; run the same command again to make them")
         return False
 
     def close(self, status: Status) -> None:
-        """Deliver what is left and end the launch's own run. Raises TrackingError naming what was not delivered."""
+        """Deliver the rest and end the launch's own run. Raises TrackingError that names what was not delivered."""
         self.sink.close(status)
         for name in self.budget.keep():
             self.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
 
     def _order(self, trial: str, report: bool, model: bool) -> None:
-        """Order what is wanted and has not been ordered or made before."""
+        """Order what is needed and has not been ordered or made before."""
         asked = {(trial, what) for what, wanted in ((REPORT, report), (MODEL, model)) if wanted} - self.ordered
         if not asked:
             return
@@ -125,7 +125,7 @@ class Delivery:
         folder = self.folder.trial(trial)
         order = Order(
             trial,
-            folder if self.storage.uri else folder.resolve(),  # workers stand elsewhere
+            folder if self.storage.uri else folder.resolve(),  # workers run in other folders
             self.checked.analyses[trial],
             report=(trial, REPORT) in asked,
             model=(trial, MODEL) in asked,
@@ -135,12 +135,12 @@ class Delivery:
         self.reporter.order(order, self.specs[trial])
 
     def _deliver(self, order: Order) -> None:
-        """What was made is where the trial's folder is kept; from there it goes to MLflow."""
+        """What was made is in the trial's folder in the storage; deliver it to MLflow from there."""
         self.storage.fetch(order.folder, lambda name: not name.startswith(f"{CHECKPOINTS}/"))
         self.sink.on_report(order.trial, order.folder, order.report, order.model)
 
     def _spend(self, outcome: Outcome) -> None:
-        """The trial's end is in MLflow: its checkpoints may go."""
+        """The trial's outcome is in MLflow: its checkpoints may be deleted."""
         try:
             self.budget.add(outcome)
             self.budget.keep()

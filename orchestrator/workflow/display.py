@@ -1,4 +1,4 @@
-"""How a launch talks to whoever started it: a display is handed in, and the launch itself prints nothing."""
+"""How a launch reports its progress: through a display that the caller passes in; the launch itself prints nothing."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Display:
-    """Shows nothing; what others show, they override."""
+    """Shows nothing; subclasses override what they show."""
 
     def say(self, line: str) -> None:
         """One line about what is happening."""
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
-        """While the block runs, ``what`` is waited for; what is yielded replaces the description."""
+        """While the block runs, ``what`` is being waited for; call what is yielded to change the description."""
         yield lambda _: None
 
     def begins(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> None:
@@ -29,11 +29,11 @@ class Display:
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
-        """While the block runs, trials train; the listeners yielded are told of every epoch and end."""
+        """While the block runs, trials train; the yielded listeners are called for every epoch and end."""
         yield ()
 
     def result(self, result: "Results") -> None:
-        """The verdict is known; the last reports may still be in the making."""
+        """The verdict is known; the last reports may not be finished yet."""
 
 
 class Terminal(Display):
@@ -61,7 +61,7 @@ class Terminal(Display):
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
-        """A table with one row a trial."""
+        """A table with one row per trial."""
         from orchestrator.reporting.terminal import View
 
         with View(trials, epochs, self.console, self.quiet, ended) as view:

@@ -1,4 +1,4 @@
-"""What is known of a launch before it trains, in the form in which MLflow is told."""
+"""What is known about a launch before training, in the form that MLflow gets."""
 
 import getpass
 import json
@@ -26,7 +26,7 @@ from orchestrator.workflow.checking import Checked
 
 
 def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
-    """Figures and tags of every trial's network, by trial name; what could not be analysed is left out."""
+    """Metrics and tags of every trial's network, by trial name; what could not be analysed is omitted."""
     facts = {}
     for spec in checked.plan.trials:
         analysis, contract = checked.analyses[spec.name], checked.contracts[spec.name]
@@ -49,7 +49,7 @@ def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
 
 
 def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
-    """The data set as a run's input."""
+    """The dataset as a run's input."""
     profile = {
         "train": len(dataset.train),
         **({} if dataset.validation is None else {"validation": len(dataset.validation)}),
@@ -63,7 +63,7 @@ def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
 def run_tags(source: Path | None, as_job: bool) -> dict[str, str]:
     """Tags of every run of a launch: versions, the commit of the working folder, and by MLflow's convention who ran it.
 
-    ``source`` is the experiment file; null keeps the one that the launch was begun with.
+    ``source`` is the experiment file; None keeps the one with which the launch was started.
     """
     tags = {
         "torch_version": torch.__version__,
@@ -72,10 +72,10 @@ def run_tags(source: Path | None, as_job: bool) -> dict[str, str]:
     }
     if source is not None:
         tags[SOURCE_NAME] = str(source.resolve())
-    with suppress(OSError, KeyError, ImportError):  # in a container a user may have no name
+    with suppress(OSError, KeyError, ImportError):  # in a container, a user may have no name
         tags[USER] = getpass.getuser()
     try:
         found = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):  # no git, or no repository: then there is no commit to name
+    except (OSError, subprocess.SubprocessError):  # no git or no repository: no commit
         return tags
     return {**tags, "git_commit": found.stdout.strip(), "mlflow.source.git.commit": found.stdout.strip()}

@@ -1,4 +1,4 @@
-"""What a network is, before it trains: layers, parameters, MACs, receptive field and contract."""
+"""Analyse a network before training: layers, parameters, MACs, receptive field and contract."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +26,11 @@ class Inspection:
     variant: str
     analysis: Analysis
     contract: ContractResult
-    notes: tuple[str, ...]  # what could not be followed, and what was passed to the constructor
+    notes: tuple[str, ...]  # what is not tracked, and what was passed to the constructor
 
     @property
     def label(self) -> str:
-        """The name of the variant without the place of its file."""
+        """The name of the variant without the path of its file."""
         return variant_label(self.variant)
 
     @property
@@ -40,16 +40,16 @@ class Inspection:
 
     @property
     def macs(self) -> int | None:
-        """Multiply-accumulates of one image; None if they are not known."""
+        """Multiply-accumulates for one image; None if unknown."""
         return self.analysis.macs
 
     @property
     def receptive_field(self) -> Any:
-        """In pixels, of one output; a pair where height and width differ; None if it is not known."""
+        """In pixels, of one output; a pair if height and width differ; None if unknown."""
         return self.analysis.receptive_field.output
 
     def layers(self) -> "pd.DataFrame":
-        """One row a layer; the columns are the keys of ``inspect --json``."""
+        """One row per layer; the columns are the keys of ``inspect --json``."""
         import pandas as pd
 
         return pd.DataFrame(self.to_dict()["layers"])
@@ -59,13 +59,13 @@ class Inspection:
         return {**describe(self.variant, family(self.variant), self.analysis, self.contract), "notes": [*self.notes]}
 
     def figure(self) -> "Figure":
-        """The network, drawn."""
+        """The network as a figure."""
         from orchestrator.reporting.network import draw_network
 
         return draw_network(self.analysis, self.label)
 
     def save_figure(self, file: Path) -> None:
-        """Draw the network into ``file``, whose ending says the format."""
+        """Draw the network into ``file``, in the format of its suffix."""
         file.parent.mkdir(parents=True, exist_ok=True)
         self.figure().savefig(file)
 
@@ -77,7 +77,7 @@ class Inspection:
         )
 
     def _repr_html_(self) -> str:
-        """In a notebook: a sentence and the layers."""
+        """In a notebook: a summary and the layers."""
         from html import escape
 
         return f"<p>{escape(repr(self))}</p>{self.layers().to_html(index=False, na_rep='')}"
@@ -92,8 +92,8 @@ def inspect(
 ) -> Inspection:
     """Analyse a network: a variant's name, ``file.py:Class``, a class, or an instance, which is not changed.
 
-    ``shape``: channels, height and width of an image in pixels. Raises VariantError if it cannot be built, and whatever
-    the network raises on such an image.
+    ``shape``: channels, height and width of an image in pixels. Raises VariantError if it cannot be built, and
+    whatever the network raises on such an image.
     """
     if isinstance(variant, nn.Module):
         name, network = type(variant).__name__, variant

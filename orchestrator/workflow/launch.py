@@ -35,7 +35,7 @@ from orchestrator.workflow.reports import compared
 from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
 from orchestrator.workflow.trials import train_all
 
-SETTLED = ("complete", "stopped")  # statuses of trials that are not tried again
+SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
 
 
 def launch(
@@ -55,13 +55,13 @@ def launch(
 ) -> Results:
     """Run ``experiment``, read from the file ``source``, to its verdict.
 
-    ``folder`` is the launch to resume; without it, the one that this very plan was begun in, or a new one. ``ray``
-    is starting, and with it the ``cores`` that make reports; it is ending when this returns. Raises a RequestError if
-    the experiment cannot be run, and InterruptedLaunchError if it was ended from outside: it can be resumed.
+    ``folder`` is the launch to resume; by default the newest launch of the same plan, or a new one. ``ray`` is
+    starting, and with it the ``cores`` that make reports; it is stopping when this returns. Raises a RequestError if
+    the experiment cannot be run, and InterruptedLaunchError if it was interrupted; it can then be resumed.
     """
     begun = time.monotonic()
     uri = choose_store(tracking_uri)
-    mark = fingerprint(experiment, data_dir, uri)  # before anything is read: a file edited since is not missed
+    mark = fingerprint(experiment, data_dir, uri)  # before anything is read, so that a later edit is noticed
     checked = _check(experiment, data_dir, address, display)
     plan = checked.plan
     threads = ThreadPoolExecutor(1, "store")
@@ -76,7 +76,7 @@ def launch(
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
     if as_job:
-        resume = "orchestrator submit, as before"
+        resume = "the same orchestrator submit command"
     display.say(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
@@ -99,7 +99,7 @@ def launch(
 
         opening = threads.submit(open_runs)  # while the first workers start
         makers = cores.result()
-        makers.slots = core_count(nodes)  # more may have come since it was started
+        makers.slots = core_count(nodes)  # nodes may have joined since it was started
         packed = makers.share(pack(checked.dataset))
         delivery = Delivery(checked, folder, storage, opening, makers, packed, display.say)
         status, result, whole = Status.STOPPED, None, False
@@ -142,8 +142,8 @@ def _publish(client: Any, result: Results, makers: FreeCores, metrics: Mapping[s
     try:
         page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.rows).result()
         publish_result(client, result, page, metrics)
-    except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded all the same
-        display.say(f"the comparison is not in MLflow: {one_line(str(problem))}")
+    except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
+        display.say(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
 
 
 def _check(experiment: Experiment, data_dir: Path, address: str | None, display: Display) -> Checked:
@@ -153,13 +153,13 @@ def _check(experiment: Experiment, data_dir: Path, address: str | None, display:
         if address is None:
             raise
         raise DataError(
-            f"{problem}\non a cluster only this process reads data (Ray brings it to the nodes): it must lie on the "
-            "machine where it runs, the head; see --data-dir and ORCHESTRATOR_DATA_DIR"
+            f"{problem}\non a cluster, only the driver reads data (Ray copies it to the nodes), so it must be on "
+            "the head; see --data-dir and ORCHESTRATOR_DATA_DIR"
         ) from problem
 
 
 def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | None:
-    """Where MLflow keeps a new experiment's artifacts: where a server says, beside a SQLite file, or in the storage."""
+    """Where MLflow keeps a new experiment's artifacts: its server's choice, beside a SQLite file, or in the storage."""
     if uri.startswith(("http://", "https://")) or (sqlite_file(uri) and not shared and storage.uri is None):
         return None
     place = storage.address(storage.root / ".artifacts" / name)
@@ -170,7 +170,7 @@ def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | Non
 def _nodes(
     checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: StartingRay
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
-    """Nodes that can train what is left to train, and what each trial gets. Raises before anything is recorded."""
+    """Nodes that can train the remaining trials, and what each trial gets. Raises before anything is recorded."""
     plan = checked.plan
     with display.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
         nodes = ray.nodes()
@@ -186,7 +186,7 @@ def _nodes(
     resources = trial_resources(plan.experiment.resources, nodes, per_gpu)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
-    display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} side by side; {place}")
+    display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes, resources

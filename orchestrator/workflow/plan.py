@@ -1,4 +1,4 @@
-"""What a launch of an experiment would do: every trial, what each network is, and what stands in the way."""
+"""What a launch of an experiment would do: every trial, each network's figures, and every problem."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment with every trial spelled out; ``problems`` is empty if it can be run."""
+    """An experiment with all of its trials; ``problems`` is empty if it can be run."""
 
     experiment: Experiment
-    trials: tuple[TrialSpec, ...]  # in the order in which they are started; none if there are problems
+    trials: tuple[TrialSpec, ...]  # in the order in which they start; empty if there are problems
     problems: tuple[str, ...] = ()
     checked: Checked | None = None  # the data and the analysed networks; None if there are problems
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know before the networks are trained."""
+        """Messages for the user, to read before the networks are trained."""
         return self.checked.notes if self.checked else ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -33,7 +33,7 @@ class Plan:
         return to_dict(self._whole())
 
     def table(self) -> "pd.DataFrame":
-        """One row a trial: its settings, parameters, MACs and receptive field."""
+        """One row per trial: its settings, parameters, MACs and receptive field."""
         import pandas as pd
 
         rows = [{**row, "receptive_field": row["receptive_field"]["output"]} for row in self.to_dict()["trials"]]
@@ -57,9 +57,9 @@ class Plan:
 
 
 def plan(experiment: Experiment, data_dir: Path, say: Callable[[str], None] = lambda _: None) -> Plan:
-    """Check ``experiment``, its data and its networks, and spell out its trials; nothing is trained.
+    """Check ``experiment``, its data and its networks, and list its trials; nothing is trained.
 
-    What stands in the way is in ``problems``; only a file that cannot be read as an experiment raises.
+    Whatever prevents it from running is in ``problems``; only a file that cannot be read as an experiment raises.
     """
     try:
         checked = check_experiment(experiment, data_dir, say)
@@ -69,7 +69,7 @@ def plan(experiment: Experiment, data_dir: Path, say: Callable[[str], None] = la
 
 
 def training_cost(checked: Checked) -> float:
-    """Multiply-accumulates of the whole launch: about three forward passes a picture (forward and backward)."""
+    """Multiply-accumulates of the whole launch: about three forward passes per image (forward and backward)."""
     cost = 0.0
     for spec in checked.plan.trials:
         held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)

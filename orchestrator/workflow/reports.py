@@ -29,7 +29,7 @@ EXAMPLES = 2  # images in the model's input example
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be made of one ended trial, and where it lies."""
+    """What to make for one ended trial, and the path of its folder."""
 
     trial: str
     folder: Path
@@ -37,11 +37,11 @@ class Order:
     report: bool = False
     model: bool = False
     storage: Storage = FOLDERS
-    published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a curve to draw beside the trial's own
+    published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a published curve to draw
 
 
 def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
-    """In any process on any node: make what is ordered, in the trial's folder; returns warnings, a line each."""
+    """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
     warnings: list[str] = []
     dataset = unpack(packed)
     with order.storage.reached(order.folder) as folder:
@@ -56,9 +56,9 @@ def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[s
 
 @contextmanager
 def _costs_a_warning(what: str, warn: Callable[[str], None]) -> Iterator[None]:
-    """The boundary to the user's network, which is built and called here: what it raises once, it raises again.
+    """The boundary to the user's network, which is built and called here: it would raise the same error again.
 
-    Not a lack of room or memory, which says nothing of the network: that is raised, and tried again later.
+    A lack of disk space or memory is not the network's fault: it is raised, and retried later.
     """
     try:
         yield
@@ -76,7 +76,7 @@ def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[Tr
 
 
 def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[Made, list[str]]:
-    """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, a line each."""
+    """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, one line each."""
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
     warnings: list[str] = []
@@ -93,7 +93,7 @@ def write_report(
     published: Sequence[tuple[int, float]] = (),
     shared: Made | None = None,
 ) -> None:
-    """Figures, tables and report.html in the trial folder ``folder``; what cannot be made costs a warning."""
+    """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning."""
     from orchestrator.reporting.report import render_report
 
     material = _material(folder, dataset, analysis, warn, published)
@@ -102,13 +102,13 @@ def write_report(
 
 
 def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
-    """The chosen weights as an MLflow model in ``folder/model``; a network that cannot be exported costs a warning."""
+    """The chosen weights as an MLflow model in ``folder/model``; a network that cannot be exported gives a warning."""
     trial = TrialFolder(folder)
     normalisation = _normalisation(trial)
     try:
         network = trial.network(len(dataset.classes), dataset.shape)
         if normalisation is None or network is None:
-            warn("no model: the trial kept no weights")
+            warn("no model: the trial has no saved weights")
             return
         save_model(network, normalisation, dataset.classes, dataset.test.images[:EXAMPLES], folder / MODEL)
     except OrchestratorError as problem:
@@ -116,10 +116,10 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
 
 
 class Reporter:
-    """Has ``executor`` make what is ordered, and calls ``deliver`` with each order that is done.
+    """Lets ``executor`` make what is ordered, and calls ``deliver`` with each finished order.
 
-    What all trials of a variant share is drawn once, before the first of them. An order that fails costs one call of
-    ``warn``; the launch is then not whole, and the next command makes what is missing.
+    What all trials of a variant share is drawn once, before the first of them. An order that fails calls ``warn``
+    once; the launch is then incomplete, and the next command makes what is missing.
     """
 
     def __init__(
@@ -130,7 +130,7 @@ class Reporter:
         warn: Callable[[str], None],
     ) -> None:
         self.executor = executor
-        self.packed = packed  # what stands for the packed dataset among the executor's arguments
+        self.packed = packed  # placeholder of the packed dataset among the executor's arguments
         self.deliver = deliver
         self.warn = warn
         self.ordered = self.made = self.failed = 0
@@ -138,7 +138,7 @@ class Reporter:
         self._shared: dict[str, Future[Any]] = {}  # by network_key
 
     def prepare(self, spec: TrialSpec, analysis: Analysis | None) -> "Future[Any]":
-        """Draw what the reports of all trials of this variant share, if nobody has asked for it; returns at once."""
+        """Draw what the reports of all trials of this variant share, unless ordered already; returns at once."""
         key = spec.network_key
         if key not in self._shared:
             self._shared[key] = self.executor.submit(draw, spec, analysis, self.packed)
@@ -154,7 +154,7 @@ class Reporter:
         self.prepare(spec, order.analysis).add_done_callback(lambda drawn: self._make(order, drawn))
 
     def wait(self, progress: Callable[[str], None] = lambda _: None) -> bool:
-        """Wait until every order has ended; returns whether all were made. ``progress`` is told how far it is."""
+        """Wait until every order has ended; returns whether all were made. ``progress`` is called with the state."""
         with self._changed:
             while (ended := self.made + self.failed) < self.ordered:
                 progress(f"making reports: {ended} of {self.ordered}")
@@ -172,7 +172,7 @@ class Reporter:
             shared, warnings = drawn.result()
             for line in warnings:
                 self.warn(f"{order.trial}: {line}")
-            warnings.clear()  # said once, by the first trial of the variant
+            warnings.clear()  # reported once, by the first trial of the variant
         try:
             self.executor.submit(make, order, self.packed, shared).add_done_callback(
                 lambda future: self._end(order, future)
@@ -193,8 +193,8 @@ class Reporter:
             self.warn(line)
         try:
             self.deliver(order)
-        except Exception as problem:  # of the storage that it is fetched from: counted, or all would wait for it
-            self.warn(f"{order.trial}: its report is not delivered: {one_line(str(problem))}")
+        except Exception as problem:  # of the storage that it is fetched from: counted, otherwise all would wait for it
+            self.warn(f"{order.trial}: its report could not be delivered: {one_line(str(problem))}")
             self._count(made=False)
         else:
             self._count(made=True)

@@ -1,4 +1,4 @@
-"""A launch read back from MLflow, and what is made of its comparison: a page, a figure, registered models."""
+"""A launch read back from MLflow, and the outputs of its comparison: a page, a figure, registered models."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Results:
     """One launch, read back from MLflow: its trials, and the comparison of its variants. Accuracies are fractions.
 
-    It is what MLflow held when it was read; a launch that is still running is read again with ``orc.load``.
+    A snapshot of MLflow's content; call ``orc.load`` again for a launch that is still running.
     """
 
     experiment: str
@@ -51,14 +51,14 @@ class Results:
         return [row for row in self.rows if row.status == Status.FAILED]
 
     def trials(self) -> "pd.DataFrame":
-        """One row a trial; the columns are the keys of ``run --json``."""
+        """One row per trial; the columns are the keys of ``run --json``."""
         import pandas as pd
 
         names = [f.name for f in fields(TrialRow)]
         return pd.DataFrame([asdict(row) for row in self.rows], columns=names)
 
     def epochs(self) -> "pd.DataFrame":
-        """One row a trial and epoch, with every metric that was recorded for it; running trials too."""
+        """One row per trial and epoch, with all of its metrics; includes running trials."""
         import pandas as pd
 
         rows = [
@@ -69,7 +69,7 @@ class Results:
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
 
     def predictions(self) -> "pd.DataFrame":
-        """One row a measured trial and test image: ``trial``, ``image``, ``label`` and ``predicted``, by number."""
+        """One row per evaluated trial and test image: ``trial``, ``image``, ``label`` and ``predicted``, as numbers."""
         import pandas as pd
 
         measured = [trial for row, trial in zip(self.rows, self, strict=True) if row.test_accuracy is not None]
@@ -78,7 +78,7 @@ class Results:
         return pd.concat(tables, ignore_index=True)[columns] if tables else pd.DataFrame(columns=columns)
 
     def best(self, variant: str | None = None) -> Trial:
-        """The complete trial with the best validation accuracy, of ``variant`` or of all; the test split has no say.
+        """The complete trial with the best validation accuracy, of ``variant`` or of all; test accuracy is not used.
 
         Raises RequestError if there is none.
         """
@@ -134,7 +134,7 @@ class Results:
 def read_results(
     client: "MlflowClient", experiment: str, launch: str | None = None, target: float | None = None
 ) -> Results:
-    """Read a launch and compare its variants; ``target`` (fraction) null means the launch's own."""
+    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own."""
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
     rows = read_trials(client, parent, target)
@@ -144,9 +144,9 @@ def read_results(
 
 
 def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds: float) -> dict[str, float]:
-    """What the launch's own run says of it, so that launches can be compared.
+    """The metrics of the launch's own run, for comparing launches.
 
-    ``resources`` are those of one trial; ``wall_seconds`` are those of this process, added to those of earlier ones.
+    ``resources`` are those of one trial; ``wall_seconds`` of this process are added to those of earlier ones.
     """
     trained = sum(trial.seconds or 0.0 for trial in result.rows)
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
@@ -155,7 +155,7 @@ def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds
         **metrics,
         **({} if best is None else {"best_variant/test_accuracy": best}),  # mean over its compared trials
         WALL_SECONDS: wall_seconds,
-        "cpu_seconds": trained * resources.get("CPU", 0.0),  # held while training, busy or not
+        "cpu_seconds": trained * resources.get("CPU", 0.0),  # reserved while training, busy or not
         "gpu_seconds": trained * resources.get("GPU", 0.0),
     }
 

@@ -1,4 +1,4 @@
-"""What ``run`` and ``resume`` do: return the result of a launch that is complete, or start Ray and launch.
+"""Run or resume a launch: return its result if it is complete, else start Ray and launch.
 
 Nothing heavy is imported here: torch and MLflow are imported while Ray starts.
 """
@@ -37,7 +37,7 @@ def run(
     as_job: bool = False,
     debug: bool = False,
 ) -> "Results":
-    """Run ``experiment`` to its verdict; ``display`` is told of it before the last reports are made.
+    """Run ``experiment`` to its verdict; ``display`` gets it before the last reports are made.
 
     ``folder`` is the launch to resume, ``source`` the experiment file. Raises as :func:`launch` does.
     """
@@ -68,7 +68,7 @@ def run(
                 as_job=as_job,
             )
         finally:
-            if cores.exception() is None:  # waits for the start of Ray, which could not end before
+            if cores.exception() is None:  # waits until Ray has started, which cannot be stopped before
                 cores.result().shutdown(wait=False)
 
 
@@ -80,12 +80,12 @@ def _completed(experiment: Experiment, launch: str, uri: str, display: Display) 
     with asked(uri):
         result = read_results(client, experiment.name, launch)
     display.result(result)
-    display.say("to train it once more: the same command with --again")
+    display.say("to train it again, add --again to the command")
     return result
 
 
 def _free_cores(nodes: list[dict[str, float]]) -> FreeCores:
-    """Where reports are made; its first process imports what it needs while this one looks at data and networks."""
+    """Where reports are made; its first process imports what it needs while this one checks data and networks."""
     cores = FreeCores(core_count(nodes))
     cores.warm(warm_up)
     return cores

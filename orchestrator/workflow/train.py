@@ -30,7 +30,7 @@ def train(
 ) -> TrialFolder:
     """Train the trial that ``tree`` and ``overrides`` describe; returns its folder.
 
-    The same call resumes a trial that was interrupted. ``source`` is where errors say the settings come from. Raises
+    The same call resumes a trial that was interrupted. ``source`` names the origin of the settings in errors. Raises
     ExperimentError, DataError or VariantError if it cannot be trained, and whatever the training raises.
     """
     try:
@@ -42,18 +42,18 @@ def train(
     dataset = load_dataset(spec.dataset, data_dir)
     if problems := check_transforms(spec.trainer.augmentation, dataset.shape):
         raise ExperimentError(source, [f"trainer.augmentation: {problem}" for problem in problems])
-    # What cannot be trained is refused here, not in the trial.
+    # Invalid requests are refused here, not in the trial.
     behaviour = probe(build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape), dataset.shape)
     if problems := batch_problems(spec, dataset, behaviour):
         raise ExperimentError(source, problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
-    display.say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interrupt")
+    display.say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
     for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
         display.say(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
         threads = f"CPU threads: {spec.trainer.threads}"
-        display.say(f"{threads}; with 1 the result is bit for bit that of `orchestrator run` with its defaults")
+        display.say(f"{threads}; with 1, the result equals that of `orchestrator run` with its defaults, bit for bit")
     with display.training([spec.name], spec.trainer.epochs, ()) as listeners:
         for listener in listeners:
             listener.on_start(spec.name)
@@ -61,7 +61,7 @@ def train(
             for listener in listeners:
                 listener.on_record(spec.name, record)
         outcome = TrialFolder(folder).outcome()
-        assert outcome is not None  # a trial that does not complete has raised
+        assert outcome is not None  # a trial that does not complete raises
         for listener in listeners:
             listener.on_end(outcome)
     if report:

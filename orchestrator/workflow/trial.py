@@ -1,4 +1,4 @@
-"""One trial as a value: its specification, its epochs, its network with the chosen weights, and its figures."""
+"""One trial: its specification, its epochs, its network with the chosen weights, and its figures."""
 
 import atexit
 import shutil
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Trial:
-    """What one trial has left, in a folder of this machine or among MLflow's artifacts, which are fetched when needed.
+    """The files of one trial, in a local folder or among MLflow's artifacts, which are fetched when needed.
 
-    ``run_id`` is None for a trial that MLflow does not know.
+    ``run_id`` is None for a trial that is not in MLflow.
     """
 
     def __init__(self, name: str, *, folder: Path | None = None, run_id: str | None = None, client: Any = None) -> None:
@@ -34,7 +34,7 @@ class Trial:
 
     @cached_property
     def folder(self) -> Path:
-        """The folder of the trial; what MLflow keeps is fetched into one that lasts as long as this process.
+        """The folder of the trial; MLflow's artifacts are fetched into one that this process removes at exit.
 
         Raises RequestError if it cannot be fetched.
         """
@@ -54,7 +54,7 @@ class Trial:
 
         files = TrialFolder(self.folder)
         if not (self.folder / "spec.json").exists():
-            raise RequestError(f"{self.name} has left nothing yet: it has not ended")
+            raise RequestError(f"{self.name} has no files yet, because it has not ended")
         return files
 
     @property
@@ -69,19 +69,19 @@ class Trial:
         return None if outcome is None else outcome.status
 
     def epochs(self) -> "pd.DataFrame":
-        """One row an epoch, with every metric of it; accuracies are fractions."""
+        """One row per epoch, with all of its metrics; accuracies are fractions."""
         return epochs_table(self._files.records())
 
     def predictions(self) -> "pd.DataFrame":
-        """One row an image of the test split: its number, its class and the class predicted, by number.
+        """One row per test image: its number, its class and the predicted class, as numbers.
 
-        Raises RequestError if the trial was not measured.
+        Raises RequestError if the trial was not evaluated on the test split.
         """
         import pandas as pd
 
         file = self.folder / PREDICTIONS
         if not file.exists():
-            raise RequestError(f"{self.name} was not measured on the test split: it has no predictions")
+            raise RequestError(f"{self.name} was not evaluated on the test split, so it has no predictions")
         table = pd.read_csv(file)
         table.insert(0, "image", range(len(table)))
         return table
@@ -89,24 +89,24 @@ class Trial:
     def model(self) -> "nn.Module":
         """The network with the chosen weights, in evaluation mode on the CPU.
 
-        It takes normalised images, (N, channels, height, width) float32: ``facts()["normalisation"]`` holds mean and
-        standard deviation by channel, of images from 0 to 1. Raises RequestError if no weights were kept.
+        It takes normalised images, (N, channels, height, width) float32: ``facts()["normalisation"]`` has the mean and
+        standard deviation per channel, of images from 0 to 1. Raises RequestError if no weights were saved.
         """
         facts = self.facts()
         if "classes" not in facts:
-            raise RequestError(f"{self.name} has not trained, or did so under an earlier version: its model is unknown")
+            raise RequestError(f"{self.name} has not trained, or with an earlier version: its model is unknown")
         channels, height, width = facts["shape"]
         network = self._files.network(facts["classes"], (channels, height, width))
         if network is None:
-            raise RequestError(f"{self.name} kept no weights")
+            raise RequestError(f"{self.name} has no saved weights")
         return network
 
     def facts(self) -> dict[str, Any]:
-        """What was known before training: parameters, normalisation, shape and number of classes, machine."""
+        """What is known before training: parameters, normalisation, image shape, number of classes, machine."""
         return self._files.facts()
 
     def figure(self, name: str) -> "Image":
-        """A figure of the trial's report, as an image. Raises RequestError naming those that there are."""
+        """A figure of the trial's report, as an image. Raises RequestError that lists the existing ones."""
         from PIL import Image
 
         file = self.folder / "figures" / f"{name}.png"
@@ -122,14 +122,14 @@ class Trial:
 
 @cache
 def _fetched() -> Path:
-    """Where this process keeps what it has fetched; removed when it ends."""
+    """The folder of fetched artifacts; removed when this process ends."""
     folder = tempfile.mkdtemp(prefix="orchestrator-trials-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
 
 def epochs_table(records: Sequence[Record]) -> "pd.DataFrame":
-    """One row an epoch, in order; the final measurement is no epoch and is left out."""
+    """One row per epoch, in order, without the final evaluation."""
     import pandas as pd
 
     return pd.DataFrame([{"epoch": record.epoch, **record.metrics} for record in records if not record.final])

@@ -1,4 +1,4 @@
-"""The trials of a launch: trained, of a search the chosen ones measured, and told to MLflow and the screen."""
+"""Train the trials of a launch, evaluate the selected ones of a search, and report to MLflow and the display."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -26,10 +26,10 @@ def train_all(
     packed: object,
     display: Display,
 ) -> Status:
-    """Run what is not finished, tell MLflow and the screen, and say how the launch as a whole ended.
+    """Run unfinished trials, report to MLflow and the display, and return how the launch as a whole ended.
 
-    The trials of a search train first; then, of each variant, those with the chosen settings are measured on the test
-    split, which no other trial ever sees.
+    The trials of a search train first; then, for each variant, those with the selected settings are evaluated on the
+    test split, which no other trial ever sees.
     """
     plan = checked.plan
     finished = folder.finished(plan)
@@ -58,7 +58,7 @@ def train_all(
         return status
     chosen = to_measure(folder, plan)
     if chosen:
-        display.say(f"measuring the best settings of each variant on the test split: {len(chosen)} trials")
+        display.say(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(names) - homes.keys()
     measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], display)
@@ -66,7 +66,7 @@ def train_all(
 
 
 def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display: Display) -> Status:
-    """Run what of ``work`` is not finished; the screen shows the trials ``names``, of which ``before`` have ended."""
+    """Run the unfinished part of ``work``; the display shows the trials ``names``, of which ``before`` have ended."""
     if not {spec.name for spec in work.plan.trials} - work.finished:
         return Status.COMPLETE
     epochs = work.plan.experiment.trainer.epochs
@@ -76,9 +76,9 @@ def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display:
 
 
 def to_measure(folder: LaunchFolder, plan: Plan) -> list[str]:
-    """Names of the complete trials with the settings that each variant is compared by, if not measured yet.
+    """Names of the complete trials with each variant's selected settings that are not evaluated yet.
 
-    They are chosen by validation accuracy alone, as the verdict chooses.
+    They are selected by validation accuracy alone, as in the verdict.
     """
     rows, measured = [], set()
     for spec in plan.trials:

@@ -1,4 +1,4 @@
-"""An experiment launched twice, once killed again and again, and what the two left compared: ``verify-resume``."""
+"""Launch an experiment twice, once with repeated kills, and compare the results: ``verify-resume``."""
 
 import random
 import re
@@ -23,15 +23,17 @@ from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 
-EARLIEST, LATEST = 0.1, 0.8  # of the undisturbed launch's epochs: between these a kill strikes
-WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # what Ray calls a process that trains, busy or waiting
-_EPOCH = re.compile(r"^[\d:]+ (\S+: epoch \d+)/", re.MULTILINE)  # the line of a view off a screen
-LONGEST = 20  # times the undisturbed launch's seconds: after that the disturbed one is given up
+EARLIEST, LATEST = 0.1, 0.8  # fractions of all epochs between which kills happen
+WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # process titles of Ray's training workers
+_EPOCH = re.compile(
+    r"^[\d:]+ (\S+: epoch \d+)/", re.MULTILINE
+)  # the progress line of a launch that is not on a terminal
+LONGEST = 20  # times the undisturbed launch's duration, after which the killed one is given up
 
 
 @dataclass(frozen=True)
 class Verified:
-    """What killing a launch has changed; ``differences`` is empty if nothing."""
+    """What the kills have changed; ``differences`` is empty if nothing."""
 
     experiment: str
     seed: int
@@ -54,11 +56,11 @@ def verify(
     data_dir: Path,
     say: Callable[[str], None],
 ) -> Verified:
-    """Run ``experiment`` undisturbed and killed, and compare."""
+    """Run ``experiment`` without and with kills, and compare."""
     name = read_file(experiment, overrides).name
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     if keep is not None and keep.exists():
-        raise StorageError(f"{keep} exists; give a folder that does not with --keep")
+        raise StorageError(f"{keep} exists; give a new folder with --keep")
     home = Path(tempfile.mkdtemp(prefix="verify-resume-")) if keep is None else keep
 
     def arguments(folder: Path) -> list[str]:
@@ -90,7 +92,7 @@ def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
 
 
 def kill_driver(process: "subprocess.Popen[Any]") -> None:
-    """kill -9 a driver, and an end to what Ray leaves behind then."""
+    """kill -9 a driver, and clean up what Ray leaves behind."""
     family: list[psutil.Process] = []
     with suppress(psutil.NoSuchProcess):
         family = psutil.Process(process.pid).children(recursive=True)
@@ -107,17 +109,17 @@ def _run(command: list[str], folder: Path) -> None:
         code = process.wait()
     finally:
         kill_driver(process)
-    if code not in (0, 1):  # 1: a trial failed, which is as good a result to compare
+    if code not in (0, 1):  # 1: a trial failed, which can be compared as well
         raise OrchestratorError(f"the launch did not end well (exit code {code}):\n{_tail(folder)}")
 
 
 def _run_with_kills(
     command: list[str], folder: Path, kills: int, epochs: int, seconds: float, stream: random.Random, say: Any
 ) -> list[str]:
-    """Run and kill until ``kills`` have struck or the launch has ended; returns what was killed, in order.
+    """Run and kill until there were ``kills`` kills or the launch has ended; returns what was killed, in order.
 
-    A kill strikes when so many of all ``epochs`` have been told, drawn beforehand: however busy the machine is, it
-    strikes a launch that has come far enough and has something left to do.
+    A kill happens after a number of ``epochs`` that is drawn beforehand: however busy the machine is, the launch
+    has made progress by then and is not finished.
     """
     done: list[str] = []
     targets = stream.sample(["driver", "worker"], 2)  # in turn
@@ -131,7 +133,7 @@ def _run_with_kills(
                 raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
             time.sleep(0.05)
             now = _epochs_told(folder)
-            if len(done) == kills or now <= told or now < moments[len(done)]:  # between two kills something is trained
+            if len(done) == kills or now <= told or now < moments[len(done)]:  # some training happens between two kills
                 continue
             time.sleep(stream.random() * seconds / epochs)  # anywhere within an epoch
             target = targets[len(done) % 2]
@@ -154,13 +156,13 @@ def _run_with_kills(
 
 
 def _epochs_told(folder: Path) -> int:
-    """How many epochs the launch in ``folder`` has said are done; one that was trained twice counts once."""
+    """How many epochs the launch in ``folder`` has reported; one that was trained twice counts once."""
     said = (folder / "output.txt").read_text(encoding="utf-8", errors="replace")
     return len(set(_EPOCH.findall(said)))
 
 
 def _workers(driver: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    """The processes that train for ``driver``, now."""
+    """The processes that are training for ``driver``."""
     found = []
     with suppress(psutil.NoSuchProcess):
         for process in psutil.Process(driver.pid).children(recursive=True):
@@ -175,7 +177,7 @@ def _tail(folder: Path) -> str:
 
 
 def content(folder: Path, name: str) -> dict[str, dict[str, Any]]:
-    """What a launch left, but for the clock, by trial: MLflow's content, the folder's records, the weights' digest."""
+    """The results of a launch by trial, without times: MLflow's content, the folder's records, the weights' digest."""
     client = connect(f"sqlite:///{folder / 'mlflow.db'}")
     left = launch_content(client, name)
     for trial, found in left.items():
@@ -191,7 +193,7 @@ def content(folder: Path, name: str) -> dict[str, dict[str, Any]]:
 
 
 def compare(undisturbed: dict[str, dict[str, Any]], disturbed: dict[str, dict[str, Any]]) -> list[str]:
-    """One line for every thing that is not the same."""
+    """One line per difference."""
     differences = [f"{trial}: in one launch only" for trial in sorted(undisturbed.keys() ^ disturbed.keys())]
     for trial in sorted(undisturbed.keys() & disturbed.keys()):
         ours, theirs = undisturbed[trial], disturbed[trial]

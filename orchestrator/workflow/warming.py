@@ -1,4 +1,4 @@
-"""What reports are made with, ready beforehand. This module imports nothing heavy: a driver names it early."""
+"""Import what reports need, in advance. This module itself imports nothing heavy: the driver imports it early."""
 
 import importlib
 import tempfile
@@ -8,9 +8,9 @@ from orchestrator.lazy import no_garbage_collection
 
 
 def warm_up() -> None:
-    """In any process: import what reports and models are made with, while the first trials wait for their workers.
+    """In any process: import what reports and models need, while the first trials wait for their workers.
 
-    MLflow and torch.export look up and import much more when the first model is saved: so one is, and thrown away.
+    MLflow and torch.export import much more when the first model is saved, so one is saved and thrown away.
     """
     with no_garbage_collection():
         importlib.import_module("orchestrator.reporting.figures")

@@ -144,7 +144,7 @@ def test_who_has_no_token_is_refused(cluster: Cluster, lab: Lab) -> None:
     assert lab.run(CLIENT, f"curl -s -o /dev/null -w '%{{http_code}}' {wrong}").stdout == "403"
     refused = lab.run(CLIENT, f"cd work; {stranger} orchestrator submit small.yaml --no-wait", check=False)
     assert refused.returncode == 2
-    assert "asks for the cluster's token and there is none" in refused.stderr
+    assert "requires the cluster's token, and none was found" in refused.stderr
     for words in (stranger, "HOME=/mnt/private RAY_AUTH_MODE=disabled"):
         joined = lab.run(HEAD, f'{words} python -c "{INIT}"', check=False)
         assert joined.returncode != 0
@@ -198,7 +198,7 @@ def test_a_stopped_job_finishes_its_epochs(cluster: Cluster, story: Story) -> No
     story.remember(cluster.epochs(story.job))
     state = cluster.state(story.job)
     assert (state["status"], state["exit_code"]) == ("stopped", 130), said
-    assert any("orchestrator submit, as before" in line for line in cluster.log(story.job)[-5:]), cluster.log(
+    assert any("the same orchestrator submit command" in line for line in cluster.log(story.job)[-5:]), cluster.log(
         story.job
     )[-20:]
 

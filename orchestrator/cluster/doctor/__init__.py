@@ -1,4 +1,4 @@
-"""The doctor: facts are gathered on each machine, judged in one place, and each comes with what mends it."""
+"""The doctor: facts are gathered on each machine, judged in one place, and reported with advice."""
 
 from orchestrator.cluster.doctor.facts import gather
 from orchestrator.cluster.doctor.finding import Finding, Level, worst

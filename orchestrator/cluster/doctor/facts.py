@@ -1,6 +1,7 @@
-"""What is so on a machine: plain facts, gathered with the standard library and psutil, on any node of a cluster.
+"""Facts about a machine, gathered with the standard library and psutil, on any node of a cluster.
 
-The functions here are sent to the nodes by value, so that they also run where this package is absent or another one.
+The functions here are sent to the nodes by value, so that they also run where this package is missing or
+another version.
 """
 
 import hashlib
@@ -28,9 +29,9 @@ _GPU_QUERY = "index,name,memory.total,memory.free,driver_version"
 
 
 def gather(folders: Sequence[str] = ()) -> dict[str, Any]:
-    """Everything that the doctor judges of one machine; ``folders`` are local ones whose disks matter.
+    """Everything that the doctor judges about one machine; ``folders`` are local folders whose disks matter.
 
-    Starts nothing that listens, leaves nothing behind, and asks nobody outside this machine. Sizes are in bytes.
+    Opens no port, leaves no files, and contacts no other machine. Sizes are in bytes.
     """
     ray_temp = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
     shared = Path("/dev/shm")
@@ -82,7 +83,7 @@ def _version(package: str) -> str:
 
 
 def _commit() -> str:
-    """The commit that the package's folder stands at, with a + if files differ from it; empty without git."""
+    """The commit of the package's folder, with a + if files differ from it; empty without git."""
     home = _package()
     if home is None:
         return ""
@@ -125,7 +126,7 @@ def _gpus() -> list[dict[str, Any]]:
 
 
 def _cuda_problem() -> str:
-    """Why torch cannot use this machine's GPUs; empty if it can, or if there are none."""
+    """Why torch cannot use this machine's GPUs; empty if it can or if there are none."""
     devices = Path("/proc/driver/nvidia/gpus")
     if not shutil.which("nvidia-smi") and not devices.is_dir():
         return ""
@@ -155,14 +156,14 @@ def _memory() -> int:
 
 
 def _open_files() -> list[int]:
-    """How many this process may open, and how far it may raise that itself."""
+    """The number of files that this process may open, and the limit up to which it may raise that."""
     import resource
 
     return [2**31 if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE)]
 
 
 def _token() -> dict[str, Any]:
-    """Where Ray would take its token from, in Ray's own order; never the token itself."""
+    """Where Ray would find its token, in Ray's own order; never the token itself."""
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
     known: dict[str, Any] = {"mode": os.environ.get("RAY_AUTH_MODE", "").lower(), "file": "", "file_mode": None}
     known["source"] = "RAY_AUTH_TOKEN" if os.environ.get("RAY_AUTH_TOKEN") else ""

@@ -1,4 +1,4 @@
-"""What the doctor found: where, what, how bad, and the command that mends it."""
+"""A finding of the doctor: node, name, severity, value and advice."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ HERE = "here"  # the machine on which the command runs
 
 
 class Level(StrEnum):
-    """How bad a finding is; the later, the worse."""
+    """The severity of a finding, in increasing order."""
 
     OK = "ok"
     WARNING = "warning"
@@ -23,7 +23,7 @@ class Finding:
     name: str
     status: Level
     value: str
-    advice: str = ""  # what to do about it; a command where there is one
+    advice: str = ""  # what to do about it; a command if there is one
 
 
 def worst(findings: Iterable[Finding]) -> Level:

@@ -1,4 +1,4 @@
-"""From facts to findings: what is well, what is not, and what mends it. No machine is touched here."""
+"""From facts to findings: what is fine, what is not, and how to fix it. No machine is accessed here."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -7,12 +7,12 @@ from typing import Any
 from orchestrator.cluster.doctor.finding import Finding, Level
 
 FEWEST_FILES = 65_536  # open files; Ray's own advice for a busy node
-LITTLE_DISK = 5e9  # bytes: a few checkpoints and figures are no trouble above this
+LITTLE_DISK = 5e9  # bytes: enough for a few checkpoints and figures
 NO_DISK = 0.5e9  # bytes
 FULLEST = 0.95  # of the disk with Ray's temporary files: above it Ray refuses to spill objects
 OBJECT_STORE = 0.3  # of the memory: what Ray takes for its object store by default
 MOST_OBJECT_STORE = 200e9  # bytes, and no more than this
-SKEW_WARNED = 1.0  # seconds: logs of two nodes cannot be read side by side
+SKEW_WARNED = 1.0  # seconds: above it, logs of two nodes are hard to compare
 SKEW_REFUSED = 60.0  # seconds: half of a driver's lease in MLflow
 NAMES = {"ray": "Ray", "torch": "torch", "architecture-orchestrator": "orchestrator"}
 SAME = "install the same versions: cd ~/orchestrator && uv sync"
@@ -21,9 +21,9 @@ Facts = Mapping[str, Any]
 
 
 def judge(node: str, facts: Facts, reference: Facts | None = None, object_store: float | None = None) -> list[Finding]:
-    """The findings of one machine. ``reference`` is the machine whose versions it must have: Ray insists on them.
+    """The findings of one machine. ``reference`` is the machine whose versions it must have, because Ray requires it.
 
-    ``object_store`` is the size of the node's object store in bytes, where there is one already.
+    ``object_store`` is the size of the node's object store in bytes, if there is one.
     """
     found = [
         *_versions(node, facts, reference),
@@ -145,7 +145,7 @@ def _open_files(node: str, facts: Facts) -> Finding:
 def _token(node: str, facts: Facts) -> Iterable[Finding]:
     token = facts["token"]
     if token["file"] and token["file_mode"] & 0o077:
-        text = f"{token['file']} can be read by others (mode {token['file_mode']:04o}): it lets them run code as you"
+        text = f"{token['file']} can be read by others (mode {token['file_mode']:04o}): they could run code as you"
         yield Finding(node, "token file", Level.FAILURE, text, f"chmod 600 {token['file']}")
     elif token["file"]:
         yield Finding(node, "token file", Level.OK, f"{token['file']}, mode {token['file_mode']:04o}")
@@ -155,7 +155,7 @@ def _listeners(node: str, facts: Facts, in_cluster: bool) -> Iterable[Finding]:
     open_rows = [row for row in facts["listeners"] if not row["loopback"]]
     if not open_rows:
         count = len(facts["listeners"])
-        value = f"{count} sockets of Ray and MLflow, on loopback only" if count else "nothing of Ray or MLflow listens"
+        value = f"{count} sockets of Ray and MLflow, on loopback only" if count else "no socket of Ray or MLflow"
         yield Finding(node, "listening", Level.OK, value)
     groups: dict[tuple[str, bool], list[Mapping[str, Any]]] = defaultdict(list)
     for row in open_rows:
@@ -166,16 +166,18 @@ def _listeners(node: str, facts: Facts, in_cluster: bool) -> Iterable[Finding]:
         )
         if program == "mlflow":
             advice = "kill " + " ".join(str(pid) for pid in sorted({row["pid"] for row in rows}))
-            text = f"MLflow listens beyond loopback without asking who comes: {where}"
+            text = f"MLflow listens beyond loopback without authentication: {where}"
             yield Finding(node, "listening", Level.WARNING, text, f"{advice}    (then: orchestrator ui)")
         elif token:
-            text = f"Ray on {_ports(rows)} beyond loopback, all asking for a token"
-            advice = "" if in_cluster else "a firewall before them; when nothing runs on it any more: ray stop"
+            text = f"Ray on {_ports(rows)} beyond loopback, all requiring a token"
+            advice = "" if in_cluster else "put a firewall in front of them; if nothing runs on it: ray stop"
             level = Level.OK if in_cluster else Level.WARNING
-            yield Finding(node, "listening", level, text + "; a cluster needs them: firewall" * in_cluster, advice)
+            yield Finding(
+                node, "listening", level, text + "; a cluster needs them: use a firewall" * in_cluster, advice
+            )
         else:
-            text = f"Ray on {_ports(rows)} beyond loopback, not told to ask for a token: {where}"
-            advice = "when nothing runs on it: ray stop, then RAY_AUTH_MODE=token and ray start, on every node"
+            text = f"Ray on {_ports(rows)} beyond loopback without requiring a token: {where}"
+            advice = "if nothing runs on it: ray stop, then RAY_AUTH_MODE=token and ray start, on every node"
             yield Finding(node, "listening", Level.FAILURE if in_cluster else Level.WARNING, text, advice)
 
 

@@ -1,4 +1,4 @@
-"""At the cluster's door: whether anybody answers, and whether a stranger is let in."""
+"""Whether a cluster answers, and whether it requires a token."""
 
 import os
 import socket
@@ -13,9 +13,9 @@ _ENVIRONMENT = {
 
 
 def knock(address: str) -> str:
-    """What keeps us from ``address`` (``host:port``), or nothing; Ray itself would try for minutes.
+    """Why ``address`` (``host:port``) cannot be reached, or nothing; Ray itself would try for minutes.
 
-    Also asks Ray, by its variables, to be brief: so this comes before Ray is imported.
+    Also sets short timeouts in Ray's environment variables, so call it before Ray is imported.
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -30,7 +30,7 @@ def knock(address: str) -> str:
 
 
 def ask_without_token() -> Finding | None:
-    """Ask the joined cluster's dashboard as a stranger would; None if no dashboard is to be reached from here."""
+    """Query the joined cluster's dashboard without a token; None if it cannot be reached from here."""
     import ray
 
     address = str(getattr(ray.worker.global_worker.node, "webui_url", "") or "")
@@ -38,7 +38,7 @@ def ask_without_token() -> Finding | None:
 
 
 def greet_as_stranger(address: str) -> Finding | None:
-    """Whether the Jobs API at ``address`` (``host:port``) lets in who has no token; None if nothing answers."""
+    """Whether the Jobs API at ``address`` (``host:port``) requires a token; None if nothing answers."""
     import requests
 
     with requests.Session() as stranger:
@@ -48,6 +48,6 @@ def greet_as_stranger(address: str) -> Finding | None:
         except requests.RequestException:
             return None
     if status in (401, 403):
-        return Finding(HERE, "token", Level.OK, f"the cluster turns strangers away ({status})")
-    text = f"http://{address} answers anybody ({status}): whoever reaches it runs code on every node"
+        return Finding(HERE, "token", Level.OK, f"the cluster requires a token ({status})")
+    text = f"http://{address} requires no token ({status}): whoever can reach it can run code on every node"
     return Finding(HERE, "token", Level.FAILURE, text, "export RAY_AUTH_MODE=token before ray start, on every node")

@@ -1,4 +1,4 @@
-"""What listens: the sockets of Ray's and MLflow's processes of this user, and whether others can reach them."""
+"""The listening sockets of this user's Ray and MLflow processes, and whether others can reach them."""
 
 import contextlib
 import ipaddress
@@ -9,12 +9,12 @@ RAY_PROGRAMS = ("raylet", "gcs_server")
 
 
 def listeners() -> list[dict[str, Any]]:
-    """One row a listening socket: program (ray, mlflow), pid, ip, port, whether it is on loopback, Ray's token mode."""
+    """One row per listening socket: program (ray, mlflow), pid, ip, port, loopback or not, Ray's token mode."""
     import psutil
 
     rows = []
     for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):  # it ended while we looked, or is another user's
+        with contextlib.suppress(psutil.Error, OSError):  # it has just ended, or belongs to another user
             if process.uids().real != psutil.Process().uids().real:
                 continue
             program = program_of(process.cmdline())

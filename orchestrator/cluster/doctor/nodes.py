@@ -1,4 +1,4 @@
-"""The doctor on every node of the Ray cluster that was joined: one task a node, and no waiting without end."""
+"""Run the doctor on every node of the joined Ray cluster: one task per node, with a time limit."""
 
 import time
 import uuid
@@ -12,14 +12,14 @@ from orchestrator.cluster.doctor.finding import HERE, Finding, Level
 from orchestrator.cluster.doctor.judge import judge, judge_clock
 
 SENT = (facts, listening, reach)  # the modules whose functions run on the nodes
-TICKS = 5  # looks at a node's clock; the one with the shortest round trip counts
+TICKS = 5  # readings of a node's clock; the one with the shortest round trip counts
 
 
 def examine_nodes(reference: Mapping[str, Any], storage: str, patience: float) -> list[Finding]:
     """Findings of every node of the cluster. Ray must have been joined.
 
     ``reference`` holds the driver's own facts, ``storage`` is what every node must be able to use, ``patience`` is in
-    seconds, for each round of questions: a node that does not answer by then is a failure.
+    seconds, for each round of tasks: a node that does not answer by then is a failure.
     """
     with sent_by_value(*SENT):
         return _examine(_names(), reference, storage, patience)
@@ -39,7 +39,7 @@ def _examine(names: Mapping[str, str], reference: Mapping[str, Any], storage: st
 
 
 def _names() -> dict[str, str]:
-    """What each living node is called, by its id: its host's name, and more where two have the same."""
+    """The name of each living node by its id: its host's name, with a suffix if two have the same."""
     import ray
 
     alive = [node for node in ray.nodes() if node["Alive"]]
@@ -59,7 +59,7 @@ def _object_stores() -> dict[str, float]:
 
 @contextmanager
 def sent_by_value(*modules: ModuleType) -> Iterator[None]:
-    """Let Ray send these modules' functions whole, not by name: a node may have another version of them, or none."""
+    """Let Ray send these modules' functions by value: a node may have another version of them, or none."""
     from ray import cloudpickle
 
     for module in modules:
@@ -78,7 +78,7 @@ def _task(question: Callable[..., Any]) -> Any:
 
 
 def _ask(task: Any, arguments: Mapping[str, tuple[Any, ...]], patience: float) -> tuple[dict[str, Any], dict[str, str]]:
-    """Run ``task`` on each node with its arguments; the answers, and why others gave none, by node id."""
+    """Run ``task`` on each node with its arguments; the answers, and the reasons for missing ones, by node id."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -104,7 +104,7 @@ def _silent(node: str, problem: str, patience: float) -> Finding:
 
 
 def _clock(node: str, name: str, patience: float) -> Finding:
-    """Compare a node's clock with ours; half of the round trip is what cannot be known."""
+    """Compare a node's clock with this one; half of the round trip is the uncertainty."""
     best: tuple[float, float] | None = None
     task = _task(facts.clock)
     for _ in range(TICKS):

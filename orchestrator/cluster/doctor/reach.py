@@ -1,6 +1,7 @@
-"""Whether the storage works: a real write and a real read, and, on a cluster, that each node sees what others wrote.
+"""Whether the storage works: a write and a read, and on a cluster whether each node sees the others' files.
 
-The functions here are sent to the nodes by value, so that they also run where this package is absent or another one.
+The functions here are sent to the nodes by value, so that they also run where this package is missing or
+another version.
 """
 
 import contextlib
@@ -16,7 +17,7 @@ from orchestrator.cluster.doctor.finding import HERE, Finding, Level
 
 PATIENCE = 20.0  # seconds for an object store: pyarrow tries for minutes otherwise
 PREFIX = ".doctor-"
-MADE = "made"  # names the folders that were not there before, so that they can go again
+MADE = "made"  # lists the folders that did not exist before, so that they can be removed
 
 
 def check_storage(storage: str) -> Finding:
@@ -30,7 +31,7 @@ def check_storage(storage: str) -> Finding:
 
 
 def storage_finding(node: str, storage: str, problem: str, missing: Sequence[str], seconds: float) -> Finding:
-    """What ``node`` has learnt of the storage: ``missing`` are the nodes whose files it does not see."""
+    """The finding for ``node``'s storage: ``missing`` are the nodes whose files it does not see."""
     shown = without_options(storage)
     if problem:
         if is_remote(storage):
@@ -40,7 +41,7 @@ def storage_finding(node: str, storage: str, problem: str, missing: Sequence[str
         return Finding(node, "storage", Level.FAILURE, f"{shown}: {problem}", advice)
     if missing:
         advice = "mount one shared folder there on every node, or use --storage s3://bucket/path"
-        text = f"{shown}: does not see what was written by {', '.join(missing)}"
+        text = f"{shown}: does not see the files of {', '.join(missing)}"
         return Finding(node, "storage", Level.FAILURE, text, advice)
     return Finding(node, "storage", Level.OK, f"{shown} written and read in {1e3 * seconds:.0f} ms")
 
@@ -69,7 +70,7 @@ def unseen(storage: str, probe: str, names: Sequence[str]) -> list[str]:
 
 
 def clean(storage: str, probe: str) -> None:
-    """Remove everything that was written below ``probe``, and the folders that were made for it."""
+    """Remove everything that was written below ``probe``, and the folders that were created for it."""
     _within(lambda: _clean(storage, probe), storage)
 
 
@@ -95,7 +96,7 @@ def _read(storage: str, probe: str, name: str) -> None:
     else:
         found = Path(storage, probe, name).read_text(encoding="utf-8")
     if found != name:
-        raise OSError("what is read is not what was written")
+        raise OSError("the content read differs from the content written")
 
 
 def _clean(storage: str, probe: str) -> None:
@@ -107,7 +108,7 @@ def _clean(storage: str, probe: str) -> None:
     note = folder / MADE
     made = note.read_text(encoding="utf-8").splitlines() if note.exists() else []
     shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # somebody has put something there in the meantime
+    with contextlib.suppress(OSError):  # not empty any more
         for path in made:
             Path(path).rmdir()
 

@@ -1,4 +1,4 @@
-"""The doctor from afar: through the Jobs API it runs on the cluster's head, and its findings come back."""
+"""Run the doctor on the cluster's head through the Jobs API, and fetch its findings."""
 
 import json
 import tempfile
@@ -17,14 +17,14 @@ from orchestrator.errors import OrchestratorError
 HEAD = "head"
 ENTRYPOINT = "orchestrator doctor --address auto --json"
 START = '{\n  "checks"'  # of the document in the job's log
-PAUSE = 1.0  # seconds between two looks at the job
+PAUSE = 1.0  # seconds between two checks of the job
 TRIES = 5  # to take it off the list
 
 
 def ask_head(address: str, patience: float) -> Iterator[Finding]:
-    """Findings of the cluster whose Jobs API is at ``address`` (http://...), as its own head sees it.
+    """Findings of the cluster whose Jobs API is at ``address`` (http://...), from its own head.
 
-    ``patience`` is in seconds, for each round of questions that the head asks its nodes; the job gets five of them.
+    ``patience`` is in seconds, for each round of tasks on the nodes; the job gets five times as long.
     """
     job = f"doctor-{uuid.uuid4().hex[:8]}"
     try:
@@ -65,9 +65,9 @@ def _wait(jobs: Jobs, job: str, deadline: float) -> str:
 
 
 def _forget(door: Door, job: str) -> None:
-    """Take the job off the cluster's list, where `orchestrator status` would show it; Ray refuses while it runs.
+    """Remove the job from the cluster's list, where `orchestrator status` would show it; Ray refuses while it runs.
 
-    Ray may write the job's end once more after it has been taken off, so it is looked for again.
+    Ray may write the job's end once more after its removal, so it is checked again.
     """
     import requests
 

@@ -7,47 +7,55 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.augment import crop, dropout, symmetry, warp
+from orchestrator.data.augment.base import Augmentation
 from orchestrator.data.augment.operation import Operation, UnsupportedError, per_picture, select
 from orchestrator.data.augment.schema import SCHEMAS, parse
 from orchestrator.data.random_numbers import uniform
 
 
-class CompiledAugmentation:
-    """Runs operations one after the other; see :class:`orchestrator.data.augmentation.Augmentation`."""
+class CompiledAugmentation(Augmentation):
+    """Runs operations one after the other."""
+
+    on_device = True
 
     def __init__(self, operations: Sequence[Operation], seed: int) -> None:
         self.operations = tuple(operations)
         self.seed = seed
 
-    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """images: (B, 3, H, W) uint8; indices: (B,) int64, on the same device. Returns (B, 3, H, W) uint8."""
-        if not self.operations or not len(images):
-            return images
+    def draw(self, indices: Tensor, epoch: int) -> list[Tensor]:
+        """indices: (N,) int64. Returns for each operation whether it is applied, (N,) bool, and its needs, (N, ...)."""
+        if not self.operations or not len(indices):
+            return []
         # Two operations never share a number: each takes one for "is it applied", then those of its parameters.
         numbers = uniform(self.seed, epoch, indices, sum(1 + op.draws for op in self.operations))
-        first = 0
-        for operation in self.operations:
-            last = first + 1 + operation.draws
-            images = _sometimes(operation, images, numbers[:, first:last])
-            first = last
+        drawn: list[Tensor] = []
+        for own in numbers.split([1 + op.draws for op in self.operations], dim=1):
+            operation = self.operations[len(drawn) // 2]
+            applied, parameters = own[:, 0] < operation.probability, operation.sample(own[:, 1:])
+            if operation.neutral and operation.probability < 1:
+                parameters = parameters * applied.view(-1, *[1] * (parameters.ndim - 1))
+            drawn += [applied, operation.prepare(parameters)]
+        return drawn
+
+    def apply(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
+        """images: (B, 3, H, W) uint8; drawn: (B, ...), on the same device. Returns (B, 3, H, W) uint8."""
+        if not drawn or not len(images):
+            return images
+        for operation, applied, prepared in zip(self.operations, drawn[::2], drawn[1::2], strict=True):
+            images = _sometimes(operation, images, applied, prepared)
         return images
 
 
-def _sometimes(operation: Operation, images: Tensor, numbers: Tensor) -> Tensor:
-    """Apply the operation to each picture with its probability. numbers: (B, 1 + draws)."""
-    if operation.probability == 1:
-        return operation.apply(images, operation.sample(numbers[:, 1:]))
-    applied = numbers[:, 0] < operation.probability
-    if operation.neutral:
-        parameters = operation.sample(numbers[:, 1:])
-        return operation.apply(images, parameters * applied.view(-1, *[1] * (parameters.ndim - 1)))
+def _sometimes(operation: Operation, images: Tensor, applied: Tensor, prepared: Tensor) -> Tensor:
+    """Apply the operation to the images of which ``applied``, (B,) bool, says so. prepared: (B, ...)."""
+    if operation.probability == 1 or operation.neutral:
+        return operation.apply(images, prepared)
     if images.device.type != "cpu":  # to count them would make the host wait; to change them all costs little
-        return select(per_picture(applied), operation.apply(images, operation.sample(numbers[:, 1:])), images)
+        return select(per_picture(applied), operation.apply(images, prepared), images)
     rows = applied.nonzero()[:, 0]
     if not len(rows):
         return images
-    parameters = operation.sample(numbers.index_select(0, rows)[:, 1:])
-    changed = operation.apply(images.index_select(0, rows), parameters)
+    changed = operation.apply(images.index_select(0, rows), prepared.index_select(0, rows))
     after = torch.arange(len(images), len(images) + len(rows))
     order = torch.arange(len(images)).scatter_(0, rows, after)
     return torch.cat((images, changed)).index_select(0, order)

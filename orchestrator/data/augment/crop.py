@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.augment.arguments import CONSTANT, REFLECT, REFLECT_101, REPLICATE
-from orchestrator.data.augment.operation import UnsupportedError, constant
+from orchestrator.data.augment.operation import AsSampled, UnsupportedError, constant
 from orchestrator.data.random_numbers import integers
 
 
@@ -25,7 +25,7 @@ def source(position: int, side: int, border: int) -> int:
 
 
 @dataclass(frozen=True)
-class Padding:
+class Padding(AsSampled):
     """Pixels added around every picture. It takes no parameters: (n, 0)."""
 
     size: tuple[int, int]
@@ -64,7 +64,7 @@ class Padding:
 
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(AsSampled):
     """A window of every picture. Parameters: (n, 2) int64, its first row and column."""
 
     probability: float

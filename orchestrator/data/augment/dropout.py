@@ -7,12 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.data.augment.operation import UnsupportedError, constant, in_pixels, pixels, select
+from orchestrator.data.augment.operation import AsSampled, UnsupportedError, constant, in_pixels, pixels, select
 from orchestrator.data.random_numbers import integers
 
 
 @dataclass(frozen=True)
-class Dropout:
+class Dropout(AsSampled):
     """Parameters: (n, holes, 4) float32, whole numbers: top, left, bottom and right; a hole may be empty."""
 
     probability: float

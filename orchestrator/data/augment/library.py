@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from orchestrator.data.augment.base import Augmentation
 from orchestrator.data.augment.schema import nearest, unknown_argument
 from orchestrator.data.random_numbers import random_bits
 from orchestrator.errors import AugmentationError
@@ -36,8 +37,10 @@ def import_library() -> ModuleType | None:
     return albumentations  # type: ignore[no-any-return]
 
 
-class LibraryAugmentation:
-    """Runs Albumentations; see :class:`orchestrator.data.augmentation.Augmentation`. Returns uint8."""
+class LibraryAugmentation(Augmentation):
+    """Runs Albumentations. Returns uint8."""
+
+    on_device = False
 
     def __init__(self, transforms: Sequence[Written], seed: int) -> None:
         library = import_library()
@@ -46,11 +49,15 @@ class LibraryAugmentation:
         self.compose = library.Compose([_build(library, transform) for transform in transforms])
         self.seed = seed
 
-    def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """images: (B, 3, H, W) uint8; indices: (B,) int64. Raises AugmentationError if a picture changes its size."""
+    def draw(self, indices: Tensor, epoch: int) -> list[Tensor]:
+        """indices: (N,) int64. Returns the seed of each image's own generators, (N,) int64."""
+        return [random_bits(self.seed, epoch, indices, 1)[:, 0]]
+
+    def apply(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
+        """images: (B, 3, H, W) uint8; drawn: seeds, (B,). Raises AugmentationError if an image changes its size."""
         if not len(self.compose.transforms) or not len(images):
             return images
-        keys = random_bits(self.seed, epoch, indices, 1)[:, 0].tolist()
+        keys = drawn[0].tolist()
         pictures = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).cpu().numpy()
         changed = [self._one(picture, key) for picture, key in zip(pictures, keys, strict=True)]
         if wrong := {(p.shape, str(p.dtype)) for p in changed} - {(pictures.shape[1:], "uint8")}:

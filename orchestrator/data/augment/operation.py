@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 class Operation(Protocol):
-    """One transform for pictures of one size. Sampling and applying are apart, so that each can be checked alone."""
+    """One transform for images of one size. Sampling and applying are apart, so that each can be checked alone."""
 
     @property
     def probability(self) -> float:
@@ -29,8 +29,19 @@ class Operation(Protocol):
     def sample(self, numbers: Tensor) -> Tensor:
         """numbers: (n, draws) float32, uniform in [0, 1). Returns the parameters of n pictures, (n, ...)."""
 
-    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
+    def prepare(self, parameters: Tensor) -> Tensor:
+        """What :meth:`apply` needs of sampled parameters, (n, ...): worked out once for all images of an epoch."""
+
+    def apply(self, images: Tensor, prepared: Tensor) -> Tensor:
         """images: (n, 3, H, W) uint8. Returns (n, 3, *output_size) uint8 in new memory."""
+
+
+class AsSampled:
+    """An operation that applies its parameters as they were sampled."""
+
+    def prepare(self, parameters: Tensor) -> Tensor:
+        """The parameters."""
+        return parameters
 
 
 class UnsupportedError(Exception):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.data.augment.operation import UnsupportedError, constant, per_picture, select
+from orchestrator.data.augment.operation import AsSampled, UnsupportedError, constant, per_picture, select
 from orchestrator.data.random_numbers import integers
 
 # A symmetry is a set of three steps, always taken in this order.
@@ -25,7 +25,7 @@ SYMMETRIES = {
 
 
 @dataclass(frozen=True)
-class Symmetry:
+class Symmetry(AsSampled):
     """One symmetry a picture, drawn from ``choices``. Parameters: (n,) int64, sets of steps."""
 
     probability: float

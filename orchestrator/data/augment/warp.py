@@ -56,9 +56,13 @@ class Warp:
             parameters[:, 3] = parameters[:, 2]
         return parameters
 
-    def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8; parameters: (n, 5) or (n, 7) float32."""
-        return warp(images, matrices(parameters, self.output_size), self.border, self.fill)
+    def prepare(self, parameters: Tensor) -> Tensor:
+        """parameters: (n, 5) or (n, 7). Returns (n, 2, 3) float32: by which the grid finds where pixels come from."""
+        return inverse(matrices(parameters, self.output_size), self.output_size, self.border == REFLECT_101)
+
+    def apply(self, images: Tensor, prepared: Tensor) -> Tensor:
+        """images: (n, 3, H, W) uint8; prepared: (n, 2, 3) float32."""
+        return warp(images, prepared, self.border, self.fill)
 
 
 def matrices(parameters: Tensor, size: tuple[int, int]) -> Tensor:
@@ -78,44 +82,49 @@ def matrices(parameters: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.cat((linear, offset[:, :, None]), dim=2)
 
 
-def warp(images: Tensor, forward: Tensor, border: int, fill: tuple[float, float, float]) -> Tensor:
-    """Move every pixel by its picture's matrix; bilinear, rounded to whole grey levels.
+def warp(images: Tensor, backward: Tensor, border: int, fill: tuple[float, float, float]) -> Tensor:
+    """Fetch every pixel from where its image's matrix says; bilinear, rounded to whole grey levels.
 
-    images: (n, 3, H, W) uint8; forward: (n, 2, 3) float32, in pixels. Returns (n, 3, H, W) uint8.
-    Outside of the picture lies ``fill`` (border constant) or the picture itself, continued as ``border`` says.
+    images: (n, 3, H, W) uint8; backward: (n, 2, 3) float32, from :func:`inverse`. Returns (n, 3, H, W) uint8.
+    Outside of the image lies ``fill`` (border constant) or the image itself, continued as ``border`` says.
     """
-    height, width = images.shape[2:]
-    # REFLECT_101 mirrors about the centres of the outermost pixels, the other borders about their outer edges.
-    centres = border == REFLECT_101
-    grid = _sources(forward, (height, width), centres)
+    grid = _sources(backward, images.shape[2], images.shape[3])
     levels = images.to(torch.float32)
     background: Tensor | float = 0.0
     if border == CONSTANT and any(fill):
         background = constant(tuple(round(level) for level in fill), images.device)[:, None, None]
         levels -= background
-    moved = F.grid_sample(levels, grid, mode="bilinear", padding_mode=_PADDING_MODES[border], align_corners=centres)
+    moved = F.grid_sample(
+        levels, grid, mode="bilinear", padding_mode=_PADDING_MODES[border], align_corners=border == REFLECT_101
+    )
     moved.add_(background + 0.5)
     return moved.to(torch.int16).to(torch.uint8)  # by way of int16: torch has no fast path from float32 to uint8
 
 
-def _sources(forward: Tensor, size: tuple[int, int], centres: bool) -> Tensor:
-    """Where each pixel comes from: (n, H, W, 2) float32, x and y.
+def inverse(forward: Tensor, size: tuple[int, int], centres: bool) -> Tensor:
+    """Where each pixel comes from: (n, 2, 3) float32, for ``forward``, (n, 2, 3) in pixels, of images of ``size``.
 
-    -1 and 1 are the outer edges of the picture, or, with ``centres``, the centres of the outermost pixels.
+    A row times (column, row, 1) of a pixel is x or y in units in which -1 and 1 are the outer edges of the image, or,
+    with ``centres`` (a border that mirrors about the centres of the outermost pixels), these centres.
     """
     height, width = size
     device = forward.device
     linear, shift = forward[:, :, :2], forward[:, :, 2]
     adjugate = linear.flip(1, 2).transpose(1, 2) * constant((1, -1, -1, 1), device).view(2, 2)
     determinant = (linear[:, 0] * adjugate[:, :, 0]).sum(1)[:, None, None]
-    # Division by 0 is a picture scaled to nothing: one pixel everywhere.
-    inverse = (adjugate / determinant).nan_to_num_(0.0, 0.0, 0.0)
+    # Division by 0 is an image scaled to nothing: one pixel everywhere.
+    turned = (adjugate / determinant).nan_to_num_(0.0, 0.0, 0.0)
     steps = [2 / max(side - 1, 1) if centres else 2 / side for side in (width, height)]  # between two pixels
     first = [-1.0 if centres else step / 2 - 1 for step in steps]  # the centre of the first pixel
-    inverse = inverse * constant(tuple(steps), device)[:, None]
-    origin = constant(tuple(first), device) - (inverse * shift[:, None, :]).sum(2)
-    across = inverse[:, :, :1] * pixels(width, device)
-    down = inverse[:, :, 1:] * pixels(height, device) + origin[:, :, None]
+    turned = turned * constant(tuple(steps), device)[:, None]
+    origin = constant(tuple(first), device) - (turned * shift[:, None, :]).sum(2)
+    return torch.cat((turned, origin[:, :, None]), dim=2)
+
+
+def _sources(backward: Tensor, height: int, width: int) -> Tensor:
+    """Where each pixel comes from: (n, H, W, 2) float32, x and y."""
+    across = backward[:, :, :1] * pixels(width, backward.device)
+    down = backward[:, :, 1:2] * pixels(height, backward.device) + backward[:, :, 2:]
     return (across[:, :, None, :] + down[:, :, :, None]).permute(0, 2, 3, 1)
 
 

@@ -1,1 +1,1 @@
-"""Which variant is best, by how much, and whether that is more than chance."""
+"""Which variant is best, by how much, and whether the difference is significant."""

@@ -1,4 +1,4 @@
-"""The comparison of variants: one row a variant, over its seeds, which one is best, and whether that is chance."""
+"""The comparison of variants: one row per variant, over its seeds, and the differences to the best."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from orchestrator.selection import chosen_trials, complete_trials, measured_tria
 class VariantRow:
     """One variant over its complete trials; accuracies are fractions, the spread is the sample standard deviation.
 
-    Of a search these are the trials of one sample, the best by mean validation accuracy.
+    In a search these are the trials of one sample, the best by mean validation accuracy.
     """
 
     variant: str
@@ -41,17 +41,17 @@ class VariantRow:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All variants, best first, the target that epochs are counted to (fraction), and how far each lies behind."""
+    """All variants, best first, the target accuracy for epochs (fraction), and how far each is behind."""
 
     rows: tuple[VariantRow, ...]
     target: float
     differences: tuple[Difference, ...] = ()
-    running: int = 0  # trials, also those of a search's other samples, which may yet be chosen
-    unmeasured: int = 0  # complete trials that are compared, but not measured on the test split yet
+    running: int = 0  # trials, including those of a search's other samples, which may still be selected
+    unmeasured: int = 0  # complete trials that are compared but not yet evaluated on the test split
 
     @property
     def evidence(self) -> str:
-        """``decided`` if the best is told apart from every variant compared, ``undecided``, or ``none`` to judge by."""
+        """``decided`` if the best is significantly better than every compared variant, ``undecided``, or ``none``."""
         if not self.differences or all(d.low is None for d in self.differences):
             return "none"
         return "decided" if all(d.told_apart for d in self.differences) else "undecided"
@@ -75,10 +75,10 @@ class Comparison:
 
 
 def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:
-    """One row a variant, best mean test accuracy first; variants without a complete trial come last.
+    """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
-    ``target`` is the accuracy (fraction) that the trials' epochs were counted to.
-    ``right``: by run, (N,) bool, which test pictures were classified right; known for all trials of a variant or none.
+    ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
+    classified correctly; given for all trials of a variant or for none.
     """
     chosen = chosen_trials(trials)
     rows = [_row(label, mine) for label, mine in chosen.items()]

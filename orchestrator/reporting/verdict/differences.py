@@ -1,8 +1,8 @@
-"""The statistics of the verdict: which differences in accuracy are more than the chance of seeds and pictures.
+"""The statistics of the verdict: which differences in accuracy are significant, over seeds and test images.
 
-Networks are compared by their mean test accuracy over seeds. Two chances blur it: another seed would train other
-weights, and other test pictures would be right or wrong. docs/verdict.md derives the intervals and says how often they
-are wrong.
+Networks are compared by their mean test accuracy over seeds. It has two sources of random error: other seeds would
+train other weights, and other test images would be classified correctly. docs/verdict.md derives the intervals and
+reports how often they are wrong.
 """
 
 import math
@@ -16,17 +16,17 @@ from numpy.typing import NDArray
 
 from orchestrator.reporting.verdict.studentized_range import critical
 
-LEVEL = 0.95  # of all intervals together
-POWER_QUANTILE = 0.8416  # of the normal distribution, at 0.8: how often a difference that is there is to be seen
-MOST_SEEDS = 100  # advice beyond this helps nobody
-ONE_SEED = "one seed"  # why nothing is known of chance: the seeds' spread takes two
-NO_SPREAD = "no spread"  # or equal accuracies at every seed, which are luck and not certainty
-Right = NDArray[np.bool_]  # (n, N): by seed, by test picture
+LEVEL = 0.95  # simultaneous, of all intervals
+POWER_QUANTILE = 0.8416  # of the normal distribution at 0.8: the power with which an existing difference is found
+MOST_SEEDS = 100  # no advice beyond this
+ONE_SEED = "one seed"  # reason for no interval: a spread needs two seeds
+NO_SPREAD = "no spread"  # or equal accuracies for every seed, which are luck and not certainty
+Right = NDArray[np.bool_]  # (n, N): by seed, by test image
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One variant's complete trials: accuracies (n,) as fractions and, where it is known, which pictures were right."""
+    """One variant's complete trials: accuracies (n,) as fractions and, where it is known, which images were right."""
 
     variant: str
     accuracies: Sequence[float]
@@ -40,16 +40,16 @@ class Sample:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far ``variant`` lies behind ``best``, as fractions; the bounds hold for all differences together."""
+    """How far ``variant`` is behind ``best``, as fractions; the bounds hold simultaneously for all differences."""
 
     best: str
     variant: str
     difference: float
-    low: float | None = None  # None where nothing is known of chance
+    low: float | None = None  # None without an interval
     high: float | None = None
-    unknown: str | None = None  # why there are no bounds: ONE_SEED or NO_SPREAD
-    pictures: int | None = None  # test pictures whose chance is in the interval; None: that of the seeds alone
-    seeds_to_tell: int | None = None  # for each variant, were the difference what it seems; None: more than 100, or any
+    unknown: str | None = None  # the reason for no bounds: ONE_SEED or NO_SPREAD
+    pictures: int | None = None  # number of test images that the interval covers; None: it covers seeds only
+    seeds_to_tell: int | None = None  # per variant, to confirm this difference; None: more than 100, or unknown
 
     @property
     def told_apart(self) -> bool:
@@ -58,7 +58,7 @@ class Difference:
 
 
 def differences(samples: Sequence[Sample]) -> list[Difference]:
-    """Every other variant against the one with the best mean, the nearest first."""
+    """Every other variant compared with the one with the best mean, the closest first."""
     best, *others = sorted(samples, key=lambda sample: -sample.mean)
     groups = sum(len(sample.accuracies) > 1 for sample in samples)
     return [_difference(best, other, groups) for other in others]
@@ -80,23 +80,23 @@ def _difference(best: Sample, other: Sample, groups: int) -> Difference:
 
 @dataclass(frozen=True)
 class _Chance:
-    """The variance of a difference of two means, by where it comes from."""
+    """The variance of a difference of two means, by source."""
 
     seeds: float
-    df: float  # degrees of freedom with which the seeds' variance is known; the pictures' are many
+    df: float  # degrees of freedom with which the seeds' variance is known; the images' are many
     pictures: float
-    count: int | None  # of test pictures
+    count: int | None  # of test images
     one_seed: float  # the seeds' variance with one seed for each variant
     df_each: float  # degrees of freedom that each further seed of both would give: 1, if one spreads alone, to 2
 
     def half_width(self, groups: int) -> float:
-        """Of the interval that holds together with those of all pairs of ``groups`` variants."""
+        """Half the width of an interval that is simultaneous for all pairs of ``groups`` variants."""
         seeds = critical(LEVEL, groups, self.df) ** 2 * self.seeds if self.seeds else 0.0
         return math.sqrt((seeds + critical(LEVEL, groups, math.inf) ** 2 * self.pictures) / 2)
 
 
 def _chance(first: Sample, second: Sample) -> _Chance:
-    """Welch's variance and degrees of freedom for the seeds, McNemar's variance for the pictures both have seen."""
+    """Welch's variance and degrees of freedom for the seeds, McNemar's variance for the shared test images."""
     seeds = doubt = one_seed = squares = pictures = 0.0
     count = None
     for accuracies in (first.accuracies, second.accuracies):
@@ -114,7 +114,7 @@ def _chance(first: Sample, second: Sample) -> _Chance:
 
 
 def _seeds_to_tell(difference: float, chance: _Chance, groups: int, present: int) -> int | None:
-    """Seeds for each of two variants, more than ``present``, that tell such a difference apart four times in five."""
+    """Seeds per variant, more than ``present``, with which such a difference is found with a power of 0.8."""
 
     def suffices(count: int) -> bool:
         planned = replace(chance, seeds=chance.one_seed / count, df=chance.df_each * (count - 1))

@@ -1,4 +1,4 @@
-"""The comparison as a picture: every trial's accuracy, and how far each variant lies behind the best."""
+"""The comparison as a figure: every trial's accuracy, and how far each variant is behind the best."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -24,15 +24,15 @@ from orchestrator.reporting.verdict.differences import LEVEL, NO_SPREAD, ONE_SEE
 from orchestrator.selection import chosen_trials
 
 LONGEST = 28  # characters of a variant's name
-UNKNOWN = {ONE_SEED: "one seed: nothing is known of chance", NO_SPREAD: "no spread to judge by"}
+UNKNOWN = {ONE_SEED: "one seed: no interval", NO_SPREAD: "no spread: no interval"}
 FINITE = 0.3  # of accuracy: an interval is drawn no further than this beyond the largest difference
 
 
 def draw_comparison(comparison: Comparison, trials: Sequence[TrialRow]) -> Figure:
-    """One line a variant, best on top; at the right the intervals that hold together, where there are any."""
+    """One line per variant, best on top; on the right the simultaneous intervals, if there are any."""
     rows = [row for row in comparison.rows if row.test_accuracy is not None]
     if not rows:
-        return message("No trial is complete: there is nothing to compare.")
+        return message("No trial is complete, so there is nothing to compare.")
     behind = {} if comparison.evidence == "none" else {d.variant: d for d in comparison.differences}
     figure = new_figure(10.5 if behind else 7.0, 1.5 + 0.42 * len(rows))
     axes: Any = figure.subplots(1, 2 if behind else 1, squeeze=False, sharey=True)[0]
@@ -51,7 +51,7 @@ def _draw_trials(axes: Any, rows: Sequence[VariantRow], trials: dict[str, list[T
     axes.set_yticks(range(len(rows)), [f"{literal(row.variant, LONGEST)}  n = {row.trials}" for row in rows])
     quiet_axes(axes, grid="x")
     axes.tick_params(axis="y", labelsize=NORMAL)
-    axes.set_xlabel("test accuracy, per cent", fontsize=NORMAL, color=QUIET)
+    axes.set_xlabel("test accuracy (%)", fontsize=NORMAL, color=QUIET)
     title(axes, "Each trial, and the mean")
 
 
@@ -73,6 +73,6 @@ def _draw_behind(axes: Any, rows: Sequence[VariantRow], behind: dict[str, Differ
     axes.axvline(0, color=INK, linewidth=0.8)
     axes.tick_params(axis="y", left=False, labelleft=False)
     quiet_axes(axes, grid="x")
-    axes.set_xlabel(f"points behind the best, with {100 * LEVEL:g} % intervals", fontsize=NORMAL, color=QUIET)
+    axes.set_xlabel(f"percentage points behind the best, {100 * LEVEL:g} % intervals", fontsize=NORMAL, color=QUIET)
     close = any(not d.told_apart for d in known)
-    title(axes, "Behind the best", "orange: may be chance" if close else "", VERMILION)
+    title(axes, "Behind the best", "orange: not significant" if close else "", VERMILION)

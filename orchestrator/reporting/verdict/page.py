@@ -1,4 +1,4 @@
-"""The page of a comparison: the verdict in a sentence, the picture, and the numbers behind both."""
+"""The page of a comparison: the verdict in words, the figure, and the numbers behind both."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,13 +14,13 @@ from orchestrator.reporting.verdict.tables import shown
 from orchestrator.reporting.verdict.wording import sentence
 
 CAPTION = (
-    "At the left a dot for each trial and a bar at the mean, best on top; at the right how far each variant lies "
-    "behind the best. The intervals hold together: where one reaches zero, the difference may be chance."
+    "Left: one dot per trial and a bar at the mean, best variant on top. Right: how far each variant is behind the "
+    "best, with simultaneous intervals; a difference whose interval contains zero is not significant."
 )
 
 
 def comparison_page(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
-    """The HTML text for the launch ``launch`` of the experiment ``name``; all text from people is escaped."""
+    """The HTML text for the launch ``launch`` of the experiment ``name``; all user text is escaped."""
     picture = html.Picture("comparison", "Comparison", CAPTION, to_png(draw_comparison(comparison, trials)))
     return html.document(
         f"{name}: comparison",
@@ -37,7 +37,7 @@ def comparison_page(name: str, launch: str, comparison: Comparison, trials: Sequ
 
 
 def comparison_tables(comparison: Comparison) -> str:
-    """The sentence and its tables as a piece of HTML, for a notebook."""
+    """The verdict in words and its tables as HTML, for a notebook."""
     tables = [_variants(comparison), *([_differences(comparison)] if comparison.differences else [])]
     return f"<p>{escape(sentence(comparison))}</p>" + "".join(html.plain_table(table) for table in tables)
 
@@ -71,7 +71,10 @@ def _variants(comparison: Comparison) -> Table:
     )
     reached = f"epochs to {comparison.target:g}"
     return _filled(
-        "variants", "Variants", (*columns, "n", "failed or stopped", "still running", reached, "seconds a trial"), rows
+        "variants",
+        "Variants",
+        (*columns, "n", "failed or stopped", "still running", reached, "seconds per trial"),
+        rows,
     )
 
 
@@ -86,7 +89,7 @@ def _differences(comparison: Comparison) -> Table:
         (d.variant, d.difference, d.low, d.high, told[d.told_apart] if d.low is not None else None, d.seeds_to_tell)
         for d in comparison.differences
     ]
-    columns = ("variant", "behind the best", "low", "high", "told apart", "seeds to tell")
+    columns = ("variant", "behind the best", "low", "high", "significant", "seeds needed")
     return _filled("differences", "Differences", columns, rows)
 
 
@@ -99,6 +102,6 @@ def _trials(trials: Sequence[TrialRow]) -> Table:
 
 
 def _filled(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:
-    """The table without the columns that are empty in every row."""
+    """The table without empty columns."""
     kept = [i for i in range(len(columns)) if any(row[i] is not None for row in rows)]
     return Table(name, title, tuple(columns[i] for i in kept), [[row[i] for i in kept] for row in rows])

@@ -1,4 +1,4 @@
-"""The result of a launch as tables for a terminal of eighty columns."""
+"""The result of a launch as tables for a terminal with 80 columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from orchestrator.reporting.verdict.wording import interval
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row a variant, best first."""
+    """One row per variant, best first."""
     table = _table("Comparison")
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
@@ -40,13 +40,13 @@ def comparison_table(comparison: Comparison) -> Table:
             "" if row.seconds is None else f"{row.seconds:.1f}",
             style="bold green" if row.best else None,
         )
-    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds to train one"
+    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds per trial"
     table.caption_justify = "left"
     return table
 
 
 def settings_table(comparison: Comparison) -> Group | None:
-    """The searched settings with which each variant is compared, or None if nothing was searched."""
+    """The searched settings with which each variant is compared, or None without a search."""
     paths = sorted({path for row in comparison.rows for path in row.settings})
     if not paths:
         return None
@@ -60,16 +60,16 @@ def settings_table(comparison: Comparison) -> Group | None:
 
 
 def shown(value: Any) -> str:
-    """A searched setting for people: floats with four digits."""
+    """A searched setting for display: floats with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
-    """The trials that are not complete and why, or None if all are."""
+    """The incomplete trials and the reasons, or None."""
     odd = [trial for trial in trials if trial.status != "complete"]
     if not odd:
         return None
-    table = Table(title="Not complete", title_justify="left", header_style="bold", title_style="bold")
+    table = Table(title="Incomplete trials", title_justify="left", header_style="bold", title_style="bold")
     for name in ("trial", "status", "epochs", "reason"):
         table.add_column(name, overflow="fold")
     for trial in odd:
@@ -79,13 +79,13 @@ def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
 
 
 def difference_table(comparison: Comparison) -> Group | None:
-    """How far each variant lies behind the best, and whether that may be chance; None if nothing is known of chance."""
+    """How far each variant is behind the best, and whether that is significant; None without any interval."""
     if comparison.evidence == "none":
         return None
     table = _table(f"Behind {comparison.differences[0].best}")
     table.add_column("variant", no_wrap=True)
-    advice = ["seeds to tell"] if comparison.evidence == "undecided" else []
-    for name in ("points", f"{100 * LEVEL:g} % interval", "told apart", *advice):
+    advice = ["seeds needed"] if comparison.evidence == "undecided" else []
+    for name in ("points", f"{100 * LEVEL:g} % interval", "significant", *advice):
         table.add_column(name, justify="right", no_wrap=True)
     for d in comparison.differences:
         seeds = "" if d.told_apart or d.low is None else str(d.seeds_to_tell or f"> {MOST_SEEDS}")
@@ -97,8 +97,8 @@ def difference_table(comparison: Comparison) -> Group | None:
             *([seeds] if advice else []),
             style=None if d.told_apart else "yellow",
         )
-    chance = "seeds and test pictures" if any(d.pictures for d in comparison.differences) else "seeds"
-    return Group(table, Text(f"intervals hold together, over the chance of {chance}: docs/verdict.md", "table.caption"))
+    chance = "seeds and test images" if any(d.pictures for d in comparison.differences) else "seeds"
+    return Group(table, Text(f"simultaneous intervals over {chance}; see docs/verdict.md", "table.caption"))
 
 
 def _table(title: str) -> Table:

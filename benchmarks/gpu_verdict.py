@@ -1,0 +1,66 @@
+"""The verdict on trials of gpu.py, from the file that it left: python benchmarks/gpu_verdict.py FILE [FIGURE]."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from orchestrator.architectures import build_network
+from orchestrator.contract import analyse
+from orchestrator.records import TEST_ACCURACY, TrialRow
+from orchestrator.reporting.verdict.comparison import compare
+from orchestrator.reporting.verdict.figure import draw_comparison
+from orchestrator.reporting.verdict.tables import comparison_table, difference_table
+from orchestrator.reporting.verdict.wording import sentence
+
+SHAPE = (3, 32, 32)
+TARGET = 0.85  # fraction
+
+
+def rows(path: Path) -> tuple[list[TrialRow], dict[str, np.ndarray]]:
+    """The trials that were measured, and by trial which test images are right, (N,) bool."""
+    trials, right = [], {}
+    for found in json.loads(path.read_text()):
+        analysis = analyse(build_network(found["variant"]), SHAPE)
+        reached = [epoch for epoch, accuracy in enumerate(found["epochs"], 1) if accuracy >= TARGET]
+        name = f"{found['variant']}/seed-{found['seed']}"
+        trials.append(
+            TrialRow(
+                name,
+                name,
+                found["variant"],
+                found["seed"],
+                "complete",
+                epochs=len(found["epochs"]),
+                parameters=analysis.parameters,
+                macs=analysis.macs,
+                receptive_field=analysis.receptive_field.output,  # type: ignore[arg-type]
+                val_accuracy=found["best"],
+                test_accuracy=found[TEST_ACCURACY],
+                seconds=found["seconds"],
+                epochs_to_target=min(reached, default=None),
+            )
+        )
+        bits = np.frombuffer(bytes.fromhex(found["right"]), np.uint8)
+        right[name] = np.unpackbits(bits).astype(bool)
+    return trials, right
+
+
+def main() -> int:
+    """Print the comparison; draw it where a second argument says so."""
+    trials, right = rows(Path(sys.argv[1]))
+    comparison = compare(trials, TARGET, right)
+    console = Console(width=100)
+    console.print(comparison_table(comparison))
+    if (behind := difference_table(comparison)) is not None:
+        console.print(behind)
+    console.print(sentence(comparison))
+    if len(sys.argv) > 2:
+        draw_comparison(comparison, trials).savefig(sys.argv[2], dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
