@@ -139,7 +139,7 @@ def test_what_is_refused_of_one_trial_costs_no_other_and_is_delivered_by_resumin
     outcomes = [Outcome(first, Status.COMPLETE), Outcome(other, Status.COMPLETE)]
     for outcome in outcomes:
         sink.on_end(outcome)
-    with pytest.raises(TrackingError, match=r"(?s)refused.*orchestrator resume"):
+    with pytest.raises(TrackingError, match=r"(?s)rejected.*orchestrator resume"):
         sink.close(Status.COMPLETE)
     rows = {row.trial: row for row in read_trials(client, runs.parent_run_id)}
     assert (rows[other].status, rows[other].epochs) == ("complete", 2)
