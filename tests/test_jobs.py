@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator import records as keys
-from orchestrator.cli.following import Screen, in_words
-from orchestrator.cli.places import problems_of_places, refuse_passing_places
-from orchestrator.cluster.address import Door, is_loopback, jobs_address, open_door, token
+from orchestrator.cluster.address import Connection, connect, is_loopback, jobs_address, token
 from orchestrator.cluster.events import Event, EventWriter, outcome_of, record_of
-from orchestrator.cluster.follow import Unrepeated
-from orchestrator.cluster.jobs import Job, attempts, job_name, next_name
+from orchestrator.cluster.follow import LogTailer
+from orchestrator.cluster.job import Job, attempts, describe, job_name, next_name
+from orchestrator.cluster.locations import location_problems, refuse_temporary_locations
 from orchestrator.errors import ResourceError, StorageError
 from orchestrator.records import Outcome, Record, Status
+from orchestrator.workflow.watch import JobDisplay
 
 
 def test_which_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_where_the_token_is_looked_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert token() == "elsewhere"
     monkeypatch.setenv("RAY_AUTH_TOKEN", "in the environment")
     assert token() == "in the environment"
-    assert "in the environment" not in repr(Door("http://x", {"Authorization": token()}))
+    assert "in the environment" not in repr(Connection("http://x", {"Authorization": token()}))
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert token() == ""
 
@@ -79,7 +79,7 @@ def test_nothing_or_something_else_at_the_address() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}; .*ray attach"):
-        open_door(f"http://127.0.0.1:{port}")
+        connect(f"http://127.0.0.1:{port}")
     from http.server import HTTPServer, SimpleHTTPRequestHandler
 
     class Quiet(SimpleHTTPRequestHandler):
@@ -89,7 +89,7 @@ def test_nothing_or_something_else_at_the_address() -> None:
     with HTTPServer(("127.0.0.1", 0), Quiet) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         with pytest.raises(ResourceError, match="not a Ray cluster"):
-            open_door(f"http://127.0.0.1:{server.server_port}")
+            connect(f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
 
 
@@ -122,7 +122,7 @@ def test_exit_codes_of_jobs() -> None:
         ("stopped", None): 130,
     }
     assert {key: Job("x", *key).exit_code for key in table} == table
-    assert "resume with: orchestrator submit a.yaml --address http://x" in in_words(
+    assert "resume with: orchestrator submit a.yaml --address http://x" in describe(
         Job("x", "stopped", metadata={"command": "orchestrator submit a.yaml"}), " --address http://x"
     )
 
@@ -166,7 +166,7 @@ def test_what_a_launch_tells_arrives() -> None:
 
 @given(st.text(st.sampled_from("ab\n")), st.lists(st.lists(st.integers(1, 7), max_size=8), max_size=6))
 def test_a_log_sent_again_and_again_is_read_once(log: str, connections: list[list[int]]) -> None:
-    reader, lines = Unrepeated(), []
+    reader, lines = LogTailer(), []
     for sizes in [*connections, [7] * (len(log) // 7 + 1)]:  # the last one gets to the end
         reader.connect()
         position = 0
@@ -195,7 +195,7 @@ LOG = [
 
 def test_without_a_screen_lines_for_people_pass_and_events_do_not() -> None:
     out = io.StringIO()
-    with Screen(Console(file=out, width=40)) as screen:
+    with JobDisplay(Console(file=out, width=40)) as screen:
         for line in LOG:
             screen.show(line)
     assert out.getvalue().splitlines() == [LOG[2], LOG[5], LOG[9], LOG[10]]
@@ -205,7 +205,7 @@ def test_trials_that_ended_in_an_earlier_attempt_are_not_waiting() -> None:
     told = io.StringIO()
     ended = [Outcome("a/seed-0", Status.COMPLETE), Outcome("a/seed-1", Status.FAILED, "planted")]
     EventWriter(told).begin(["a/seed-0", "a/seed-1", "a/seed-2"], 3, ended)
-    with Screen(Console(file=io.StringIO(), width=80, force_terminal=True)) as screen:
+    with JobDisplay(Console(file=io.StringIO(), width=80, force_terminal=True)) as screen:
         screen.show(told.getvalue().rstrip())
         with screen.console.capture() as capture:
             screen.console.print(screen._view)
@@ -220,7 +220,7 @@ def test_trials_that_ended_in_an_earlier_attempt_are_not_waiting() -> None:
 
 def test_on_a_screen_events_become_the_live_table() -> None:
     out = io.StringIO()
-    with Screen(Console(file=out, width=80, force_terminal=True)) as screen:
+    with JobDisplay(Console(file=out, width=80, force_terminal=True)) as screen:
         for line in LOG:
             screen.show(line)
         with screen.console.capture() as capture:
@@ -238,29 +238,29 @@ def test_on_a_screen_events_become_the_live_table() -> None:
 
 
 def test_places_must_outlive_the_job_and_hold_no_secret() -> None:
-    assert problems_of_places(None, None, None) == []
-    assert problems_of_places("/mnt/x", "/mnt/data", "sqlite:////mnt/mlflow.db") == []
-    assert problems_of_places("s3://bucket/x?region=eu", "gs://data", "http://127.0.0.1:5000") == []
-    assert len(problems_of_places("storage", "./data", "sqlite:///mlflow.db")) == 3
+    assert location_problems(None, None, None) == []
+    assert location_problems("/mnt/x", "/mnt/data", "sqlite:////mnt/mlflow.db") == []
+    assert location_problems("s3://bucket/x?region=eu", "gs://data", "http://127.0.0.1:5000") == []
+    assert len(location_problems("storage", "./data", "sqlite:///mlflow.db")) == 3
     for secret in (
         "postgresql://me:hush-hush@db/x",
         "postgresql://db/x?user=me&password=hush-hush",
         "wasbs://c@a/x?sig=hush-hush",
     ):
-        [problem] = problems_of_places(None, None, secret)
+        [problem] = location_problems(None, None, secret)
         assert "set MLFLOW_TRACKING_URI where the head is started" in problem
         assert "hush-hush" not in problem
     for key in ("hush-hush", "hush/hush-hush", "hush#hush-hush", "hush?hush-hush", "hush[hush-hush"):
-        [problem] = problems_of_places(f"s3://key:{key}@bucket/x", None, None)
+        [problem] = location_problems(f"s3://key:{key}@bucket/x", None, None)
         assert "--storage contains a key" in problem
         assert "hush-hush" not in problem
-        [problem] = problems_of_places(None, None, f"postgresql://me:{key}@db/x")
+        [problem] = location_problems(None, None, f"postgresql://me:{key}@db/x")
         assert "--tracking-uri contains a password" in problem
         assert "hush-hush" not in problem
-    assert problems_of_places("s3://bucket/x@2?region=eu", None, "http://127.0.0.1:5000") == []
-    refuse_passing_places("/mnt/x", "postgresql://db/x")
+    assert location_problems("s3://bucket/x@2?region=eu", None, "http://127.0.0.1:5000") == []
+    refuse_temporary_locations("/mnt/x", "postgresql://db/x")
     with pytest.raises(StorageError, match=r"(?s)ORCHESTRATOR_STORAGE.*MLFLOW_TRACKING_URI"):
-        refuse_passing_places("storage", "sqlite:///mlflow.db")
+        refuse_temporary_locations("storage", "sqlite:///mlflow.db")
 
 
 def test_every_mistake_is_found_before_the_cluster_is_asked(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from head import SECRETS, Head, Lines, Proxy, ray_head
 from patience import PATIENCE
 
-from orchestrator.cluster.address import open_door
+from orchestrator.cluster.address import connect
 from orchestrator.errors import ResourceError
 from orchestrator.trial import TrialFolder
 
@@ -49,8 +49,11 @@ def write_experiment(head: Head, packed: Path, networks: Path, epochs: int) -> N
     work = head.folder / "work"
     (work / "nets").mkdir(exist_ok=True)
     shutil.copy(packed, head.folder / "tiny.pt")
-    (work / "nets" / "beside.py").write_text("SAID = 'hello'\n")
-    (work / "nets" / "networks.py").write_text("import beside\nassert beside.SAID\n" + networks.read_text())
+    (work / "nets" / "beside.py").write_text(
+        "from pathlib import Path\nSAID = Path(__file__).with_name('words.txt').read_text()\n"
+    )
+    (work / "nets" / "words.txt").write_text("hello")
+    (work / "nets" / "networks.py").write_text("import beside\nassert beside.SAID == 'hello'\n" + networks.read_text())
     (work / "small.yaml").write_text(EXPERIMENT.format(data=head.folder / "tiny.pt", epochs=epochs))
 
 
@@ -178,16 +181,16 @@ def test_an_open_or_unencrypted_cluster_elsewhere_is_refused(head: Head, monkeyp
     warnings: list[str] = []
     try:
         with ray_head(folder, RAY_AUTH_MODE="disabled") as port:
-            assert open_door(f"http://127.0.0.1:{port}").headers == {}
+            assert connect(f"http://127.0.0.1:{port}").headers == {}
             proxy = Proxy(port, elsewhere)
             with pytest.raises(ResourceError, match=r"requires no token.*--insecure"):
-                open_door(proxy.address)
-            assert open_door(proxy.address, insecure=True, warn=warnings.append).headers == {}  # no token is sent
+                connect(proxy.address)
+            assert connect(proxy.address, insecure=True, warn=warnings.append).headers == {}  # no token is sent
             proxy.close()
         proxy = Proxy(head.port, elsewhere)
         with pytest.raises(ResourceError, match=r"not encrypted.*--insecure"):
-            open_door(proxy.address)
-        assert head.token in open_door(proxy.address, insecure=True, warn=warnings.append).headers["Authorization"]
+            connect(proxy.address)
+        assert head.token in connect(proxy.address, insecure=True, warn=warnings.append).headers["Authorization"]
         proxy.close()
         assert [("requires no token" in w, "not encrypted" in w) for w in warnings] == [(True, False), (False, True)]
     finally:

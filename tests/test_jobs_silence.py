@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator.cluster import follow as following
 from orchestrator.cluster import jobs as asking
-from orchestrator.cluster.address import Door
+from orchestrator.cluster.address import Connection
 from orchestrator.cluster.jobs import Jobs
 from orchestrator.errors import ResourceError
 
@@ -84,7 +84,7 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Iterator[Silent]:
 
 @pytest.fixture
 def jobs(head: Silent) -> Behind:
-    return Behind(Door(f"http://127.0.0.1:{head.server_port}"))
+    return Behind(Connection(f"http://127.0.0.1:{head.server_port}"))
 
 
 def test_a_head_that_swallows_everything_is_told_once_and_given_up(
@@ -112,5 +112,5 @@ def test_a_head_that_is_not_ready_is_asked_again_after_a_pause(
     monkeypatch.setattr(asking, "STARTING", 0.5)
     head.answer = 404, None
     with pytest.raises(ResourceError, match=r"did not accept the job: No available agent"):
-        jobs.submit("small", "true", tmp_path, {})
+        jobs.submit("small", "true", {}, tmp_path)
     assert jobs.submissions <= 2

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from orchestrator.architectures.neighbours import TooManyError
+from orchestrator.architectures.imports import TooManyError
 from orchestrator.architectures.private import import_file
 from orchestrator.architectures.source import file_digest, package_digest, unfollowed
 from orchestrator.architectures.table import VARIANTS

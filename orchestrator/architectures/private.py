@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from orchestrator.architectures.neighbours import is_module, package_root
+from orchestrator.architectures.imports import is_module, package_root
 
 PREFIX = "orchestrator_user_"
 _lock = threading.RLock()
@@ -139,15 +139,6 @@ def import_file(file: Path, content: str) -> ModuleType:
                 del sys.modules[name]
             del _finder.packages[private.name]
             raise
-
-
-def imported_beside(file: Path) -> frozenset[str]:
-    """First names of the modules from beside ``file`` that its private package has imported so far."""
-    found = set()
-    for private in [p for p in _finder.packages.values() if p.file == file]:
-        start = f"{private.beside}."
-        found |= {name.removeprefix(start).partition(".")[0] for name in list(sys.modules) if name.startswith(start)}
-    return frozenset(found)
 
 
 def _execute(name: str, file: Path, private: Private) -> ModuleType:

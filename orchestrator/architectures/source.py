@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.architectures.neighbours import IMPORTERS, OWN, called, is_module, neighbours, package_root
+from orchestrator.architectures.imports import IMPORTERS, OWN, called, imported_files, is_module, package_root
 
 UNSEEN = "its content is not tracked, and a change in it is not noticed"
 LOADING = ("run_path", "spec_from_file_location", "exec_module", "load_module", "SourceFileLoader")
@@ -30,8 +30,8 @@ def file_digest(file: Path) -> str:
 def files_of(file: Path) -> list[Path]:
     """The other files of ``file``: what it imports from beside it, or its whole package."""
     root = package_root(file)
-    beside = neighbours(file.parent, [file])
-    package = [] if root == file.parent else neighbours(root, [], [file.relative_to(root).parts[0]])
+    beside = imported_files(file.parent, [file])
+    package = [] if root == file.parent else imported_files(root, [], [file.relative_to(root).parts[0]])
     return [path for path in dict.fromkeys([*beside, *package]) if path != file]
 
 
@@ -111,7 +111,7 @@ def _hides(node: ast.Call, name: str) -> bool:
 
 def package_digest(root: Path, top: str) -> str:
     """The same of the module or package that ``import top`` finds in ``root``."""
-    return _digest(b"", root, neighbours(root, [], [top]))
+    return _digest(b"", root, imported_files(root, [], [top]))
 
 
 def _digest(content: bytes, root: Path, files: list[Path]) -> str:

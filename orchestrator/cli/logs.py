@@ -2,22 +2,21 @@
 
 import click
 
-from orchestrator.cli.options import options
-from orchestrator.cli.reaching import reach_options
+from orchestrator.cli.options import log, options
 
 
 @click.command("logs")
 @click.argument("job", metavar="ID")
 @click.option("--follow", is_flag=True, help="Print until the job ends; Ctrl-C stops watching, the job continues.")
-@reach_options
-@options()
+@options("jobs_address", "insecure")
 def command(job: str, follow: bool, address: str | None, insecure: bool, debug: bool) -> int:
     """Print the output of job ID; with --follow the exit code is the job's, or 130 after Ctrl-C."""
-    from orchestrator.cli.reaching import known_job, reach, say
+    from orchestrator.cluster.address import address_flags, connect, jobs_address
     from orchestrator.cluster.events import Event
+    from orchestrator.cluster.jobs import Jobs
 
-    jobs = reach(address, insecure)
-    found = known_job(jobs, job)
+    jobs = Jobs(connect(jobs_address(address), insecure, log))
+    found = jobs.get(job)
     if not follow:
         for line in jobs.log(job).splitlines():
             if Event.decode(line) is None:
@@ -25,6 +24,6 @@ def command(job: str, follow: bool, address: str | None, insecure: bool, debug: 
         return 0
     from rich.console import Console
 
-    from orchestrator.cli.following import address_flags, watch
+    from orchestrator.workflow.watch import watch
 
-    return watch(jobs, found, Console(), say, address_flags(address, insecure), quiet=False)[0]
+    return watch(jobs, found, Console(), log, address_flags(address, insecure))[0]

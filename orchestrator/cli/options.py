@@ -28,6 +28,11 @@ def print_json(plain: Any) -> None:
     sys.stdout.write("\n")
 
 
+def log(line: str) -> None:
+    """Print one line about the command itself, on stderr: stdout is for its result."""
+    click.echo(line, err=True)
+
+
 _PATH = click.Path(path_type=Path)
 _FLAGS: dict[str, Callable[[Any], Any]] = {
     "experiment": click.argument("experiment", type=_PATH, metavar="EXPERIMENT.yaml"),
@@ -73,6 +78,17 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
         metavar="ADDRESS",
         show_default="start Ray on this machine",
         help="Run on this Ray cluster: auto or host:port.",
+    ),
+    "jobs_address": click.option(
+        "--address",
+        metavar="URL",
+        show_default="RAY_API_SERVER_ADDRESS, RAY_ADDRESS or http://127.0.0.1:8265",
+        help="Address of Ray's Jobs API.",
+    ),
+    "insecure": click.option(
+        "--insecure",
+        is_flag=True,
+        help="Continue even if the cluster needs no token or the connection is not encrypted.",
     ),
     "again": click.option("--again", is_flag=True, help="Start a new launch even if the same one exists."),
 }

@@ -24,10 +24,10 @@ def command(
     from orchestrator.workflow.run import run
 
     if events:
-        from orchestrator.cli.places import refuse_passing_places
+        from orchestrator.cluster.locations import refuse_temporary_locations
         from orchestrator.tracking.store import tracking_uri as choose_store
 
-        refuse_passing_places(flags["storage"], choose_store(flags["tracking_uri"]))
+        refuse_temporary_locations(flags["storage"], choose_store(flags["tracking_uri"]))
     settings = read_file(experiment, overrides)
     with open_storage(flags.pop("storage")) as storage:
         display = Show(as_json, quiet, events)

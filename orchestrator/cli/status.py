@@ -1,32 +1,98 @@
 """``orchestrator status``: the status of submitted jobs."""
 
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
-from orchestrator.cli.options import options, print_json
-from orchestrator.cli.reaching import reach_options
+from orchestrator.cli.options import log, options, print_json
+from orchestrator.redact import redact
+
+if TYPE_CHECKING:
+    from orchestrator.cluster.job import Job
+
+STYLES = {"pending": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
 
 @click.command("status")
 @click.argument("job", required=False, metavar="[ID]")
-@reach_options
-@options("json")
+@options("json", "jobs_address", "insecure")
 def command(job: str | None, address: str | None, insecure: bool, as_json: bool, debug: bool) -> int:
     """Show the status of every job that `orchestrator submit` started on the cluster, or of job ID."""
-    from orchestrator.cli.following import address_flags
-    from orchestrator.cli.jobtable import print_job, print_jobs
-    from orchestrator.cli.reaching import known_job, reach
+    from orchestrator.cluster.address import address_flags, connect, jobs_address
+    from orchestrator.cluster.jobs import Jobs
 
-    jobs = reach(address, insecure)
+    jobs = Jobs(connect(jobs_address(address), insecure, log))
     if job is not None:
-        found = known_job(jobs, job)
+        found = jobs.get(job)
         if as_json:
             print_json(found.to_json())
         else:
-            print_job(found, address_flags(address, insecure))
+            _print_job(found, address_flags(address, insecure))
         return 0
     every = jobs.all()
     if as_json:
         print_json([found.to_json() for found in every])
     else:
-        print_jobs(every, jobs.address)
+        _print_jobs(every, jobs.address)
     return 0
+
+
+def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
+    """One row per job, the oldest first."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console()
+    if not jobs:
+        console.print(
+            f"{address} has no jobs of this program; submit one: orchestrator submit EXPERIMENT.yaml",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table.add_column("job", overflow="fold")
+    table.add_column("status", no_wrap=True)
+    for column in ("trials", "started", "took", "exit code"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for job in jobs:
+        code = str(job.exit_code) if job.has_ended else ""
+        status = Text(job.status, style=STYLES.get(job.status, ""))
+        table.add_row(job.id, status, job.metadata.get("trials", ""), _clock(job.started), _took(job), code)
+    console.print(table)
+
+
+def _print_job(job: "Job", flags: str) -> None:
+    """Everything about one job; ``flags`` are added to suggested commands, so that they find its cluster."""
+    from rich.console import Console
+
+    from orchestrator.cluster.job import describe
+
+    console = Console()
+
+    def line(text: str) -> None:
+        console.print(redact(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+    line(describe(job, flags))
+    line(f"experiment {job.metadata.get('experiment', '?')}, {job.metadata.get('trials', '?')} trials")
+    if job.started is not None:
+        line(f"started {_clock(job.started)}, {'took' if job.has_ended else 'for'} {_took(job)}")
+    line(f"output: orchestrator logs {job.id}{flags}")
+    if not job.has_ended:
+        line(f"stop it: orchestrator stop {job.id}{flags}")
+
+
+def _clock(moment: float | None) -> str:
+    return "" if moment is None else time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
+
+
+def _took(job: "Job") -> str:
+    if job.started is None:
+        return ""
+    seconds = max(0, round((job.ended or time.time()) - job.started))
+    hours, minutes = seconds // 3600, seconds // 60 % 60
+    return f"{hours}:{minutes:02}:{seconds % 60:02}" if hours else f"{minutes}:{seconds % 60:02}"

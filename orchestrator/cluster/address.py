@@ -2,6 +2,7 @@
 
 import ipaddress
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,12 +12,12 @@ from orchestrator.errors import ResourceError
 
 DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` forwards it
 PATIENCE = 10.0  # seconds for a connection, and for the answer to a short question
-TURNED_AWAY = (401, 403)
+REJECTED = (401, 403)
 SOURCES = "RAY_AUTH_TOKEN, then the file RAY_AUTH_TOKEN_PATH, then ~/.ray/auth_token"
 
 
 @dataclass(frozen=True)
-class Door:
+class Connection:
     """A cluster that answers: its address and request headers (they contain the token: never print them)."""
 
     address: str
@@ -46,6 +47,11 @@ def jobs_address(given: str | None = None) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+def address_flags(address: str | None, insecure: bool) -> str:
+    """The flags with which another command finds the same cluster, with a leading space; empty by default."""
+    return (f" --address {shlex.quote(address)}" if address else "") + (" --insecure" if insecure else "")
+
+
 def is_loopback(address: str) -> bool:
     """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. Names are not resolved."""
     host = (urlsplit(address).hostname or "").partition("%")[0]
@@ -70,13 +76,13 @@ def token() -> str:
         return ""
 
 
-def open_door(address: str, insecure: bool = False, warn: Callable[[str], None] = lambda _: None) -> Door:
+def connect(address: str, insecure: bool = False, warn: Callable[[str], None] = lambda _: None) -> Connection:
     """Find out whether ``address`` requires a token, first without sending one, so that none goes to the wrong server.
 
     Raises ResourceError if nothing answers, if the token is missing or wrong, and, unless ``insecure``, if a cluster
     on another machine requires no token or would get it unencrypted; with ``insecure``, ``warn`` is called instead.
     """
-    status = _knock(address, {})
+    status = _probe(address, {})
     here = is_loopback(address)
     dangers = []
     if status == 200 and not here:
@@ -94,21 +100,21 @@ def open_door(address: str, insecure: bool = False, warn: Callable[[str], None] 
             raise ResourceError(f"{danger}; use --insecure to continue anyway")
         warn(f"warning: {danger}")
     if status == 200:
-        return Door(address)
+        return Connection(address)
     key = token()
     if not key:
         raise ResourceError(f"{address} requires the cluster's token, and none was found in {SOURCES}")
     headers = {"Authorization": f"Bearer {key}"}
     try:
-        status = _knock(address, headers)
+        status = _probe(address, headers)
     except UnicodeError as problem:
         raise ResourceError(f"the token is not one line of plain characters; looked in {SOURCES}") from problem
-    if status in TURNED_AWAY:
+    if status in REJECTED:
         raise ResourceError(f"{address} rejects the token ({status}); it was looked for in {SOURCES}")
-    return Door(address, headers)
+    return Connection(address, headers)
 
 
-def _knock(address: str, headers: Mapping[str, str]) -> int:
+def _probe(address: str, headers: Mapping[str, str]) -> int:
     """200, 401 or 403. Raises ResourceError if nothing answers or what answers is not Ray."""
     import requests
 
@@ -127,7 +133,7 @@ def _knock(address: str, headers: Mapping[str, str]) -> int:
                 f"nothing answers at {address}; start the cluster, and forward its port, in a second shell: "
                 "ray attach cluster.yaml -p 8265 (or give another address with --address)"
             ) from problem
-    if answer.status_code in TURNED_AWAY:
+    if answer.status_code in REJECTED:
         return answer.status_code
     try:
         is_ray = answer.status_code == 200 and "ray_version" in answer.json()

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orchestrator.cluster.address import Door, jobs_address, open_door
+from orchestrator.cluster.address import Connection, connect, jobs_address
 from orchestrator.cluster.doctor.finding import HERE, Finding, Level
 from orchestrator.cluster.jobs import Jobs
 from orchestrator.errors import OrchestratorError
@@ -28,15 +28,20 @@ def ask_head(address: str, patience: float) -> Iterator[Finding]:
     """
     job = f"doctor-{uuid.uuid4().hex[:8]}"
     try:
-        door = open_door(jobs_address(address))
-        yield Finding(HERE, "cluster", Level.OK, f"{door.address} answers" + (", with a token" if door.headers else ""))
-        jobs = Jobs(door)
+        connection = connect(jobs_address(address))
+        yield Finding(
+            HERE,
+            "cluster",
+            Level.OK,
+            f"{connection.address} answers" + (", with a token" if connection.headers else ""),
+        )
+        jobs = Jobs(connection)
         try:
             with tempfile.TemporaryDirectory() as empty:
-                jobs.submit(job, f"{ENTRYPOINT} --patience {patience:g}", Path(empty), {})
+                jobs.submit(job, f"{ENTRYPOINT} --patience {patience:g}", {}, Path(empty))
             said = _wait(jobs, job, time.monotonic() + 5 * patience)
         finally:
-            _forget(door, job)
+            _forget(connection, job)
     except OrchestratorError as problem:
         advice = "ray attach cluster.yaml -p 8265    (keep it open; with the cluster's token, see RAY_AUTH_TOKEN)"
         yield Finding(HERE, "cluster", Level.FAILURE, str(problem).splitlines()[0], advice)
@@ -64,14 +69,14 @@ def _wait(jobs: Jobs, job: str, deadline: float) -> str:
     return jobs.log(job)
 
 
-def _forget(door: Door, job: str) -> None:
+def _forget(connection: Connection, job: str) -> None:
     """Remove the job from the cluster's list, where `orchestrator status` would show it; Ray refuses while it runs.
 
     Ray may write the job's end once more after its removal, so it is checked again.
     """
     import requests
 
-    place, headers = f"{door.address}/api/jobs/{job}", dict(door.headers)
+    place, headers = f"{connection.address}/api/jobs/{job}", dict(connection.headers)
     with requests.Session() as session, suppress(requests.RequestException):
         session.trust_env = False
         for _ in range(TRIES):

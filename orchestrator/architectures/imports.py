@@ -17,7 +17,7 @@ class TooManyError(Exception):
     """A folder has more files than a network's source can have; the text names it."""
 
 
-def neighbours(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
+def imported_files(root: Path, start: Iterable[Path], names: Iterable[str] = ()) -> list[Path]:
     """Files in ``root`` that ``start`` import, directly or through one another, and the modules called ``names``.
 
     A module is its file, a package its whole tree of ``*.py``; whatever is not found in ``root`` comes from elsewhere

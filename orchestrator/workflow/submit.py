@@ -1,0 +1,165 @@
+"""Check an experiment here, as far as that is possible without the cluster's data, and make a job of it."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.architectures import VARIANTS, own_root, source_digest
+from orchestrator.architectures.source import files_of
+from orchestrator.cluster.locations import location_problems
+from orchestrator.cluster.submit import Submission
+from orchestrator.cluster.working_dir import WorkingDir, working_dir
+from orchestrator.errors import ExperimentError, OrchestratorError
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_file
+from orchestrator.spec import Experiment, digest
+from orchestrator.spec.experiment import Variant
+from orchestrator.spec.fields import to_plain
+
+OUTPUTS = ("storage", "trials", "data")  # folders of results and datasets; variables may name others
+VARIABLES = ("ORCHESTRATOR_STORAGE", "ORCHESTRATOR_DATA_DIR")
+
+
+def prepare(
+    file: Path,
+    overrides: Sequence[str] = (),
+    *,
+    folder: Path | None = None,
+    storage: str | None = None,
+    data_dir: str | None = None,
+    tracking_uri: str | None = None,
+    flags: str = "",
+) -> Submission:
+    """Check the experiment ``file``, its networks and the locations, and collect what is uploaded.
+
+    That is the project folder, ``folder``, by default the current one; relative paths mean the same in the job as here.
+    ``flags`` belong to the command that submits it again. Raises ExperimentError with every problem.
+    """
+    here = Path.cwd().resolve()
+    root = here if folder is None else folder.expanduser().resolve()
+    experiment = read_file(file, overrides)
+    problems = location_problems(storage, data_dir, tracking_uri)
+    if not here.is_relative_to(root):
+        problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
+    try:
+        uploaded = working_dir(root, [*_outputs(here), root / "orchestrator"])  # the cluster has this program itself
+        uploaded.size()
+    except (OrchestratorError, OSError) as problem:
+        raise ExperimentError(str(file), [*problems, str(problem)]) from problem
+    with _importable(root):
+        problems += _missing(experiment, file.resolve(), uploaded)
+        try:
+            trials = len(make_plan(experiment).trials) if not problems else 0
+        except ExperimentError as problem:
+            problems += problem.problems
+    if problems:
+        raise ExperimentError(str(file), problems)
+    locations = {"--storage": storage, "--data-dir": data_dir, "--tracking-uri": tracking_uri}
+    places = [word for flag, place in locations.items() if place is not None for word in (flag, place)]
+    settings = _sets(overrides)
+    again = [] if root == here else ["--working-dir", str(root)]
+    return Submission(
+        experiment=experiment.name,
+        trials=trials,
+        arguments=(os.path.relpath(file.resolve(), here), *settings, *_sets(_adapted(experiment, file, here)), *places),
+        working_dir=uploaded,
+        folder=here.relative_to(root).as_posix(),
+        command=shlex.join(["orchestrator", "submit", str(file), *settings, *places, *again]) + flags,
+        digest=digest([to_plain(replace(experiment, published_curve=None)), uploaded.digest(), places]),
+    )
+
+
+def _missing(experiment: Experiment, file: Path, uploaded: WorkingDir) -> list[str]:
+    """Problems of what the job needs: networks that cannot be loaded, and files that are not uploaded."""
+    needed, problems = [("the experiment", file)], []
+    if experiment.published_curve is not None:
+        needed.append(("published_curve", Path(experiment.published_curve)))
+    for position, variant in enumerate(experiment.variants):
+        try:
+            needed += [(f"variants.{position}", path) for path in _files(variant, uploaded.folder)]
+        except OrchestratorError as problem:
+            problems.append(f"variants.{position}: {problem}")
+    return problems + [f"{what}: {_why_not(path, uploaded)}" for what, path in needed if not _is_sent(path, uploaded)]
+
+
+def _adapted(experiment: Experiment, file: Path, here: Path) -> list[str]:
+    """Overrides for paths that would mean something else in the job: absolute ones, and links."""
+    overrides: dict[str, object] = {
+        f"variants.{position}": to_plain(replace(variant, name=name))
+        for position, variant in enumerate(experiment.variants)
+        if (name := _relative(variant, here)) != variant.name
+    }
+    if experiment.published_curve is not None:
+        overrides["published_curve"] = os.path.relpath(experiment.published_curve, file.resolve().parent)
+    return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
+
+
+def _sets(overrides: Sequence[str]) -> list[str]:
+    return [word for override in overrides for word in ("--set", override)]
+
+
+def _outputs(here: Path) -> list[Path]:
+    """Where commands that run here leave results and read datasets; a package called ``data`` is none."""
+    named = [here / name for name in OUTPUTS if not (here / name / "__init__.py").is_file()]
+    return named + [here / place for name in VARIABLES if "://" not in (place := os.environ.get(name, "")) and place]
+
+
+def _files(variant: Variant, root: Path) -> list[Path]:
+    """The files of a user's own network that the job needs. Raises VariantError if it cannot be loaded."""
+    if variant.name in VARIANTS:
+        return []
+    source_digest(variant.name)  # loads it
+    source = variant.name.rpartition(":")[0]
+    if source.endswith(".py"):
+        file = Path(source).expanduser().resolve()
+        return [file, *files_of(file)]
+    top = source.partition(".")[0]
+    found = own_root(top)
+    if found is None or not found.is_relative_to(root):
+        return []  # installed: it must be installed on the cluster, too
+    if found != root:
+        place = os.path.relpath(str(sys.modules[source].__file__), Path.cwd())
+        raise OrchestratorError(
+            f"the job can import {top} only from the top of {root}, and it is in {found}; name the network "
+            f"{place}:{variant.name.rpartition(':')[2]}"
+        )
+    return [path for path in (root / f"{top}.py", root / top / "__init__.py") if path.is_file()]
+
+
+def _relative(variant: Variant, here: Path) -> str:
+    """The variant's name with a path that means the same in the job."""
+    source, _, name = variant.name.rpartition(":")
+    if variant.name in VARIANTS or not source.endswith(".py"):
+        return variant.name
+    place = os.path.relpath(Path(source).expanduser().resolve(), here)
+    return variant.name if place == os.path.normpath(source) else f"{place}:{name}"
+
+
+def _is_sent(path: Path, uploaded: WorkingDir) -> bool:
+    folder = uploaded.folder
+    return path.is_relative_to(folder) and path.relative_to(folder).as_posix() in uploaded.files
+
+
+def _why_not(path: Path, uploaded: WorkingDir) -> str:
+    folder = uploaded.folder
+    if not path.resolve().is_relative_to(folder):
+        return (
+            f"{path} is not in {folder}, and only that folder is uploaded; move it there, or name a folder that holds "
+            "everything with --working-dir"
+        )
+    return f"{path} is not uploaded, because .gitignore, .rayignore or the rules of submit exclude it (docs/jobs.md)"
+
+
+@contextmanager
+def _importable(folder: Path) -> Iterator[None]:
+    """As in a job, where packages at the top of the working directory can be imported by name."""
+    sys.path.append(str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
