@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.reader import read_experiment
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Experiment
 from orchestrator.workflow.completed import completed_launch, fingerprint, mark_complete
 
@@ -59,7 +59,7 @@ HEAVY = ("torch", "ray", "matplotlib", "sklearn", "scipy.stats", "scipy.optimize
     [
         "orchestrator.cli.compare", "orchestrator.cli.variants", "orchestrator.architectures.table",
         "orchestrator.workflow.results", "orchestrator.workflow.completed", "orchestrator.cli.status",
-        "orchestrator.cli.resume", "orchestrator.scheduling.storage", "orchestrator.tracking.ui",
+        "orchestrator.cli.resume", "orchestrator.scheduling.launch_folder", "orchestrator.tracking.ui",
     ],
 )  # fmt: skip
 def test_what_reads_only_imports_nothing_heavy(module: str) -> None:

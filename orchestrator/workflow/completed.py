@@ -7,8 +7,8 @@ from orchestrator.architectures.locate import unimported_digest
 from orchestrator.data.places import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_plain
 from orchestrator.version import __version__

@@ -10,8 +10,8 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.budget import Budget
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
