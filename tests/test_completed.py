@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.scheduling.launch_folder import LaunchFolder
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.workflow.completed import completed_launch, fingerprint, mark_complete
 

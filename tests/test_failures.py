@@ -23,7 +23,7 @@ from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.budget import Budget, check_free_space
-from orchestrator.scheduling.mirror import FOLDERS
+from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial

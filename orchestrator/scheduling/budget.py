@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import StorageError
 from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder

@@ -17,7 +17,7 @@ from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_f
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
 from orchestrator.scheduling.drain import Drain
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import sync_folder, write_folder
 from orchestrator.records import Status
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 

@@ -11,9 +11,9 @@ from orchestrator.data.arrays import pack
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
-from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.scheduling.rungs import rung_epochs
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 

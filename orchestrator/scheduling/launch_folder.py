@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import StorageError
 from orchestrator.files import write_json
 from orchestrator.records import Status
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_plain

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from orchestrator.files import write_json
 from orchestrator.scheduling.launch_folder import SHARE
-from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.scheduling.resources import fits, trial_resources
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.sharing.fit import COUNTS, Share, best_share
 from orchestrator.sharing.measure import Throughput, side_by_side
 from orchestrator.spec import Plan, TrialSpec

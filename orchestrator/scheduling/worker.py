@@ -27,7 +27,7 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.redact import redact
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
     from orchestrator.scheduling.local_mps import go_without, in_use
-    from orchestrator.scheduling.mirror import FOLDERS, Storage
+    from orchestrator.scheduling.storage import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
     from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial

@@ -52,7 +52,7 @@ def run(
     import os
 
     from orchestrator.architectures.locate import is_of_this_process
-    from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
 
     wanted = _experiment(experiment, set)

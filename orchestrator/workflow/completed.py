@@ -8,7 +8,7 @@ from orchestrator.data.places import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
 from orchestrator.scheduling.launch_folder import LaunchFolder
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_plain
 from orchestrator.version import __version__

@@ -11,7 +11,7 @@ from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.launch_folder import LaunchFolder
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns

@@ -15,12 +15,12 @@ from orchestrator.records import Status
 from orchestrator.scheduling.budget import check_free_space
 from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
-from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import StartingRay
 from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.plain import one_line
 from orchestrator.tracking.runs import LaunchRuns, open_launch

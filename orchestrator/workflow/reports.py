@@ -17,7 +17,7 @@ from orchestrator.records import TrialRow
 from orchestrator.reporting.made import Made
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.verdict.comparison import Comparison
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.plain import one_line
 from orchestrator.tracking.models import save_model

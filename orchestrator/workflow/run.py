@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
-from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.session import StartingRay, check_address
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect
 from orchestrator.tracking.store import tracking_uri as choose_store

@@ -7,7 +7,7 @@ from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, 
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.launch_folder import LaunchFolder
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
