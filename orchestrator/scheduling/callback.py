@@ -26,7 +26,7 @@ _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tu
 FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
-class Messenger(tune.Callback):  # type: ignore[misc]
+class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Tells listeners, on the driver, what happens to each trial.
 
     ``home`` is where finished trial folders go: ``home/<trial name>``. Of a failure of a kind in ``retried`` nobody is

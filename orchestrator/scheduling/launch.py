@@ -43,41 +43,41 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
     progress are finished, and trials that have not ended are then returned as stopped, and can be resumed. A second
     one ends it at once. ``say`` is told what a person should know.
     """
-    from orchestrator.scheduling.callback import Messenger
+    from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say, launch.storage, launch.ended)
+    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, say, launch.storage, launch.ended)
     settled = settle_stopped(launch)
-    messenger.outcomes.update(settled)
+    callback.outcomes.update(settled)
     finished = launch.finished | settled.keys()
     waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
     resume_from = dict(launch.resume_from)
     resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
     with signals_drain(drain, say):
         while waiting:
-            messenger.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
-            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, messenger, drain):
-                messenger.interrupt(spec.name for spec in waiting)
-            lacking = {n for n, o in messenger.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
+            callback.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
+            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, callback, drain):
+                callback.interrupt(spec.name for spec in waiting)
+            lacking = {n for n, o in callback.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
             waiting = [spec for spec in waiting if spec.name in lacking] if retries else []
             if drain.requested:  # nobody has been told of a failure that was to be tried again
                 for spec in waiting:
-                    del messenger.outcomes[spec.name]
-                messenger.interrupt(spec.name for spec in waiting)
+                    del callback.outcomes[spec.name]
+                callback.interrupt(spec.name for spec in waiting)
                 break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
                 if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = home
                 say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
-    messenger.close()
-    _tidy(launch, messenger.outcomes)
-    return messenger.outcomes
+    callback.close()
+    _tidy(launch, callback.outcomes)
+    return callback.outcomes
 
 
 def _run_trials(
-    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], messenger: Any, drain: Any
+    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], callback: Any, drain: Any
 ) -> bool:
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     import ray
@@ -111,7 +111,7 @@ def _run_trials(
         run_config=tune.RunConfig(
             name=attempt,
             storage_path=launch.storage.address(launch.folder),
-            callbacks=[messenger],
+            callbacks=[callback],
             stop=drain,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=launch.plan.experiment.failures.infrastructure),
@@ -119,11 +119,11 @@ def _run_trials(
         ),
     )
     for spec in waiting:
-        messenger.outcomes.pop(spec.name, None)
-    messenger.attempt = launch.folder / attempt
-    tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
-    messenger.deliver_outcomes(wait=True)
-    return all(spec.name in messenger.outcomes for spec in waiting)
+        callback.outcomes.pop(spec.name, None)
+    callback.attempt = launch.folder / attempt
+    tuner.fit()  # it does not raise when a trial fails: the callback knows how each one ended
+    callback.deliver_outcomes(wait=True)
+    return all(spec.name in callback.outcomes for spec in waiting)
 
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
