@@ -1,7 +1,7 @@
 """NVIDIA's Multi-Process Service (MPS), by which processes compute on one GPU at once, as a daemon of our own.
 
 Without it the processes on a GPU take turns. The daemon has a folder of its own and no setting of the machine is
-touched. A second process of ours, its keeper, ends it when this one has ended, however that came about.
+touched. A second process of ours, a watchdog, ends it when this one has ended, however that came about.
 """
 
 import os
@@ -27,7 +27,7 @@ ANSWER = 20.0  # seconds for the daemon to start or to answer
 QUIT = 10.0  # seconds for it to end by itself, once its clients are gone
 KILLED = 2.0  # seconds between asking the system to end it and insisting
 POLL = 0.05  # seconds
-_KEEPER = "import sys; from orchestrator.sharing.mps import keep; keep(sys.argv[1], sys.argv[2])"
+_WATCHDOG = "import sys; from orchestrator.sharing.mps import watch; watch(sys.argv[1], sys.argv[2])"
 _CLIENT = """
 import ctypes
 
@@ -99,8 +99,8 @@ def daemon(problem: Callable[[Mapping[str, str]], str | None] = client_problem) 
         raise ResourceError(f"no MPS: {why}")
     folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT if SHORT.is_dir() else None))  # for this user only
     environment = {PIPES: str(folder / "pipes"), LOGS: str(folder / "logs")}
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", _KEEPER, program, str(folder)],
+    watchdog = subprocess.Popen(
+        [sys.executable, "-c", _WATCHDOG, program, str(folder)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -117,16 +117,16 @@ def daemon(problem: Callable[[Mapping[str, str]], str | None] = client_problem) 
             raise ResourceError(f"no MPS: {found}")
         yield environment
     finally:
-        assert keeper.stdin is not None
-        keeper.stdin.close()
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
         try:
-            keeper.wait(ANSWER + QUIT + 2 * KILLED)
+            watchdog.wait(ANSWER + QUIT + 2 * KILLED)
         except subprocess.TimeoutExpired:
-            keeper.kill()
+            watchdog.kill()
 
 
-def keep(program: str, folder: str) -> None:
-    """The keeper's whole life: wait until whoever started it lets go of its stdin, then end what serves there."""
+def watch(program: str, folder: str) -> None:
+    """The watchdog's whole life: wait until whoever started it lets go of its stdin, then end what serves there."""
     sys.stdin.buffer.read()
     try:
         if processes_of(folder):

@@ -15,7 +15,7 @@ RETRY = 2.0  # seconds to the next attempt if the store did not answer: the leas
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 
 
-class Keeper(threading.Thread):
+class Heartbeat(threading.Thread):
     """Signals, from its own thread, that the launch's driver is alive, however busy it is."""
 
     def __init__(self, client: "MlflowClient", parent_run_id: str) -> None:

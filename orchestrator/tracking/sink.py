@@ -115,10 +115,10 @@ class Sink:
             self._given_up.add(RECORDS)
             self._write_all()
             return
-        keeper = lease.Keeper(self.runs.client, self.runs.parent_run_id)
-        keeper.start()
+        heartbeat = lease.Heartbeat(self.runs.client, self.runs.parent_run_id)
+        heartbeat.start()
         self._write_all()
-        keeper.end()
+        heartbeat.end()
 
     def _write_all(self) -> None:
         waiting: dict[str, list[Record]] = {}
