@@ -10,8 +10,6 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.schedulers import TrialScheduler
 
-from orchestrator.scheduling.turns import InTurn
-
 RUNNING = "RUNNING"  # Tune's word for a trial that has a worker
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -52,18 +50,6 @@ class Drain(Stopper):  # type: ignore[misc]
     def stop_all(self) -> bool:
         """Tune asks whether everything is to end."""
         return self.requested and self._busy is not None and not self._busy
-
-
-class DrainedFIFO(InTurn):
-    """Nobody ends a trial early, but for a drain."""
-
-    def __init__(self, drain: Drain) -> None:
-        super().__init__()
-        self._drain = drain
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ray asks whether the trial may go on."""
-        return self._drain.decide(trial.config["trial"]["name"], TrialScheduler.CONTINUE)
 
 
 @contextmanager

@@ -201,11 +201,11 @@ def _in_words(resources: Mapping[str, float]) -> str:
 
 
 def _scheduler(launch: Launch, drain: Any) -> Any:
-    from orchestrator.scheduling.drain import DrainedFIFO
-    from orchestrator.scheduling.halving import RememberedASHA
+    from orchestrator.scheduling.asha import ASHA
+    from orchestrator.scheduling.fifo import DrainableFIFO
 
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
-        return DrainedFIFO(drain)
+        return DrainableFIFO(drain)
     log = launch.folder.resolve() / RUNGS
-    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)
+    return ASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)
