@@ -18,7 +18,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.spec import Experiment
 from orchestrator.spec.experiment import Variant
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 from orchestrator.spec.trial import digest
 
 
@@ -39,7 +39,7 @@ class Packed:
         labels = [replace(v, name=v.label) if v.label in self.sources else v for v in self.experiment.variants]
         curve = self.experiment.published_curve
         content = hashlib.sha256(Path(curve).read_bytes()).hexdigest() if curve else None
-        plain = to_plain(replace(self.experiment, variants=tuple(labels), published_curve=None))
+        plain = to_json(replace(self.experiment, variants=tuple(labels), published_curve=None))
         return digest([plain, content, self.sources, *more])
 
 
@@ -62,7 +62,7 @@ def pack(file: Path, overrides: Sequence[str]) -> Packed:
                 problems.append(f"variants.{position}: {problem}")
                 continue
         if moved is not None:
-            added.append(f"variants.{position}={json.dumps(to_plain(replace(variant, name=moved)))}")
+            added.append(f"variants.{position}={json.dumps(to_json(replace(variant, name=moved)))}")
     with _importable_from_here():
         try:
             trials = len(make_plan(experiment).trials) if not problems else 0

@@ -92,8 +92,8 @@ def _resolve(transform: Mapping[str, Mapping[str, Any]], mean: Sequence[float]) 
     for argument, names in (("border_mode", BORDERS), ("interpolation", INTERPOLATIONS)):
         for key in (argument, f"mask_{argument}"):
             if isinstance(value := arguments.get(key), str):
-                plain = value.lower().removeprefix("border_").removeprefix("inter_")
-                arguments[key] = names.get(plain, value)
+                short = value.lower().removeprefix("border_").removeprefix("inter_")
+                arguments[key] = names.get(short, value)
     children = arguments.get("transforms")
     if isinstance(children, (list, tuple)):
         arguments["transforms"] = [_resolve(child, mean) if is_entry(child) else child for child in children]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ExperimentError
-from orchestrator.spec.plain import DEEPEST, one_line
+from orchestrator.spec.json_values import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.draws import draws, extremes, labels
 from orchestrator.experiment.overrides import put
 from orchestrator.spec import Experiment, Plan, Search, TrialSpec
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
@@ -89,10 +89,10 @@ def _trial(
     )
     if not drawn:
         return spec
-    plain = to_plain(spec)
+    tree = to_json(spec)
     for path, value in drawn.items():
-        put(plain, path, value)
-    return TrialSpec.from_json(plain)
+        put(tree, path, value)
+    return TrialSpec.from_json(tree)
 
 
 def _draw(

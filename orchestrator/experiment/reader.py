@@ -17,7 +17,7 @@ from orchestrator.experiment.loader import parse
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import Experiment
 from orchestrator.spec.describe import descriptions
-from orchestrator.spec.plain import not_plain, one_line
+from orchestrator.spec.json_values import json_problems, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
@@ -42,9 +42,9 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def read_experiment(tree: Any, source: str) -> Experiment:
-    """An experiment from plain values. Raises ExperimentError that lists every problem under the name ``source``."""
+    """An experiment from JSON values. Raises ExperimentError that lists every problem under the name ``source``."""
     tree = _variants_by_name(tree)
-    problems = not_plain(tree)
+    problems = json_problems(tree)
     try:
         experiment = _adapter().validate_python(tree, strict=False)
     except ValidationError as error:

@@ -79,8 +79,8 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         """The records of one step."""
-        for plain in result.get(RECORDS, ()):
-            record, name = Record.from_json(plain), trial.config["trial"]["name"]
+        for entry in result.get(RECORDS, ()):
+            record, name = Record.from_json(entry), trial.config["trial"]["name"]
             if not record.final and record.epoch <= self.reported.get(name, 0):
                 continue  # trained or told once more, after its worker was lost
             self.reported[name] = record.epoch
@@ -96,7 +96,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
             return  # on_trial_recover has told
         if FAILURE in result:
             self._end(trial, Status.FAILED, str(result[FAILURE]), Failure(result[KIND]))
-        elif any(plain["final"] for plain in result.get(RECORDS, ())):
+        elif any(entry["final"] for entry in result.get(RECORDS, ())):
             self._end(trial, Status.COMPLETE, "")
         else:
             epoch = result.get(EPOCH, 0)

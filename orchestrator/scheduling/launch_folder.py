@@ -17,7 +17,7 @@ from orchestrator.records import Status
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 
 RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
@@ -40,13 +40,13 @@ class LaunchFolder:
     @property
     def id(self) -> str | None:
         """What tells this launch from every other, of the same plan too; none for those that earlier versions began."""
-        [(_, plain)] = _read_all(self.path.parent, self.path.name)
-        return plain.get("id")
+        [(_, content)] = _read_all(self.path.parent, self.path.name)
+        return content.get("id")
 
     def check_plan(self, plan: Plan) -> None:
         """Raise StorageError if this launch was begun with another plan: what it holds would not belong together."""
-        [(path, plain)] = _read_all(self.path.parent, self.path.name)
-        if plain["identity"] != plan.identity():
+        [(path, content)] = _read_all(self.path.parent, self.path.name)
+        if content["identity"] != plan.identity():
             raise StorageError(
                 f"{path} was begun with other settings, data or network source than there are now; "
                 "bring those back, or begin a new launch with `orchestrator run`"
@@ -112,7 +112,7 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> Launch
                 "id": uuid.uuid4().hex,
                 "identity": identity,
                 "created": time.time(),
-                "experiment": to_plain(plan.experiment),
+                "experiment": to_json(plan.experiment),
             },
         )
     except OSError as problem:
@@ -127,23 +127,23 @@ def fetch_launches(storage: Storage, experiment: str) -> None:
 
 
 def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:
-    """The last launch of ``experiment`` and its experiment as plain values. Raises StorageError if there is none."""
+    """The last launch of ``experiment`` and its experiment as JSON values. Raises StorageError if there is none."""
     if problem := name_problem(experiment):
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
-    found = [(plain["created"], path.parent, plain) for path, plain in _read_all(storage / experiment)]
+    found = [(content["created"], path.parent, content) for path, content in _read_all(storage / experiment)]
     if not found:
         names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
         raise StorageError(
             f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
         )
-    _, path, plain = max(found, key=lambda item: item[0])
-    if plain["experiment"].get("name") != experiment:
+    _, path, content = max(found, key=lambda item: item[0])
+    if content["experiment"].get("name") != experiment:
         raise StorageError(f"{path / 'launch.json'}: damaged (not of {experiment!r}); move its folder away")
-    return LaunchFolder(path), plain["experiment"]
+    return LaunchFolder(path), content["experiment"]
 
 
 def _launches(home: Path, identity: str) -> list[LaunchFolder]:
-    found = [(plain["created"], path.parent) for path, plain in _read_all(home) if plain["identity"] == identity]
+    found = [(content["created"], path.parent) for path, content in _read_all(home) if content["identity"] == identity]
     return [LaunchFolder(path) for _, path in sorted(found)]
 
 
@@ -151,14 +151,14 @@ def _read_all(home: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]
     found = []
     for path in sorted(home.glob(f"{launch}/launch.json")):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
             for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
-                if not isinstance(plain[key], kinds):
-                    raise ValueError(f"{key} is {type(plain[key]).__name__}")
-            given = plain.get("id", "0")
+                if not isinstance(content[key], kinds):
+                    raise ValueError(f"{key} is {type(content[key]).__name__}")
+            given = content.get("id", "0")
             if not isinstance(given, str) or not given.isalnum():
                 raise ValueError("id is not of letters and digits")
-            found.append((path, plain))
+            found.append((path, content))
         except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
             raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
     return found

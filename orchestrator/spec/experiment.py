@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, check, to_plain
+from orchestrator.spec.fields import Range, check, to_json
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
 
@@ -269,4 +269,4 @@ class Plan:
     def identity(self) -> str:
         """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""
         trials = [trial.identity() for trial in self.trials]
-        return digest([self.experiment.name, trials, to_plain(self.experiment.scheduler)])
+        return digest([self.experiment.name, trials, to_json(self.experiment.scheduler)])

@@ -13,7 +13,7 @@ from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials, representative
-from orchestrator.spec.plain import one_line
+from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder

@@ -22,7 +22,7 @@ from orchestrator.scheduling.session import StartingRay
 from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
-from orchestrator.spec.plain import one_line
+from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.spec import Experiment, TrialSpec
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 from orchestrator.workflow.checking import Checked, check_experiment
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def training_cost(checked: Checked) -> float:
 def to_dict(checked: Checked) -> dict[str, Any]:
     """The document of ``validate --json``."""
     return {
-        "experiment": to_plain(checked.plan.experiment),
+        "experiment": to_json(checked.plan.experiment),
         "launch": checked.plan.identity()[:8],
         "dataset": {
             "name": checked.dataset.name,

@@ -19,7 +19,7 @@ from orchestrator.reporting.material import Material
 from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
-from orchestrator.spec.plain import one_line
+from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.runs import MODEL
 from orchestrator.trial import TrialFolder, training_indices
