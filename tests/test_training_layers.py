@@ -167,7 +167,7 @@ def test_exchanged_convolutions_give_the_same_sums_and_gradients(
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_picture(layout: torch.memory_format) -> None:
+def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_image(layout: torch.memory_format) -> None:
     layer = nn.Conv2d(4, 6, 3, stride=2, dilation=2).to(memory_format=layout)
     layer.__class__ = quicker_form(layer)
     assert type(layer) is SubsampledConv2d

@@ -1,4 +1,4 @@
-"""Pictures: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
+"""Images: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
 
 from typing import TYPE_CHECKING
 

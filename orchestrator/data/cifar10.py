@@ -37,7 +37,7 @@ LOCK_WAIT = 3600.0  # seconds to wait for another process's download: 170 MB ove
 
 
 def load_cifar10(data_dir: Path, image_size: int | None = None) -> Dataset:
-    """50,000 training and 10,000 test pictures of 32 × 32 pixels.
+    """50,000 training and 10,000 test images of 32 × 32 pixels.
 
     Looks for parquet files in ``data_dir/cifar10``, then for ``data_dir/cifar-10-batches-py``, and otherwise
     downloads the latter with torchvision. Raises DataError if a file is damaged, or saying what to put where.
@@ -67,13 +67,13 @@ def read_python_layout(folder: Path, image_size: int | None = None, checksums: M
 
 
 def _read_batch(path: Path, checksums: Mapping[str, str], classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One file's pictures (N, 3, 32, 32) uint8 and labels (N,) int64."""
+    """One file's images (N, 3, 32, 32) uint8 and labels (N,) int64."""
     content = _read(path, checksums)
     with refusing(path):
         images = torch.from_numpy(content[b"data"]).reshape(-1, 3, 32, 32)
         labels = torch.tensor(content[b"labels"])
     if images.dtype != torch.uint8 or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: expected as many whole-number labels as pictures of 3 × 32 × 32 bytes")
+        raise DataError(f"{path}: expected as many whole-number labels as images of 3 × 32 × 32 bytes")
     wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten().tolist()
     if wrong:
         raise DataError(f"{path}, row {wrong[0]}: the label {int(labels[wrong[0]])} is not from 0 to {classes - 1}")

@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.dataset import Dataset, Split
-from orchestrator.data.pictures import resize
+from orchestrator.data.images import resize
 from orchestrator.data.reading import refusing
 from orchestrator.errors import DataError
 from orchestrator.files import write_atomically
 
-RESIZED_AT_A_TIME = 1024  # pictures
+RESIZED_AT_A_TIME = 1024  # images
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes", "sha256")
 VALIDATION_KEYS = ("validation_images", "validation_labels")  # of a dataset that brings a validation split
 
 
 def save_packed(dataset: Dataset, path: Path) -> None:
-    """Write pictures, labels, class names and their digest; the file is whole or absent."""
+    """Write images, labels, class names and their digest; the file is whole or absent."""
     content = {
         "train_images": dataset.train.images.cpu().clone(),  # clone: a view would drag its whole storage along
         "train_labels": dataset.train.labels.cpu().clone(),
@@ -71,7 +71,7 @@ def _tensor(path: Path, content: dict[str, Any], key: str) -> Tensor:
 
 
 def resized(split: Split, image_size: int) -> Split:
-    """The split with its pictures resized to ``image_size`` × ``image_size`` pixels, a few at a time."""
+    """The split with its images resized to ``image_size`` × ``image_size`` pixels, a few at a time."""
     if split.images.shape[-2:] == (image_size, image_size):
         return split
     parts = [resize(part, image_size) for part in torch.split(split.images, RESIZED_AT_A_TIME)]

@@ -1,4 +1,4 @@
-"""Hugging Face's parquet layout: ``train-*.parquet`` and ``test-*.parquet`` with encoded pictures and labels."""
+"""Hugging Face's parquet layout: ``train-*.parquet`` and ``test-*.parquet`` with encoded images and labels."""
 
 import json
 import re
@@ -11,7 +11,7 @@ import torch
 
 from orchestrator.data.dataset import Dataset, Split
 from orchestrator.data.image_folder import VALIDATION
-from orchestrator.data.pictures import Stacker
+from orchestrator.data.images import ImageDecoder
 from orchestrator.data.reading import refusing, require
 from orchestrator.errors import DataError
 
@@ -61,10 +61,10 @@ def load_parquet(
     classes = names[first] if first is not None else classes or _counted({label for p in train for label in labels[p]})
     for path, values in labels.items():
         _check_labels(path, values, len(classes))
-    stacker = Stacker(image_size)
+    decoder = ImageDecoder(image_size)
 
     def read(paths: list[Path]) -> Split:
-        images = stacker.stack(chain.from_iterable(files[path].pictures(len(labels[path])) for path in paths))
+        images = decoder.decode(chain.from_iterable(files[path].images(len(labels[path])) for path in paths))
         return Split(images, torch.tensor(list(chain.from_iterable(labels[path] for path in paths))))
 
     read_splits = [read(paths) for paths in splits]
@@ -74,7 +74,7 @@ def load_parquet(
         said = (f"{folder}: without test-*.parquet, {own[0]}-*.parquet is the test split",)
     elif validation is not None:
         said = (f"{folder}: {own[0]}-*.parquet is the validation split",)
-    return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*stacker.notes(), *said))
+    return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*decoder.notes(), *said))
 
 
 class _ParquetFile:
@@ -100,7 +100,7 @@ class _ParquetFile:
         self._is_struct = self._arrow.types.is_struct(kind)
         encoded = dict(zip(kind.names, kind.fields, strict=True))["bytes"].type if self._has_bytes(kind) else kind
         if not (self._arrow.types.is_binary(encoded) or self._arrow.types.is_large_binary(encoded)):
-            raise DataError(f"{path}: column {self._image_column} must hold encoded pictures as bytes, not {kind}")
+            raise DataError(f"{path}: column {self._image_column} must hold encoded images as bytes, not {kind}")
 
     def _has_bytes(self, kind: Any) -> bool:
         return self._is_struct and list(kind.names).count("bytes") == 1
@@ -141,8 +141,8 @@ class _ParquetFile:
             raise DataError(f"{self._path}: holds no rows")
         return [value for value in values if value is not None]
 
-    def pictures(self, rows: int) -> Iterator[tuple[str, bytes]]:
-        """Where each of the ``rows`` pictures stands, for messages, and its encoded bytes."""
+    def images(self, rows: int) -> Iterator[tuple[str, bytes]]:
+        """Where each of the ``rows`` images stands, for messages, and its encoded bytes."""
         compute = require("pyarrow.compute", "pyarrow", "reading parquet files")
         row = 0
         for column in self._column(self._image_column):
@@ -152,11 +152,11 @@ class _ParquetFile:
             for content in contents:
                 where = f"{self._path}, row {row}"
                 if content is None:
-                    raise DataError(f"{where}: the picture is missing; it must be in the file itself")
+                    raise DataError(f"{where}: the image is missing; it must be in the file itself")
                 yield where, content
                 row += 1
         if row != rows:
-            raise DataError(f"{self._path}: damaged, {row} pictures but {rows} labels")
+            raise DataError(f"{self._path}: damaged, {row} images but {rows} labels")
 
 
 def _shards(folder: Path, split: str) -> list[Path]:

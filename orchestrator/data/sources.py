@@ -1,4 +1,4 @@
-"""Where pictures come from: a data set by name, or by the path of a folder or file."""
+"""Where images come from: a data set by name, or by the path of a folder or file."""
 
 from pathlib import Path
 

@@ -113,7 +113,7 @@ def _whole(padding: Any) -> tuple[int, int]:
 
 
 class _Subsample(torch.autograd.Function):
-    """Every ``rows``-th row and ``columns``-th column, and its gradient, both laid out as the whole picture is.
+    """Every ``rows``-th row and ``columns``-th column, and its gradient, both laid out as the whole image is.
 
     The gradient of a slice would lie in torch's default layout, which every layer before would have to turn around.
     """

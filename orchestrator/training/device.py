@@ -26,7 +26,7 @@ class Placement:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The layout of pictures and convolution weights."""
+        """The layout of images and convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 

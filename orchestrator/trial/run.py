@@ -171,12 +171,12 @@ def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:
 
 
 def training_indices(spec: TrialSpec, dataset: Dataset) -> Tensor:
-    """Which pictures of the training split, (M,) int64, the trial learns from."""
+    """Which images of the training split, (M,) int64, the trial learns from."""
     return _split(spec, dataset)[0]
 
 
 def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
-    """Which pictures to learn from, and the pictures that choices are made by."""
+    """Which images to learn from, and the images that choices are made by."""
     if spec.trainer.protocol == "published":
         return torch.arange(len(dataset.train)), dataset.test
     if dataset.validation is not None:

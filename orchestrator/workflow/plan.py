@@ -73,8 +73,8 @@ def training_cost(checked: Checked) -> float:
     cost = 0.0
     for spec in checked.plan.trials:
         held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)
-        pictures = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
-        cost += 3 * pictures * (checked.analyses[spec.name].macs or 0)
+        images = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
+        cost += 3 * images * (checked.analyses[spec.name].macs or 0)
     return cost
 
 
