@@ -38,14 +38,14 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         home: Path,
         listeners: Sequence[Listener],
         drain: Drain,
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
         storage: Storage = FOLDERS,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.home = home
         self.listeners = tuple(listeners)
         self.drain = drain
-        self.say = say
+        self.log = log
         self.storage = storage
         self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
@@ -130,7 +130,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def _end_without_storage(self, what: str, advice: str) -> None:
         """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
         if not self.drain.requested:
-            self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
+            self.log(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
         self.drain.stop()
 
     def deliver_outcomes(self, wait: bool = False) -> None:

@@ -53,7 +53,7 @@ class Drain(Stopper):  # type: ignore[misc]
 
 
 @contextmanager
-def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
+def signals_drain(drain: Drain, log: Callable[[str], None]) -> Iterator[None]:
     """While this lasts, SIGINT and SIGTERM drain the launch; the second one ends it at once, without a loss."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
@@ -62,13 +62,13 @@ def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         if not drain.requested:
             drain.requested = True
-            say("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
+            log("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
         else:
             restore()
             drain.stop()
             if callable(signal.getsignal(signal.SIGUSR1)):  # Tune listens; before that, it would end this process
                 os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal for: end now
-            say("stopping at once")
+            log("stopping at once")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
 

@@ -36,25 +36,25 @@ class Launch:
     packed: Any = None  # Ray's reference to the packed dataset, where it has been put into the object store already
 
 
-def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
+def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
     """Run every trial that is not finished; returns how each ended, by name.
 
     Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
     progress are finished, and trials that have not ended are then returned as stopped, and can be resumed. A second
-    one ends it at once. ``say`` is told what a person should know.
+    one ends it at once. ``log`` gets the messages for the user.
     """
     from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, say, launch.storage, launch.ended)
+    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, log, launch.storage, launch.ended)
     settled = settle_stopped(launch)
     callback.outcomes.update(settled)
     finished = launch.finished | settled.keys()
     waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
     resume_from = dict(launch.resume_from)
     resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
-    with signals_drain(drain, say):
+    with signals_drain(drain, log):
         while waiting:
             callback.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
             if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, callback, drain):
@@ -70,7 +70,7 @@ def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> d
             for spec in waiting:
                 if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = home
-                say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
+                log(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
     callback.close()
     _tidy(launch, callback.outcomes)
     return callback.outcomes

@@ -15,10 +15,10 @@ NOWHERE = "/nonexistent"  # as its folder: a process goes without MPS
 
 
 @contextmanager
-def local_mps(experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
+def local_mps(experiment: Experiment, log: Callable[[str], None]) -> Iterator[None]:
     """Inside this block MPS serves, if there are GPUs here and the trials of ``experiment`` may share one.
 
-    If it cannot be started ``say`` is told why, in one line, and nothing else changes: trials take turns then.
+    If it cannot be started, ``log`` gets the reason in one line, and nothing else changes: trials take turns then.
     """
     with ExitStack() as stack:
         environment: dict[str, str] = {}
@@ -26,7 +26,7 @@ def local_mps(experiment: Experiment, say: Callable[[str], None]) -> Iterator[No
             try:
                 environment = stack.enter_context(mps.daemon())
             except ResourceError as problem:
-                say(f"trials that share a GPU take turns on it: {problem}")
+                log(f"trials that share a GPU take turns on it: {problem}")
         before = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
         try:

@@ -39,12 +39,12 @@ def trials_per_gpu(
     nodes: Sequence[dict[str, float]],
     folder: Path,
     storage: Storage = FOLDERS,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> int:
     """How many trials of ``work`` are to share each GPU of ``nodes``; 1 where there is nothing to share.
 
     What was found is kept in the launch's ``folder``, and taken from there when it is resumed. Ray must have been
-    started. ``say`` is told in one line, if anything was to be found.
+    started. ``log`` gets the result in one line, if there was anything to measure.
     """
     most = useful(work, nodes)
     if most <= 1:
@@ -59,7 +59,7 @@ def trials_per_gpu(
             break  # it is 1 already, or trials have waited long enough
         found = _ask_a_node(spec, work, counts)
         if isinstance(found, str):
-            say(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
+            log(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
             return 1
         measured.append((spec, found))
     if not measured:
@@ -67,7 +67,7 @@ def trials_per_gpu(
     spec, share = min(measured, key=lambda each: each[1].count)  # of several the costliest
     write_share(folder, measured, share.count)
     storage.push(folder / SHARE)
-    say(in_words(spec, share))
+    log(in_words(spec, share))
     return share.count
 
 

@@ -33,16 +33,16 @@ class Delivery:
         runs: "Future[LaunchRuns]",
         executor: Executor,
         packed: Any,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
-        self.checked, self.folder, self.storage, self.say = checked, folder, storage, say
+        self.checked, self.folder, self.storage, self.log = checked, folder, storage, log
         experiment = checked.plan.experiment
         self.wanted = experiment.tracking
         self.search = experiment.search is not None  # reports and models then wait for the evaluation
         self.at_once = self.wanted.reports != "none" and not self.search
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
-        self.reporter = Reporter(executor, packed, self._deliver, say)
+        self.reporter = Reporter(executor, packed, self._deliver, log)
         self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
@@ -107,14 +107,14 @@ class Delivery:
         """Wait for all orders; returns whether all were made. ``progress`` is called with the state."""
         if whole := self.reporter.wait(progress):
             return whole
-        self.say("some reports are missing; run the same command again to make them")
+        self.log("some reports are missing; run the same command again to make them")
         return False
 
     def close(self, status: Status) -> None:
         """Deliver the rest and end the launch's own run. Raises TrackingError that names what was not delivered."""
         self.sink.close(status)
         for name in self.budget.keep():
-            self.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+            self.log(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
 
     def _order(self, trial: str, report: bool, model: bool) -> None:
         """Order what is needed and has not been ordered or made before."""
@@ -145,4 +145,4 @@ class Delivery:
             self.budget.add(outcome)
             self.budget.keep()
         except OrchestratorError as problem:
-            self.say(one_line(str(problem)))
+            self.log(one_line(str(problem)))

@@ -77,7 +77,7 @@ def launch(
     resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
     if as_job:
         resume = "the same orchestrator submit command"
-    display.say(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
+    display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
@@ -101,7 +101,7 @@ def launch(
         makers = cores.result()
         makers.slots = core_count(nodes)  # nodes may have joined since it was started
         packed = makers.share(pack(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, makers, packed, display.say)
+        delivery = Delivery(checked, folder, storage, opening, makers, packed, display.log)
         status, result, whole = Status.STOPPED, None, False
         try:
             status = train_all(checked, folder, storage, delivery, nodes, resources, packed, display)
@@ -129,10 +129,10 @@ def launch(
     interrupted = InterruptedLaunchError(f"interrupted; resume with: {resume}")
     if result is None:
         raise interrupted
-    display.say(f"trial folders: {storage.place(folder.path / 'trials')}")
+    display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
     on = " (on the head)" if as_job else ""
     compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
-    display.say(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
+    display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
     if status is Status.STOPPED:
         raise interrupted
     return result
@@ -143,12 +143,12 @@ def _publish(client: Any, result: Results, makers: FreeCores, metrics: Mapping[s
         page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.rows).result()
         publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
-        display.say(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
+        display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
 
 
 def _check(experiment: Experiment, data_dir: Path, address: str | None, display: Display) -> Checked:
     try:
-        return check_experiment(experiment, data_dir, display.say)
+        return check_experiment(experiment, data_dir, display.log)
     except DataError as problem:
         if address is None:
             raise
@@ -175,18 +175,18 @@ def _nodes(
     with display.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
         nodes = ray.nodes()
     if address is not None:
-        nodes = wait_for_nodes(plan.experiment.resources, display.say)
+        nodes = wait_for_nodes(plan.experiment.resources, display.log)
         looked = check_nodes(folder.path, storage, plan)
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
-        display.say(f"{nodes_can} use the storage and have the same versions")
+        display.log(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)
     work = _work(checked, finished)
     with display.waiting("measuring how many trials share a GPU") if useful(work, nodes) > 1 else nullcontext():
-        per_gpu = trials_per_gpu(work, nodes, folder.path, storage, display.say)
+        per_gpu = trials_per_gpu(work, nodes, folder.path, storage, display.log)
     resources = trial_resources(plan.experiment.resources, nodes, per_gpu)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
-    display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
+    display.log(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes, resources

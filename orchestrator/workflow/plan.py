@@ -56,13 +56,13 @@ class Plan:
         return f"<p style='white-space: pre-line'>{escape(repr(self))}</p>{table}"
 
 
-def plan(experiment: Experiment, data_dir: Path, say: Callable[[str], None] = lambda _: None) -> Plan:
+def plan(experiment: Experiment, data_dir: Path, log: Callable[[str], None] = lambda _: None) -> Plan:
     """Check ``experiment``, its data and its networks, and list its trials; nothing is trained.
 
     Whatever prevents it from running is in ``problems``; only a file that cannot be read as an experiment raises.
     """
     try:
-        checked = check_experiment(experiment, data_dir, say)
+        checked = check_experiment(experiment, data_dir, log)
     except RequestError as problem:
         return Plan(experiment, (), tuple(str(problem).splitlines()))
     return Plan(checked.plan.experiment, checked.plan.trials, (), checked)

@@ -47,7 +47,7 @@ def run(
             return _completed(experiment, name, uri, display)
     if address is not None:
         check_address(address)
-    shared = nullcontext() if address is not None else local_mps(experiment, display.say)
+    shared = nullcontext() if address is not None else local_mps(experiment, display.log)
     with shared, StartingRay(address, debug) as ray:
         cores = ray.then(_free_cores)
         try:
@@ -75,12 +75,12 @@ def run(
 def _completed(experiment: Experiment, launch: str, uri: str, display: Display) -> "Results":
     from orchestrator.workflow.results import read_results
 
-    display.say(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
+    display.log(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
     client = connect(uri, make=False)
     with asked(uri):
         result = read_results(client, experiment.name, launch)
     display.result(result)
-    display.say("to train it again, add --again to the command")
+    display.log("to train it again, add --again to the command")
     return result
 
 

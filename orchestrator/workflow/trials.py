@@ -58,7 +58,7 @@ def train_all(
         return status
     chosen = to_measure(folder, plan)
     if chosen:
-        display.say(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
+        display.log(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(names) - homes.keys()
     measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], display)
@@ -71,7 +71,7 @@ def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display:
         return Status.COMPLETE
     epochs = work.plan.experiment.trainer.epochs
     with display.training(names, epochs, before) as watching:
-        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.say)
+        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.log)
     return overall(outcomes.values())
 
 
