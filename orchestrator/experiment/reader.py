@@ -48,7 +48,7 @@ def read_experiment(tree: Any, source: str) -> Experiment:
     try:
         experiment = _adapter().validate_python(tree, strict=False)
     except ValidationError as error:
-        problems += [_in_words(problem) for problem in error.errors(include_url=False)]
+        problems += [_describe_error(problem) for problem in error.errors(include_url=False)]
     if problems:
         raise ExperimentError(source, [one_line(problem) for problem in problems])
     return experiment
@@ -109,7 +109,7 @@ def _variants_by_name(tree: Any) -> Any:
     return tree
 
 
-def _in_words(problem: Any) -> str:
+def _describe_error(problem: Any) -> str:
     """One of pydantic's errors as a line: the path, what is wrong, what is allowed, the nearest spelling."""
     unknown = problem["type"] in ("unexpected_keyword_argument", "extra_forbidden")
     place = [str(part) or "''" for part in problem["loc"]]

@@ -70,7 +70,7 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
             for spec in waiting:
                 if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = home
-                log(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
+                log(f"{spec.name}: out of memory; once more with {_format_resources(resources)}")
     callback.close()
     _tidy(launch, callback.outcomes)
     return callback.outcomes
@@ -196,7 +196,7 @@ def _trial_name(trial: Any) -> str:
     return directory_name(trial.config["trial"]["name"])
 
 
-def _in_words(resources: Mapping[str, float]) -> str:
+def _format_resources(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
 
 

@@ -14,12 +14,12 @@ from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
 from orchestrator.scheduling.budget import check_free_space
 from orchestrator.scheduling.free_cores import FreeCores, core_count
+from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import StartingRay
-from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line

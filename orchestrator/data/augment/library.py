@@ -105,7 +105,7 @@ def check_transform(name: str, written: Mapping[str, Any]) -> list[str]:
     try:
         _build(library, {name: written})
     except Exception as problem:  # a boundary: the library's constructors raise errors of any kind
-        return _in_words(problem)
+        return _describe_problem(problem)
     return []
 
 
@@ -124,7 +124,7 @@ def try_out(transforms: Sequence[Written], shape: tuple[int, int, int]) -> list[
     except AugmentationError as problem:
         return [str(problem)]
     except Exception as problem:  # a boundary: the library's transforms raise errors of any kind
-        return [f"Albumentations cannot run the pipeline on images {shape}: {_in_words(problem)[0]}"]
+        return [f"Albumentations cannot run the pipeline on images {shape}: {_describe_problem(problem)[0]}"]
     return []
 
 
@@ -154,7 +154,7 @@ def _transforms(library: ModuleType) -> dict[str, type]:
     return {name: named[name] for name in sorted(names) if issubclass(named[name], kinds)}
 
 
-def _in_words(problem: Exception) -> list[str]:
+def _describe_problem(problem: Exception) -> list[str]:
     """The library's complaint, one line a problem."""
     cause: Any = problem.__cause__
     if not hasattr(cause, "errors"):

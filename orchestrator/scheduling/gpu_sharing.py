@@ -67,7 +67,7 @@ def trials_per_gpu(
     spec, share = min(measured, key=lambda each: each[1].count)  # of several the costliest
     write_share(folder, measured, share.count)
     storage.push(folder / SHARE)
-    log(in_words(spec, share))
+    log(describe_share(spec, share))
     return share.count
 
 
@@ -131,7 +131,7 @@ def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count
     write_json(folder / SHARE, {"trials": count, "networks": networks})
 
 
-def in_words(spec: TrialSpec, share: Share) -> str:
+def describe_share(spec: TrialSpec, share: Share) -> str:
     """One line about the network that decided."""
     speeds = {number: t.images_per_second for number, t in share.measured}
     if share.count == 1:

@@ -22,9 +22,9 @@ from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, local_mps, ray_session, run_launch, shares
+from orchestrator.scheduling import Launch, gpu_sharing, local_mps, ray_session, run_launch
+from orchestrator.scheduling.gpu_sharing import Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.shares import Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.sharing import Share, Throughput, mps
 from orchestrator.spec import Plan
 
@@ -48,7 +48,7 @@ class Node:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: int | str) -> None:
         self.answers = answers
         self.asked: list[tuple[str, tuple[int, ...]]] = []
-        monkeypatch.setattr(shares, "_ask_a_node", self.ask)
+        monkeypatch.setattr(gpu_sharing, "_ask_a_node", self.ask)
 
     def ask(self, spec, work, counts) -> Share | str:
         self.asked.append((spec.label, tuple(counts)))
@@ -91,7 +91,7 @@ def test_of_several_networks_the_smallest_share_counts_and_the_costliest_is_aske
     assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 1
     assert len(node.asked) == 1  # no other can make it less
     assert said[1] == "every trial gets a GPU of its own: of grouped_concat, more do not help"
-    monkeypatch.setattr(shares, "LONGEST", -1.0)
+    monkeypatch.setattr(gpu_sharing, "LONGEST", -1.0)
     node = Node(monkeypatch, grouped_concat=8)
     (tmp_path / "share.json").unlink()
     assert trials_per_gpu(work, GPU_NODE, tmp_path) in (1, 8)
@@ -168,8 +168,8 @@ def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest
     if not torch.cuda.is_available():
         assert str(measure(told, (3, 16, 16), 3, (1, 2), 0)).startswith("CUDA finds no GPU on ")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(shares, "SECONDS", 0.3)
-    monkeypatch.setattr(shares, "WARM_UP", float(PATIENCE))
+    monkeypatch.setattr(gpu_sharing, "SECONDS", 0.3)
+    monkeypatch.setattr(gpu_sharing, "WARM_UP", float(PATIENCE))
     found = measure(told, (3, 16, 16), 3, (1, 2), 0)
     assert isinstance(found, Share)
     assert found.count in (1, 2)
@@ -213,14 +213,14 @@ def test_what_a_node_says_arrives_and_one_that_is_silent_is_not_waited_for(
     said, work = [], work_of(plan_of("stride"))
     speeds = {1: 100.0, 2: 180.0}
     answer = Share(2, tuple((n, Throughput(s, 5, 0, "", 100)) for n, s in speeds.items()), "it fits")
-    monkeypatch.setattr(shares, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 2
-    monkeypatch.setattr(shares, "measure", lambda *told: __import__("time").sleep(3600))
-    monkeypatch.setattr(shares, "PATIENCE", 1.0)
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: __import__("time").sleep(3600))
+    monkeypatch.setattr(gpu_sharing, "PATIENCE", 1.0)
     (tmp_path / "share.json").unlink()
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1
-    monkeypatch.setattr(shares, "measure", lambda *told: 1 / 0)
-    monkeypatch.setattr(shares, "PATIENCE", float(PATIENCE))
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: 1 / 0)
+    monkeypatch.setattr(gpu_sharing, "PATIENCE", float(PATIENCE))
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1  # the silent one holds the GPU no longer
     assert [line.partition(": ")[2] for line in said] == [
         "of stride, it fits",
