@@ -11,7 +11,7 @@ from PIL import Image
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, load_dataset, save_packed
-from orchestrator.data.arrays import pack, unpack
+from orchestrator.data.arrays import from_arrays, to_arrays
 from orchestrator.data.images import resize
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, Recipe, TrialSpec
@@ -122,7 +122,7 @@ def test_a_validation_split_that_is_there_is_used_for_choosing(folders, name, tm
     spec = TrialSpec(variant="stride", dataset=DatasetSpec(validation=0.5))
     assert training_indices(spec, dataset).tolist() == [0, 1, 2]  # nothing of the training split is held out
     save_packed(dataset, tmp_path / "packed.pt")
-    for again in (read(tmp_path / "packed.pt"), unpack(pack(dataset))):
+    for again in (read(tmp_path / "packed.pt"), from_arrays(to_arrays(dataset))):
         assert again.digest == dataset.digest
         assert torch.equal(again.validation.images, dataset.validation.images)
     assert read(tmp_path / "packed.pt", image_size=8).validation.images.shape == (2, 3, 8, 8)

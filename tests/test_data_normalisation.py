@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.data import Normalisation, measure, train_validation_indices
-from orchestrator.data.arrays import pack, unpack
+from orchestrator.data.arrays import from_arrays, to_arrays
 from orchestrator.data.normalisation import apply, from_sums
 
 
@@ -43,7 +43,7 @@ def test_figures_do_not_depend_on_how_the_images_are_cut_into_parts(monkeypatch)
 
 def test_figures_of_a_split_come_from_sums_worked_out_once(dataset):
     """Every trial of a launch normalises what it learns from without reading the images for it."""
-    handed_over = unpack(pack(dataset))
+    handed_over = from_arrays(to_arrays(dataset))
     for seed in range(3):
         learned, _ = train_validation_indices(dataset.train.labels, 0.3, seed)
         expected = measure(dataset.train.images[learned])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data import Dataset
-from orchestrator.data.arrays import pack
+from orchestrator.data.arrays import to_arrays
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
@@ -33,7 +33,7 @@ class Launch:
     storage: Storage = FOLDERS  # where every node finds the folder
     ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
     measure: bool = True  # on the test split, when a trial has trained; a search does so with what it has chosen
-    packed: Any = None  # Ray's reference to the packed dataset, where it has been put into the object store already
+    dataset_ref: Any = None  # the ObjectRef of the dataset's arrays, if they are in the object store already
 
 
 def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
@@ -93,9 +93,9 @@ def _run_trials(
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     tune_controller.RayActorManager = Actors
     attempt = _attempt(launch)
-    packed = launch.packed or ray.put(pack(launch.dataset))
+    dataset_ref = launch.dataset_ref or ray.put(to_arrays(launch.dataset))
     trainable = tune.with_resources(
-        tune.with_parameters(TrialWorker, data={"packed": packed}),
+        tune.with_parameters(TrialWorker, data={"dataset": dataset_ref}),
         tune.PlacementGroupFactory([dict(resources)]),
     )
     tuner = tune.Tuner(

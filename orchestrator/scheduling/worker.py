@@ -20,7 +20,7 @@ with no_garbage_collection():  # the first trials wait for this
     import torch
     from ray import tune
 
-    from orchestrator.data.arrays import unpack
+    from orchestrator.data.arrays import from_arrays
     from orchestrator.errors import DiskFullError, OrchestratorError
     from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
@@ -47,7 +47,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains one trial after another in one process; the data set is mapped from Ray's object store."""
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
-        """Called once a process; ``data["packed"]`` refers to what ``orchestrator.data.arrays.pack`` made."""
+        """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made."""
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
         self.records: Generator[Record] | None = None
@@ -57,7 +57,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
-        self.dataset = unpack(ray.get(data["packed"]))
+        self.dataset = from_arrays(ray.get(data["dataset"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial in the same process."""

@@ -32,7 +32,7 @@ class Delivery:
         storage: Storage,
         runs: "Future[LaunchRuns]",
         executor: Executor,
-        packed: Any,
+        dataset_ref: Any,
         log: Callable[[str], None],
     ) -> None:
         self.checked, self.folder, self.storage, self.log = checked, folder, storage, log
@@ -42,7 +42,7 @@ class Delivery:
         self.at_once = self.wanted.reports != "none" and not self.search
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
-        self.reporter = Reporter(executor, packed, self._deliver, log)
+        self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
         self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from orchestrator.data.arrays import pack
+from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
 from orchestrator.scheduling.budget import check_free_space
@@ -100,11 +100,11 @@ def launch(
         opening = threads.submit(open_runs)  # while the first workers start
         makers = cores.result()
         makers.slots = core_count(nodes)  # nodes may have joined since it was started
-        packed = makers.share(pack(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, makers, packed, display.log)
+        dataset_ref = makers.share(to_arrays(checked.dataset))
+        delivery = Delivery(checked, folder, storage, opening, makers, dataset_ref, display.log)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = train_all(checked, folder, storage, delivery, nodes, resources, packed, display)
+            status = train_all(checked, folder, storage, delivery, nodes, resources, dataset_ref, display)
             makers.raise_priority()
             if delivery.flush():
                 runs = opening.result()

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.contract import Analysis
 from orchestrator.data import Dataset, Normalisation, build_augmentation
-from orchestrator.data.arrays import unpack
+from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
 from orchestrator.records import TrialRow
@@ -43,7 +43,7 @@ class Order:
 def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
     """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
     warnings: list[str] = []
-    dataset = unpack(packed)
+    dataset = from_arrays(packed)
     with order.storage.reached(order.folder) as folder:
         if order.report:
             with _costs_a_warning("no report", warnings.append):
@@ -80,7 +80,7 @@ def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) 
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
     warnings: list[str] = []
-    dataset = unpack(packed)
+    dataset = from_arrays(packed)
     material = Material.untrained(spec, dataset, training_indices(spec, dataset), analysis)
     return draw_shared(material, warnings.append), warnings
 

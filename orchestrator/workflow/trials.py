@@ -23,7 +23,7 @@ def train_all(
     delivery: Delivery,
     nodes: list[dict[str, float]],
     resources: Mapping[str, float],
-    packed: object,
+    dataset_ref: object,
     display: Display,
 ) -> Status:
     """Run unfinished trials, report to MLflow and the display, and return how the launch as a whole ended.
@@ -49,7 +49,7 @@ def train_all(
         resume_from=resume_from,
         ended=delivery.refused,
         measure=not search,
-        packed=packed,
+        dataset_ref=dataset_ref,
     )
     if len(finished) < len(names):
         display.begins(names, epochs, before)
