@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.errors import as_data_error
 from orchestrator.data.images import resize
-from orchestrator.data.reading import refusing
 from orchestrator.data.split import train_validation_indices
 from orchestrator.errors import DataError
 
@@ -43,5 +43,5 @@ def _table() -> Tensor:
     file = next((path for folder in folders if (path := Path(folder, *FILE)).is_file()), None)
     if file is None:
         raise DataError("the digits data set needs scikit-learn, which is not installed (pip install scikit-learn)")
-    with refusing(file), gzip.open(file, "rt", encoding="ascii") as text:
+    with as_data_error(file), gzip.open(file, "rt", encoding="ascii") as text:
         return torch.tensor([[float(v) for v in line.split(",")] for line in text], dtype=torch.float64)

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.errors import as_data_error
 from orchestrator.data.images import ImageDecoder
-from orchestrator.data.reading import refusing
 from orchestrator.errors import DataError
 
 VALIDATION = ("val", "valid", "validation", "dev")  # what a validation split is called
@@ -61,7 +61,7 @@ def _list(folder: Path) -> dict[str, list[Path]]:
 
 
 def _visible(folder: Path) -> list[Path]:
-    with refusing(folder):
+    with as_data_error(folder):
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
@@ -75,6 +75,6 @@ def _contents(files: dict[str, list[Path]]) -> Iterator[tuple[str, bytes]]:
         for path in paths:
             if not path.is_file():  # a folder, a broken link, a pipe that would never end
                 raise DataError(f"{path}: not an image file")
-            with refusing(path):
+            with as_data_error(path):
                 content = path.read_bytes()
             yield str(path), content

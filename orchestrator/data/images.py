@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orchestrator.data.reading import refusing, require
+from orchestrator.data.errors import as_data_error, require
 from orchestrator.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none of which starts another program, as EPS does
@@ -101,7 +101,7 @@ def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int,
 
     ``library`` is PIL.Image.
     """
-    with refusing(where):
+    with as_data_error(where):
         if content.startswith(PNG_SIGNATURE):
             _check_png(where, content)
         with library.open(BytesIO(content), formats=FORMATS) as image:

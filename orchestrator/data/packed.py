@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.errors import as_data_error
 from orchestrator.data.images import resize
-from orchestrator.data.reading import refusing
 from orchestrator.errors import DataError
 from orchestrator.files import write_atomically
 
@@ -38,7 +38,7 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
 
     Raises DataError naming the file if it is missing, damaged, or something else.
     """
-    with refusing(path):
+    with as_data_error(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or set(content) - set(VALIDATION_KEYS) != set(KEYS):
         raise DataError(f"{path}: not a packed data set; save_packed writes one, with {', '.join(KEYS)}")

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.errors import as_data_error, require
 from orchestrator.data.image_folder import VALIDATION
 from orchestrator.data.images import ImageDecoder
-from orchestrator.data.reading import refusing, require
 from orchestrator.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -26,7 +26,7 @@ def find_parquet(folder: Path) -> Path | None:
 
     Raises DataError if several do.
     """
-    with refusing(folder):
+    with as_data_error(folder):
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [path for path in (folder, *inner) if any(path.glob("train-*.parquet"))]
     if len(found) > 1 and found[0] != folder:
@@ -83,7 +83,7 @@ class _ParquetFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._arrow = require("pyarrow", "pyarrow", "reading parquet files")
-        with refusing(path):
+        with as_data_error(path):
             self._schema = self._open().schema_arrow
         names = self._schema.names
         images = [column for column in IMAGE_COLUMNS if column in names]
@@ -111,7 +111,7 @@ class _ParquetFile:
 
     def _column(self, name: str) -> Iterator[Any]:
         """The column's arrays, a few rows at a time."""
-        with refusing(self._path):
+        with as_data_error(self._path):
             for batch in self._open().iter_batches(batch_size=ROWS_AT_A_TIME, columns=[name], use_threads=False):
                 yield batch.column(0)
 
@@ -120,7 +120,7 @@ class _ParquetFile:
         metadata = self._schema.metadata or {}
         if b"huggingface" not in metadata:
             return None
-        with refusing(self._path):
+        with as_data_error(self._path):
             feature = json.loads(metadata[b"huggingface"])["info"]["features"].get(LABEL_COLUMN, {})
             names = feature.get("names")
             if names is not None and not (isinstance(names, list) and all(isinstance(label, str) for label in names)):
@@ -146,7 +146,7 @@ class _ParquetFile:
         compute = require("pyarrow.compute", "pyarrow", "reading parquet files")
         row = 0
         for column in self._column(self._image_column):
-            with refusing(self._path):
+            with as_data_error(self._path):
                 encoded = compute.struct_field(column, "bytes") if self._is_struct else column
                 contents = encoded.to_pylist()
             for content in contents:
@@ -161,7 +161,7 @@ class _ParquetFile:
 
 def _shards(folder: Path, split: str) -> list[Path]:
     """The split's files in order. Raises DataError if there are none, or if some are missing by their own count."""
-    with refusing(folder):
+    with as_data_error(folder):
         paths = sorted(folder.glob(f"{split}-*.parquet"))
     if not paths:
         raise DataError(f"{folder}: there is no {split}-*.parquet")

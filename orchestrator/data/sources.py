@@ -4,11 +4,11 @@ from pathlib import Path
 
 from orchestrator.data.cifar10 import load_cifar10
 from orchestrator.data.dataset import Dataset
+from orchestrator.data.dataset_files import ALLOWED, find_dataset
 from orchestrator.data.digits import load_digits
 from orchestrator.data.image_folder import load_image_folder
 from orchestrator.data.packed import load_packed
 from orchestrator.data.parquet import find_parquet, load_parquet
-from orchestrator.data.places import ALLOWED, find_dataset
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.tracking import page
-from orchestrator.tracking.page import color
+from orchestrator.tracking import saved_view
 from orchestrator.tracking.store import sqlite_file
 
 if TYPE_CHECKING:
@@ -162,7 +161,7 @@ class LaunchRuns:
         metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
         position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = [
-            RunTag("mlflow.runColor", color(position)),
+            RunTag("mlflow.runColor", saved_view.color(position)),
             RunTag(NOTE, "The link to the report appears here when it has been made."),
         ]
         params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
@@ -191,7 +190,9 @@ def open_launch(
     """
     name = plan.experiment.name
     experiment_id = _experiment(client, uri, name, artifacts)
-    page.publish_view(client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else [])
+    saved_view.publish_view(
+        client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else []
+    )
     named = _launches(client, experiment_id, LAUNCH, launch)
     if launch_id is None:
         found = [run for run in named if LAUNCH_ID not in run.data.tags]
@@ -277,7 +278,7 @@ def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | No
         if artifacts is None and database is not None:
             artifacts = (database.parent / "mlruns" / name).as_uri()
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts, tags=page.KIND))
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=saved_view.KIND))
         except MlflowException:  # another process has just created it
             found = client.get_experiment_by_name(name)
             if found is None:

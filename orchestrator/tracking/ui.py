@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from orchestrator.errors import RequestError
-from orchestrator.tracking.page import VIEW, address
+from orchestrator.tracking.saved_view import VIEW, address
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from orchestrator.architectures.locate import unimported_digest
-from orchestrator.data.places import files_fingerprint
+from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
 from orchestrator.scheduling.launch_folder import LaunchFolder
