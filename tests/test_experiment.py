@@ -16,10 +16,10 @@ from orchestrator.architectures import build_network
 from orchestrator.contract import ContractCheck, analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.draws import labels
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import json_schema, read_experiment, read_file
+from orchestrator.experiment.search_space import labels
 from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec

@@ -79,7 +79,7 @@ def _value(text: str) -> Any:
 def _flow(text: str) -> Any:
     import yaml
 
-    from orchestrator.experiment.loader import parse
+    from orchestrator.experiment.yaml_loader import parse
 
     try:
         return parse(text)

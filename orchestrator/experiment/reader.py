@@ -13,10 +13,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator import spec
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.loader import parse
 from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
-from orchestrator.spec.describe import descriptions
+from orchestrator.spec.descriptions import descriptions
 from orchestrator.spec.json_values import json_problems, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
