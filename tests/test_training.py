@@ -23,7 +23,7 @@ from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.prepare import exchange_layers
+from orchestrator.training.prepare import replace_layers
 from orchestrator.training.randomness import derive_seed
 from orchestrator.training.schedule import LearningRate
 from orchestrator.training.step import build_step, penalty
@@ -341,7 +341,7 @@ def test_one_step_is_torchs_own(network_file: Path, dataset: Dataset, tmp_path: 
     indices = training_indices(spec, dataset)
     order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derive_seed(0, 1, "order")))
     images = apply(dataset.train.images[indices], measure(dataset.train.images[indices]))[order]
-    exchange_layers(network)  # dropout has torch's law, but other numbers; test_training_layers holds the law
+    replace_layers(network)  # dropout has torch's law, but other numbers; test_training_layers holds the law
     network.to(memory_format=torch.channels_last)
     torch.manual_seed(derive_seed(0, 1, "dropout"))
     logits = network(images.contiguous(memory_format=torch.channels_last))

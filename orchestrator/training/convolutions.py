@@ -87,7 +87,7 @@ def aligned(layer: nn.Conv2d) -> int:
     return 32 if max(layer.dilation) > 1 else 8
 
 
-def quicker_form(layer: nn.Conv2d, device: str = "cpu") -> type[nn.Conv2d]:
+def faster_class(layer: nn.Conv2d, device: str = "cpu") -> type[nn.Conv2d]:
     """The class that computes the layer best on a kind of device; nn.Conv2d itself for most. By its geometry alone."""
     if device not in ("cpu", "cuda") or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return nn.Conv2d

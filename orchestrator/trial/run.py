@@ -18,10 +18,11 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import describe_machine, make_deterministic, place
+from orchestrator.training.device import describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
+from orchestrator.training.process import training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
 from orchestrator.trial.background import BackgroundWriter
@@ -58,7 +59,7 @@ def run_trial(
         return
     folder.reopen()
     try:
-        with writer or BackgroundWriter() as writing:
+        with writer or BackgroundWriter() as writing, training_process(spec.trainer):
             yield from _train(spec, dataset, folder, measure, writing)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
@@ -84,9 +85,6 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
-    make_deterministic(recipe.deterministic)
-    if recipe.threads != "auto":
-        torch.set_num_threads(recipe.threads)
     network = _initial_network(spec, dataset)
     placement = place(recipe, network)
     training, judged = _split(spec, dataset)
