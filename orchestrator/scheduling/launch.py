@@ -82,16 +82,10 @@ def _run_trials(
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     import ray
     from ray import tune
-    from ray.tune.execution import class_cache, tune_controller
 
-    from orchestrator.scheduling.actors import Actors
+    from orchestrator.scheduling.tune_internals import tune_internals
     from orchestrator.scheduling.worker import TrialWorker
 
-    # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
-    # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
-    # runtime_env an actor can also take one of the worker processes that Ray has started already.
-    class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
-    tune_controller.RayActorManager = Actors
     attempt = _attempt(launch)
     dataset_ref = launch.dataset_ref or ray.put(to_arrays(launch.dataset))
     trainable = tune.with_resources(
@@ -121,7 +115,8 @@ def _run_trials(
     for spec in waiting:
         callback.outcomes.pop(spec.name, None)
     callback.attempt = launch.folder / attempt
-    tuner.fit()  # it does not raise when a trial fails: the callback knows how each one ended
+    with tune_internals():
+        tuner.fit()  # it does not raise when a trial fails: the callback knows how each one ended
     callback.deliver_outcomes(wait=True)
     return all(spec.name in callback.outcomes for spec in waiting)
 

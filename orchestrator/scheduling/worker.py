@@ -26,7 +26,7 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
-    from orchestrator.scheduling.local_mps import go_without, in_use
+    from orchestrator.scheduling.local_mps import disable_mps, uses_mps
     from orchestrator.scheduling.storage import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
@@ -94,7 +94,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             told = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
             self._save_checkpoint()
-            if self.lost is not None and in_use():
+            if self.lost is not None and uses_mps():
                 raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
             return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
@@ -137,8 +137,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.writer = BackgroundWriter(self._save_checkpoint)
         self.records = None
         self.epoch = 0
-        if in_use() and list_checkpoints(self.place, self.storage) and not torch.cuda.is_initialized():
-            go_without()  # its worker was lost before: should it lose this one's device too, it is by its own fault
+        if uses_mps() and list_checkpoints(self.place, self.storage) and not torch.cuda.is_initialized():
+            disable_mps()  # its worker was lost before: should it lose this one's device too, it is by its own fault
 
     def _save_checkpoint(self) -> None:
         """Keep the trial folder as it is: should this process be lost, another one goes on from there."""

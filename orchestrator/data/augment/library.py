@@ -1,7 +1,6 @@
 """The Albumentations engine: any pipeline, image by image, through the library itself; the one door to it."""
 
 import inspect
-import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from orchestrator.data.augment.base import Augmentation
 from orchestrator.data.augment.schema import nearest, unknown_argument
 from orchestrator.data.random_numbers import random_bits
 from orchestrator.errors import AugmentationError
+from orchestrator.scoped import environment
 
 Written = Mapping[str, Mapping[str, Any]]
 
@@ -23,17 +23,11 @@ _UPDATE_SWITCH = "NO_ALBUMENTATIONS_UPDATE"  # without it, importing the library
 
 def import_library() -> ModuleType | None:
     """Albumentations, imported without a look at the network; None where it is not installed."""
-    before = os.environ.get(_UPDATE_SWITCH)
-    os.environ[_UPDATE_SWITCH] = "1"
-    try:
-        import albumentations
-    except ModuleNotFoundError:
-        return None
-    finally:
-        if before is None:
-            del os.environ[_UPDATE_SWITCH]
-        else:
-            os.environ[_UPDATE_SWITCH] = before
+    with environment({_UPDATE_SWITCH: "1"}):
+        try:
+            import albumentations
+        except ModuleNotFoundError:
+            return None
     return albumentations  # type: ignore[no-any-return]
 
 
