@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 _PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 CONNECT_TIMEOUT = 12  # seconds; as long as a request to a tracking server may take
 DEFAULT_STORE = "sqlite:///mlflow.db"  # in the working directory
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
+    # again, so that a run whose creation was not confirmed is not created twice.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # a machine without git is no reason to warn
+}
+_LOGGERS = ("mlflow", "alembic", "mlflow.utils.environment")
 
 
 def tracking_uri(given: str | None = None) -> str:
@@ -42,19 +52,11 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
     check_address(uri)
     if not make and (file := sqlite_file(uri)) is not None and not file.exists():
         raise StorageError(f"there is no tracking store {file}: run an experiment, or give another with --tracking-uri")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
-    # again, so that a run whose creation was not confirmed is not created twice.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "12")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no reason to warn
+    _configure_mlflow()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
-    for name in ("mlflow", "alembic", "mlflow.utils.environment"):
-        logging.getLogger(name).setLevel(logging.ERROR)
         from sqlalchemy.exc import SQLAlchemyError
     try:
         database = sqlite_file(uri)
@@ -75,6 +77,14 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             redact(f"the tracking store {uri} cannot be used: {reason} ")
             + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
+
+
+def _configure_mlflow() -> None:
+    """Configure MLflow for the rest of this process: it reads its settings at each request. The user's own stay."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
