@@ -1,5 +1,6 @@
 """The tracking store: its address, its preparation, and its client."""
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -52,12 +53,11 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
     check_address(uri)
     if not make and (file := sqlite_file(uri)) is not None and not file.exists():
         raise StorageError(f"there is no tracking store {file}: run an experiment, or give another with --tracking-uri")
-    _configure_mlflow()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
+    _import_mlflow()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         database = sqlite_file(uri)
         if database is None:
@@ -79,11 +79,17 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
         ) from problem
 
 
-def _configure_mlflow() -> None:
-    """Configure MLflow for the rest of this process: it reads its settings at each request. The user's own stay."""
+def _import_mlflow() -> None:
+    """Import and configure MLflow for the rest of this process: it reads its settings at each request.
+
+    What the user has set in the environment stays.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    for name in _LOGGERS:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow")
+    for name in _LOGGERS:  # after the import, which sets them
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
