@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 _logger = logging.getLogger(__name__)
 
 
-class Recorded:
+class GraphedCallable:
     """``work(size)``, recorded at the first call with a size and replayed from then on, to the same bits.
 
     ``work`` may read and write only tensors that stay where they are, and tells ``state()`` every one that it changes.
