@@ -16,9 +16,10 @@ from orchestrator.records import Failure, Outcome, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import read_trials
-from orchestrator.tracking.runs import LEASE_LENGTH, PARENT, LaunchRuns
+from orchestrator.tracking.runs import LEASE_LENGTH, LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
+from orchestrator.tracking.tags import PARENT
 
 
 def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, plan: Plan) -> None:

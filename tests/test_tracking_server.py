@@ -26,9 +26,10 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking import lease
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.runs import LEASE, NOTE, PARENT, DatasetFacts, LaunchRuns, TrialFacts, open_launch
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.tags import LEASE, NOTE, PARENT
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
-from orchestrator.tracking.runs import KIND, LEASE, PARENT, REASON, STATUS, lease_end
+from orchestrator.tracking.runs import lease_end
+from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

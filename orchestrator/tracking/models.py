@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
-from orchestrator.tracking.runs import MODEL  # a run's tag, its logged model's name and the trial folder's folder
+from orchestrator.tracking.tags import MODEL  # a run's tag, its logged model's name and the trial folder's folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -14,8 +14,9 @@ from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec.json_values import one_line
-from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
+from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.tags import MODEL, REPORT
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.checking import Checked

@@ -11,16 +11,8 @@ import torch
 from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.data import Dataset
-from orchestrator.tracking.runs import (
-    CONTRACT,
-    FAMILY,
-    LAYER_KINDS,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-    DatasetFacts,
-    TrialFacts,
-)
+from orchestrator.tracking.runs import DatasetFacts, TrialFacts
+from orchestrator.tracking.tags import CONTRACT, FAMILY, LAYER_KINDS, SOURCE_NAME, SOURCE_TYPE, USER
 from orchestrator.version import __version__
 from orchestrator.workflow.checking import Checked
 

@@ -21,7 +21,7 @@ from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.models import save_model
-from orchestrator.tracking.runs import MODEL
+from orchestrator.tracking.tags import MODEL
 from orchestrator.trial import TrialFolder, training_indices
 
 EXAMPLES = 2  # images in the model's input example
