@@ -5,15 +5,20 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
-from orchestrator.tracking.runs import lease_end
 from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 RENEWAL = 30.0  # seconds between two renewals
 RETRY = 2.0  # seconds to the next attempt if the store did not answer: the lease may have expired by then
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
+
+
+def lease_end() -> str:
+    """The value of the lease tag, renewed now."""
+    return f"{time.time() + LEASE_LENGTH:.0f}"
 
 
 class Heartbeat(threading.Thread):

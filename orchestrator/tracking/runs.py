@@ -1,7 +1,6 @@
 """The MLflow tree of a launch: one experiment, one parent run, one child run per trial, found again by identity."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking import saved_view
+from orchestrator.tracking.lease import lease_end
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     FAILURE,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 DIGITS = 8  # of a launch's id, in its name if that is taken
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 PAGE = 1_000  # runs in one answer
@@ -236,11 +235,6 @@ def reopen(client: "MlflowClient", run_id: str) -> None:
     client.update_run(run_id, "RUNNING")
     for name in {STATUS, REASON, FAILURE} & client.get_run(run_id).data.tags.keys():
         client.delete_tag(run_id, name)
-
-
-def lease_end() -> str:
-    """The value of the lease tag, renewed now."""
-    return f"{time.time() + LEASE_LENGTH:.0f}"
 
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
