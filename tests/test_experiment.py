@@ -24,7 +24,7 @@ from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_json, to_json
-from orchestrator.workflow.checking import check_experiment
+from orchestrator.workflow.check import check_experiment
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))

@@ -28,7 +28,7 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.step import build_step
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.checking import check_experiment
+from orchestrator.workflow.check import check_experiment
 
 NETWORKS = """
 import random

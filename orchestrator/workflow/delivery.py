@@ -19,7 +19,7 @@ from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.tags import MODEL, REPORT
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
-from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.check import Checked
 from orchestrator.workflow.reports import Order, Reporter
 
 

@@ -26,14 +26,14 @@ from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.runs import LaunchRuns, open_launch
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.checking import Checked, check_experiment
-from orchestrator.workflow.completed import fingerprint, mark_complete
+from orchestrator.workflow.check import Checked, check_experiment
+from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
 from orchestrator.workflow.reports import compared
 from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
-from orchestrator.workflow.trials import train_all
+from orchestrator.workflow.train_all import train_all
 
 SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
 

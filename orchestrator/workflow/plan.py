@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import RequestError
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.fields import to_json
-from orchestrator.workflow.checking import Checked, check_experiment
+from orchestrator.workflow.check import Checked, check_experiment
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.completed import completed_launch
+from orchestrator.workflow.completed_launch import completed_launch
 from orchestrator.workflow.display import Display
-from orchestrator.workflow.warming import warm_up
+from orchestrator.workflow.preload import preload
 
 if TYPE_CHECKING:
     from orchestrator.workflow.results import Results
@@ -87,5 +87,5 @@ def _completed(experiment: Experiment, launch: str, uri: str, display: Display) 
 def _free_cores(nodes: list[dict[str, float]]) -> FreeCores:
     """Where reports are made; its first process imports what it needs while this one checks data and networks."""
     cores = FreeCores(core_count(nodes))
-    cores.warm(warm_up)
+    cores.warm(preload)
     return cores

@@ -14,7 +14,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.checking import batch_problems, network_notes
+from orchestrator.workflow.check import batch_problems, network_notes
 from orchestrator.workflow.display import Display
 
 

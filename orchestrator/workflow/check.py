@@ -13,7 +13,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
-from orchestrator.workflow.unused import unused_settings
+from orchestrator.workflow.unused_settings import unused_settings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
-from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.check import Checked
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 
