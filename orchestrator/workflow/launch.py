@@ -13,11 +13,11 @@ from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
 from orchestrator.scheduling.budget import check_free_space
-from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
+from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import StartingRay
 from orchestrator.scheduling.storage import Storage
@@ -47,7 +47,7 @@ def launch(
     address: str | None,
     display: Display,
     ray: StartingRay,
-    cores: "Future[FreeCores]",
+    starting_executor: "Future[RayExecutor]",
     again: bool = False,
     folder: LaunchFolder | None = None,
     source: Path | None = None,
@@ -56,7 +56,7 @@ def launch(
     """Run ``experiment``, read from the file ``source``, to its verdict.
 
     ``folder`` is the launch to resume; by default the newest launch of the same plan, or a new one. ``ray`` is
-    starting, and with it the ``cores`` that make reports; it is stopping when this returns. Raises a RequestError if
+    starting, and with it the executor that makes reports; it is stopping when this returns. Raises a RequestError if
     the experiment cannot be run, and InterruptedLaunchError if it was interrupted; it can then be resumed.
     """
     begun = time.monotonic()
@@ -98,14 +98,14 @@ def launch(
                 )
 
         opening = threads.submit(open_runs)  # while the first workers start
-        makers = cores.result()
-        makers.slots = core_count(nodes)  # nodes may have joined since it was started
-        dataset_ref = makers.share(to_arrays(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, makers, dataset_ref, display.log)
+        executor = starting_executor.result()
+        executor.slots = core_count(nodes)  # nodes may have joined since it was started
+        dataset_ref = executor.put(to_arrays(checked.dataset))
+        delivery = Delivery(checked, folder, storage, opening, executor, dataset_ref, display.log)
         status, result, whole = Status.STOPPED, None, False
         try:
             status = train_all(checked, folder, storage, delivery, nodes, resources, dataset_ref, display)
-            makers.raise_priority()
+            executor.raise_priority()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
@@ -114,14 +114,14 @@ def launch(
                 if status is not Status.STOPPED:
                     delivery.order_chosen(result.rows)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                _publish(runs.client, result, makers, metrics, display)  # while the last reports are made
+                _publish(runs.client, result, executor, metrics, display)  # while the last reports are made
                 if status is not Status.STOPPED:
                     with display.waiting("making reports") as progress:
                         whole = delivery.finish_reports(progress)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
-            makers.shutdown(wait=False)
+            executor.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
         if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
@@ -138,9 +138,13 @@ def launch(
     return result
 
 
-def _publish(client: Any, result: Results, makers: FreeCores, metrics: Mapping[str, float], display: Display) -> None:
+def _publish(
+    client: Any, result: Results, executor: RayExecutor, metrics: Mapping[str, float], display: Display
+) -> None:
     try:
-        page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.rows).result()
+        page = executor.submit_first(
+            compared, result.experiment, result.launch, result.comparison, result.rows
+        ).result()
         publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")

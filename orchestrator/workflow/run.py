@@ -7,9 +7,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
+from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.session import StartingRay, check_address
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
@@ -49,7 +49,7 @@ def run(
         check_address(address)
     shared = nullcontext() if address is not None else local_mps(experiment, display.log)
     with shared, StartingRay(address, debug) as ray:
-        cores = ray.then(_free_cores)
+        executor = ray.then(_start_executor)
         try:
             from orchestrator.workflow.launch import launch
 
@@ -61,15 +61,15 @@ def run(
                 address=address,
                 display=display,
                 ray=ray,
-                cores=cores,
+                starting_executor=executor,
                 again=again,
                 folder=folder,
                 source=source,
                 as_job=as_job,
             )
         finally:
-            if cores.exception() is None:  # waits until Ray has started, which cannot be stopped before
-                cores.result().shutdown(wait=False)
+            if executor.exception() is None:  # waits until Ray has started, which cannot be stopped before
+                executor.result().shutdown(wait=False)
 
 
 def _completed(experiment: Experiment, launch: str, uri: str, display: Display) -> "Results":
@@ -84,8 +84,8 @@ def _completed(experiment: Experiment, launch: str, uri: str, display: Display) 
     return result
 
 
-def _free_cores(nodes: list[dict[str, float]]) -> FreeCores:
+def _start_executor(nodes: list[dict[str, float]]) -> RayExecutor:
     """Where reports are made; its first process imports what it needs while this one checks data and networks."""
-    cores = FreeCores(core_count(nodes))
-    cores.warm(preload)
-    return cores
+    executor = RayExecutor(core_count(nodes))
+    executor.submit_warm_up(preload)
+    return executor
