@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE
 
+from orchestrator.data.augment.build import build_augmentation, check_transforms
 from orchestrator.data.augment.library import import_library
 from orchestrator.data.augment.schema import SCHEMAS
-from orchestrator.data.augmentation import build_augmentation, check_transforms
 from orchestrator.errors import AugmentationError
 
 SHAPE = (3, 16, 16)
@@ -163,7 +163,7 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
-from orchestrator.data.augmentation import build_augmentation, check_transforms
+from orchestrator.data.augment.build import build_augmentation, check_transforms
 from orchestrator.errors import AugmentationError
 augmentation = build_augmentation(transforms, seed=0, mean=(0.5, 0.5, 0.5), shape=(3, 16, 16))
 images = torch.full((9, 3, 16, 16), 200, dtype=torch.uint8)
@@ -259,7 +259,7 @@ def problem_in_the_library(transform: dict[str, dict[str, Any]]) -> str:
     """What Albumentations itself says of it, called as its own documentation calls it; empty if it runs."""
     import albumentations
 
-    from orchestrator.data.augmentation import _resolve
+    from orchestrator.data.augment.build import _resolve
 
     [(name, arguments)] = _resolve(transform, (0.5, 0.5, 0.5)).items()
     image = np.full((16, 16, 3), 128, np.uint8)

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+from orchestrator.data.augment.build import build_augmentation
 from orchestrator.data.augment.compiled import compile_transforms
 from orchestrator.data.augment.operation import Operation
-from orchestrator.data.augmentation import build_augmentation
 from orchestrator.data.random_numbers import uniform
 
 N = 4000

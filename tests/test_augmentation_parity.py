@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.data.augment.arguments import REFLECT_101
+from orchestrator.data.augment.build import build_augmentation
 from orchestrator.data.augment.compiled import compile_transforms
 from orchestrator.data.augment.symmetry import LEFT_RIGHT, SYMMETRIES, TRANSPOSE, UPSIDE_DOWN, Symmetry
 from orchestrator.data.augment.warp import inverse, matrices, warp
-from orchestrator.data.augmentation import build_augmentation
 
 SIZES = ((32, 32), (24, 40), (33, 17))
 
