@@ -12,8 +12,8 @@ from orchestrator.files import write_json
 from orchestrator.scheduling.launch_folder import SHARE
 from orchestrator.scheduling.resources import fits, trial_resources
 from orchestrator.scheduling.storage import FOLDERS, Storage
-from orchestrator.sharing.fit import COUNTS, Share, best_share
 from orchestrator.sharing.measure import Throughput, side_by_side
+from orchestrator.sharing.share import COUNTS, Share, best_share
 from orchestrator.spec import Plan, TrialSpec
 
 SECONDS = 3.0  # of each count that is measured; processes start for about twice as long

@@ -21,7 +21,7 @@ PROGRAM = "nvidia-cuda-mps-control"
 PROCESSES = "nvidia-cuda-mps"  # how the names of the daemon and its servers begin
 DRIVER_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/opt/nvidia/bin")
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
-USUAL = Path("/tmp/nvidia-mps")  # where a daemon listens that was told nothing else
+USUAL = Path("/tmp/nvidia-mps")  # where a daemon listens by default
 SHORT = Path("/tmp")  # a socket's whole path must stay below 108 characters
 ANSWER = 20.0  # seconds for the daemon to start or to answer
 QUIT = 10.0  # seconds for it to end by itself, once its clients are gone
@@ -143,13 +143,13 @@ def watch(program: str, folder: str) -> None:
 
 def processes_of(folder: str) -> list[int]:
     """The daemon and the servers that were started with our ``folder``; what else has its variables is a client."""
-    told = f"{PIPES}={folder}/pipes".encode()
+    variable = f"{PIPES}={folder}/pipes".encode()
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             if (
                 PROCESSES.encode() in (place / "cmdline").read_bytes()
-                and told in (place / "environ").read_bytes().split(b"\0")
+                and variable in (place / "environ").read_bytes().split(b"\0")
                 and int(place.name) != os.getpid()
             ):
                 found.append(int(place.name))
@@ -173,7 +173,7 @@ def _ask(program: str, environment: Mapping[str, str], command: str, seconds: fl
 
 
 def _run(
-    command: list[str], environment: Mapping[str, str], told: str = "", seconds: float = ANSWER
+    command: list[str], environment: Mapping[str, str], stdin_text: str = "", seconds: float = ANSWER
 ) -> tuple[int | None, str]:
     """The exit code, None if it did not end in time, and what was written.
 
@@ -183,7 +183,7 @@ def _run(
     if Path(command[0]).name == PROGRAM:
         whole.pop("CUDA_VISIBLE_DEVICES", None)  # a server numbers its GPUs anew: clients would mean others than it
     with tempfile.TemporaryFile("w+") as stdin, tempfile.TemporaryFile("w+", errors="replace") as output:
-        stdin.write(told)
+        stdin.write(stdin_text)
         stdin.seek(0)
         with suppress(OSError):
             process = subprocess.Popen(
