@@ -11,13 +11,13 @@ import waiting
 from patience import PATIENCE
 
 from orchestrator.scheduling.ray_executor import RayExecutor
-from orchestrator.scheduling.session import StartingRay
+from orchestrator.scheduling.session import BackgroundRay
 
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[RayExecutor]:
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with pytest.MonkeyPatch.context() as patch, StartingRay() as ray:
+    with pytest.MonkeyPatch.context() as patch, BackgroundRay() as ray:
         patch.setenv("PYTHONPATH", path)  # the workers find the functions of the tests
         ray.nodes()
         found = RayExecutor(2)

@@ -82,7 +82,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         for entry in result.get(RECORDS, ()):
             record, name = Record.from_json(entry), trial.config["trial"]["name"]
             if not record.final and record.epoch <= self.reported.get(name, 0):
-                continue  # trained or told once more, after its worker was lost
+                continue  # trained or reported once more, after its worker was lost
             self.reported[name] = record.epoch
             for listener in self.listeners:
                 listener.on_record(name, record)
@@ -93,7 +93,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         if trial.config["trial"]["name"] in self.drain.drained:
             return  # it did not end: interrupt() tells
         if not trial.should_recover():
-            return  # on_trial_recover has told
+            return  # on_trial_recover has reported it
         if FAILURE in result:
             self._end(trial, Status.FAILED, str(result[FAILURE]), Failure(result[KIND]))
         elif any(entry["final"] for entry in result.get(RECORDS, ())):
@@ -154,16 +154,16 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
         """Have the trial's folder brought home, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
-        told = trial.config["trial"]
-        outcome = Outcome(told["name"], status, reason, failure=failure)
+        config = trial.config["trial"]
+        outcome = Outcome(config["name"], status, reason, failure=failure)
         place = self.attempt / directory_name(outcome.trial)
-        self._pending.append(self._thread.submit(self._collect, place, told, outcome, lost))
+        self._pending.append(self._thread.submit(self._collect, place, config, outcome, lost))
 
-    def _collect(self, place: Path, told: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
+    def _collect(self, place: Path, config: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
         home = self.home / outcome.trial
         candidates = list_checkpoints(place, self.storage)
         if lost and candidates:
-            found = newest_intact(candidates, TrialSpec.from_json(json.loads(told["spec"])), self.storage)
+            found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
         else:
             found = next(iter(candidates), None)
         self.storage.fetch(found or home)

@@ -151,7 +151,7 @@ def _import_ray() -> Any:
     return ray
 
 
-class StartingRay:
+class BackgroundRay:
     """A Ray session that starts in a thread of its own, so that its caller has time for other things meanwhile.
 
     The thread lives as long as the session: Linux kills Ray's processes with the thread that started them.
@@ -219,7 +219,7 @@ class StartingRay:
                 raise
             self._started.set_exception(problem)
 
-    def __enter__(self) -> "StartingRay":
+    def __enter__(self) -> "BackgroundRay":
         return self
 
     def __exit__(

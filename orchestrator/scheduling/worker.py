@@ -91,12 +91,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if isinstance(problem, CheckpointNotSavedError) or (self.in_storage and isinstance(problem, DiskFullError)):
                 raise  # not the trial's fault: the driver takes it up again, or ends the launch
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
-            told = redact(reason.partition("\n")[0])
+            shown = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
             self._save_checkpoint()
             if self.lost is not None and uses_mps():
                 raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
-            return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
+            return {"done": True, FAILURE: shown, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not come home
             made = TrialFolder(self.folder).records()[-1:]
         return self._result([*resumed, *made])

@@ -64,8 +64,8 @@ def run_trial(
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
-            told = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
-            folder.finish(Status.FAILED, *told, kind_of(problem))
+            shown = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
+            folder.finish(Status.FAILED, *shown, kind_of(problem))
         raise
 
 

@@ -19,7 +19,7 @@ from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.session import StartingRay
+from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
@@ -46,7 +46,7 @@ def launch(
     tracking_uri: str | None,
     address: str | None,
     display: Display,
-    ray: StartingRay,
+    ray: BackgroundRay,
     starting_executor: "Future[RayExecutor]",
     again: bool = False,
     folder: LaunchFolder | None = None,
@@ -172,7 +172,7 @@ def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | Non
 
 
 def _nodes(
-    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: StartingRay
+    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: BackgroundRay
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Nodes that can train the remaining trials, and what each trial gets. Raises before anything is recorded."""
     plan = checked.plan

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
-from orchestrator.scheduling.session import StartingRay, check_address
+from orchestrator.scheduling.session import BackgroundRay, check_address
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect
@@ -48,7 +48,7 @@ def run(
     if address is not None:
         check_address(address)
     shared = nullcontext() if address is not None else local_mps(experiment, display.log)
-    with shared, StartingRay(address, debug) as ray:
+    with shared, BackgroundRay(address, debug) as ray:
         executor = ray.then(_start_executor)
         try:
             from orchestrator.workflow.launch import launch
