@@ -277,7 +277,7 @@ def test_a_copy_that_was_broken_off_is_passed_over(
 def test_a_complete_trial_that_had_not_come_home_is_complete(
     nodes, network_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    from orchestrator.scheduling.callback import bring_home  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.callback import collect_trial  # imports Ray, which must follow ray_session
 
     plan = make(network_file, ["Tiny"], seeds=[0])
     spec = plan.trials[0]
@@ -292,7 +292,7 @@ def test_a_complete_trial_that_had_not_come_home_is_complete(
     assert heard.records[spec.name] == records[-2:]
     home = TrialFolder(tmp_path / "launch" / "trials" / spec.name)
     assert home.outcome().status is Status.COMPLETE
-    later = bring_home(None, home.path, Outcome(spec.name, Status.STOPPED, "stopped by the scheduler after epoch 3"))
+    later = collect_trial(None, home.path, Outcome(spec.name, Status.STOPPED, "stopped by the scheduler after epoch 3"))
     assert later.status is home.outcome().status is Status.COMPLETE
 
 

@@ -1,4 +1,4 @@
-"""From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
+"""From Tune's events to our listeners: records and outcomes, and the folders of ended trials, collected."""
 
 import json
 import os
@@ -29,36 +29,36 @@ FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there
 class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Tells listeners, on the driver, what happens to each trial.
 
-    ``home`` is where finished trial folders go: ``home/<trial name>``. Of a failure of a kind in ``retried`` nobody is
-    told yet: the launch takes the trial up again.
+    Folders of ended trials go to ``trials_folder/<trial name>``. A failure of a kind in ``retried`` is not reported
+    yet: the launch resumes the trial.
     """
 
     def __init__(
         self,
-        home: Path,
+        trials_folder: Path,
         listeners: Sequence[Listener],
         drain: Drain,
         log: Callable[[str], None] = lambda _: None,
         storage: Storage = FOLDERS,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.home = home
+        self.trials_folder = trials_folder
         self.listeners = tuple(listeners)
         self.drain = drain
         self.log = log
         self.storage = storage
         self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
-        self.attempt = home.parent  # Ray's folder, in which trials keep their checkpoints
+        self.attempt = trials_folder.parent  # Ray's folder, in which trials keep their checkpoints
         self.started: set[str] = set()
         self.reported: dict[str, int] = {}  # trial name to the last epoch that listeners were told of
         self.outcomes: dict[str, Outcome] = {}
-        self._thread = ThreadPoolExecutor(1, "home")
+        self._thread = ThreadPoolExecutor(1, "collect-trials")
         self._pending: deque[Future[Outcome]] = deque()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots; ours have threads and are never restored."""
-        return {"home": self.home, "listeners": (), "started": set(), "outcomes": {}}
+        return {"trials_folder": self.trials_folder, "listeners": (), "started": set(), "outcomes": {}}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A turn of Tune's own loop."""
@@ -105,7 +105,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed outside its own code, and Tune is about to take it up again."""
         if any(os.strerror(number) in _error(trial) for number in FULL):
-            self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+            self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
         elif _lacks_memory(_error(trial)):  # the same share would lack it again: the launch gives it a larger one
             trial.max_failures = 0  # schedulers end what Tune may not take up again
             self.on_trial_error(iteration, trials, trial)
@@ -134,12 +134,12 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         self.drain.stop()
 
     def deliver_outcomes(self, wait: bool = False) -> None:
-        """Tell of the trials that have come home since, in the order in which they ended; ``wait`` for all of them."""
+        """Report the trials that have been collected since, in the order of their ends; ``wait`` for all of them."""
         while self._pending and (wait or self._pending[0].done()):
             try:
                 outcome = self._pending.popleft().result()
             except DiskFullError:
-                self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+                self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
                 continue
             except StorageError as problem:
                 self._end_without_storage(str(problem), "mend it")
@@ -153,28 +153,28 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         self._thread.shutdown()
 
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
-        """Have the trial's folder brought home, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
+        """Have the trial's folder collected, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
         config = trial.config["trial"]
         outcome = Outcome(config["name"], status, reason, failure=failure)
         place = self.attempt / directory_name(outcome.trial)
         self._pending.append(self._thread.submit(self._collect, place, config, outcome, lost))
 
     def _collect(self, place: Path, config: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
-        home = self.home / outcome.trial
+        folder = self.trials_folder / outcome.trial
         candidates = list_checkpoints(place, self.storage)
         if lost and candidates:
             found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
         else:
             found = next(iter(candidates), None)
-        self.storage.fetch(found or home)
-        with disk_full_named(home):
-            outcome = bring_home(found, home, outcome)
-        self.storage.push(home)
+        self.storage.fetch(found or folder)
+        with disk_full_named(folder):
+            outcome = collect_trial(found, folder, outcome)
+        self.storage.push(folder)
         return outcome
 
 
-def bring_home(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
-    """Bring a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
+def collect_trial(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
+    """Move a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
 
     A trial that is complete stays complete, whatever has happened to its worker since.
     """

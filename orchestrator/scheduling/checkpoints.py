@@ -70,8 +70,8 @@ def find_checkpoints(
         name = directory_name(spec.name)
         places = (attempt / name for attempt, trials in attempts.items() if name in trials)
         candidates = (path for place in places for path in list_checkpoints(place, storage))
-        home = folder / "trials" / spec.name  # where a failed trial lies
-        if (newest := newest_intact((*candidates, home), spec, storage)) is not None:
+        failed = folder / "trials" / spec.name  # where a failed trial lies
+        if (newest := newest_intact((*candidates, failed), spec, storage)) is not None:
             found[spec.name] = newest
     return found
 

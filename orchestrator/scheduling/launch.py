@@ -1,4 +1,4 @@
-"""One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
+"""One launch: every trial of a plan under Ray Tune, reported to listeners, its folder collected."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -68,8 +68,8 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
                 break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
-                if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
-                    resume_from[spec.name] = home
+                if (failed := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
+                    resume_from[spec.name] = failed
                 log(f"{spec.name}: out of memory; once more with {_format_resources(resources)}")
     callback.close()
     _tidy(launch, callback.outcomes)
@@ -123,7 +123,7 @@ def _run_trials(
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
-    from orchestrator.scheduling.callback import bring_home
+    from orchestrator.scheduling.callback import collect_trial
     from orchestrator.scheduling.rungs import read_log, stopped
 
     settled = {}
@@ -135,16 +135,16 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
                 continue  # that epoch was lost with its checkpoint: it is trained again, and stopped again
             reason = f"stopped by the scheduler after epoch {epoch}"
             outcome = Outcome(name, Status.STOPPED, reason)
-            home = launch.folder / "trials" / name
-            settled[name] = bring_home(found, home, outcome)
-            launch.storage.push(home)
+            folder = launch.folder / "trials" / name
+            settled[name] = collect_trial(found, folder, outcome)
+            launch.storage.push(folder)
             for listener in launch.listeners:
                 listener.on_end(settled[name])
     return settled
 
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
-    """Remove the checkpoints of trials that have come home; what was interrupted is resumed from there."""
+    """Remove the checkpoints of trials that have been collected; what was interrupted is resumed from there."""
     unfinished = {directory_name(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
     for attempt in list_attempts(launch.folder, launch.storage):
         if not unfinished:

@@ -98,13 +98,13 @@ def _is_progress_file(name: str) -> bool:
 
 def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:
     """The folder of this plan's launch: the one it was begun in, or a new one. Raises StorageError."""
-    home = storage / plan.experiment.name
+    parent = storage / plan.experiment.name
     identity = plan.identity()
-    taken = _launches(home, identity)
+    taken = _launches(parent, identity)
     if taken and not again:
         return taken[-1]
     suffix = f"-{len(taken) + 1}" if taken else ""
-    folder = LaunchFolder(home / f"{identity[:DIGITS]}{suffix}")
+    folder = LaunchFolder(parent / f"{identity[:DIGITS]}{suffix}")
     try:
         write_json(
             folder.path / "launch.json",
@@ -142,14 +142,16 @@ def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[st
     return LaunchFolder(path), content["experiment"]
 
 
-def _launches(home: Path, identity: str) -> list[LaunchFolder]:
-    found = [(content["created"], path.parent) for path, content in _read_all(home) if content["identity"] == identity]
+def _launches(parent: Path, identity: str) -> list[LaunchFolder]:
+    found = [
+        (content["created"], path.parent) for path, content in _read_all(parent) if content["identity"] == identity
+    ]
     return [LaunchFolder(path) for _, path in sorted(found)]
 
 
-def _read_all(home: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
+def _read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
     found = []
-    for path in sorted(home.glob(f"{launch}/launch.json")):
+    for path in sorted(parent.glob(f"{launch}/launch.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):

@@ -97,7 +97,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if self.lost is not None and uses_mps():
                 raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
             return {"done": True, FAILURE: shown, KIND: str(kind_of(problem)), EPOCH: self.epoch}
-        if not made:  # it was complete before it was taken up, but had not come home
+        if not made:  # it was complete before it was taken up, but had not been collected
             made = TrialFolder(self.folder).records()[-1:]
         return self._result([*resumed, *made])
 
