@@ -1,4 +1,4 @@
-"""A data set in memory: what it refuses to be, and a digest of its content and of nothing else."""
+"""A dataset in memory: what it refuses to be, and a digest of its content and of nothing else."""
 
 import pytest
 import torch

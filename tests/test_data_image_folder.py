@@ -104,7 +104,7 @@ def test_a_wrong_image_folder_is_refused(folders, change, message):
 
 
 def test_a_file_that_is_no_packed_data_set_is_refused(folders):
-    with pytest.raises(DataError, match=r"b\.png: not a data set; allowed"):
+    with pytest.raises(DataError, match=r"b\.png: not a dataset; allowed"):
         read(folders / "train" / "cat" / "b.png")
 
 

@@ -1,4 +1,4 @@
-"""A packed data set: what was saved comes back, and nothing else does; and a machine with only torch can use it."""
+"""A packed dataset: what was saved comes back, and nothing else does; and a machine with only torch can use it."""
 
 import subprocess
 import sys

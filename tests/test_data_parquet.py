@@ -215,7 +215,7 @@ def test_two_parquet_data_sets_in_one_folder_are_refused(parquet, tmp_path):
     (tmp_path / "both").mkdir()
     parquet.rename(tmp_path / "both" / "one")
     write_parquet(tmp_path / "both" / "two" / "train-0.parquet", [encode(pixels(0))], [0])
-    with pytest.raises(DataError, match=r"several data sets, give one of .*one, .*two"):
+    with pytest.raises(DataError, match=r"several datasets, give one of .*one, .*two"):
         read(tmp_path / "both")
 
 

@@ -188,7 +188,7 @@ def test_records_wait_while_the_server_is_away_and_arrive_once(server: Server, p
 def test_lost_answers_and_refusals_repeat_nothing(server: Server, plan: Plan, tmp_path: Path) -> None:
     proxy = Proxy(server.port)
     sink = Sink(open_runs(proxy.uri, plan))
-    # Of the run's creation, its data set, its params and note, the records, an artifact.
+    # Of the run's creation, its dataset, its params and note, the records, an artifact.
     proxy.plan = ["lose", "lose", "503", "pass", "lose", "pass", "503", "lose"]
     name = plan.trials[0].name
     (tmp_path / "spec.json").write_text("{}")

@@ -128,7 +128,7 @@ def download_cifar10(data_dir: Path) -> None:
     except (OSError, RuntimeError, http.client.HTTPException, DataError) as problem:
         raise DataError(
             f"CIFAR-10 is not in {data_dir} and cannot be downloaded ({problem}). Put one of these there:\n"
-            f"  {data_dir / 'cifar10' / 'plain_text'}: train-*.parquet and test-*.parquet, from the data set "
+            f"  {data_dir / 'cifar10' / 'plain_text'}: train-*.parquet and test-*.parquet, from the dataset "
             "uoft-cs/cifar10 at Hugging Face\n"
             f"  {data_dir / PYTHON_LAYOUT}: {', '.join(MD5)}, from {ARCHIVE}"
         ) from problem

@@ -1,4 +1,4 @@
-"""A data set in memory: uint8 images, int64 labels, class names and a digest of its content."""
+"""A dataset in memory: uint8 images, int64 labels, class names and a digest of its content."""
 
 import ctypes
 import hashlib

@@ -1,4 +1,4 @@
-"""The digits data set: 1,797 handwritten digits that scikit-learn ships, so that something runs everywhere."""
+"""The digits dataset: 1,797 handwritten digits that scikit-learn ships, so that something runs everywhere."""
 
 import gzip
 import importlib.util
@@ -16,7 +16,7 @@ from orchestrator.errors import DataError
 FILE = ("datasets", "data", "digits.csv.gz")  # below scikit-learn's own folder
 IMAGE_SIZE = 32  # pixels: the 8 × 8 originals are too small for networks made for CIFAR-10
 TEST_IMAGES = 360  # 20 %
-TEST_SEED = 0  # the split is part of the data set: it never depends on a trial's seed
+TEST_SEED = 0  # the split is part of the dataset: it never depends on a trial's seed
 
 
 def load_digits(image_size: int | None = None) -> Dataset:
@@ -42,6 +42,6 @@ def _table() -> Tensor:
     folders = (found.submodule_search_locations if found else None) or []
     file = next((path for folder in folders if (path := Path(folder, *FILE)).is_file()), None)
     if file is None:
-        raise DataError("the digits data set needs scikit-learn, which is not installed (pip install scikit-learn)")
+        raise DataError("the digits dataset needs scikit-learn, which is not installed (pip install scikit-learn)")
     with as_data_error(file), gzip.open(file, "rt", encoding="ascii") as text:
         return torch.tensor([[float(v) for v in line.split(",")] for line in text], dtype=torch.float64)

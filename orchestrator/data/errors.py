@@ -31,6 +31,6 @@ def require(module: str, package: str, purpose: str) -> Any:
     except (ImportError, OSError, RuntimeError) as problem:  # RuntimeError: torchvision built for another torch
         raise DataError(
             f"{purpose} needs {package}, which cannot be imported here ({problem}). Install it "
-            f"(pip install {package}), or pack the data set with save_packed on a machine that has it and "
+            f"(pip install {package}), or pack the dataset with save_packed on a machine that has it and "
             "give the .pt file instead"
         ) from problem

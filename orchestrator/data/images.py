@@ -22,10 +22,10 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class ImageDecoder:
-    """Decodes the images of one data set and brings them to one size.
+    """Decodes the images of one dataset and brings them to one size.
 
     With ``image_size`` (pixels) every image is resized to that square. Without, the first image's size is the
-    data set's size, in every split, and an image of another size is refused.
+    dataset's size, in every split, and an image of another size is refused.
     """
 
     def __init__(self, image_size: int | None) -> None:
@@ -77,7 +77,7 @@ class ImageDecoder:
         if self._image_size is None and size != self._size:
             raise DataError(
                 f"{where}: this image is {size[1]} × {size[0]} pixels, but {self._first} is "
-                f"{self._size[1]} × {self._size[0]}; make them equal or set the data set's image_size"
+                f"{self._size[1]} × {self._size[0]}; make them equal or set the dataset's image_size"
             )
 
     def _tensor(self, pixels: bytearray, size: tuple[int, int]) -> Tensor:

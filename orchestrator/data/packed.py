@@ -1,4 +1,4 @@
-"""A data set as one ``.pt`` file: written once, readable on a machine that has only torch."""
+"""A dataset as one ``.pt`` file: written once, readable on a machine that has only torch."""
 
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
     with as_data_error(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or set(content) - set(VALIDATION_KEYS) != set(KEYS):
-        raise DataError(f"{path}: not a packed data set; save_packed writes one, with {', '.join(KEYS)}")
+        raise DataError(f"{path}: not a packed dataset; save_packed writes one, with {', '.join(KEYS)}")
     classes = content["classes"]
     if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
         raise DataError(f"{path}: the class names must be a list of text")

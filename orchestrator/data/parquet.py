@@ -30,7 +30,7 @@ def find_parquet(folder: Path) -> Path | None:
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [path for path in (folder, *inner) if any(path.glob("train-*.parquet"))]
     if len(found) > 1 and found[0] != folder:
-        raise DataError(f"{folder}: several data sets, give one of {', '.join(map(str, found))}")
+        raise DataError(f"{folder}: several datasets, give one of {', '.join(map(str, found))}")
     return found[0] if found else None
 
 

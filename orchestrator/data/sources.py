@@ -1,4 +1,4 @@
-"""Where images come from: a data set by name, or by the path of a folder or file."""
+"""Where images come from: a dataset by name, or by the path of a folder or file."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from orchestrator.spec import DatasetSpec
 
 
 def load_dataset(spec: DatasetSpec, data_dir: Path) -> Dataset:
-    """The data set that ``spec`` names, decoded and in memory.
+    """The dataset that ``spec`` names, decoded and in memory.
 
     A path is absolute, or relative to the working directory, or else to ``data_dir``; the names ``digits`` and
     ``cifar10`` come before any folder so called (write ``./cifar10`` for that). Raises DataError naming the file if
@@ -27,7 +27,7 @@ def load_dataset(spec: DatasetSpec, data_dir: Path) -> Dataset:
     path = find_dataset(spec.name, data_dir)
     if path.is_file():
         if path.suffix != ".pt":
-            raise DataError(f"{path}: not a data set; {ALLOWED}")
+            raise DataError(f"{path}: not a dataset; {ALLOWED}")
         return load_packed(path, spec.name, spec.image_size)
     if (parquet := find_parquet(path)) is not None:
         return load_parquet(parquet, spec.name, spec.image_size)

@@ -178,5 +178,5 @@ def measure(spec: str, shape: tuple[int, int, int], classes: int, counts: Sequen
 
 def with_data(found: Throughput, resident: int) -> Throughput:
     """What was measured with a few random images, for trials whose images take ``resident`` bytes of the GPU."""
-    on_gpu = resident if 2 * resident <= found.bytes_total else 0  # a larger data set stays in host memory
+    on_gpu = resident if 2 * resident <= found.bytes_total else 0  # a larger dataset stays in host memory
     return replace(found, bytes_each=found.bytes_each + on_gpu)

@@ -44,7 +44,7 @@ class CheckpointNotSavedError(Exception):
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
-    """Trains one trial after another in one process; the data set is mapped from Ray's object store."""
+    """Trains one trial after another in one process; the dataset is mapped from Ray's object store."""
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
         """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made."""

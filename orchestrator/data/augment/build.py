@@ -28,7 +28,7 @@ def build_augmentation(
 ) -> Augmentation:
     """The pipeline as a function over batches of images of ``shape`` (3, H, W), on whatever device they are.
 
-    ``mean`` is the data set's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
+    ``mean`` is the dataset's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
     batched torch, ``albumentations`` the library image by image; ``auto`` takes the first if it has every transform
     and otherwise the second for the whole pipeline, telling ``on_fallback`` why, in one line. Both engines sample from
     the same distributions, but not the same numbers.
