@@ -47,5 +47,5 @@ def uses_mps() -> bool:
 
 
 def disable_mps() -> None:
-    """Let this process use its GPU without MPS; only before it has used it."""
+    """Let this process, a worker, use its GPU without MPS from now on; only before it has used it."""
     os.environ[mps.PIPES] = NOWHERE

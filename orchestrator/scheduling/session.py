@@ -200,12 +200,14 @@ class BackgroundRay:
         self._unwanted.set()
         if not self._wanted.is_set():
             return
+        collects = gc.isenabled()
         gc.disable()
         try:
             while self._thread.is_alive() and _in_ray():
                 time.sleep(LEAVING_POLL)
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
         if wait:
             self._thread.join()
 

@@ -49,7 +49,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
         """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made."""
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
+            # For good: this process is a worker of this launch only, and torch reads it when CUDA is first asked for.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.records: Generator[Record] | None = None
         self.epoch = 0
         self._begin(config["trial"])

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import describe_machine, place
+from orchestrator.training.device import Placement, describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
@@ -96,17 +97,7 @@ def _train(
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
-    folder.save_facts(
-        {
-            keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
-            "classes": len(dataset.classes),
-            "shape": dataset.shape,
-            "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-            "machine": describe_machine(placement.device),
-            "precision": str(placement.precision).removeprefix("torch."),
-            "channels_last": placement.channels_last,
-        }
-    )
+    folder.save_facts(_facts(network, dataset, normalisation, placement))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
         size, classes = recipe.evaluation_batch_size, len(dataset.classes)
@@ -141,6 +132,19 @@ def _train(
     folder.append(final)
     folder.finish(Status.COMPLETE)
     yield final
+
+
+def _facts(network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement) -> dict[str, Any]:
+    """What is known before training."""
+    return {
+        keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
+        "classes": len(dataset.classes),
+        "shape": dataset.shape,
+        "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
+        "machine": describe_machine(placement.device),
+        "precision": str(placement.precision).removeprefix("torch."),
+        "channels_last": placement.channels_last,
+    }
 
 
 def write_in_background(writer: BackgroundWriter, folder: TrialFolder, learner: Learner, record: Record) -> None:
