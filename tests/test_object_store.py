@@ -23,8 +23,9 @@ from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.read import read_trials
-from orchestrator.tracking.runs import DatasetFacts, open_launch
+from orchestrator.tracking.runs import DatasetFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.writer import MLFLOW_STATUS

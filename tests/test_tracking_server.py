@@ -26,7 +26,8 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking import lease
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, open_launch
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.tags import LEASE, NOTE, PARENT

@@ -23,7 +23,8 @@ from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
-from orchestrator.tracking.runs import LaunchRuns, open_launch
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.check import Checked, check_experiment
