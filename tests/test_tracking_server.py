@@ -299,11 +299,12 @@ import sys, time
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.tracking import lease, runs
+from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 lease.RENEWAL, uri = 0.2, sys.argv[1]
 plan = make_plan(read_experiment({"name": "lost", "variants": ["stride"]}, "x"))
-opened = runs.open_launch(connect(uri), uri, "l", plan, runs.DatasetFacts("t", "d", "{}", "{}"), {}, {})
+opened = open_launch(connect(uri), uri, "l", plan, runs.DatasetFacts("t", "d", "{}", "{}"), {}, {})
 sink = Sink(opened)
 sink.on_start("stride/seed-0")
 while not sink.run_ids:
