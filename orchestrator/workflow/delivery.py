@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
-from orchestrator.scheduling.budget import Budget
+from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials, representative
@@ -44,7 +44,7 @@ class Delivery:
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
-        self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
+        self.budget = CheckpointBudget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
 

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
-from orchestrator.scheduling.budget import check_free_space
+from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
