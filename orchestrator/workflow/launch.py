@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
@@ -35,6 +35,9 @@ from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
 from orchestrator.workflow.reports import compared
 from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
 from orchestrator.workflow.train_all import train_all
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
 
@@ -73,32 +76,15 @@ def launch(
         folder = open_launch_folder(storage.root, plan, again)
     folder.fetch(storage)
     storage.push(folder.path / "launch.json")
-    join = "" if address is None else f" --address {shlex.quote(address)}"
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
-    resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
-    if as_job:
-        resume = "the same orchestrator submit command"
+    resume = _resume_command(experiment.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
-
-        def open_runs() -> LaunchRuns:
-            with asked(uri):
-                return open_launch(
-                    connecting.result(),
-                    uri,
-                    folder.name,
-                    plan,
-                    dataset_facts(checked.dataset, experiment.dataset.name),
-                    trial_facts(checked),
-                    run_tags(source, as_job),
-                    artifacts,
-                    folder.id,
-                )
-
-        opening = threads.submit(open_runs)  # while the first workers start
+        # While the first workers start:
+        opening = threads.submit(_open_runs, connecting, uri, folder, checked, artifacts, source, as_job)
         executor = starting_executor.result()
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
         dataset_ref = executor.put(to_arrays(checked.dataset))
@@ -137,6 +123,37 @@ def launch(
     if status is Status.STOPPED:
         raise interrupted
     return result
+
+
+def _resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
+    if as_job:
+        return "the same orchestrator submit command"
+    join = "" if address is None else f" --address {shlex.quote(address)}"
+    return f"orchestrator resume {experiment} --storage {shlex.quote(str(storage))}{where}{join}"
+
+
+def _open_runs(
+    connecting: "Future[MlflowClient]",
+    uri: str,
+    folder: LaunchFolder,
+    checked: Checked,
+    artifacts: str | None,
+    source: Path | None,
+    as_job: bool,
+) -> LaunchRuns:
+    """The launch in MLflow, when its store has been reached."""
+    with asked(uri):
+        return open_launch(
+            connecting.result(),
+            uri,
+            folder.name,
+            checked.plan,
+            dataset_facts(checked.dataset, checked.plan.experiment.dataset.name),
+            trial_facts(checked),
+            run_tags(source, as_job),
+            artifacts,
+            folder.id,
+        )
 
 
 def _publish(
