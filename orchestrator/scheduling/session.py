@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from orchestrator.errors import ResourceError
+from orchestrator.errors import ResourceError, first_line
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scoped import attributes, environment, log_level
 
@@ -111,7 +111,7 @@ def ray_session(
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
             ray.shutdown()
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
-            raise ResourceError(f"{where}: {str(problem).splitlines()[0]}") from problem
+            raise ResourceError(f"{where}: {first_line(problem)}") from problem
         level = logging.INFO if debug else logging.CRITICAL
         stack.enter_context(log_level(level, "ray", "ray.tune", "ray.train", "ray.air"))
         try:

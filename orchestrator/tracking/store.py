@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from orchestrator.errors import StorageError
+from orchestrator.errors import StorageError, first_line
 from orchestrator.redact import redact
 
 if TYPE_CHECKING:
@@ -72,9 +72,8 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             client.search_experiments(max_results=1)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         raise StorageError(
-            redact(f"the tracking store {uri} cannot be used: {reason} ")
+            redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
             + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
 
@@ -101,10 +100,9 @@ def asked(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         did = "refused" if problem.error_code == "INVALID_PARAMETER_VALUE" else "did not answer"
         raise StorageError(
-            redact(f"the tracking store {uri} {did}: {reason} (nothing is lost: records are on disk)")
+            redact(f"the tracking store {uri} {did}: {first_line(problem)} (nothing is lost: records are on disk)")
         ) from problem
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from orchestrator.errors import first_line
+
 _logger = logging.getLogger(__name__)
 
 
@@ -66,7 +68,7 @@ class GraphedCallable:
             self.problem = self.probe(size) if not self.graphs else None
             self.problem = self.problem or self._attempt(size)
         except RuntimeError as problem:  # what a capture does not allow, and what memory does not hold
-            self.problem = str(problem).strip().partition("\n")[0]
+            self.problem = first_line(problem)
             _end_failed_capture()
         if self.problem is not None:
             self.close()
