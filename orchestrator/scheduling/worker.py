@@ -76,8 +76,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             raise self.lost  # Tune ends this process and takes the trial up again in another
         resumed: list[Record] = []  # the epoch from which the trial goes on: nobody may have heard of it, or judged it
         if self.records is None:
-            self._remove_lost()
-            resumed = self._take_up()
+            self._remove_stale()
+            resumed = self._resume()
             self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.writer)
             if resumed and not self._is_last(resumed[-1]):
                 return self._result(resumed)
@@ -151,7 +151,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except (OrchestratorError, OSError) as problem:
             raise CheckpointNotSavedError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
 
-    def _take_up(self) -> list[Record]:
+    def _resume(self) -> list[Record]:
         """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before.
 
         Returns the record of the last epoch that is kept, if there is one.
@@ -166,7 +166,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.epoch = epochs[-1].epoch if epochs else 0
         return epochs[-1:]
 
-    def _remove_lost(self) -> None:
+    def _remove_stale(self) -> None:
         """Remove what a worker that was lost had in progress; should it still live, it cannot go on."""
         if self.in_storage:
             for left in self.scratch.parent.glob(f"{_WORKING}*"):
