@@ -8,8 +8,8 @@ import torch
 from common import arguments, run_benchmark, seconds_of
 from published import PIPELINE
 
+from orchestrator.data.augment.build import build_augmentation
 from orchestrator.data.augment.library import LibraryAugmentation
-from orchestrator.data.augmentation import build_augmentation
 
 MUST_REACH = 7.0  # times less time an image
 BATCH = 128  # images; a recipe's default

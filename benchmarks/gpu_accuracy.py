@@ -17,7 +17,7 @@ from gpu_common import LIGHT, Setting, recipe, spec
 from gpu_workers import train, train_all
 
 from orchestrator.spec import Optimizer, Recipe, TrialSpec
-from orchestrator.spec.fields import from_plain
+from orchestrator.spec.fields import from_json
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 
@@ -134,7 +134,7 @@ def published(setting: Setting) -> list[dict[str, Any]]:
     found = {}
     for file in sorted(folder.glob("*.yaml")):
         tree = yaml.safe_load(file.read_text())
-        settings = from_plain(Recipe, tree["trainer"])
+        settings = from_json(Recipe, tree["trainer"])
         epochs = 1 if setting.smoke else settings.epochs
         settings = replace(settings, device=setting.device, threads=1, epochs=epochs)  # type: ignore[arg-type]
         found[tree["variants"][0]] = settings

@@ -15,8 +15,9 @@ from published import recipe
 from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.contract import analyse
 from orchestrator.spec import Recipe
-from orchestrator.training.device import make_deterministic, place
+from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
+from orchestrator.training.process import training_process
 from orchestrator.training.step import build_step
 
 MUST_REACH = 0.5  # of the peak
@@ -58,7 +59,6 @@ def peak_cost(device: torch.device, precision: torch.dtype, side: int) -> float:
 
 def build(variant: str, settings: Recipe, batch: int) -> tuple[Callable[[], object], torch.device, torch.dtype]:
     """One training step on pictures that lie ready, the device and the precision of its arithmetic."""
-    make_deterministic()
     torch.manual_seed(0)
     network = build_network(variant)
     placement = place(settings, network)
@@ -79,17 +79,18 @@ def main() -> int:
         batch, side = (BATCH_GPU, SIDE_GPU) if torch.cuda.is_available() else (BATCH, SIDE)
         settings = recipe(variant)
         settings = Recipe(optimizer=settings.optimizer, schedule=settings.schedule, batch_size=batch)
-        step, device, precision = build(variant, settings, batch)
-        each = operations(variant) * batch
-        step()
+        with training_process(settings):
+            step, device, precision = build(variant, settings, batch)
+            each = operations(variant) * batch
+            step()
 
-        def training(step: Callable[[], object] = step, each: int = each, device: torch.device = device) -> float:
-            return seconds(lambda: [step() for _ in range(STEPS)], device) / (STEPS * each) * 1e9
+            def training(step: Callable[[], object] = step, each: int = each, device: torch.device = device) -> float:
+                return seconds(lambda: [step() for _ in range(STEPS)], device) / (STEPS * each) * 1e9
 
-        def peak(device: torch.device = device, precision: torch.dtype = precision, side: int = side) -> float:
-            return peak_cost(device, precision, side) * 1e9
+            def peak(device: torch.device = device, precision: torch.dtype = precision, side: int = side) -> float:
+                return peak_cost(device, precision, side) * 1e9
 
-        mine, best = interleaved(training, peak, flags.repeats)
+            mine, best = interleaved(training, peak, flags.repeats)
         limit = MUST_REACH if variant in PROMISED else None
         comparisons.append(Comparison(variant, mine, best, "nanoseconds an operation (theirs: the peak)", limit))
         peaks += best

@@ -21,7 +21,8 @@ from published import SETTINGS
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Record, Status
-from orchestrator.tracking.runs import DatasetFacts, open_launch
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import DatasetFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 

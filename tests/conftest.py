@@ -1,4 +1,4 @@
-"""What several tests share: a small data set that can be learned in seconds, and a small network of a user's own."""
+"""What several tests share: a small dataset that can be learned in seconds, and a small network of a user's own."""
 
 import importlib
 import json
@@ -121,7 +121,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def packed(tmp_path: Path, dataset: Dataset) -> Path:
-    """The small data set as a packed file."""
+    """The small dataset as a packed file."""
     save_packed(dataset, tmp_path / "tiny.pt")
     return tmp_path / "tiny.pt"
 

@@ -3,7 +3,8 @@
 from orchestrator import records as keys
 from orchestrator.records import Record
 from orchestrator.spec import Plan
-from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, open_launch
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts
 from orchestrator.tracking.store import connect
 
 FACTS = DatasetFacts("tiny", "d" * 64, "{}", "{}")

@@ -14,9 +14,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE
 
+from orchestrator.data.augment.build import build_augmentation, check_transforms
 from orchestrator.data.augment.library import import_library
 from orchestrator.data.augment.schema import SCHEMAS
-from orchestrator.data.augmentation import build_augmentation, check_transforms
 from orchestrator.errors import AugmentationError
 
 SHAPE = (3, 16, 16)
@@ -37,13 +37,13 @@ def build(transforms: Any, engine: Any = "auto", seed: int = 0, shape: Any = SHA
     return build_augmentation(transforms, seed=seed, mean=MEAN, shape=shape, engine=engine, **others)
 
 
-def pictures(n: int, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
+def random_images(n: int, shape: tuple[int, int, int] = SHAPE) -> torch.Tensor:
     return torch.randint(0, 256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_picture_does_not_depend_on_its_batch(engine: str) -> None:
-    augmentation, batch = build(RECIPE, engine), pictures(40)
+def test_an_image_does_not_depend_on_its_batch(engine: str) -> None:
+    augmentation, batch = build(RECIPE, engine), random_images(40)
     indices = torch.arange(40) * 1000
     whole = augmentation(batch, indices, 3)
     order = torch.randperm(40, generator=torch.Generator().manual_seed(2))
@@ -55,12 +55,12 @@ def test_a_picture_does_not_depend_on_its_batch(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_epoch_seed_and_index_each_matter(engine: str) -> None:
-    picture = pictures(1).expand(40, -1, -1, -1)
+    image = random_images(1).expand(40, -1, -1, -1)
     results = [
-        build(RECIPE, engine)(picture, torch.arange(40), 1),
-        build(RECIPE, engine)(picture, torch.arange(40), 2),
-        build(RECIPE, engine, seed=1)(picture, torch.arange(40), 1),
-        build(RECIPE, engine)(picture, torch.arange(40, 80), 1),
+        build(RECIPE, engine)(image, torch.arange(40), 1),
+        build(RECIPE, engine)(image, torch.arange(40), 2),
+        build(RECIPE, engine, seed=1)(image, torch.arange(40), 1),
+        build(RECIPE, engine)(image, torch.arange(40, 80), 1),
     ]
     for i, first in enumerate(results):
         assert not any(torch.equal(first, second) for second in results[:i])
@@ -71,7 +71,7 @@ def test_epoch_seed_and_index_each_matter(engine: str) -> None:
 @pytest.mark.parametrize("name", ["HorizontalFlip", "ShiftScaleRotate", "Affine", "CoarseDropout", "VerticalFlip"])
 def test_p_0_never_and_p_1_always(engine: str, name: str) -> None:
     arguments = {"Affine": {"rotate": 45}, "CoarseDropout": {"num_holes_range": [9, 9]}}.get(name, {})
-    batch, indices = pictures(100), torch.arange(100)
+    batch, indices = random_images(100), torch.arange(100)
     never = build([{name: {**arguments, "p": 0}}], engine)(batch, indices, 1)
     always = build([{name: {**arguments, "p": 1}}], engine)(batch, indices, 1)
     assert torch.equal(never, batch)
@@ -81,7 +81,7 @@ def test_p_0_never_and_p_1_always(engine: str, name: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_the_input_is_left_alone(engine: str) -> None:
     for memory_format in (torch.contiguous_format, torch.channels_last):
-        batch = pictures(30).contiguous(memory_format=memory_format)
+        batch = random_images(30).contiguous(memory_format=memory_format)
         before = batch.clone()
         result = build(RECIPE, engine)(batch, torch.arange(30), 1)
         assert torch.equal(batch, before)
@@ -90,13 +90,13 @@ def test_the_input_is_left_alone(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", ["auto", *ENGINES])
 def test_an_empty_pipeline_changes_nothing(engine: str) -> None:
-    batch = pictures(3)
+    batch = random_images(3)
     assert torch.equal(build((), engine)(batch, torch.arange(3), 1), batch)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_an_empty_batch_stays_empty(engine: str) -> None:
-    assert build(RECIPE, engine)(pictures(0), torch.arange(0), 1).shape == (0, *SHAPE)
+    assert build(RECIPE, engine)(random_images(0), torch.arange(0), 1).shape == (0, *SHAPE)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -104,14 +104,14 @@ def test_mean_is_the_mean_colour(engine: str) -> None:
     hole = {
         "CoarseDropout": {**HOLE["CoarseDropout"], "hole_height_range": [16, 16], "hole_width_range": [16, 16], "p": 1}
     }
-    result = build([hole], engine)(pictures(2), torch.arange(2), 1)
+    result = build([hole], engine)(random_images(2), torch.arange(2), 1)
     assert result.dtype == torch.uint8
     assert (result == torch.tensor([125, 123, 114])[:, None, None]).all()
 
 
 def test_a_fallback_says_why_in_one_line() -> None:
     lines: list[str] = []
-    build((FLIP, PATTERN, {"Blur": {}}), on_fallback=lines.append)(pictures(4), torch.arange(4), 1)
+    build((FLIP, PATTERN, {"Blur": {}}), on_fallback=lines.append)(random_images(4), torch.arange(4), 1)
     [line] = lines
     assert "CoarseDropout (fill random)" in line
     assert "\n" not in line
@@ -133,13 +133,13 @@ def test_the_librarys_random_state_is_its_own() -> None:
     random.seed(1)
     np.random.seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
-    results = [build(transforms)(pictures(20), torch.arange(20), 1)]
+    results = [build(transforms)(random_images(20), torch.arange(20), 1)]
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index]
     assert after[:2] == before[:2]
     assert torch.equal(after[2], before[2])
     random.seed(2)
     np.random.seed(2)
-    results.append(build(transforms)(pictures(20), torch.arange(20), 1))
+    results.append(build(transforms)(random_images(20), torch.arange(20), 1))
     assert torch.equal(*results)
 
 
@@ -163,7 +163,7 @@ import warnings
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import torch
-from orchestrator.data.augmentation import build_augmentation, check_transforms
+from orchestrator.data.augment.build import build_augmentation, check_transforms
 from orchestrator.errors import AugmentationError
 augmentation = build_augmentation(transforms, seed=0, mean=(0.5, 0.5, 0.5), shape=(3, 16, 16))
 images = torch.full((9, 3, 16, 16), 200, dtype=torch.uint8)
@@ -206,8 +206,8 @@ except AugmentationError as error:
         ({"HorizontalFlip": {}, "Blur": {}}, ["one transform an entry"]),
         ({"RandomCrop": {"height": 8}}, ["width is missing"]),
         ({"RandomCrop": {"height": 17, "width": 16}}, ["does not fit", "PadIfNeeded"]),
-        ({"RandomCrop": {"height": 8, "width": 8}}, ["makes pictures of 8 × 8 out of 16 × 16"]),
-        ({"CoarseDropout": {"hole_height_range": [40, 50], "hole_width_range": [1, 1]}}, ["larger than the picture"]),
+        ({"RandomCrop": {"height": 8, "width": 8}}, ["makes images of 8 × 8 out of 16 × 16"]),
+        ({"CoarseDropout": {"hole_height_range": [40, 50], "hole_width_range": [1, 1]}}, ["larger than the image"]),
         ({"CoarseDropout": {"hole_height_range": [4, 5]}}, ["both in pixels or both as fractions"]),
         ({"CoarseDropout": {"fill": "meen"}}, ["fill: expected mean"]),
         ({"Affine": {"border_mode": "mirror"}}, ["border_mode", "reflect_101"]),
@@ -259,10 +259,10 @@ def problem_in_the_library(transform: dict[str, dict[str, Any]]) -> str:
     """What Albumentations itself says of it, called as its own documentation calls it; empty if it runs."""
     import albumentations
 
-    from orchestrator.data.augmentation import _resolve
+    from orchestrator.data.augment.build import _resolve
 
     [(name, arguments)] = _resolve(transform, (0.5, 0.5, 0.5)).items()
-    picture = np.full((16, 16, 3), 128, np.uint8)
+    image = np.full((16, 16, 3), 128, np.uint8)
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -270,8 +270,8 @@ def problem_in_the_library(transform: dict[str, dict[str, Any]]) -> str:
             made.p = 1.0 if made.p else 0.0
             made.set_random_seed(0)
             for _ in range(20):
-                changed = made(image=picture)["image"]
-                if changed.shape != picture.shape:
+                changed = made(image=image)["image"]
+                if changed.shape != image.shape:
                     return f"shape {changed.shape}"
     except Exception as problem:
         return str(problem) or repr(problem)
@@ -311,7 +311,7 @@ def test_our_schema_accepts_and_refuses_what_albumentations_does(transform: dict
 
 @st.composite
 def supported(draw: st.DrawFn) -> tuple[list[dict[str, dict[str, Any]]], tuple[int, int, int]]:
-    """A pipeline with a compiled form, and the pictures it is for."""
+    """A pipeline with a compiled form, and the images it is for."""
     height, width = draw(st.sampled_from([(8, 8), (16, 16), (12, 20), (9, 33)]))
     p = st.sampled_from([0, 0.3, 0.5, 1])
     span = st.tuples(st.floats(-0.5, 0), st.floats(0, 0.9)).map(list)
@@ -351,7 +351,7 @@ def supported(draw: st.DrawFn) -> tuple[list[dict[str, dict[str, Any]]], tuple[i
 def test_any_supported_pipeline_runs(pipeline: Any, seed: int, epoch: int, batch: int) -> None:
     transforms, shape = pipeline
     augmentation = build(transforms, "compiled", seed, shape)
-    images = pictures(batch, shape)
+    images = random_images(batch, shape)
     indices = torch.arange(batch) * 7919
     result = augmentation(images, indices, epoch)
     assert result.dtype == torch.uint8

@@ -9,9 +9,9 @@ import pytest
 import torch
 from scipy import stats
 
+from orchestrator.data.augment.build import build_augmentation
 from orchestrator.data.augment.compiled import compile_transforms
 from orchestrator.data.augment.operation import Operation
-from orchestrator.data.augmentation import build_augmentation
 from orchestrator.data.random_numbers import uniform
 
 N = 4000
@@ -147,10 +147,10 @@ def test_transforms_are_applied_independently_of_one_another(engine: Any) -> Non
         {"VerticalFlip": {"p": 0.5}},
         {"CoarseDropout": {"num_holes_range": [1, 1], "hole_height_range": [1, 1], "hole_width_range": [1, 1]}},
     )
-    picture = torch.arange(1, 1 + 3 * 64, dtype=torch.uint8).view(1, 3, 8, 8)
+    image = torch.arange(1, 1 + 3 * 64, dtype=torch.uint8).view(1, 3, 8, 8)
     augmentation = build_augmentation(transforms, seed=4, mean=(0.5,) * 3, shape=(3, 8, 8), engine=engine)
-    result = augmentation(picture.repeat(1600, 1, 1, 1), torch.arange(1600), 1)
-    flips = [picture, picture.flip(3), picture.flip(2), picture.flip(2, 3)]
+    result = augmentation(image.repeat(1600, 1, 1, 1), torch.arange(1600), 1)
+    flips = [image, image.flip(3), image.flip(2), image.flip(2, 3)]
     hole = (result == 0).flatten(1).any(1)
     which = torch.stack([((result == flip) | (result == 0)).flatten(1).all(1) for flip in flips], 1).int().argmax(1)
     counts = torch.bincount(which * 2 + hole, minlength=8)
@@ -159,14 +159,9 @@ def test_transforms_are_applied_independently_of_one_another(engine: Any) -> Non
 
 def test_probability() -> None:
     augmentation = build_augmentation(({"HorizontalFlip": {"p": 0.3}},), seed=0, mean=(0.5,) * 3, shape=(3, 8, 8))
-    picture = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8)
+    image = torch.arange(3 * 64, dtype=torch.uint8).view(1, 3, 8, 8)
     flipped = sum(
-        int(
-            (augmentation(picture.expand(1000, -1, -1, -1), torch.arange(1000), epoch) != picture)
-            .flatten(1)
-            .any(1)
-            .sum()
-        )
+        int((augmentation(image.expand(1000, -1, -1, -1), torch.arange(1000), epoch) != image).flatten(1).any(1).sum())
         for epoch in range(1, 11)
     )
     assert stats.binomtest(flipped, 10_000, 0.3).pvalue > ALPHA

@@ -1,4 +1,4 @@
-"""Applying: with Albumentations' own parameters, our pictures are Albumentations' pictures."""
+"""Applying: with Albumentations' own parameters, our images are Albumentations' images."""
 
 import warnings
 from typing import Any
@@ -12,15 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.data.augment.arguments import REFLECT_101
+from orchestrator.data.augment.build import build_augmentation
 from orchestrator.data.augment.compiled import compile_transforms
 from orchestrator.data.augment.symmetry import LEFT_RIGHT, SYMMETRIES, TRANSPOSE, UPSIDE_DOWN, Symmetry
 from orchestrator.data.augment.warp import inverse, matrices, warp
-from orchestrator.data.augmentation import build_augmentation
 
 SIZES = ((32, 32), (24, 40), (33, 17))
 
 
-def pictures(n: int, size: tuple[int, int], seed: int = 0) -> Any:
+def random_images(n: int, size: tuple[int, int], seed: int = 0) -> Any:
     return np.random.default_rng(seed).integers(0, 256, (n, *size, 3), dtype=np.uint8)
 
 
@@ -44,7 +44,7 @@ def test_warp_is_opencvs_within_one_grey_level(size: tuple[int, int], border: in
         fill=fill, p=1,
     )  # fmt: skip
     theirs.set_random_seed(3)
-    arrays, changed, moves = pictures(40, size), [], []
+    arrays, changed, moves = random_images(40, size), [], []
     for array in arrays:
         changed.append(theirs(image=array)["image"])
         moves.append(theirs.params["matrix"][:2])
@@ -76,12 +76,12 @@ def test_matrices_are_theirs(shift: Any, scale: Any, rotate: float, shear: Any, 
     np.testing.assert_allclose(ours.numpy(), theirs[:2], atol=2e-3, rtol=1e-4)
 
 
-def test_a_picture_scaled_to_nothing_is_one_colour() -> None:
+def test_an_image_scaled_to_nothing_is_one_colour() -> None:
     [operation] = compile_transforms([{"Affine": {"scale": 0, "p": 1}}], (32, 32))
-    batch = as_batch(pictures(2, (32, 32)))
+    batch = as_batch(random_images(2, (32, 32)))
     ours = operation.apply(batch, operation.prepare(operation.sample(torch.zeros(2, operation.draws))))
     assert (
-        difference(ours, [A.Affine(scale=0.0, p=1)(image=picture)["image"] for picture in pictures(2, (32, 32))]) <= 1
+        difference(ours, [A.Affine(scale=0.0, p=1)(image=image)["image"] for image in random_images(2, (32, 32))]) <= 1
     )
 
 
@@ -92,13 +92,13 @@ ELEMENTS = {
 
 
 def test_the_eight_symmetries_are_theirs() -> None:
-    arrays = pictures(8, (16, 16))
+    arrays = random_images(8, (16, 16))
     ours = Symmetry(1.0, SYMMETRIES["D4"], (16, 16)).apply(as_batch(arrays), torch.tensor(list(ELEMENTS.values())))
     assert difference(ours, [geometry.d4(a, e) for a, e in zip(arrays, ELEMENTS, strict=True)]) == 0
 
 
 def test_quarter_turns_are_theirs_in_their_order() -> None:
-    arrays = pictures(4, (16, 16))
+    arrays = random_images(4, (16, 16))
     codes = torch.tensor(SYMMETRIES["RandomRotate90"])
     ours = Symmetry(1.0, SYMMETRIES["RandomRotate90"], (16, 16)).apply(as_batch(arrays), codes)
     assert difference(ours, [geometry.rot90(a, k) for k, a in enumerate(arrays)]) == 0
@@ -106,7 +106,7 @@ def test_quarter_turns_are_theirs_in_their_order() -> None:
 
 @pytest.mark.parametrize("name", ["HorizontalFlip", "VerticalFlip", "Transpose"])
 def test_flips_are_theirs(name: str) -> None:
-    arrays = pictures(4, (16, 16))
+    arrays = random_images(4, (16, 16))
     ours = build_augmentation([{name: {"p": 1}}], seed=0, mean=(0.5,) * 3, shape=(3, 16, 16), engine="compiled")
     changed = [getattr(A, name)(p=1)(image=array)["image"] for array in arrays]
     assert difference(ours(as_batch(arrays), torch.arange(4), 1), changed) == 0
@@ -124,7 +124,7 @@ def test_flips_are_theirs(name: str) -> None:
 def test_holes_are_theirs(arguments: dict[str, Any], size: tuple[int, int]) -> None:
     theirs = A.CoarseDropout(**arguments, p=1)
     theirs.set_random_seed(5)
-    arrays = pictures(30, size)
+    arrays = random_images(30, size)
     changed, holes = [], torch.zeros(len(arrays), arguments["num_holes_range"][1], 4)
     for i, array in enumerate(arrays):
         changed.append(theirs(image=array)["image"])
@@ -146,7 +146,7 @@ def test_holes_are_theirs(arguments: dict[str, Any], size: tuple[int, int]) -> N
 )
 def test_padding_is_theirs(border: int, position: str, arguments: dict[str, Any]) -> None:
     arguments = {**arguments, "position": position, "border_mode": border, "fill": [3, 250.6, 9], "p": 1}
-    arrays = pictures(3, (32, 24))
+    arrays = random_images(3, (32, 24))
     changed = [A.PadIfNeeded(**arguments)(image=array)["image"] for array in arrays]
     crop = {"RandomCrop": {"height": 32, "width": 24}}
     operations = compile_transforms([{"PadIfNeeded": arguments}, crop], (32, 24))
@@ -156,7 +156,7 @@ def test_padding_is_theirs(border: int, position: str, arguments: dict[str, Any]
 def test_crops_are_theirs() -> None:
     theirs = A.RandomCrop(height=20, width=30)
     theirs.set_random_seed(1)
-    arrays = pictures(40, (32, 33))
+    arrays = random_images(40, (32, 33))
     changed, corners = [], []
     for array in arrays:
         changed.append(theirs(image=array)["image"])
@@ -199,7 +199,7 @@ def certain_pipelines(draw: st.DrawFn) -> list[dict[str, dict[str, Any]]]:
 @settings(max_examples=60, deadline=None)
 @given(certain_pipelines())
 def test_both_engines_agree_where_nothing_is_left_to_chance(transforms: list[dict[str, dict[str, Any]]]) -> None:
-    arrays = pictures(3, (36, 36))
+    arrays = random_images(3, (36, 36))
     mean = (0.4914, 0.4822, 0.4465)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -26,7 +26,7 @@ from orchestrator.errors import (
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Record, Status
-from orchestrator.scheduling.storage import newest_launch, open_launch_folder
+from orchestrator.scheduling.launch_folder import newest_launch, open_launch_folder
 from orchestrator.spec import TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder

@@ -22,7 +22,7 @@ from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment, read_file
 from orchestrator.reporting.published import read_curve
-from orchestrator.scheduling.storage import newest_launch
+from orchestrator.scheduling.launch_folder import newest_launch
 from orchestrator.spec import DatasetSpec, TrialSpec
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").rglob("*.yaml"))

@@ -12,8 +12,8 @@ from driving import ORCHESTRATOR, page
 from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.tracking.page import address
 from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.saved_view import address
 from orchestrator.tracking.store import connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")

@@ -30,7 +30,7 @@ trainer: {{epochs: {epochs}, batch_size: 16, optimizer: {{lr: 0.1}}, augmentatio
 """
 
 # A process that holds a cluster and does as it is told, one JSON list a line: Ray can be joined once a process.
-KEEPER = """
+CLUSTER_PROCESS = """
 import ctypes, json, subprocess, sys
 from ray.cluster_utils import Cluster
 
@@ -56,7 +56,7 @@ for line in sys.stdin:
 """
 
 
-class Keeper:
+class ClusterProcess:
     """The cluster: a head without CPUs, and nodes by name."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
@@ -66,7 +66,7 @@ class Keeper:
     def _answer(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
-        assert line, "the cluster's keeper has ended"
+        assert line, "the cluster's process has ended"
         return json.loads(line)
 
     def __call__(self, *order: Any) -> Any:
@@ -88,12 +88,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextmanager
-def cluster(settings: dict[str, str]) -> Iterator[Keeper]:
+def cluster(settings: dict[str, str]) -> Iterator[ClusterProcess]:
     process = subprocess.Popen(
-        [sys.executable, "-c", KEEPER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings
+        [sys.executable, "-c", CLUSTER_PROCESS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=settings
     )
     try:
-        yield Keeper(process)
+        yield ClusterProcess(process)
     finally:
         kill_driver(process)
 

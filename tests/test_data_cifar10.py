@@ -75,7 +75,7 @@ def test_the_published_layout_is_what_torchvision_reads(folder):
         assert split.labels.tolist() == oracle.targets
 
 
-def test_pictures_are_resized_on_request(folder):
+def test_images_are_resized_on_request(folder):
     assert read_python_layout(folder, image_size=16, checksums=checksums(folder)).shape == (3, 16, 16)
 
 
@@ -110,7 +110,7 @@ def test_a_pickle_that_calls_anything_is_refused_even_with_the_right_checksum(fo
     assert "attacked" not in capfd.readouterr().out
 
 
-PICTURES = np.zeros((2, 3072), dtype=np.uint8)
+IMAGES = np.zeros((2, 3072), dtype=np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -118,13 +118,13 @@ PICTURES = np.zeros((2, 3072), dtype=np.uint8)
     [
         ([1, 2], "expected a mapping"),
         ({"labels": [0, 1]}, "KeyError"),
-        ({"data": PICTURES, "labels": [0]}, "as many"),
-        ({"data": PICTURES.astype(np.int64), "labels": [0, 1]}, "as many"),
-        ({"data": PICTURES[:, :3000], "labels": [0, 1]}, "test_batch"),
-        ({"data": PICTURES, "labels": [0, 10]}, "row 1: the label 10"),
-        ({"data": PICTURES, "labels": [-1, 0]}, "row 0: the label -1"),
-        ({"data": PICTURES, "labels": [0.5, 0]}, "whole-number"),
-        ({"data": PICTURES, "labels": [None, 0]}, "test_batch"),
+        ({"data": IMAGES, "labels": [0]}, "as many"),
+        ({"data": IMAGES.astype(np.int64), "labels": [0, 1]}, "as many"),
+        ({"data": IMAGES[:, :3000], "labels": [0, 1]}, "test_batch"),
+        ({"data": IMAGES, "labels": [0, 10]}, "row 1: the label 10"),
+        ({"data": IMAGES, "labels": [-1, 0]}, "row 0: the label -1"),
+        ({"data": IMAGES, "labels": [0.5, 0]}, "whole-number"),
+        ({"data": IMAGES, "labels": [None, 0]}, "test_batch"),
     ],
 )
 def test_content_that_does_not_fit_is_refused(folder, content, message):

@@ -1,4 +1,4 @@
-"""A data set in memory: what it refuses to be, and a digest of its content and of nothing else."""
+"""A dataset in memory: what it refuses to be, and a digest of its content and of nothing else."""
 
 import pytest
 import torch
@@ -63,7 +63,7 @@ def test_a_split_that_is_not_what_its_types_promise_is_refused(wrong):
 
 def test_splits_of_two_sizes_and_classes_of_one_name_are_refused():
     good = Split(IMAGES, LABELS)
-    with pytest.raises(DataError, match="test split: its pictures are not of the training pictures' size"):
+    with pytest.raises(DataError, match="test split: its images are not of the training images' size"):
         Dataset("n", good, Split(IMAGES[..., :3], LABELS), ("a", "b"))
     with pytest.raises(DataError, match="two classes have one name"):
         Dataset("n", good, good, ("a", "a"))

@@ -11,8 +11,8 @@ from PIL import Image
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, load_dataset, save_packed
-from orchestrator.data.arrays import pack, unpack
-from orchestrator.data.pictures import resize
+from orchestrator.data.arrays import from_arrays, to_arrays
+from orchestrator.data.images import resize
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, Recipe, TrialSpec
 from orchestrator.trial import TrialFolder, run_trial, training_indices
@@ -22,8 +22,8 @@ def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
@@ -69,7 +69,7 @@ def test_image_folders_may_have_val_links_and_hidden_files(folders):
 
 def test_differing_sizes_are_refused_with_the_file_and_both_sizes(folders):
     (folders / "test" / "dog" / "y.png").write_bytes(encode(pixels(0, height=5, width=9)))
-    with pytest.raises(DataError, match=r"y\.png: this picture is 9 × 5 pixels, but .*b\.png is 6 × 4.*image_size"):
+    with pytest.raises(DataError, match=r"y\.png: this image is 9 × 5 pixels, but .*b\.png is 6 × 4.*image_size"):
         read(folders)
 
 
@@ -77,8 +77,8 @@ def test_image_size_makes_every_size_one(folders):
     (folders / "train" / "cat" / "c.png").write_bytes(encode(pixels(0, height=30, width=9)))
     dataset = read(folders, image_size=8)
     assert dataset.shape == (3, 8, 8)
-    for position, picture in enumerate([pixels(0), pixels(0, 30, 9), pixels(2)]):
-        alone = resize(torch.from_numpy(picture).permute(2, 0, 1)[None], 8)
+    for position, image in enumerate([pixels(0), pixels(0, 30, 9), pixels(2)]):
+        alone = resize(torch.from_numpy(image).permute(2, 0, 1)[None], 8)
         assert torch.equal(dataset.train.images[position], alone[0])
 
 
@@ -88,11 +88,11 @@ def test_image_size_makes_every_size_one(folders):
         (lambda f: (f / "train/cat/notes.txt").write_text("hello"), r"notes\.txt: damaged or not"),
         (lambda f: (f / "train/notes.txt").write_text("hello"), r"notes\.txt: not a folder"),
         (lambda f: (f / "train/cat/b.png").write_bytes(b""), r"b\.png: damaged or not"),
-        (lambda f: (f / "train/cow").mkdir(), r"cow: holds no pictures"),
+        (lambda f: (f / "train/cow").mkdir(), r"cow: holds no images"),
         (lambda f: (f / "test/cat").rename(f / "test/cow"), r"different classes: cat, cow"),
-        (lambda f: (f / "train/cat/inner").mkdir(), r"inner: not a picture file"),
-        (lambda f: (f / "train/cat/link.png").symlink_to(f / "nowhere"), r"link\.png: not a picture file"),
-        (lambda f: os.mkfifo(f / "train/cat/pipe.png"), r"pipe\.png: not a picture file"),
+        (lambda f: (f / "train/cat/inner").mkdir(), r"inner: not an image file"),
+        (lambda f: (f / "train/cat/link.png").symlink_to(f / "nowhere"), r"link\.png: not an image file"),
+        (lambda f: os.mkfifo(f / "train/cat/pipe.png"), r"pipe\.png: not an image file"),
         (lambda f: (f / "test").rename(f / "evaluation"), r"neither test/ nor val/"),
         (lambda f: (f / "train").rename(f / "training"), r"holds neither train-\*\.parquet nor train/"),
     ],
@@ -104,7 +104,7 @@ def test_a_wrong_image_folder_is_refused(folders, change, message):
 
 
 def test_a_file_that_is_no_packed_data_set_is_refused(folders):
-    with pytest.raises(DataError, match=r"b\.png: not a data set; allowed"):
+    with pytest.raises(DataError, match=r"b\.png: not a dataset; allowed"):
         read(folders / "train" / "cat" / "b.png")
 
 
@@ -122,7 +122,7 @@ def test_a_validation_split_that_is_there_is_used_for_choosing(folders, name, tm
     spec = TrialSpec(variant="stride", dataset=DatasetSpec(validation=0.5))
     assert training_indices(spec, dataset).tolist() == [0, 1, 2]  # nothing of the training split is held out
     save_packed(dataset, tmp_path / "packed.pt")
-    for again in (read(tmp_path / "packed.pt"), unpack(pack(dataset))):
+    for again in (read(tmp_path / "packed.pt"), from_arrays(to_arrays(dataset))):
         assert again.digest == dataset.digest
         assert torch.equal(again.validation.images, dataset.validation.images)
     assert read(tmp_path / "packed.pt", image_size=8).validation.images.shape == (2, 3, 8, 8)

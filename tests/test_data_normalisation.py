@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.data import Normalisation, measure, train_validation_indices
-from orchestrator.data.arrays import pack, unpack
+from orchestrator.data.arrays import from_arrays, to_arrays
 from orchestrator.data.normalisation import apply, from_sums
 
 
 @st.composite
-def pictures(draw) -> torch.Tensor:
+def image_batches(draw) -> torch.Tensor:
     shape = (draw(st.integers(1, 9)), 3, draw(st.integers(1, 6)), draw(st.integers(1, 6)))
     seed, low, span = draw(st.integers(0, 10**6)), draw(st.integers(0, 255)), draw(st.integers(1, 256))
     stream = torch.Generator().manual_seed(seed)
@@ -24,7 +24,7 @@ def oracle(images: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(axis=(0, 2, 3)), values.std(axis=(0, 2, 3))
 
 
-@given(pictures())
+@given(image_batches())
 def test_figures_are_numpys(images):
     mean, std = oracle(images)
     measured = measure(images)
@@ -34,7 +34,7 @@ def test_figures_are_numpys(images):
     np.testing.assert_array_equal(np.array(measured.std)[~varies], 1 / 255)
 
 
-def test_figures_do_not_depend_on_how_the_pictures_are_cut_into_parts(monkeypatch):
+def test_figures_do_not_depend_on_how_the_images_are_cut_into_parts(monkeypatch):
     images = torch.randint(0, 256, (50, 3, 5, 5), dtype=torch.uint8)
     whole = measure(images)
     monkeypatch.setattr("orchestrator.data.normalisation.SUMMED_AT_A_TIME", 7)
@@ -43,14 +43,14 @@ def test_figures_do_not_depend_on_how_the_pictures_are_cut_into_parts(monkeypatc
 
 def test_figures_of_a_split_come_from_sums_worked_out_once(dataset):
     """Every trial of a launch normalises what it learns from without reading the images for it."""
-    handed_over = unpack(pack(dataset))
+    handed_over = from_arrays(to_arrays(dataset))
     for seed in range(3):
         learned, _ = train_validation_indices(dataset.train.labels, 0.3, seed)
         expected = measure(dataset.train.images[learned])
         assert from_sums(handed_over.sums[learned], 16 * 16) == expected
 
 
-@given(pictures(), st.sampled_from([torch.uint8, torch.float32, torch.float16, torch.float64]))
+@given(image_batches(), st.sampled_from([torch.uint8, torch.float32, torch.float16, torch.float64]))
 def test_applied_to_bytes_and_floats_it_is_numpys_too(images, dtype):
     measured = measure(images)
     result = apply(images.to(dtype), measured)
@@ -60,7 +60,7 @@ def test_applied_to_bytes_and_floats_it_is_numpys_too(images, dtype):
     np.testing.assert_allclose(result.numpy(), expected, atol=2e-4, rtol=1e-5)  # float32 at up to 255 grey levels
 
 
-def test_normalised_pictures_have_mean_zero_and_variance_one():
+def test_normalised_images_have_mean_zero_and_variance_one():
     images = torch.randint(20, 200, (64, 3, 8, 8), dtype=torch.uint8)
     result = apply(images, measure(images)).double()
     torch.testing.assert_close(result.mean(dim=(0, 2, 3)), torch.zeros(3).double(), atol=1e-5, rtol=0)
@@ -86,7 +86,7 @@ def test_gradients_flow_even_after_a_first_use_in_inference():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_it_works_where_the_pictures_are():
+def test_it_works_where_the_images_are():
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     normalisation = measure(images.cuda())
     torch.testing.assert_close(apply(images.cuda(), normalisation).cpu(), apply(images, normalisation))

@@ -1,4 +1,4 @@
-"""A packed data set: what was saved comes back, and nothing else does; and a machine with only torch can use it."""
+"""A packed dataset: what was saved comes back, and nothing else does; and a machine with only torch can use it."""
 
 import subprocess
 import sys
@@ -44,7 +44,7 @@ def test_a_view_is_saved_without_the_storage_behind_it(tmp_path):
     assert (tmp_path / "view.pt").stat().st_size < 20_000
 
 
-def test_pictures_are_resized_on_request(tmp_path):
+def test_images_are_resized_on_request(tmp_path):
     save_packed(small(), tmp_path / "small.pt")
     assert read(tmp_path / "small.pt", 12).shape == (3, 12, 12)
 
@@ -134,7 +134,7 @@ path = Path(sys.argv[1])
 dataset = load_dataset(DatasetSpec(name=str(path), image_size=8), path.parent)
 apply(dataset.train.images, measure(dataset.train.images))
 train_validation_indices(dataset.train.labels, 0.5, 0)
-for name in ("digits", str(path.parent / "pictures"), str(path.parent / "parquet")):
+for name in ("digits", str(path.parent / "images"), str(path.parent / "parquet")):
     try:
         load_dataset(DatasetSpec(name=name), path.parent)
     except DataError as refused:
@@ -146,8 +146,8 @@ print(dataset.digest)
 def test_a_machine_with_only_torch_reads_it_and_says_what_the_rest_needs(tmp_path):
     save_packed(small(), tmp_path / "small.pt")
     for split in ("train", "test"):
-        (tmp_path / "pictures" / split / "a").mkdir(parents=True)
-        (tmp_path / "pictures" / split / "a" / "1.png").write_bytes(b"")
+        (tmp_path / "images" / split / "a").mkdir(parents=True)
+        (tmp_path / "images" / split / "a" / "1.png").write_bytes(b"")
     (tmp_path / "parquet").mkdir()
     for split in ("train", "test"):
         (tmp_path / "parquet" / f"{split}-0.parquet").write_bytes(b"")

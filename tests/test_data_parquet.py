@@ -29,18 +29,18 @@ def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
 
 
 def write_parquet(
-    path: Path, pictures: list, labels: list | pa.Array, names: object = None, column: str = "img", struct: bool = True
+    path: Path, images: list, labels: list | pa.Array, names: object = None, column: str = "img", struct: bool = True
 ) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    cells = [{"bytes": content, "path": None} for content in pictures] if struct else pictures
+    cells = [{"bytes": content, "path": None} for content in images] if struct else images
     table = pa.table({column: pa.array(cells, IMAGE if struct else pa.binary()), "label": labels})
     if names is not None:
         features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
@@ -70,9 +70,9 @@ def parquet(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("column", "struct"), [("img", True), ("image", True), ("img", False), ("image", False)])
 def test_parquet_gives_every_pixel_in_order(tmp_path, column, struct):
-    pictures = [encode(pixels(i)) for i in range(6)]
-    write_parquet(tmp_path / "data" / "train-0.parquet", pictures[:4], [1, 0, 2, 1], None, column, struct)
-    write_parquet(tmp_path / "data" / "test-0.parquet", pictures[4:], [2, 0], None, column, struct)
+    images = [encode(pixels(i)) for i in range(6)]
+    write_parquet(tmp_path / "data" / "train-0.parquet", images[:4], [1, 0, 2, 1], None, column, struct)
+    write_parquet(tmp_path / "data" / "test-0.parquet", images[4:], [2, 0], None, column, struct)
     dataset = read(tmp_path)  # the files lie one level down
     assert torch.equal(dataset.train.images, expected(range(4)))
     assert torch.equal(dataset.test.images, expected(range(4, 6)))
@@ -146,14 +146,14 @@ def test_class_names_that_are_none_or_differ_are_refused(parquet, names):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "the picture is missing"),
+        (None, "the image is missing"),
         (b"", "damaged or not"),
-        (b"not a picture", "damaged or not"),
+        (b"not an image", "damaged or not"),
         (encode(pixels(0))[:-1], "cut short"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n", "damaged or not"),
     ],
 )
-def test_a_row_that_holds_no_picture_is_refused(parquet, content, message):
+def test_a_row_that_holds_no_image_is_refused(parquet, content, message):
     path = parquet / "test-00000-of-00001.parquet"
     write_parquet(path, [encode(pixels(0)), content], [0, 1], ["cat", "dog"])
     with pytest.raises(DataError, match=message) as refused:
@@ -161,11 +161,11 @@ def test_a_row_that_holds_no_picture_is_refused(parquet, content, message):
     assert str(refused.value).startswith(f"{path}, row 1")
 
 
-def test_a_missing_struct_is_a_missing_picture(tmp_path):
+def test_a_missing_struct_is_a_missing_image(tmp_path):
     for split in ("train", "test"):
         table = pa.table({"img": pa.array([{"bytes": encode(pixels(0)), "path": None}, None], IMAGE), "label": [0, 0]})
         pq.write_table(table, tmp_path / f"{split}-0.parquet")
-    with pytest.raises(DataError, match="row 1: the picture is missing"):
+    with pytest.raises(DataError, match="row 1: the image is missing"):
         read(tmp_path)
 
 
@@ -215,7 +215,7 @@ def test_two_parquet_data_sets_in_one_folder_are_refused(parquet, tmp_path):
     (tmp_path / "both").mkdir()
     parquet.rename(tmp_path / "both" / "one")
     write_parquet(tmp_path / "both" / "two" / "train-0.parquet", [encode(pixels(0))], [0])
-    with pytest.raises(DataError, match=r"several data sets, give one of .*one, .*two"):
+    with pytest.raises(DataError, match=r"several datasets, give one of .*one, .*two"):
         read(tmp_path / "both")
 
 
@@ -255,6 +255,6 @@ def test_damaged_parquet_is_a_data_set_or_refused(small_parquet, data):
 def small_parquet(tmp_path_factory):
     folder = tmp_path_factory.mktemp("damaged")
     for split, count in (("train", 4), ("test", 2)):
-        pictures = [encode(pixels(i)) for i in range(count)]
-        write_parquet(folder / f"{split}-0.parquet", pictures, [i % 2 for i in range(count)], ["cat", "dog"])
+        images = [encode(pixels(i)) for i in range(count)]
+        write_parquet(folder / f"{split}-0.parquet", images, [i % 2 for i in range(count)], ["cat", "dog"])
     return folder, (folder / "train-0.parquet").read_bytes()

@@ -39,7 +39,7 @@ def test_digits_are_scikit_learns():
 
 
 def save(path: Path, value: int) -> str:
-    """A packed data set of one colour; its digest."""
+    """A packed dataset of one colour; its digest."""
     split = Split(torch.full((2, 3, 4, 4), value, dtype=torch.uint8), torch.tensor([0, 1]))
     dataset = Dataset("one colour", split, split, ("a", "b"))
     save_packed(dataset, path)
@@ -58,7 +58,7 @@ def test_a_path_is_sought_where_one_stands_and_then_in_the_data_folder(tmp_path,
 
 @pytest.mark.parametrize("name", ["none", "", "digit", "none/digits"])
 def test_a_name_that_leads_nowhere_is_refused_with_what_is_allowed(name, tmp_path):
-    with pytest.raises(DataError, match=f"no data set '{name}'.*allowed: digits, cifar10"):
+    with pytest.raises(DataError, match=f"no dataset '{name}'.*allowed: digits, cifar10"):
         read(name, tmp_path)
 
 

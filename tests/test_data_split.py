@@ -77,7 +77,7 @@ def test_shares_worked_out_by_hand(sizes, fraction, shares):
     assert labels[held_out].bincount(minlength=len(sizes)).tolist() == shares
 
 
-def test_another_seed_holds_out_other_pictures():
+def test_another_seed_holds_out_other_images():
     labels = torch.arange(10).repeat(100)
     held_out = [train_validation_indices(labels, 0.1, seed)[1] for seed in (0, 1)]
     assert not torch.equal(*held_out)

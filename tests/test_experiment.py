@@ -16,15 +16,15 @@ from orchestrator.architectures import build_network
 from orchestrator.contract import ContractCheck, analyse, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
-from orchestrator.experiment.draws import labels
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import json_schema, read_experiment, read_file
+from orchestrator.experiment.search_space import labels
 from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec
-from orchestrator.spec.fields import from_plain, to_plain
-from orchestrator.workflow.checking import check_experiment
+from orchestrator.spec.fields import from_json, to_json
+from orchestrator.workflow.check import check_experiment
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "experiments").rglob("*.yaml"))
@@ -176,7 +176,7 @@ recipes = st.builds(
 @given(recipes, st.lists(st.integers(0, 99), min_size=1, max_size=4, unique=True))
 def test_an_experiment_survives_yaml_and_a_trial_survives_json(recipe: Recipe, seeds: list[int]) -> None:
     experiment = dataclasses.replace(read_experiment(SMALL, "x"), trainer=recipe, seeds=tuple(seeds))
-    again = read_experiment(yaml.safe_load(yaml.safe_dump(to_plain(experiment))), "x")
+    again = read_experiment(yaml.safe_load(yaml.safe_dump(to_json(experiment))), "x")
     assert again == experiment
     for trial in make_plan(experiment).trials:
         back = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
@@ -201,7 +201,7 @@ def test_a_spec_without_pydantic_is_as_strict(change: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         TrialSpec.from_json(plain)
     with pytest.raises(ValueError, match="missing variant"):
-        from_plain(TrialSpec, {}, "spec")
+        from_json(TrialSpec, {}, "spec")
 
 
 def test_both_readers_refuse_the_same_numbers() -> None:

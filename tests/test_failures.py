@@ -22,8 +22,8 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.budget import Budget, check_free_space
-from orchestrator.scheduling.mirror import FOLDERS
+from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
+from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan
 from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
@@ -285,12 +285,12 @@ def test_a_budget_takes_the_losers_and_keeps_the_winners(
         TrialFolder(tmp_path / "working" / spec.name).copy_to(tmp_path / spec.name)
         best[spec.name] = max(r.metrics.get(judged, 0.0) for r in records)
     one = FOLDERS.size(tmp_path / plan.trials[0].name / "checkpoints")
-    budget = Budget(plan, limit=int(2.5 * one))
+    budget = CheckpointBudget(plan, limit=int(2.5 * one))
     for spec in plan.trials:
         budget.add(TrialFolder(tmp_path / spec.name).outcome())
     order = sorted(best, key=lambda name: (best[name], name))
     assert budget.keep() == order[:1]
-    assert Budget(plan, None).keep() == []
+    assert CheckpointBudget(plan, None).keep() == []
     budget.limit = 1
     assert budget.keep() == order[1:2]
     assert FOLDERS.size(tmp_path / order[-1] / "checkpoints") > 0  # the winner stays, whatever the budget

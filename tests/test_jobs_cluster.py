@@ -149,7 +149,7 @@ def test_two_at_once_are_one_job_and_exit_codes_come_home(head: Head, packed: Pa
         assert "RuntimeError: planted failure" in out
     lacking = ["submit", "small.yaml", "--set", "dataset.name=no-such-data"]
     out, _ = head.do(*lacking, code=2)
-    assert "there is no data set 'no-such-data'" in out
+    assert "there is no dataset 'no-such-data'" in out
     assert_no_secret(head)
 
 

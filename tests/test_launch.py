@@ -24,8 +24,8 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch_folder import newest_launch, open_launch_folder
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.storage import newest_launch, open_launch_folder
 from orchestrator.spec import Plan, Resources, Scheduler
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
@@ -177,7 +177,7 @@ def judge(scheduler: Any, trial: Judged, epoch: int, accuracy: float, last: int)
 
 
 def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_path: Path) -> None:
-    from orchestrator.scheduling.halving import RememberedASHA  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.asha import ASHA  # imports Ray, which must follow ray_session
 
     stream = random.Random(0)
     names = [f"trial-{i}" for i in range(40)]
@@ -189,7 +189,7 @@ def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_pa
     def decide(log: Path, attempts: int) -> list[tuple[str, int, str]]:
         decisions, ended, size = [], set(), len(results) // attempts + 1
         for attempt in range(attempts):
-            scheduler = RememberedASHA(settings, 9, log)
+            scheduler = ASHA(settings, 9, log)
             trials = {name: Judged(name, attempt) for name in names if name not in ended}
             for trial in trials.values():
                 scheduler.on_trial_add(None, trial)
@@ -210,9 +210,9 @@ def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_pa
 
 
 def test_a_trial_that_has_ended_counts_once_in_each_rung(tmp_path: Path) -> None:
-    from orchestrator.scheduling.halving import RememberedASHA  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.asha import ASHA  # imports Ray, which must follow ray_session
 
-    scheduler = RememberedASHA(Scheduler(name="asha", grace_period=1, reduction_factor=3), 25, tmp_path / "log.jsonl")
+    scheduler = ASHA(Scheduler(name="asha", grace_period=1, reduction_factor=3), 25, tmp_path / "log.jsonl")
     for name, ahead in (("first", 0.0), ("better", 0.02)):
         trial = Judged(name)
         scheduler.on_trial_add(None, trial)
@@ -277,7 +277,7 @@ def test_a_copy_that_was_broken_off_is_passed_over(
 def test_a_complete_trial_that_had_not_come_home_is_complete(
     nodes, network_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    from orchestrator.scheduling.callback import bring_home  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.callback import collect_trial  # imports Ray, which must follow ray_session
 
     plan = make(network_file, ["Tiny"], seeds=[0])
     spec = plan.trials[0]
@@ -292,7 +292,7 @@ def test_a_complete_trial_that_had_not_come_home_is_complete(
     assert heard.records[spec.name] == records[-2:]
     home = TrialFolder(tmp_path / "launch" / "trials" / spec.name)
     assert home.outcome().status is Status.COMPLETE
-    later = bring_home(None, home.path, Outcome(spec.name, Status.STOPPED, "stopped by the scheduler after epoch 3"))
+    later = collect_trial(None, home.path, Outcome(spec.name, Status.STOPPED, "stopped by the scheduler after epoch 3"))
     assert later.status is home.outcome().status is Status.COMPLETE
 
 

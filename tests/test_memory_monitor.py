@@ -91,7 +91,7 @@ def test_a_kill_by_rays_memory_monitor_gets_the_larger_share_at_once(
 def test_only_the_last_failure_says_why_a_trial_ended(tmp_path: Path, failures: list[str], kind: str) -> None:
     from ray.tune.experiment import Trial
 
-    from orchestrator.scheduling.callback import Messenger
+    from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain
 
     trial = SimpleNamespace(
@@ -101,8 +101,8 @@ def test_only_the_last_failure_says_why_a_trial_ended(tmp_path: Path, failures: 
     )  # fmt: skip
     for failure in failures:
         Trial.handle_error(trial, RuntimeError(failure))  # Tune's own writing
-    messenger = Messenger(tmp_path / "trials", (), Drain())
-    messenger.on_trial_error(0, [trial], trial)
-    messenger.deliver_outcomes(wait=True)
-    messenger.close()
-    assert messenger.outcomes["a"].failure == kind
+    callback = LaunchCallback(tmp_path / "trials", (), Drain())
+    callback.on_trial_error(0, [trial], trial)
+    callback.deliver_outcomes(wait=True)
+    callback.close()
+    assert callback.outcomes["a"].failure == kind

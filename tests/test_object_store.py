@@ -19,12 +19,13 @@ from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
-from orchestrator.scheduling.budget import Budget
+from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
-from orchestrator.scheduling.mirror import FOLDERS, Storage, open_storage, refuse_keys
-from orchestrator.scheduling.storage import LaunchFolder, open_launch_folder
+from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
+from orchestrator.scheduling.storage import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.read import read_trials
-from orchestrator.tracking.runs import DatasetFacts, open_launch
+from orchestrator.tracking.runs import DatasetFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.writer import MLFLOW_STATUS
@@ -154,7 +155,7 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
         assert found == launch / "tune-1" / directory_name(begun.name) / "checkpoint_000002"
         assert [path.name for path in found.parent.iterdir()] == [found.name]  # and none but the newest
         assert not (trial / "checkpoints").exists()
-        budget = Budget(plan, 1, second)
+        budget = CheckpointBudget(plan, 1, second)
         budget.add(TrialFolder(trial).outcome())
         [kept_there] = budget.delivered.values()
         assert kept_there.bytes == bytes_kept > 0  # counted where they are

@@ -12,7 +12,7 @@ import torch
 from patience import PATIENCE
 
 from orchestrator.data import Dataset
-from orchestrator.data.arrays import pack
+from orchestrator.data.arrays import to_arrays
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import link_folder
@@ -79,7 +79,7 @@ def make_worker(plan: Plan, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -
 
         from orchestrator.scheduling.worker import TrialWorker
 
-        made = ray.tune.with_parameters(TrialWorker, data={"packed": ray.put(pack(dataset))})
+        made = ray.tune.with_parameters(TrialWorker, data={"dataset": ray.put(to_arrays(dataset))})
         yield lambda place, judged_at=(): made({"trial": told(plan.trials[0], place, judged_at)})
 
 

@@ -145,7 +145,7 @@ from orchestrator.data import load_dataset
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.scheduling import Launch, ray_session, run_launch
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.storage import Storage
 
 signals = [signal.SIGINT, signal.SIGINT]
 

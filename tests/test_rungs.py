@@ -95,9 +95,9 @@ class Asked:
     """A scheduler on a log, and trials as Tune hands them to it, under another identity in each attempt."""
 
     def __init__(self, log: Path, settings: Scheduler, epochs: int, attempt: int = 1) -> None:
-        from orchestrator.scheduling.halving import RememberedASHA
+        from orchestrator.scheduling.asha import ASHA
 
-        self.scheduler, self.epochs, self.attempt = RememberedASHA(settings, epochs, log), epochs, attempt
+        self.scheduler, self.epochs, self.attempt = ASHA(settings, epochs, log), epochs, attempt
 
     def __call__(self, name: str, epoch: int, value: float, saved: bool = True) -> str:
         """What is decided of a result; ``saved``: the worker lives on, so that Tune carries a STOP out."""

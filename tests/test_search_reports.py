@@ -7,8 +7,8 @@ import pytest
 from driving import orchestrator
 
 from orchestrator import records as keys
-from orchestrator.tracking.runs import MODEL, REPORT
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.tags import MODEL, REPORT
 
 SEARCH = """
 name: small

@@ -8,9 +8,9 @@ from patience import PATIENCE
 
 LEAVING = """
 import gc
-from orchestrator.scheduling.session import StartingRay
+from orchestrator.scheduling.session import BackgroundRay
 
-session = StartingRay()
+session = BackgroundRay()
 with session:
     session.nodes()
     import ray
@@ -38,8 +38,8 @@ def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
 @pytest.mark.ray
 def test_a_call_for_when_ray_has_started_is_answered_or_refused() -> None:
     code = """
-from orchestrator.scheduling.session import StartingRay
-with StartingRay() as session:
+from orchestrator.scheduling.session import BackgroundRay
+with BackgroundRay() as session:
     cores = session.then(lambda nodes: sum(node["CPU"] for node in nodes))
     assert cores.result() >= 1
     failed = session.then(lambda nodes: 1 / 0)

@@ -144,7 +144,7 @@ def test_the_environment_reaches_the_processes_and_torch_is_all_they_need(networ
     (tmp_path / "blocked" / "sitecustomize.py").write_text(BLOCKED)
     network_file.write_text(network_file.read_text() + "\nimport os\nassert os.environ['GIVEN'] == 'to them'\n")
     code = (
-        "import orchestrator.sharing.fit, orchestrator.sharing.mps, os\n"
+        "import orchestrator.sharing.share, orchestrator.sharing.mps, os\n"
         "from orchestrator.sharing import side_by_side\nfrom orchestrator.spec import Recipe, TrialSpec\n"
         "augmentation = ({'HorizontalFlip': {'p': 0.5}},)\n"
         f"spec = TrialSpec(variant={f'{network_file}:Tiny'!r}, "

@@ -18,9 +18,10 @@ from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.read import find_launch, read_right, read_trials
-from orchestrator.tracking.runs import PARENT, flatten
+from orchestrator.tracking.runs import flatten
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
+from orchestrator.tracking.tags import PARENT
 from orchestrator.trial import TrialFolder
 
 

@@ -14,11 +14,12 @@ from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.records import Failure, Outcome, Status
 from orchestrator.spec import Plan
-from orchestrator.tracking.lease import close_abandoned
+from orchestrator.tracking.lease import LEASE_LENGTH, close_abandoned
 from orchestrator.tracking.read import read_trials
-from orchestrator.tracking.runs import LEASE_LENGTH, PARENT, LaunchRuns
+from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
+from orchestrator.tracking.tags import PARENT
 
 
 def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, plan: Plan) -> None:

@@ -26,9 +26,11 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking import lease
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.runs import LEASE, NOTE, PARENT, DatasetFacts, LaunchRuns, TrialFacts, open_launch
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.tags import LEASE, NOTE, PARENT
 
 pytestmark = pytest.mark.slow
 
@@ -187,7 +189,7 @@ def test_records_wait_while_the_server_is_away_and_arrive_once(server: Server, p
 def test_lost_answers_and_refusals_repeat_nothing(server: Server, plan: Plan, tmp_path: Path) -> None:
     proxy = Proxy(server.port)
     sink = Sink(open_runs(proxy.uri, plan))
-    # Of the run's creation, its data set, its params and note, the records, an artifact.
+    # Of the run's creation, its dataset, its params and note, the records, an artifact.
     proxy.plan = ["lose", "lose", "503", "pass", "lose", "pass", "503", "lose"]
     name = plan.trials[0].name
     (tmp_path / "spec.json").write_text("{}")
@@ -297,11 +299,12 @@ import sys, time
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.tracking import lease, runs
+from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 lease.RENEWAL, uri = 0.2, sys.argv[1]
 plan = make_plan(read_experiment({"name": "lost", "variants": ["stride"]}, "x"))
-opened = runs.open_launch(connect(uri), uri, "l", plan, runs.DatasetFacts("t", "d", "{}", "{}"), {}, {})
+opened = open_launch(connect(uri), uri, "l", plan, runs.DatasetFacts("t", "d", "{}", "{}"), {}, {})
 sink = Sink(opened)
 sink.on_start("stride/seed-0")
 while not sink.run_ids:

@@ -23,7 +23,7 @@ from orchestrator.training.device import place
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.prepare import exchange_layers
+from orchestrator.training.prepare import replace_layers
 from orchestrator.training.randomness import derive_seed
 from orchestrator.training.schedule import LearningRate
 from orchestrator.training.step import build_step, penalty
@@ -58,9 +58,9 @@ def test_no_step_leaves_a_tensor_behind(dataset: Dataset) -> None:
     learner = Learner.build(network, recipe, placement, len(batches))
     real_step, returned, alive = build_step(learner, recipe), [], []
 
-    def step(pictures: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
         alive.append(sum(kept() is not None for kept in returned))
-        result = real_step(pictures, labels)
+        result = real_step(images, labels)
         returned.extend(weakref.ref(tensor) for tensor in result[:2])
         return result
 
@@ -340,11 +340,11 @@ def test_one_step_is_torchs_own(network_file: Path, dataset: Dataset, tmp_path: 
     network = build_network(spec.variant, num_classes=3, shape=(3, 16, 16))
     indices = training_indices(spec, dataset)
     order = torch.randperm(len(indices), generator=torch.Generator().manual_seed(derive_seed(0, 1, "order")))
-    pictures = apply(dataset.train.images[indices], measure(dataset.train.images[indices]))[order]
-    exchange_layers(network)  # dropout has torch's law, but other numbers; test_training_layers holds the law
+    images = apply(dataset.train.images[indices], measure(dataset.train.images[indices]))[order]
+    replace_layers(network)  # dropout has torch's law, but other numbers; test_training_layers holds the law
     network.to(memory_format=torch.channels_last)
     torch.manual_seed(derive_seed(0, 1, "dropout"))
-    logits = network(pictures.contiguous(memory_format=torch.channels_last))
+    logits = network(images.contiguous(memory_format=torch.channels_last))
     loss = F.cross_entropy(logits, dataset.train.labels[indices][order], label_smoothing=0.1)
     loss = loss + 0.01 * sum(p.square().sum() for p in network.parameters())
     assert record.metrics[keys.TRAIN_LOSS] == pytest.approx(loss.item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""Batches: every picture once an epoch, the same wherever the pictures lie."""
+"""Batches: every image once an epoch, the same wherever the images lie."""
 
 import logging
 
@@ -17,7 +17,7 @@ AUGMENTATION = ({"HorizontalFlip": {"p": 0.5}}, {"ShiftScaleRotate": {"p": 0.5}}
 
 
 def batches(split: Split, shape: tuple[int, int, int], device: str, batch_size: int = 32, seed: int = 0) -> Batches:
-    """Augmented batches of every second picture."""
+    """Augmented batches of every second image."""
     recipe = Recipe(device=device, augmentation=AUGMENTATION)
     normalisation = measure(split.images)
     augmentation = build_augmentation(recipe.augmentation, seed=seed, mean=normalisation.mean, shape=shape)
@@ -31,7 +31,7 @@ def epoch(made: Batches, number: int) -> list[Tensor]:
 
 
 @given(size=st.integers(1, 40), count=st.integers(2, 100), seed=st.integers(0, 3))
-def test_every_picture_once_and_each_epoch_in_an_order_of_its_own(size: int, count: int, seed: int) -> None:
+def test_every_image_once_and_each_epoch_in_an_order_of_its_own(size: int, count: int, seed: int) -> None:
     told_apart = Split(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count))
     made = batches(told_apart, (3, 8, 8), "cpu", size, seed)
     seen = [torch.cat([labels for _, labels in made.epoch(number)]) for number in (1, 2, 1)]
@@ -43,7 +43,7 @@ def test_every_picture_once_and_each_epoch_in_an_order_of_its_own(size: int, cou
         assert not seen[0].equal(seen[1])
 
 
-def test_pictures_too_large_for_a_gpu_stay_on_the_host(
+def test_images_too_large_for_a_gpu_stay_on_the_host(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Largest:

@@ -28,7 +28,7 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.step import build_step
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.checking import check_experiment
+from orchestrator.workflow.check import check_experiment
 
 NETWORKS = """
 import random
@@ -326,16 +326,15 @@ def test_threads_are_part_of_a_plan_and_of_identity(networks: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_trial_runs_with_the_threads_that_it_says(
+def test_a_trial_runs_with_the_threads_that_it_says_and_leaves_the_process_as_it_was(
     networks: Path, threads: int, dataset: Dataset, tmp_path: Path
 ) -> None:
-    before = torch.get_num_threads()
-    try:
-        list(run_trial(make_spec(networks, "Plain", threads=threads), dataset, tmp_path / "t"))
-        assert torch.get_num_threads() == threads
-        assert TrialFolder(tmp_path / "t").facts()["machine"]["threads"] == str(threads)
-    finally:
-        torch.set_num_threads(before)
+    before = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
+    for _ in run_trial(make_spec(networks, "Plain", threads=threads), dataset, tmp_path / "t"):
+        assert (torch.get_num_threads(), torch.get_deterministic_debug_mode()) == (threads, 1)
+    assert TrialFolder(tmp_path / "t").facts()["machine"]["threads"] == str(threads)
+    after = torch.get_num_threads(), torch.get_deterministic_debug_mode(), torch.backends.cudnn.deterministic
+    assert after == before
 
 
 def test_logits_that_are_not_finite_are_no_random_draws() -> None:

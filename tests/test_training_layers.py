@@ -1,5 +1,6 @@
-"""Layers exchanged on CPUs: dropout keeps torch's law, convolutions keep their sums, a network keeps its state."""
+"""Layers replaced on CPUs: dropout keeps torch's law, convolutions keep their sums, a network keeps its state."""
 
+import copy
 import itertools
 import math
 from pathlib import Path
@@ -18,11 +19,11 @@ from orchestrator.training.convolutions import (
     PhasedConv2d,
     RepeatedConv2d,
     SubsampledConv2d,
-    quicker_form,
+    faster_class,
 )
 from orchestrator.training.device import place
 from orchestrator.training.dropout import GREATEST, LEAST, SparseDropout, dropped_positions
-from orchestrator.training.prepare import exchange_layers, prepare
+from orchestrator.training.prepare import prepare, replace_layers, with_class
 from orchestrator.trial import run_trial
 
 RATES = [LEAST, 0.01, 0.05, 0.2, GREATEST]
@@ -141,7 +142,7 @@ GEOMETRIES = list(
     ],
 )
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_exchanged_convolutions_give_the_same_sums_and_gradients(
+def test_replaced_convolutions_give_the_same_sums_and_gradients(
     layout: torch.memory_format, device: str, forms: set[type]
 ) -> None:
     """The forms for a GPU are held here in double precision: their arithmetic is the same everywhere."""
@@ -150,7 +151,7 @@ def test_exchanged_convolutions_give_the_same_sums_and_gradients(
         plain = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups).double()
         quick = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups).double()
         quick.load_state_dict(plain.state_dict())
-        quick.__class__ = quicker_form(quick, device)
+        quick = with_class(quick, faster_class(quick, device))
         if type(quick) is nn.Conv2d:
             continue
         seen.add(type(quick))
@@ -167,9 +168,9 @@ def test_exchanged_convolutions_give_the_same_sums_and_gradients(
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_picture(layout: torch.memory_format) -> None:
+def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_image(layout: torch.memory_format) -> None:
     layer = nn.Conv2d(4, 6, 3, stride=2, dilation=2).to(memory_format=layout)
-    layer.__class__ = quicker_form(layer)
+    layer = with_class(layer, faster_class(layer))
     assert type(layer) is SubsampledConv2d
     x = torch.randn(2, 4, 12, 14).contiguous(memory_format=layout).requires_grad_()
     (gradient,) = torch.autograd.grad(layer(x).sum(), x)
@@ -188,8 +189,8 @@ def test_pixels_that_are_not_seen_get_a_gradient_in_the_layout_of_the_picture(la
         nn.Conv2d(4, 8, 3, padding=1),
     ],
 )
-def test_what_has_no_quicker_form_is_left(layer: nn.Conv2d) -> None:
-    assert quicker_form(layer) is nn.Conv2d
+def test_what_has_no_faster_class_is_left(layer: nn.Conv2d) -> None:
+    assert faster_class(layer) is nn.Conv2d
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -214,10 +215,30 @@ class Own(nn.Dropout):
 def test_a_users_own_layers_are_left_and_shared_ones_stay_shared() -> None:
     shared = nn.Dropout(0.1)
     network = nn.Sequential(shared, nn.Sequential(shared, Own(0.1)), nn.Dropout2d(0.1))
-    exchange_layers(network)
+    replace_layers(network)
     assert type(network[0]) is SparseDropout
     assert network[1][0] is network[0]
     assert [type(network[1][1]), type(network[2])] == [Own, nn.Dropout2d]
+
+
+def test_the_replaced_layer_is_not_changed_and_follows_where_the_network_also_keeps_it_elsewhere() -> None:
+    class Listing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.conv = nn.Dropout(0.1), nn.Conv2d(4, 4, 3, stride=2, dilation=2)
+            self.listed = [self.drop, self.conv]
+
+    network = Listing()
+    drop, conv = network.listed
+    replace_layers(network)
+    assert [type(network.drop), type(network.conv)] == [SparseDropout, SubsampledConv2d]
+    assert [type(drop), type(conv)] == [nn.Dropout, nn.Conv2d]
+    network.eval().half()
+    assert not drop.training
+    assert conv.weight is network.conv.weight
+    copied = copy.deepcopy(network)
+    assert type(copied.drop) is SparseDropout
+    assert copied.conv.weight is not network.conv.weight
 
 
 DILATED = """
@@ -234,7 +255,7 @@ class Dilated(nn.Module):
 """
 
 
-def test_a_network_of_exchanged_layers_learns(dataset: Dataset, tmp_path: Path) -> None:
+def test_a_network_of_replaced_layers_learns(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "dilated.py").write_text(DILATED)
     recipe = Recipe(epochs=8, batch_size=16, optimizer=Optimizer(lr=0.1))
     spec = TrialSpec(variant=f"{tmp_path / 'dilated.py'}:Dilated", trainer=recipe)

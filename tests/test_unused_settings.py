@@ -6,7 +6,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from orchestrator.spec import Optimizer, Recipe, Schedule
-from orchestrator.workflow.unused import OPTIMIZERS, SCHEDULES, unused_settings
+from orchestrator.workflow.unused_settings import OPTIMIZERS, SCHEDULES, unused_settings
 
 
 def test_every_optimiser_and_schedule_is_known_by_settings_that_exist() -> None:

@@ -25,7 +25,7 @@ from orchestrator.cluster.doctor.finding import HERE
 from orchestrator.cluster.doctor.reach import is_remote
 from orchestrator.errors import OrchestratorError, ResourceError
 from orchestrator.redact import redact
-from orchestrator.scheduling.mirror import refuse_keys
+from orchestrator.scheduling.storage import refuse_keys
 from orchestrator.tracking.probe import probe
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.tracking.store import without_secrets

@@ -14,8 +14,8 @@ def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
     """Resume the newest launch of the experiment NAME from its files in the storage folder."""
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_experiment
-    from orchestrator.scheduling.mirror import open_storage
-    from orchestrator.scheduling.storage import fetch_launches, newest_launch
+    from orchestrator.scheduling.launch_folder import fetch_launches, newest_launch
+    from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run
 
     with open_storage(flags.pop("storage")) as storage:

@@ -20,7 +20,7 @@ def command(
     """
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_file
-    from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run
 
     if events:

@@ -107,7 +107,7 @@ class _Lines(Display):
         self.quiet, self.as_json = quiet, as_json
         self.epochs = 0
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """Print on stdout, or with --json on stderr."""
         if not self.quiet:
             click.echo(line, err=self.as_json)
@@ -123,7 +123,7 @@ class _Lines(Display):
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch, or the final measurement."""
-        self.say(_line(record, self.epochs))
+        self.log(_line(record, self.epochs))
 
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the final measurement was the last line."""

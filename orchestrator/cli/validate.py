@@ -15,7 +15,7 @@ from orchestrator.reporting.verdict.tables import shown
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan
-    from orchestrator.workflow.checking import Checked
+    from orchestrator.workflow.check import Checked
 
 MOST_SETTINGS = 20  # of a search, at most so many are listed
 
@@ -35,7 +35,7 @@ def command(
         return 0
     if experiment is None:
         raise click.UsageError("name an experiment file")
-    from orchestrator.workflow.checking import check_experiment
+    from orchestrator.workflow.check import check_experiment
     from orchestrator.workflow.plan import to_dict
 
     checked = check_experiment(read_file(experiment, overrides), data_dir, lambda line: click.echo(line, err=True))

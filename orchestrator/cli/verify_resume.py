@@ -32,7 +32,7 @@ def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: 
     def say(line: str) -> None:
         click.echo(line, err=as_json)
 
-    found = verify(experiment, overrides, say=say, **flags)
+    found = verify(experiment, overrides, log=say, **flags)
     if as_json:
         print_json({**asdict(found), "equal": found.equal})
     for difference in found.differences:

@@ -1,4 +1,4 @@
-"""Pictures: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
+"""Images: where they come from, how they are split, normalised and augmented. Needs only torch to be imported."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ from orchestrator import lazy
 
 if TYPE_CHECKING:
     from orchestrator.data.augment.base import Augmentation
-    from orchestrator.data.augmentation import build_augmentation, check_transforms
+    from orchestrator.data.augment.build import build_augmentation, check_transforms
     from orchestrator.data.dataset import Dataset, Split
     from orchestrator.data.normalisation import Normalisation, apply, measure
     from orchestrator.data.packed import save_packed
@@ -34,8 +34,8 @@ __getattr__ = lazy.names(
         "Normalisation": "normalisation",
         "Split": "dataset",
         "apply": "normalisation",
-        "build_augmentation": "augmentation",
-        "check_transforms": "augmentation",
+        "build_augmentation": "augment.build",
+        "check_transforms": "augment.build",
         "load_dataset": "sources",
         "measure": "normalisation",
         "save_packed": "packed",

@@ -10,7 +10,7 @@ from orchestrator.data.dataset import Dataset, Split
 from orchestrator.data.normalisation import pixel_sums
 
 
-def pack(dataset: Dataset) -> dict[str, Any]:
+def to_arrays(dataset: Dataset) -> dict[str, Any]:
     """The dataset as a dict of its name, its class names and the arrays (images, labels) of each split.
 
     With the sums by which every trial normalises what it learns from: worked out here, once for all of them.
@@ -26,12 +26,12 @@ def pack(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def unpack(packed: Mapping[str, Any]) -> Dataset:
+def from_arrays(arrays: Mapping[str, Any]) -> Dataset:
     """The dataset again, on top of the mapped arrays."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")  # nobody writes to it
-        train, test = (Split(*map(torch.from_numpy, packed[which])) for which in ("train", "test"))
-        own = packed["validation"]
+        train, test = (Split(*map(torch.from_numpy, arrays[which])) for which in ("train", "test"))
+        own = arrays["validation"]
         validation = None if own is None else Split(*map(torch.from_numpy, own))
-        sums = torch.from_numpy(packed["sums"])
-    return Dataset(packed["name"], train, test, packed["classes"], validation, sums=sums)
+        sums = torch.from_numpy(arrays["sums"])
+    return Dataset(arrays["name"], train, test, arrays["classes"], validation, sums=sums)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.dataset_files import PYTHON_LAYOUT
+from orchestrator.data.errors import as_data_error, require
 from orchestrator.data.packed import resized
 from orchestrator.data.parquet import find_parquet, load_parquet
-from orchestrator.data.places import PYTHON_LAYOUT
-from orchestrator.data.reading import refusing, require
 from orchestrator.errors import DataError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -37,7 +37,7 @@ LOCK_WAIT = 3600.0  # seconds to wait for another process's download: 170 MB ove
 
 
 def load_cifar10(data_dir: Path, image_size: int | None = None) -> Dataset:
-    """50,000 training and 10,000 test pictures of 32 × 32 pixels.
+    """50,000 training and 10,000 test images of 32 × 32 pixels.
 
     Looks for parquet files in ``data_dir/cifar10``, then for ``data_dir/cifar-10-batches-py``, and otherwise
     downloads the latter with torchvision. Raises DataError if a file is damaged, or saying what to put where.
@@ -56,7 +56,7 @@ def load_cifar10(data_dir: Path, image_size: int | None = None) -> Dataset:
 def read_python_layout(folder: Path, image_size: int | None = None, checksums: Mapping[str, str] = MD5) -> Dataset:
     """Read the published archive's files. ``checksums``: md5 (hexadecimal) of each file, checked before reading."""
     meta = _read(folder / "batches.meta", checksums)
-    with refusing(folder / "batches.meta"):
+    with as_data_error(folder / "batches.meta"):
         classes = tuple(name.decode("ascii") for name in meta[b"label_names"])
     train = [_read_batch(folder / name, checksums, len(classes)) for name in TRAIN_FILES]
     images, labels = (torch.cat(parts) for parts in zip(*train, strict=True))
@@ -67,13 +67,13 @@ def read_python_layout(folder: Path, image_size: int | None = None, checksums: M
 
 
 def _read_batch(path: Path, checksums: Mapping[str, str], classes: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """One file's pictures (N, 3, 32, 32) uint8 and labels (N,) int64."""
+    """One file's images (N, 3, 32, 32) uint8 and labels (N,) int64."""
     content = _read(path, checksums)
-    with refusing(path):
+    with as_data_error(path):
         images = torch.from_numpy(content[b"data"]).reshape(-1, 3, 32, 32)
         labels = torch.tensor(content[b"labels"])
     if images.dtype != torch.uint8 or labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
-        raise DataError(f"{path}: expected as many whole-number labels as pictures of 3 × 32 × 32 bytes")
+        raise DataError(f"{path}: expected as many whole-number labels as images of 3 × 32 × 32 bytes")
     wrong = ((labels < 0) | (labels >= classes)).nonzero().flatten().tolist()
     if wrong:
         raise DataError(f"{path}, row {wrong[0]}: the label {int(labels[wrong[0]])} is not from 0 to {classes - 1}")
@@ -83,12 +83,12 @@ def _read_batch(path: Path, checksums: Mapping[str, str], classes: int) -> tuple
 def _read(path: Path, checksums: Mapping[str, str]) -> dict[bytes, Any]:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; unpack {ARCHIVE} anew")
-    with refusing(path):
+    with as_data_error(path):
         raw = path.read_bytes()
     if hashlib.md5(raw, usedforsecurity=False).hexdigest() != checksums[path.name]:
         raise DataError(f"{path}: damaged, its md5 is not {checksums[path.name]}; unpack {ARCHIVE} anew")
     require("numpy", "numpy", f"reading {PYTHON_LAYOUT}")
-    with refusing(path):
+    with as_data_error(path):
         content = _ArraysOnly(BytesIO(raw), encoding="bytes").load()
         if not isinstance(content, dict):
             raise DataError(f"{path}: expected a mapping, not {type(content).__name__}")
@@ -128,7 +128,7 @@ def download_cifar10(data_dir: Path) -> None:
     except (OSError, RuntimeError, http.client.HTTPException, DataError) as problem:
         raise DataError(
             f"CIFAR-10 is not in {data_dir} and cannot be downloaded ({problem}). Put one of these there:\n"
-            f"  {data_dir / 'cifar10' / 'plain_text'}: train-*.parquet and test-*.parquet, from the data set "
+            f"  {data_dir / 'cifar10' / 'plain_text'}: train-*.parquet and test-*.parquet, from the dataset "
             "uoft-cs/cifar10 at Hugging Face\n"
             f"  {data_dir / PYTHON_LAYOUT}: {', '.join(MD5)}, from {ARCHIVE}"
         ) from problem

@@ -1,4 +1,4 @@
-"""A data set in memory: uint8 pictures, int64 labels, class names and a digest of its content."""
+"""A dataset in memory: uint8 images, int64 labels, class names and a digest of its content."""
 
 import ctypes
 import hashlib
@@ -22,7 +22,7 @@ class Split:
         return int(self.labels.shape[0])
 
     def subset(self, indices: Tensor) -> "Split":
-        """The pictures at ``indices``: (M,) int64."""
+        """The images at ``indices``: (M,) int64."""
         return Split(self.images[indices], self.labels[indices])
 
 
@@ -49,7 +49,7 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of every picture."""
+        """Channels, height and width of every image."""
         channels, height, width = self.train.images.shape[1:]
         return int(channels), int(height), int(width)
 
@@ -73,13 +73,13 @@ def _check(where: str, split: Split, dataset: Dataset) -> None:
     """Raise DataError unless the split is what its types promise."""
     images, labels = split.images, split.labels
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise DataError(f"{where}: pictures must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
+        raise DataError(f"{where}: images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(f"{where}: labels must be ({images.shape[0]},) int64, not {tuple(labels.shape)} {labels.dtype}")
     if not len(split):
-        raise DataError(f"{where}: holds no pictures")
+        raise DataError(f"{where}: holds no images")
     if images.shape[1:] != dataset.train.images.shape[1:]:
-        raise DataError(f"{where}: its pictures are not of the training pictures' size {dataset.shape}")
+        raise DataError(f"{where}: its images are not of the training images' size {dataset.shape}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(dataset.classes):
         raise DataError(f"{where}: labels run from {low} to {high}, but there are {len(dataset.classes)} classes")

@@ -1,4 +1,4 @@
-"""The digits data set: 1,797 handwritten digits that scikit-learn ships, so that something runs everywhere."""
+"""The digits dataset: 1,797 handwritten digits that scikit-learn ships, so that something runs everywhere."""
 
 import gzip
 import importlib.util
@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.dataset import Dataset, Split
-from orchestrator.data.pictures import resize
-from orchestrator.data.reading import refusing
+from orchestrator.data.errors import as_data_error
+from orchestrator.data.images import resize
 from orchestrator.data.split import train_validation_indices
 from orchestrator.errors import DataError
 
 FILE = ("datasets", "data", "digits.csv.gz")  # below scikit-learn's own folder
 IMAGE_SIZE = 32  # pixels: the 8 × 8 originals are too small for networks made for CIFAR-10
-TEST_PICTURES = 360  # 20 %
-TEST_SEED = 0  # the split is part of the data set: it never depends on a trial's seed
+TEST_IMAGES = 360  # 20 %
+TEST_SEED = 0  # the split is part of the dataset: it never depends on a trial's seed
 
 
 def load_digits(image_size: int | None = None) -> Dataset:
-    """1,437 training and 360 test pictures, stratified; ``image_size`` (pixels) null means 32.
+    """1,437 training and 360 test images, stratified; ``image_size`` (pixels) null means 32.
 
     The values 0 to 16 are scaled to 0 to 255 before resizing. Raises DataError if scikit-learn is missing.
     """
@@ -28,7 +28,7 @@ def load_digits(image_size: int | None = None) -> Dataset:
     grey = values[:, :-1].reshape(-1, 1, 8, 8) * (255 / 16)
     images = resize(grey, image_size or IMAGE_SIZE).repeat(1, 3, 1, 1)
     labels = values[:, -1].long()
-    train, test = train_validation_indices(labels, TEST_PICTURES / len(labels), TEST_SEED)
+    train, test = train_validation_indices(labels, TEST_IMAGES / len(labels), TEST_SEED)
     whole = Split(images, labels)
     return Dataset("digits", whole.subset(train), whole.subset(test), tuple("0123456789"))
 
@@ -42,6 +42,6 @@ def _table() -> Tensor:
     folders = (found.submodule_search_locations if found else None) or []
     file = next((path for folder in folders if (path := Path(folder, *FILE)).is_file()), None)
     if file is None:
-        raise DataError("the digits data set needs scikit-learn, which is not installed (pip install scikit-learn)")
-    with refusing(file), gzip.open(file, "rt", encoding="ascii") as text:
+        raise DataError("the digits dataset needs scikit-learn, which is not installed (pip install scikit-learn)")
+    with as_data_error(file), gzip.open(file, "rt", encoding="ascii") as text:
         return torch.tensor([[float(v) for v in line.split(",")] for line in text], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Pictures in folders named by class, as torchvision's ImageFolder has them: ``train/<class>/``, ``test/<class>/``."""
+"""Images in folders named by class, as torchvision's ImageFolder has them: ``train/<class>/``, ``test/<class>/``."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
-from orchestrator.data.pictures import Stacker
-from orchestrator.data.reading import refusing
+from orchestrator.data.errors import as_data_error
+from orchestrator.data.images import ImageDecoder
 from orchestrator.errors import DataError
 
 VALIDATION = ("val", "valid", "validation", "dev")  # what a validation split is called
@@ -32,11 +32,11 @@ def load_image_folder(folder: Path, name: str, image_size: int | None = None) ->
         if list(files["train"]) != list(files[split]):
             different = sorted(set(files["train"]) ^ set(files[split]))
             raise DataError(f"{folder}: train/ and {split}/ have different classes: {', '.join(different)}")
-    stacker = Stacker(image_size)
-    splits = {split: _read(files[split], stacker) for split in names}
+    decoder = ImageDecoder(image_size)
+    splits = {split: _read(files[split], decoder) for split in names}
     passed_over = [f"{p.name}/" for p in _visible(folder) if p.is_dir() and p.name not in names]
     notes = [
-        *stacker.notes(),
+        *decoder.notes(),
         *([] if has_test else [f"{folder}: without test/, {own[0]}/ is the test split"]),
         *([f"{folder}: {own[0]}/ is the validation split"] if has_test and own else []),
         *([f"{folder}: passed over: {', '.join(passed_over)}"] if passed_over else []),
@@ -54,27 +54,27 @@ def _list(folder: Path) -> dict[str, list[Path]]:
             raise DataError(f"{entry}: not a folder; {folder} may hold nothing but one folder for each class")
         files[entry.name] = _visible(entry)
         if not files[entry.name]:
-            raise DataError(f"{entry}: holds no pictures")
+            raise DataError(f"{entry}: holds no images")
     if not files:
         raise DataError(f"{folder}: holds no class folders")
     return files
 
 
 def _visible(folder: Path) -> list[Path]:
-    with refusing(folder):
+    with as_data_error(folder):
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def _read(files: dict[str, list[Path]], stacker: Stacker) -> Split:
+def _read(files: dict[str, list[Path]], decoder: ImageDecoder) -> Split:
     labels = [label for label, paths in enumerate(files.values()) for _ in paths]
-    return Split(stacker.stack(_contents(files)), torch.tensor(labels))
+    return Split(decoder.decode(_contents(files)), torch.tensor(labels))
 
 
 def _contents(files: dict[str, list[Path]]) -> Iterator[tuple[str, bytes]]:
     for paths in files.values():
         for path in paths:
             if not path.is_file():  # a folder, a broken link, a pipe that would never end
-                raise DataError(f"{path}: not a picture file")
-            with refusing(path):
+                raise DataError(f"{path}: not an image file")
+            with as_data_error(path):
                 content = path.read_bytes()
             yield str(path), content

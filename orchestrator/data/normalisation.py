@@ -1,4 +1,4 @@
-"""Pictures to zero mean and unit variance, channel by channel, with figures measured on the training pictures."""
+"""Images to zero mean and unit variance, channel by channel, with figures measured on the training images."""
 
 import functools
 import math

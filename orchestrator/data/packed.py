@@ -1,4 +1,4 @@
-"""A data set as one ``.pt`` file: written once, readable on a machine that has only torch."""
+"""A dataset as one ``.pt`` file: written once, readable on a machine that has only torch."""
 
 from pathlib import Path
 from typing import Any
@@ -7,18 +7,18 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.dataset import Dataset, Split
-from orchestrator.data.pictures import resize
-from orchestrator.data.reading import refusing
+from orchestrator.data.errors import as_data_error
+from orchestrator.data.images import resize
 from orchestrator.errors import DataError
 from orchestrator.files import write_atomically
 
-RESIZED_AT_A_TIME = 1024  # pictures
+RESIZED_AT_A_TIME = 1024  # images
 KEYS = ("train_images", "train_labels", "test_images", "test_labels", "classes", "sha256")
 VALIDATION_KEYS = ("validation_images", "validation_labels")  # of a dataset that brings a validation split
 
 
 def save_packed(dataset: Dataset, path: Path) -> None:
-    """Write pictures, labels, class names and their digest; the file is whole or absent."""
+    """Write images, labels, class names and their digest; the file is whole or absent."""
     content = {
         "train_images": dataset.train.images.cpu().clone(),  # clone: a view would drag its whole storage along
         "train_labels": dataset.train.labels.cpu().clone(),
@@ -38,10 +38,10 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
 
     Raises DataError naming the file if it is missing, damaged, or something else.
     """
-    with refusing(path):
+    with as_data_error(path):
         content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or set(content) - set(VALIDATION_KEYS) != set(KEYS):
-        raise DataError(f"{path}: not a packed data set; save_packed writes one, with {', '.join(KEYS)}")
+        raise DataError(f"{path}: not a packed dataset; save_packed writes one, with {', '.join(KEYS)}")
     classes = content["classes"]
     if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
         raise DataError(f"{path}: the class names must be a list of text")
@@ -71,7 +71,7 @@ def _tensor(path: Path, content: dict[str, Any], key: str) -> Tensor:
 
 
 def resized(split: Split, image_size: int) -> Split:
-    """The split with its pictures resized to ``image_size`` × ``image_size`` pixels, a few at a time."""
+    """The split with its images resized to ``image_size`` × ``image_size`` pixels, a few at a time."""
     if split.images.shape[-2:] == (image_size, image_size):
         return split
     parts = [resize(part, image_size) for part in torch.split(split.images, RESIZED_AT_A_TIME)]

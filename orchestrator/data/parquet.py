@@ -1,4 +1,4 @@
-"""Hugging Face's parquet layout: ``train-*.parquet`` and ``test-*.parquet`` with encoded pictures and labels."""
+"""Hugging Face's parquet layout: ``train-*.parquet`` and ``test-*.parquet`` with encoded images and labels."""
 
 import json
 import re
@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from orchestrator.data.dataset import Dataset, Split
+from orchestrator.data.errors import as_data_error, require
 from orchestrator.data.image_folder import VALIDATION
-from orchestrator.data.pictures import Stacker
-from orchestrator.data.reading import refusing, require
+from orchestrator.data.images import ImageDecoder
 from orchestrator.errors import DataError
 
 IMAGE_COLUMNS = ("img", "image")
@@ -26,11 +26,11 @@ def find_parquet(folder: Path) -> Path | None:
 
     Raises DataError if several do.
     """
-    with refusing(folder):
+    with as_data_error(folder):
         inner = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
         found = [path for path in (folder, *inner) if any(path.glob("train-*.parquet"))]
     if len(found) > 1 and found[0] != folder:
-        raise DataError(f"{folder}: several data sets, give one of {', '.join(map(str, found))}")
+        raise DataError(f"{folder}: several datasets, give one of {', '.join(map(str, found))}")
     return found[0] if found else None
 
 
@@ -61,10 +61,10 @@ def load_parquet(
     classes = names[first] if first is not None else classes or _counted({label for p in train for label in labels[p]})
     for path, values in labels.items():
         _check_labels(path, values, len(classes))
-    stacker = Stacker(image_size)
+    decoder = ImageDecoder(image_size)
 
     def read(paths: list[Path]) -> Split:
-        images = stacker.stack(chain.from_iterable(files[path].pictures(len(labels[path])) for path in paths))
+        images = decoder.decode(chain.from_iterable(files[path].images(len(labels[path])) for path in paths))
         return Split(images, torch.tensor(list(chain.from_iterable(labels[path] for path in paths))))
 
     read_splits = [read(paths) for paths in splits]
@@ -74,7 +74,7 @@ def load_parquet(
         said = (f"{folder}: without test-*.parquet, {own[0]}-*.parquet is the test split",)
     elif validation is not None:
         said = (f"{folder}: {own[0]}-*.parquet is the validation split",)
-    return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*stacker.notes(), *said))
+    return Dataset(name, read_splits[0], read_splits[1], classes, validation, (*decoder.notes(), *said))
 
 
 class _ParquetFile:
@@ -83,7 +83,7 @@ class _ParquetFile:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._arrow = require("pyarrow", "pyarrow", "reading parquet files")
-        with refusing(path):
+        with as_data_error(path):
             self._schema = self._open().schema_arrow
         names = self._schema.names
         images = [column for column in IMAGE_COLUMNS if column in names]
@@ -100,7 +100,7 @@ class _ParquetFile:
         self._is_struct = self._arrow.types.is_struct(kind)
         encoded = dict(zip(kind.names, kind.fields, strict=True))["bytes"].type if self._has_bytes(kind) else kind
         if not (self._arrow.types.is_binary(encoded) or self._arrow.types.is_large_binary(encoded)):
-            raise DataError(f"{path}: column {self._image_column} must hold encoded pictures as bytes, not {kind}")
+            raise DataError(f"{path}: column {self._image_column} must hold encoded images as bytes, not {kind}")
 
     def _has_bytes(self, kind: Any) -> bool:
         return self._is_struct and list(kind.names).count("bytes") == 1
@@ -111,7 +111,7 @@ class _ParquetFile:
 
     def _column(self, name: str) -> Iterator[Any]:
         """The column's arrays, a few rows at a time."""
-        with refusing(self._path):
+        with as_data_error(self._path):
             for batch in self._open().iter_batches(batch_size=ROWS_AT_A_TIME, columns=[name], use_threads=False):
                 yield batch.column(0)
 
@@ -120,7 +120,7 @@ class _ParquetFile:
         metadata = self._schema.metadata or {}
         if b"huggingface" not in metadata:
             return None
-        with refusing(self._path):
+        with as_data_error(self._path):
             feature = json.loads(metadata[b"huggingface"])["info"]["features"].get(LABEL_COLUMN, {})
             names = feature.get("names")
             if names is not None and not (isinstance(names, list) and all(isinstance(label, str) for label in names)):
@@ -141,27 +141,27 @@ class _ParquetFile:
             raise DataError(f"{self._path}: holds no rows")
         return [value for value in values if value is not None]
 
-    def pictures(self, rows: int) -> Iterator[tuple[str, bytes]]:
-        """Where each of the ``rows`` pictures stands, for messages, and its encoded bytes."""
+    def images(self, rows: int) -> Iterator[tuple[str, bytes]]:
+        """Where each of the ``rows`` images stands, for messages, and its encoded bytes."""
         compute = require("pyarrow.compute", "pyarrow", "reading parquet files")
         row = 0
         for column in self._column(self._image_column):
-            with refusing(self._path):
+            with as_data_error(self._path):
                 encoded = compute.struct_field(column, "bytes") if self._is_struct else column
                 contents = encoded.to_pylist()
             for content in contents:
                 where = f"{self._path}, row {row}"
                 if content is None:
-                    raise DataError(f"{where}: the picture is missing; it must be in the file itself")
+                    raise DataError(f"{where}: the image is missing; it must be in the file itself")
                 yield where, content
                 row += 1
         if row != rows:
-            raise DataError(f"{self._path}: damaged, {row} pictures but {rows} labels")
+            raise DataError(f"{self._path}: damaged, {row} images but {rows} labels")
 
 
 def _shards(folder: Path, split: str) -> list[Path]:
     """The split's files in order. Raises DataError if there are none, or if some are missing by their own count."""
-    with refusing(folder):
+    with as_data_error(folder):
         paths = sorted(folder.glob(f"{split}-*.parquet"))
     if not paths:
         raise DataError(f"{folder}: there is no {split}-*.parquet")

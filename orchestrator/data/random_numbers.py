@@ -41,9 +41,9 @@ def mix_one(bits: int) -> int:
 
 
 def random_bits(seed: int, epoch: int, indices: Tensor, draws: int) -> Tensor:
-    """Draws 0, 1, … of every picture; a draw is the same however many are asked for, and in whatever batch.
+    """Draws 0, 1, … of every image; a draw is the same however many are asked for, and in whatever batch.
 
-    Each (seed, epoch) begins a stream, of which picture i owns the numbers from i * 2**20 on.
+    Each (seed, epoch) begins a stream, of which image i owns the numbers from i * 2**20 on.
     indices: (B,) int64, from 0 to 2**43. Returns (B, draws) int64, on the same device.
     """
     start = mix_one((mix_one(seed * _GAMMA) + epoch) * _GAMMA)

@@ -1,4 +1,4 @@
-"""The validation split: a stratified part of the training pictures, held out by seed."""
+"""The validation split: a stratified part of the training images, held out by seed."""
 
 import torch
 from torch import Tensor
@@ -7,13 +7,13 @@ from orchestrator.errors import DataError
 
 
 def train_validation_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Which pictures to learn from, and which to hold out.
+    """Which images to learn from, and which to hold out.
 
     labels: (N,) int64. Returns two sorted int64 index tensors, disjoint and together complete; the second holds
-    exactly ``round(fraction * N)`` pictures, shared among the classes in proportion by the method of largest
-    remainders. Every class keeps a training picture, and a class of two or more gives a validation picture if there
+    exactly ``round(fraction * N)`` images, shared among the classes in proportion by the method of largest
+    remainders. Every class keeps a training image, and a class of two or more gives a validation image if there
     are enough to go round. A function of its arguments only; torch's global random state is not touched.
-    Raises DataError if nothing would be held out, or if a class would have no picture left to learn from.
+    Raises DataError if nothing would be held out, or if a class would have no image left to learn from.
     """
     labels = labels.cpu()
     total = len(labels)
@@ -22,7 +22,7 @@ def train_validation_indices(labels: Tensor, fraction: float, seed: int) -> tupl
     sizes: list[int] = counts.tolist()
     if not 1 <= held_out <= total - len(sizes):
         raise DataError(
-            f"a validation fraction of {fraction:g} holds out {held_out} of {total} training pictures; with "
+            f"a validation fraction of {fraction:g} holds out {held_out} of {total} training images; with "
             f"{len(sizes)} classes, each of which keeps one to learn from, it must be from 1 to {total - len(sizes)}"
         )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
@@ -43,7 +43,7 @@ def _shares(sizes: list[int], held_out: int) -> list[int]:
     shares = [min(max(size * held_out // total, low), high) for size, low, high in zip(sizes, least, most, strict=True)]
 
     def owed(c: int) -> int:
-        """What class ``c`` still lacks of its exact proportion, in 1/total of a picture."""
+        """What class ``c`` still lacks of its exact proportion, in 1/total of an image."""
         return sizes[c] * held_out - shares[c] * total
 
     while sum(shares) < held_out:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ExperimentError
-from orchestrator.spec.plain import DEEPEST, one_line
+from orchestrator.spec.json_values import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _value(text: str) -> Any:
 def _flow(text: str) -> Any:
     import yaml
 
-    from orchestrator.experiment.loader import parse
+    from orchestrator.experiment.yaml_loader import parse
 
     try:
         return parse(text)

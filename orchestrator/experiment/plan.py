@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.architectures import source_digest
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.draws import draws, extremes, labels
 from orchestrator.experiment.overrides import put
+from orchestrator.experiment.search_space import extremes, labels, sample_settings
 from orchestrator.spec import Experiment, Plan, Search, TrialSpec
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
@@ -89,10 +89,10 @@ def _trial(
     )
     if not drawn:
         return spec
-    plain = to_plain(spec)
+    tree = to_json(spec)
     for path, value in drawn.items():
-        put(plain, path, value)
-    return TrialSpec.from_json(plain)
+        put(tree, path, value)
+    return TrialSpec.from_json(tree)
 
 
 def _draw(
@@ -105,7 +105,7 @@ def _draw(
     seen: set[tuple[str, ...]] = set()
     rejected: list[list[tuple[str, ContractCheck]]] = []  # in a row
     all_rejected = repeated = 0
-    for drawn in draws(search):
+    for drawn in sample_settings(search):
         trials = [
             _trial(experiment, v.name, v.arguments, experiment.seeds[0], dataset_digest, drawn)
             for v in experiment.variants

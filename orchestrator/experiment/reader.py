@@ -13,11 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator import spec
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.loader import parse
 from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
-from orchestrator.spec.describe import descriptions
-from orchestrator.spec.plain import not_plain, one_line
+from orchestrator.spec.descriptions import descriptions
+from orchestrator.spec.json_values import json_problems, one_line
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
@@ -42,13 +42,13 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 
 
 def read_experiment(tree: Any, source: str) -> Experiment:
-    """An experiment from plain values. Raises ExperimentError that lists every problem under the name ``source``."""
+    """An experiment from JSON values. Raises ExperimentError that lists every problem under the name ``source``."""
     tree = _variants_by_name(tree)
-    problems = not_plain(tree)
+    problems = json_problems(tree)
     try:
         experiment = _adapter().validate_python(tree, strict=False)
     except ValidationError as error:
-        problems += [_in_words(problem) for problem in error.errors(include_url=False)]
+        problems += [_describe_error(problem) for problem in error.errors(include_url=False)]
     if problems:
         raise ExperimentError(source, [one_line(problem) for problem in problems])
     return experiment
@@ -109,7 +109,7 @@ def _variants_by_name(tree: Any) -> Any:
     return tree
 
 
-def _in_words(problem: Any) -> str:
+def _describe_error(problem: Any) -> str:
     """One of pydantic's errors as a line: the path, what is wrong, what is allowed, the nearest spelling."""
     unknown = problem["type"] in ("unexpected_keyword_argument", "extra_forbidden")
     place = [str(part) or "''" for part in problem["loc"]]

@@ -1,4 +1,4 @@
-"""From Tune's events to our listeners: records and outcomes, and the finished trial's folder brought home."""
+"""From Tune's events to our listeners: records and outcomes, and the folders of ended trials, collected."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_f
 from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
 from orchestrator.scheduling.drain import Drain
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder
@@ -26,39 +26,39 @@ _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tu
 FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
-class Messenger(tune.Callback):  # type: ignore[misc]
+class LaunchCallback(tune.Callback):  # type: ignore[misc]
     """Tells listeners, on the driver, what happens to each trial.
 
-    ``home`` is where finished trial folders go: ``home/<trial name>``. Of a failure of a kind in ``retried`` nobody is
-    told yet: the launch takes the trial up again.
+    Folders of ended trials go to ``trials_folder/<trial name>``. A failure of a kind in ``retried`` is not reported
+    yet: the launch resumes the trial.
     """
 
     def __init__(
         self,
-        home: Path,
+        trials_folder: Path,
         listeners: Sequence[Listener],
         drain: Drain,
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
         storage: Storage = FOLDERS,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.home = home
+        self.trials_folder = trials_folder
         self.listeners = tuple(listeners)
         self.drain = drain
-        self.say = say
+        self.log = log
         self.storage = storage
         self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
-        self.attempt = home.parent  # Ray's folder, in which trials keep their checkpoints
+        self.attempt = trials_folder.parent  # Ray's folder, in which trials keep their checkpoints
         self.started: set[str] = set()
         self.reported: dict[str, int] = {}  # trial name to the last epoch that listeners were told of
         self.outcomes: dict[str, Outcome] = {}
-        self._thread = ThreadPoolExecutor(1, "home")
+        self._thread = ThreadPoolExecutor(1, "collect-trials")
         self._pending: deque[Future[Outcome]] = deque()
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles callbacks into its snapshots; ours have threads and are never restored."""
-        return {"home": self.home, "listeners": (), "started": set(), "outcomes": {}}
+        return {"trials_folder": self.trials_folder, "listeners": (), "started": set(), "outcomes": {}}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """A turn of Tune's own loop."""
@@ -79,10 +79,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
     ) -> None:
         """The records of one step."""
-        for plain in result.get(RECORDS, ()):
-            record, name = Record.from_json(plain), trial.config["trial"]["name"]
+        for entry in result.get(RECORDS, ()):
+            record, name = Record.from_json(entry), trial.config["trial"]["name"]
             if not record.final and record.epoch <= self.reported.get(name, 0):
-                continue  # trained or told once more, after its worker was lost
+                continue  # trained or reported once more, after its worker was lost
             self.reported[name] = record.epoch
             for listener in self.listeners:
                 listener.on_record(name, record)
@@ -93,10 +93,10 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         if trial.config["trial"]["name"] in self.drain.drained:
             return  # it did not end: interrupt() tells
         if not trial.should_recover():
-            return  # on_trial_recover has told
+            return  # on_trial_recover has reported it
         if FAILURE in result:
             self._end(trial, Status.FAILED, str(result[FAILURE]), Failure(result[KIND]))
-        elif any(plain["final"] for plain in result.get(RECORDS, ())):
+        elif any(entry["final"] for entry in result.get(RECORDS, ())):
             self._end(trial, Status.COMPLETE, "")
         else:
             epoch = result.get(EPOCH, 0)
@@ -105,7 +105,7 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed outside its own code, and Tune is about to take it up again."""
         if any(os.strerror(number) in _error(trial) for number in FULL):
-            self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+            self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
         elif _lacks_memory(_error(trial)):  # the same share would lack it again: the launch gives it a larger one
             trial.max_failures = 0  # schedulers end what Tune may not take up again
             self.on_trial_error(iteration, trials, trial)
@@ -130,16 +130,16 @@ class Messenger(tune.Callback):  # type: ignore[misc]
     def _end_without_storage(self, what: str, advice: str) -> None:
         """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
         if not self.drain.requested:
-            self.say(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
+            self.log(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
         self.drain.stop()
 
     def deliver_outcomes(self, wait: bool = False) -> None:
-        """Tell of the trials that have come home since, in the order in which they ended; ``wait`` for all of them."""
+        """Report the trials that have been collected since, in the order of their ends; ``wait`` for all of them."""
         while self._pending and (wait or self._pending[0].done()):
             try:
                 outcome = self._pending.popleft().result()
             except DiskFullError:
-                self._end_without_storage(f"no space left in {self.home.parent}", FREE_SPACE)
+                self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
                 continue
             except StorageError as problem:
                 self._end_without_storage(str(problem), "mend it")
@@ -153,28 +153,28 @@ class Messenger(tune.Callback):  # type: ignore[misc]
         self._thread.shutdown()
 
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
-        """Have the trial's folder brought home, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
-        told = trial.config["trial"]
-        outcome = Outcome(told["name"], status, reason, failure=failure)
+        """Have the trial's folder collected, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
+        config = trial.config["trial"]
+        outcome = Outcome(config["name"], status, reason, failure=failure)
         place = self.attempt / directory_name(outcome.trial)
-        self._pending.append(self._thread.submit(self._collect, place, told, outcome, lost))
+        self._pending.append(self._thread.submit(self._collect, place, config, outcome, lost))
 
-    def _collect(self, place: Path, told: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
-        home = self.home / outcome.trial
+    def _collect(self, place: Path, config: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
+        folder = self.trials_folder / outcome.trial
         candidates = list_checkpoints(place, self.storage)
         if lost and candidates:
-            found = newest_intact(candidates, TrialSpec.from_json(json.loads(told["spec"])), self.storage)
+            found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
         else:
             found = next(iter(candidates), None)
-        self.storage.fetch(found or home)
-        with disk_full_named(home):
-            outcome = bring_home(found, home, outcome)
-        self.storage.push(home)
+        self.storage.fetch(found or folder)
+        with disk_full_named(folder):
+            outcome = collect_trial(found, folder, outcome)
+        self.storage.push(folder)
         return outcome
 
 
-def bring_home(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
-    """Bring a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
+def collect_trial(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
+    """Move a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
 
     A trial that is complete stays complete, whatever has happened to its worker since.
     """

@@ -10,7 +10,7 @@ from pathlib import Path
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import sync_folder, write_folder
 from orchestrator.records import Status
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
@@ -70,8 +70,8 @@ def find_checkpoints(
         name = directory_name(spec.name)
         places = (attempt / name for attempt, trials in attempts.items() if name in trials)
         candidates = (path for place in places for path in list_checkpoints(place, storage))
-        home = folder / "trials" / spec.name  # where a failed trial lies
-        if (newest := newest_intact((*candidates, home), spec, storage)) is not None:
+        failed = folder / "trials" / spec.name  # where a failed trial lies
+        if (newest := newest_intact((*candidates, failed), spec, storage)) is not None:
             found[spec.name] = newest
     return found
 

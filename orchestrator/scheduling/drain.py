@@ -10,8 +10,6 @@ from typing import Any
 from ray.tune import Stopper
 from ray.tune.schedulers import TrialScheduler
 
-from orchestrator.scheduling.turns import InTurn
-
 RUNNING = "RUNNING"  # Tune's word for a trial that has a worker
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -54,20 +52,8 @@ class Drain(Stopper):  # type: ignore[misc]
         return self.requested and self._busy is not None and not self._busy
 
 
-class DrainedFIFO(InTurn):
-    """Nobody ends a trial early, but for a drain."""
-
-    def __init__(self, drain: Drain) -> None:
-        super().__init__()
-        self._drain = drain
-
-    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ray asks whether the trial may go on."""
-        return self._drain.decide(trial.config["trial"]["name"], TrialScheduler.CONTINUE)
-
-
 @contextmanager
-def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
+def signals_drain(drain: Drain, log: Callable[[str], None]) -> Iterator[None]:
     """While this lasts, SIGINT and SIGTERM drain the launch; the second one ends it at once, without a loss."""
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set handlers
         yield
@@ -76,13 +62,13 @@ def signals_drain(drain: Drain, say: Callable[[str], None]) -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         if not drain.requested:
             drain.requested = True
-            say("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
+            log("ending: the epochs in progress are finished first; once more (Ctrl-C) stops at once")
         else:
             restore()
             drain.stop()
             if callable(signal.getsignal(signal.SIGUSR1)):  # Tune listens; before that, it would end this process
                 os.kill(os.getpid(), signal.SIGUSR1)  # Tune's own signal for: end now
-            say("stopping at once")
+            log("stopping at once")
 
     before = {number: signal.getsignal(number) for number in SIGNALS}
 

@@ -1,4 +1,4 @@
-"""One launch: every trial of a plan under Ray Tune, told to listeners, folders brought home."""
+"""One launch: every trial of a plan under Ray Tune, reported to listeners, its folder collected."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data import Dataset
-from orchestrator.data.arrays import pack
+from orchestrator.data.arrays import to_arrays
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.launch_folder import RUNGS
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.scheduling.rungs import rung_epochs
-from orchestrator.scheduling.storage import RUNGS
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
 
@@ -33,69 +33,63 @@ class Launch:
     storage: Storage = FOLDERS  # where every node finds the folder
     ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
     measure: bool = True  # on the test split, when a trial has trained; a search does so with what it has chosen
-    packed: Any = None  # Ray's reference to the packed dataset, where it has been put into the object store already
+    dataset_ref: Any = None  # the ObjectRef of the dataset's arrays, if they are in the object store already
 
 
-def run_launch(launch: Launch, say: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
+def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> dict[str, Outcome]:
     """Run every trial that is not finished; returns how each ended, by name.
 
     Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
     progress are finished, and trials that have not ended are then returned as stopped, and can be resumed. A second
-    one ends it at once. ``say`` is told what a person should know.
+    one ends it at once. ``log`` gets the messages for the user.
     """
-    from orchestrator.scheduling.callback import Messenger
+    from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
 
     drain = Drain()
-    messenger = Messenger(launch.folder / "trials", launch.listeners, drain, say, launch.storage, launch.ended)
+    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, log, launch.storage, launch.ended)
     settled = settle_stopped(launch)
-    messenger.outcomes.update(settled)
+    callback.outcomes.update(settled)
     finished = launch.finished | settled.keys()
     waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
     resume_from = dict(launch.resume_from)
     resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
-    with signals_drain(drain, say):
+    with signals_drain(drain, log):
         while waiting:
-            messenger.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
-            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, messenger, drain):
-                messenger.interrupt(spec.name for spec in waiting)
-            lacking = {n for n, o in messenger.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
+            callback.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
+            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, callback, drain):
+                callback.interrupt(spec.name for spec in waiting)
+            lacking = {n for n, o in callback.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
             waiting = [spec for spec in waiting if spec.name in lacking] if retries else []
             if drain.requested:  # nobody has been told of a failure that was to be tried again
                 for spec in waiting:
-                    del messenger.outcomes[spec.name]
-                messenger.interrupt(spec.name for spec in waiting)
+                    del callback.outcomes[spec.name]
+                callback.interrupt(spec.name for spec in waiting)
                 break
             resources, retries = larger_share(resources, launch.nodes), retries - 1
             for spec in waiting:
-                if (home := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
-                    resume_from[spec.name] = home
-                say(f"{spec.name}: out of memory; once more with {_in_words(resources)}")
-    messenger.close()
-    _tidy(launch, messenger.outcomes)
-    return messenger.outcomes
+                if (failed := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
+                    resume_from[spec.name] = failed
+                log(f"{spec.name}: out of memory; once more with {_format_resources(resources)}")
+    callback.close()
+    _tidy(launch, callback.outcomes)
+    return callback.outcomes
 
 
 def _run_trials(
-    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], messenger: Any, drain: Any
+    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], callback: Any, drain: Any
 ) -> bool:
     """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
     import ray
     from ray import tune
-    from ray.tune.execution import class_cache, tune_controller
 
-    from orchestrator.scheduling.actors import Actors
+    from orchestrator.scheduling.tune_internals import tune_internals
     from orchestrator.scheduling.worker import TrialWorker
 
-    # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
-    # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
-    # runtime_env an actor can also take one of the worker processes that Ray has started already.
-    class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
-    tune_controller.RayActorManager = Actors
     attempt = _attempt(launch)
-    packed = launch.packed or ray.put(pack(launch.dataset))
+    dataset_ref = launch.dataset_ref or ray.put(to_arrays(launch.dataset))
     trainable = tune.with_resources(
-        tune.with_parameters(TrialWorker, data={"packed": packed}),
+        tune.with_parameters(TrialWorker, data={"dataset": dataset_ref}),
         tune.PlacementGroupFactory([dict(resources)]),
     )
     tuner = tune.Tuner(
@@ -111,7 +105,7 @@ def _run_trials(
         run_config=tune.RunConfig(
             name=attempt,
             storage_path=launch.storage.address(launch.folder),
-            callbacks=[messenger],
+            callbacks=[callback],
             stop=drain,
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=launch.plan.experiment.failures.infrastructure),
@@ -119,16 +113,17 @@ def _run_trials(
         ),
     )
     for spec in waiting:
-        messenger.outcomes.pop(spec.name, None)
-    messenger.attempt = launch.folder / attempt
-    tuner.fit()  # it does not raise when a trial fails: the messenger knows how each one ended
-    messenger.deliver_outcomes(wait=True)
-    return all(spec.name in messenger.outcomes for spec in waiting)
+        callback.outcomes.pop(spec.name, None)
+    callback.attempt = launch.folder / attempt
+    with tune_internals():
+        tuner.fit()  # it does not raise when a trial fails: the callback knows how each one ended
+    callback.deliver_outcomes(wait=True)
+    return all(spec.name in callback.outcomes for spec in waiting)
 
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
-    from orchestrator.scheduling.callback import bring_home
+    from orchestrator.scheduling.callback import collect_trial
     from orchestrator.scheduling.rungs import read_log, stopped
 
     settled = {}
@@ -140,16 +135,16 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
                 continue  # that epoch was lost with its checkpoint: it is trained again, and stopped again
             reason = f"stopped by the scheduler after epoch {epoch}"
             outcome = Outcome(name, Status.STOPPED, reason)
-            home = launch.folder / "trials" / name
-            settled[name] = bring_home(found, home, outcome)
-            launch.storage.push(home)
+            folder = launch.folder / "trials" / name
+            settled[name] = collect_trial(found, folder, outcome)
+            launch.storage.push(folder)
             for listener in launch.listeners:
                 listener.on_end(settled[name])
     return settled
 
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
-    """Remove the checkpoints of trials that have come home; what was interrupted is resumed from there."""
+    """Remove the checkpoints of trials that have been collected; what was interrupted is resumed from there."""
     unfinished = {directory_name(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
     for attempt in list_attempts(launch.folder, launch.storage):
         if not unfinished:
@@ -196,16 +191,16 @@ def _trial_name(trial: Any) -> str:
     return directory_name(trial.config["trial"]["name"])
 
 
-def _in_words(resources: Mapping[str, float]) -> str:
+def _format_resources(resources: Mapping[str, float]) -> str:
     return ", ".join(f"{amount:g} {kind}" for kind, amount in resources.items())
 
 
 def _scheduler(launch: Launch, drain: Any) -> Any:
-    from orchestrator.scheduling.drain import DrainedFIFO
-    from orchestrator.scheduling.halving import RememberedASHA
+    from orchestrator.scheduling.asha import ASHA
+    from orchestrator.scheduling.fifo import DrainableFIFO
 
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
-        return DrainedFIFO(drain)
+        return DrainableFIFO(drain)
     log = launch.folder.resolve() / RUNGS
-    return RememberedASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)
+    return ASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from orchestrator.errors import ResourceError
+from orchestrator.scoped import environment
 from orchestrator.sharing import mps
 from orchestrator.spec import Experiment
 
@@ -15,25 +16,18 @@ NOWHERE = "/nonexistent"  # as its folder: a process goes without MPS
 
 
 @contextmanager
-def local_mps(experiment: Experiment, say: Callable[[str], None]) -> Iterator[None]:
+def local_mps(experiment: Experiment, log: Callable[[str], None]) -> Iterator[None]:
     """Inside this block MPS serves, if there are GPUs here and the trials of ``experiment`` may share one.
 
-    If it cannot be started ``say`` is told why, in one line, and nothing else changes: trials take turns then.
+    If it cannot be started, ``log`` gets the reason in one line, and nothing else changes: trials take turns then.
     """
     with ExitStack() as stack:
-        environment: dict[str, str] = {}
         if may_share(experiment) and has_gpus():
             try:
-                environment = stack.enter_context(mps.daemon())
+                stack.enter_context(environment(stack.enter_context(mps.daemon())))
             except ResourceError as problem:
-                say(f"trials that share a GPU take turns on it: {problem}")
-        before = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                os.environ.pop(name, None) if value is None else os.environ.update({name: value})
+                log(f"trials that share a GPU take turns on it: {problem}")
+        yield
 
 
 def may_share(experiment: Experiment) -> bool:
@@ -47,11 +41,11 @@ def has_gpus() -> bool:
     return os.environ.get("CUDA_VISIBLE_DEVICES") not in HIDDEN and any(DEVICES.glob("nvidia[0-9]*"))
 
 
-def in_use() -> bool:
+def uses_mps() -> bool:
     """Whether this process uses its GPU by MPS, or will."""
     return os.environ.get(mps.PIPES, NOWHERE) != NOWHERE
 
 
-def go_without() -> None:
-    """Let this process use its GPU without MPS; only before it has used it."""
+def disable_mps() -> None:
+    """Let this process, a worker, use its GPU without MPS from now on; only before it has used it."""
     os.environ[mps.PIPES] = NOWHERE

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.architectures import source_digest
 from orchestrator.errors import OrchestratorError, ResourceError, StorageError
-from orchestrator.scheduling.mirror import Storage, open_filesystem
+from orchestrator.scheduling.storage import Storage, open_filesystem
 from orchestrator.spec import Plan
 
 PATIENCE = 120.0  # seconds for all nodes together; a fresh worker process imports torch first

@@ -9,7 +9,7 @@ from orchestrator.spec import Resources
 def trial_resources(wanted: Resources, nodes: Sequence[dict[str, float]], per_gpu: int = 1) -> dict[str, float]:
     """``{"CPU": cores, "GPU": share}`` of one trial, which at least one node has.
 
-    ``auto`` takes what there is: of a GPU the part that leaves room for ``per_gpu`` trials (see shares.py). Raises
+    ``auto`` takes what there is: of a GPU the part that leaves room for ``per_gpu`` trials (see gpu_sharing.py). Raises
     ResourceError if no single node has what is asked for.
     """
     least = 1.0 if isinstance(wanted.cpus, str) else float(wanted.cpus)

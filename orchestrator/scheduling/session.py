@@ -11,13 +11,14 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from orchestrator.errors import ResourceError
+from orchestrator.errors import ResourceError, first_line
 from orchestrator.scheduling.nodes import living_nodes
+from orchestrator.scoped import attributes, environment, log_level
 
 T = TypeVar("T")
 LEAVING_POLL = 0.005  # seconds between two looks
@@ -35,7 +36,6 @@ _ENVIRONMENT = {
 
 # Ray would end workers that wait for a second, while there are more of them than cores: reports come in bursts.
 _SYSTEM = {"idle_worker_killing_time_threshold_ms": 600_000}
-_OURS = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER")
 
 
 def local_environment() -> dict[str, str]:
@@ -90,12 +90,12 @@ def ray_session(
     (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached.
     """
     local = address is None
-    with _environment(local):
+    with _environment(local), ExitStack() as stack:
         if address is not None:
             check_address(address)
         ray = _import_ray()
         # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
-        logging.getLogger("ray._private.worker").setLevel(logging.INFO if debug else logging.ERROR)
+        stack.enter_context(log_level(logging.INFO if debug else logging.ERROR, "ray._private.worker"))
         try:
             with _lean(ray, debug) if local else nullcontext():
                 ray.init(
@@ -111,9 +111,9 @@ def ray_session(
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
             ray.shutdown()
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
-            raise ResourceError(f"{where}: {str(problem).splitlines()[0]}") from problem
-        for name in ("ray", "ray.tune", "ray.train", "ray.air"):
-            logging.getLogger(name).setLevel(logging.INFO if debug else logging.CRITICAL)
+            raise ResourceError(f"{where}: {first_line(problem)}") from problem
+        level = logging.INFO if debug else logging.CRITICAL
+        stack.enter_context(log_level(level, "ray", "ray.tune", "ray.train", "ray.air"))
         try:
             yield living_nodes()
         finally:
@@ -127,31 +127,16 @@ def _lean(ray: Any, debug: bool) -> Iterator[None]:
     A local session does not use them, and they take a third of Ray's start and most of its shutdown. These methods are
     Ray's internals: if a later release has renamed them, it starts as usual.
     """
-    node = ray._private.node.Node
     names = ("start_monitor", "start_api_server", *(() if debug else ("start_log_monitor",)))
-    before = {name: getattr(node, name) for name in names if hasattr(node, name)}
-    for name in before:
-        setattr(node, name, lambda *args, **given: None)
-    try:
+    node = ray._private.node.Node
+    with attributes(node, **{name: lambda *args, **given: None for name in names if hasattr(node, name)}):
         yield
-    finally:
-        for name, method in before.items():
-            setattr(node, name, method)
 
 
-@contextmanager
-def _environment(local: bool) -> Iterator[None]:
-    """What Ray reads when it is imported and started; a token of ours is taken out again."""
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    before = {name: os.environ.get(name) for name in _OURS}
-    if local:
-        os.environ.update(local_environment())
-    try:
-        yield
-    finally:
-        for name, previous in before.items():
-            os.environ.pop(name, None) if previous is None else os.environ.update({name: previous})
+def _environment(local: bool) -> AbstractContextManager[None]:
+    """What Ray reads when it is imported and started, for a block; what the user has set stays."""
+    settings = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
+    return environment({**settings, **(local_environment() if local else {})})
 
 
 def _in_ray() -> bool:
@@ -166,7 +151,7 @@ def _import_ray() -> Any:
     return ray
 
 
-class StartingRay:
+class BackgroundRay:
     """A Ray session that starts in a thread of its own, so that its caller has time for other things meanwhile.
 
     The thread lives as long as the session: Linux kills Ray's processes with the thread that started them.
@@ -215,12 +200,14 @@ class StartingRay:
         self._unwanted.set()
         if not self._wanted.is_set():
             return
+        collects = gc.isenabled()
         gc.disable()
         try:
             while self._thread.is_alive() and _in_ray():
                 time.sleep(LEAVING_POLL)
         finally:
-            gc.enable()
+            if collects:
+                gc.enable()
         if wait:
             self._thread.join()
 
@@ -234,7 +221,7 @@ class StartingRay:
                 raise
             self._started.set_exception(problem)
 
-    def __enter__(self) -> "StartingRay":
+    def __enter__(self) -> "BackgroundRay":
         return self
 
     def __exit__(

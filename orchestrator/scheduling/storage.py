@@ -1,164 +1,196 @@
-"""The storage folder: ``<storage>/<experiment>/<launch>/trials/<trial>``; nothing in it is ever overwritten."""
+"""Where launches are kept: a folder, or an object store with a working copy here that is never the only one."""
 
-import json
-import time
-import uuid
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from orchestrator.errors import StorageError, first_line
+from orchestrator.redact import user_info
 
-from orchestrator.errors import StorageError
-from orchestrator.files import write_json
-from orchestrator.records import Status
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.spec import Plan
-from orchestrator.spec.experiment import name_problem
-from orchestrator.spec.fields import to_plain
-
-RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
-SHARE = "share.json"  # how many trials share a GPU, and what that was found by
-# Files that say how far it is, and how it goes on.
-PROGRESS_FILES = ("launch.json", RUNGS, SHARE, "spec.json", "outcome.json", "records.jsonl")
-DIGITS = 8  # of the plan's hash, in a launch's name
+LAST = "outcome.json"  # of a trial folder: copied after all the rest, since it says that the rest is there
 
 
 @dataclass(frozen=True)
-class LaunchFolder:
-    """One launch's folder."""
+class Storage:
+    """``root`` is where this process reads and writes; ``uri`` is what every node calls it, if that is elsewhere."""
 
-    path: Path
+    root: Path
+    uri: str | None = None
 
-    @property
-    def name(self) -> str:
-        """The launch's name: the first digits of its plan's hash, and a count where it was asked for again."""
-        return self.path.name
+    def __str__(self) -> str:
+        return self.uri or str(self.root)
 
-    @property
-    def id(self) -> str | None:
-        """What tells this launch from every other, of the same plan too; none for those that earlier versions began."""
-        [(_, plain)] = _read_all(self.path.parent, self.path.name)
-        return plain.get("id")
-
-    def check_plan(self, plan: Plan) -> None:
-        """Raise StorageError if this launch was begun with another plan: what it holds would not belong together."""
-        [(path, plain)] = _read_all(self.path.parent, self.path.name)
-        if plain["identity"] != plan.identity():
-            raise StorageError(
-                f"{path} was begun with other settings, data or network source than there are now; "
-                "bring those back, or begin a new launch with `orchestrator run`"
-            )
-
-    def fetch(self, storage: Storage) -> None:
-        """Fetch the files that say how far the launch is; no weights and no reports of its trials."""
-        storage.fetch(self.path, _is_progress_file)
-
-    def trial(self, name: str) -> Path:
-        """Where the finished trial called ``name`` lies."""
-        return self.path / "trials" / name
-
-    def finished(self, plan: Plan) -> dict[str, Status]:
-        """The trials that need not be run again: complete, or stopped by the scheduler. Failed ones are tried again."""
-        from orchestrator.trial import TrialFolder  # torch comes with it: who looks launches up does not need it
-
-        found: dict[str, Status] = {}
-        for spec in plan.trials:
-            folder = TrialFolder(self.trial(spec.name))
-            try:
-                outcome = folder.outcome()
-                same = outcome is not None and folder.spec().identity() == spec.identity()
-            except StorageError:
-                continue
-            if outcome is not None and same and outcome.status is not Status.FAILED:
-                found[spec.name] = outcome.status
-        return found
+    def address(self, path: Path) -> str:
+        """What a worker on any node calls ``path``, which lies below ``root``."""
+        if self.uri is None:
+            return str(path.resolve())
+        location, question, options = self.uri.partition("?")
+        return f"{location.rstrip('/')}/{path.relative_to(self.root).as_posix()}{question}{options}"
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the launch: two drivers on one launch would write over one another."""
-        lock = FileLock(self.path / "launch.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as problem:
-            raise StorageError(f"{self.path} is being run by another process; wait for it, or use --again") from problem
-        try:
-            yield
-        finally:
-            lock.release()
+    def reached(self, path: Path) -> Iterator[Path]:
+        """The folder ``path`` as another process reaches it: itself, or a copy that is sent back in the end."""
+        if self.uri is None:
+            yield path
+            return
+        with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as root:
+            mine = Storage(Path(root), self.uri)
+            copy = mine.root / path.relative_to(self.root)
+            mine.fetch(copy)
+            yield copy
+            mine.push(copy)
+
+    def place(self, path: Path) -> str:
+        """What a person calls ``path``."""
+        return str(path) if self.uri is None else self.address(path)
+
+    def fetch(self, folder: Path, wanted: Callable[[str], bool] = lambda _: True) -> None:
+        """Bring here what is missing below ``folder``; ``wanted`` is asked with each path relative to it."""
+        for name in self.names(folder):
+            if wanted(name) and not (folder / name).exists():
+                filesystem, base = open_filesystem(self.address(folder))
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                arriving = (folder / name).with_name(f".{Path(name).name}.arriving")
+                with _named(self, "read"):
+                    _copy(filesystem, f"{base}/{name}", arriving)
+                arriving.rename(folder / name)
+
+    def names(self, folder: Path) -> list[str]:
+        """Every file below ``folder`` in the other place, relative to it; none if there is no other place."""
+        if self.uri is None:
+            return []
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            return _names(filesystem, base)
+
+    def children(self, folder: Path) -> set[str]:
+        """The names of what lies in ``folder``, here or in the other place."""
+        here = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        if self.uri is None:
+            return here
+        from pyarrow import fs
+
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            found = filesystem.get_file_info(fs.FileSelector(base, allow_not_found=True))
+        return here | {entry.base_name for entry in found}
+
+    def size(self, folder: Path) -> int:
+        """Bytes of all files below ``folder``, wherever they are kept."""
+        if self.uri is None:
+            return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        from pyarrow import fs
+
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "read"):
+            found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+        return sum(entry.size for entry in found if entry.type == fs.FileType.File)
+
+    def push(self, path: Path) -> None:
+        """Make the other place hold what ``path``, a file or a folder, holds here; a folder's outcome comes last."""
+        if self.uri is None:
+            return
+        filesystem, base = open_filesystem(self.address(path))
+        with _named(self, "written"):
+            if path.is_file():
+                _write(filesystem, path, base)
+                return
+            here = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
+            for name in sorted(here, key=lambda name: name == LAST):
+                _write(filesystem, path / name, f"{base}/{name}")
+            for name in set(_names(filesystem, base)) - set(here):
+                filesystem.delete_file(f"{base}/{name}")
+
+    def remove(self, path: Path) -> None:
+        """Remove ``path``, a file or a folder, here and there."""
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if self.uri is None:
+            return
+        from pyarrow.fs import FileType
+
+        filesystem, base = open_filesystem(self.address(path))
+        with _named(self, "written"):
+            kind = filesystem.get_file_info(base).type
+            if kind == FileType.File:
+                filesystem.delete_file(base)
+            elif kind == FileType.Directory:
+                filesystem.delete_dir(base)
 
 
-def _is_progress_file(name: str) -> bool:
-    """Whether a file of a launch, relative to its folder, says how far that is."""
-    first, *rest = PurePosixPath(name).parts
-    return PurePosixPath(name).name in PROGRESS_FILES and (not rest or first == "trials")
+FOLDERS = Storage(Path())  # folders of this machine, or shared ones: every node calls them the same
 
 
-def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:
-    """The folder of this plan's launch: the one it was begun in, or a new one. Raises StorageError."""
-    home = storage / plan.experiment.name
-    identity = plan.identity()
-    taken = _launches(home, identity)
-    if taken and not again:
-        return taken[-1]
-    suffix = f"-{len(taken) + 1}" if taken else ""
-    folder = LaunchFolder(home / f"{identity[:DIGITS]}{suffix}")
-    try:
-        write_json(
-            folder.path / "launch.json",
-            {
-                "id": uuid.uuid4().hex,
-                "identity": identity,
-                "created": time.time(),
-                "experiment": to_plain(plan.experiment),
-            },
-        )
-    except OSError as problem:
-        raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
-    return folder
+@contextmanager
+def open_storage(location: str) -> Iterator[Storage]:
+    """The storage at ``location``: a folder, or a URI of pyarrow's (s3://, gs://, ...). Raises StorageError."""
+    if "://" not in location:
+        yield Storage(Path(location))
+        return
+    if location.startswith("file://"):
+        yield Storage(Path(location.removeprefix("file://")))
+        return
+    uri = location.rstrip("/")
+    refuse_keys(uri)
+    if not open_filesystem(uri)[1].strip("/"):
+        raise StorageError(f"{location} names no bucket; give a folder, s3://bucket/path or gs://bucket/path")
+    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as working_copy:
+        yield Storage(Path(working_copy), uri)
 
 
-def fetch_launches(storage: Storage, experiment: str) -> None:
-    """Bring here what says which launches of ``experiment`` there are, if they are kept in another place."""
-    if name_problem(experiment) is None:
-        storage.fetch(storage.root / experiment, lambda name: PurePosixPath(name).match("*/launch.json"))
-
-
-def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:
-    """The last launch of ``experiment`` and its experiment as plain values. Raises StorageError if there is none."""
-    if problem := name_problem(experiment):
-        raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
-    found = [(plain["created"], path.parent, plain) for path, plain in _read_all(storage / experiment)]
-    if not found:
-        names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
+def refuse_keys(uri: str) -> None:
+    """Raise StorageError if ``uri`` holds a user or a key: it would be printed and recorded."""
+    user = user_info(uri)
+    if ":" in user or (user and not set("/?#") & set(user)):  # an @ in a path is no user
         raise StorageError(
-            f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
+            "the storage's URI holds a user or a key, and it is printed and recorded: leave it out and put keys "
+            "into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"
         )
-    _, path, plain = max(found, key=lambda item: item[0])
-    if plain["experiment"].get("name") != experiment:
-        raise StorageError(f"{path / 'launch.json'}: damaged (not of {experiment!r}); move its folder away")
-    return LaunchFolder(path), plain["experiment"]
 
 
-def _launches(home: Path, identity: str) -> list[LaunchFolder]:
-    found = [(plain["created"], path.parent) for path, plain in _read_all(home) if plain["identity"] == identity]
-    return [LaunchFolder(path) for _, path in sorted(found)]
+def open_filesystem(address: str) -> tuple[Any, str]:
+    """pyarrow's file system for ``address`` and the path within it. Raises StorageError if there is none."""
+    import pyarrow as pa
+    from pyarrow import fs
+
+    try:
+        filesystem, path = fs.FileSystem.from_uri(address)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as problem:
+        raise StorageError(
+            f"{address} cannot be used as storage: {first_line(problem)}; "
+            "give a folder, s3://bucket/path or gs://bucket/path"
+        ) from problem
+    return filesystem, path
 
 
-def _read_all(home: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
-    found = []
-    for path in sorted(home.glob(f"{launch}/launch.json")):
-        try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
-                if not isinstance(plain[key], kinds):
-                    raise ValueError(f"{key} is {type(plain[key]).__name__}")
-            given = plain.get("id", "0")
-            if not isinstance(given, str) or not given.isalnum():
-                raise ValueError("id is not of letters and digits")
-            found.append((path, plain))
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
-            raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
-    return found
+def _names(filesystem: Any, base: str) -> list[str]:
+    """Every file below ``base``, relative to it."""
+    from pyarrow import fs
+
+    found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+    return sorted(f.path.removeprefix(base).lstrip("/") for f in found if f.type == fs.FileType.File)
+
+
+def _copy(filesystem: Any, source: str, target: Path) -> None:
+    with filesystem.open_input_stream(source) as reading, target.open("wb") as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+def _write(filesystem: Any, source: Path, target: str) -> None:
+    """An object appears whole when its stream is closed, or not at all."""
+    with source.open("rb") as reading, filesystem.open_output_stream(target) as writing:
+        shutil.copyfileobj(reading, writing)
+
+
+@contextmanager
+def _named(storage: Storage, done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(f"{storage} cannot be {done}: {first_line(problem)}") from problem

@@ -20,14 +20,14 @@ with no_garbage_collection():  # the first trials wait for this
     import torch
     from ray import tune
 
-    from orchestrator.data.arrays import unpack
+    from orchestrator.data.arrays import from_arrays
     from orchestrator.errors import DiskFullError, OrchestratorError
     from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.redact import redact
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
-    from orchestrator.scheduling.local_mps import go_without, in_use
-    from orchestrator.scheduling.mirror import FOLDERS, Storage
+    from orchestrator.scheduling.local_mps import disable_mps, uses_mps
+    from orchestrator.scheduling.storage import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
     from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
@@ -44,12 +44,13 @@ class CheckpointNotSavedError(Exception):
 
 
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
-    """Trains one trial after another in one process; the data set is mapped from Ray's object store."""
+    """Trains one trial after another in one process; the dataset is mapped from Ray's object store."""
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
-        """Called once a process; ``data["packed"]`` refers to what ``orchestrator.data.arrays.pack`` made."""
+        """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made."""
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
-            os.environ["CUDA_VISIBLE_DEVICES"] = ""  # torch reads it when CUDA is first asked for
+            # For good: this process is a worker of this launch only, and torch reads it when CUDA is first asked for.
+            os.environ["CUDA_VISIBLE_DEVICES"] = ""
         self.records: Generator[Record] | None = None
         self.epoch = 0
         self._begin(config["trial"])
@@ -57,7 +58,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         assert data is not None
-        self.dataset = unpack(ray.get(data["packed"]))
+        self.dataset = from_arrays(ray.get(data["dataset"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Take another trial in the same process."""
@@ -75,8 +76,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             raise self.lost  # Tune ends this process and takes the trial up again in another
         resumed: list[Record] = []  # the epoch from which the trial goes on: nobody may have heard of it, or judged it
         if self.records is None:
-            self._remove_lost()
-            resumed = self._take_up()
+            self._remove_stale()
+            resumed = self._resume()
             self.records = run_trial(self.spec, self.dataset, self.folder, self.trial_config["measure"], self.writer)
             if resumed and not self._is_last(resumed[-1]):
                 return self._result(resumed)
@@ -91,13 +92,13 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
             if isinstance(problem, CheckpointNotSavedError) or (self.in_storage and isinstance(problem, DiskFullError)):
                 raise  # not the trial's fault: the driver takes it up again, or ends the launch
             reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
-            told = redact(reason.partition("\n")[0])
+            shown = redact(reason.partition("\n")[0])
             self.lost = problem if lost_device(problem) else None
             self._save_checkpoint()
-            if self.lost is not None and in_use():
+            if self.lost is not None and uses_mps():
                 raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
-            return {"done": True, FAILURE: told, KIND: str(kind_of(problem)), EPOCH: self.epoch}
-        if not made:  # it was complete before it was taken up, but had not come home
+            return {"done": True, FAILURE: shown, KIND: str(kind_of(problem)), EPOCH: self.epoch}
+        if not made:  # it was complete before it was taken up, but had not been collected
             made = TrialFolder(self.folder).records()[-1:]
         return self._result([*resumed, *made])
 
@@ -137,8 +138,8 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.writer = BackgroundWriter(self._save_checkpoint)
         self.records = None
         self.epoch = 0
-        if in_use() and list_checkpoints(self.place, self.storage) and not torch.cuda.is_initialized():
-            go_without()  # its worker was lost before: should it lose this one's device too, it is by its own fault
+        if uses_mps() and list_checkpoints(self.place, self.storage) and not torch.cuda.is_initialized():
+            disable_mps()  # its worker was lost before: should it lose this one's device too, it is by its own fault
 
     def _save_checkpoint(self) -> None:
         """Keep the trial folder as it is: should this process be lost, another one goes on from there."""
@@ -150,7 +151,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except (OrchestratorError, OSError) as problem:
             raise CheckpointNotSavedError(f"a checkpoint of {self.spec.name} is not kept: {problem}") from problem
 
-    def _take_up(self) -> list[Record]:
+    def _resume(self) -> list[Record]:
         """Go on from where an earlier worker stopped, on whatever node, in this attempt or in one before.
 
         Returns the record of the last epoch that is kept, if there is one.
@@ -165,7 +166,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.epoch = epochs[-1].epoch if epochs else 0
         return epochs[-1:]
 
-    def _remove_lost(self) -> None:
+    def _remove_stale(self) -> None:
         """Remove what a worker that was lost had in progress; should it still live, it cannot go on."""
         if self.in_storage:
             for left in self.scratch.parent.glob(f"{_WORKING}*"):

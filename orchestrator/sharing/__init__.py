@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from orchestrator import lazy
 
 if TYPE_CHECKING:
-    from orchestrator.sharing.fit import Share, best_share
     from orchestrator.sharing.measure import Throughput, side_by_side
+    from orchestrator.sharing.share import Share, best_share
 
 __all__ = [
     "Share",
@@ -17,9 +17,9 @@ __all__ = [
 __getattr__ = lazy.names(
     __name__,
     {
-        "Share": "fit",
+        "Share": "share",
         "Throughput": "measure",
-        "best_share": "fit",
+        "best_share": "share",
         "side_by_side": "measure",
     },
 )

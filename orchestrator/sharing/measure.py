@@ -51,31 +51,31 @@ def side_by_side(
     A process that fails ends the measurement; all are gone when this returns, which takes ``patience`` seconds for
     the warm-up, and as many for the window beyond its own, at the longest.
     """
-    heard: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
-    told: list[list[dict[str, Any]]] = [[] for _ in range(count)]
-    order = {"spec": spec.to_json(), "shape": shape, "classes": classes}
-    with _processes(order, count, environment or {}, heard):
+    messages: queue.Queue[tuple[int, dict[str, Any]]] = queue.Queue()
+    reports: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+    request = {"spec": spec.to_json(), "shape": shape, "classes": classes}
+    with _processes(request, count, environment or {}, messages):
         deadline, begin = time.monotonic() + patience, 0.0
         while True:
             left = deadline - time.monotonic()
             try:
-                process, line = heard.get(timeout=left) if left > 0 else heard.get_nowait()
+                process, line = messages.get(timeout=left) if left > 0 else messages.get_nowait()
             except queue.Empty:
                 left = 0.0
             if left <= 0:
-                late = sum(len(_since(begin, lines)) < ENDS for lines in told)
-                return Throughput(0.0, _bytes_each(told), late, f"no epoch ended within {patience:.0f} s")
+                late = sum(len(_since(begin, lines)) < ENDS for lines in reports)
+                return Throughput(0.0, _bytes_each(reports), late, f"no epoch ended within {patience:.0f} s")
             if "failed" in line:
-                more = {process, *(other for other, later in list(heard.queue) if "failed" in later)}
-                return Throughput(0.0, _bytes_each(told), len(more), line["failed"], _bytes_total(told))
-            told[process].append(line)
-            if not begin and all(len(lines) >= ENDS for lines in told):
-                begin = max(lines[-1]["at"] for lines in told)
+                more = {process, *(other for other, later in list(messages.queue) if "failed" in later)}
+                return Throughput(0.0, _bytes_each(reports), len(more), line["failed"], _bytes_total(reports))
+            reports[process].append(line)
+            if not begin and all(len(lines) >= ENDS for lines in reports):
+                begin = max(lines[-1]["at"] for lines in reports)
                 deadline = begin + seconds + patience
-            if begin and line["at"] >= begin + seconds and all(len(_since(begin, lines)) >= ENDS for lines in told):
+            if begin and line["at"] >= begin + seconds and all(len(_since(begin, lines)) >= ENDS for lines in reports):
                 break
-    rate = sum(_rate(_since(begin, lines)) for lines in told)
-    return Throughput(rate, _bytes_each(told), 0, bytes_total=_bytes_total(told))
+    rate = sum(_rate(_since(begin, lines)) for lines in reports)
+    return Throughput(rate, _bytes_each(reports), 0, bytes_total=_bytes_total(reports))
 
 
 def _since(begin: float, lines: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -88,25 +88,25 @@ def _rate(ends: Sequence[Mapping[str, Any]]) -> float:
     return float(images / (ends[-1]["at"] - ends[0]["at"]))
 
 
-def _bytes_each(told: Sequence[Sequence[Mapping[str, Any]]]) -> int:
+def _bytes_each(reports: Sequence[Sequence[Mapping[str, Any]]]) -> int:
     """What the largest process has reserved, and its part of what is used beyond: CUDA contexts and libraries."""
-    reserved = [max((line["reserved"] for line in lines), default=0) for lines in told]
-    used = max((line["used"] for lines in told for line in lines), default=0)
-    return max(reserved) + max(0, used - sum(reserved)) // len(told)
+    reserved = [max((line["reserved"] for line in lines), default=0) for lines in reports]
+    used = max((line["used"] for lines in reports for line in lines), default=0)
+    return max(reserved) + max(0, used - sum(reserved)) // len(reports)
 
 
-def _bytes_total(told: Sequence[Sequence[Mapping[str, Any]]]) -> int:
-    return max((int(line["total"]) for lines in told for line in lines), default=0)
+def _bytes_total(reports: Sequence[Sequence[Mapping[str, Any]]]) -> int:
+    return max((int(line["total"]) for lines in reports for line in lines), default=0)
 
 
 @contextmanager
 def _processes(
-    order: Mapping[str, Any],
+    request: Mapping[str, Any],
     count: int,
     environment: Mapping[str, str],
-    heard: "queue.Queue[tuple[int, dict[str, Any]]]",
+    messages: "queue.Queue[tuple[int, dict[str, Any]]]",
 ) -> Iterator[None]:
-    """Inside this block ``count`` processes train; ``heard`` gets the number of each and what it says."""
+    """Inside this block ``count`` processes train; ``messages`` gets the number of each and what it writes."""
     path = os.pathsep.join([str(Path(__file__).parents[2]), *(entry or str(Path.cwd()) for entry in sys.path)])
     whole = {**os.environ, **environment, "PYTHONPATH": path}
     started: list[tuple[subprocess.Popen[str], threading.Thread]] = []
@@ -124,8 +124,10 @@ def _processes(
                         text=True,
                         start_new_session=True,  # an interrupt from the keyboard is for us: we end them
                     )
-                told = {**order, "folder": str(Path(home) / str(number)), "number": number}
-                thread = threading.Thread(target=_listen, args=(number, process, told, errors, heard), daemon=True)
+                assignment = {**request, "folder": str(Path(home) / str(number)), "number": number}
+                thread = threading.Thread(
+                    target=_listen, args=(number, process, assignment, errors, messages), daemon=True
+                )
                 started.append((process, thread))
                 thread.start()
             yield
@@ -154,20 +156,20 @@ def _end(started: "Sequence[tuple[subprocess.Popen[str], threading.Thread]]") ->
 def _listen(
     number: int,
     process: "subprocess.Popen[str]",
-    order: Mapping[str, Any],
+    request: Mapping[str, Any],
     errors: Path,
-    heard: "queue.Queue[tuple[int, dict[str, Any]]]",
+    messages: "queue.Queue[tuple[int, dict[str, Any]]]",
 ) -> None:
-    """Tell the process what to train, and ``heard`` every line that it writes, and its end."""
+    """Send the process its request, and put every line that it writes, and its end, into ``messages``."""
     assert process.stdin is not None
     assert process.stdout is not None
     with suppress(OSError, ValueError):  # it has ended already, or is to end
-        process.stdin.write(json.dumps(order) + "\n")
+        process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()  # and left open: the process ends when this one has gone
     with process.stdout as stdout:
         for line in stdout:
             with suppress(ValueError):  # cut off, when it was killed
-                heard.put((number, json.loads(line)))
+                messages.put((number, json.loads(line)))
     with suppress(OSError):  # of a measurement that is over, the folder may be gone
         last = (errors.read_text(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
-        heard.put((number, {"failed": last}))
+        messages.put((number, {"failed": last}))

@@ -1,7 +1,7 @@
 """NVIDIA's Multi-Process Service (MPS), by which processes compute on one GPU at once, as a daemon of our own.
 
 Without it the processes on a GPU take turns. The daemon has a folder of its own and no setting of the machine is
-touched. A second process of ours, its keeper, ends it when this one has ended, however that came about.
+touched. A second process of ours, a watchdog, ends it when this one has ended, however that came about.
 """
 
 import os
@@ -21,13 +21,13 @@ PROGRAM = "nvidia-cuda-mps-control"
 PROCESSES = "nvidia-cuda-mps"  # how the names of the daemon and its servers begin
 DRIVER_FOLDERS = ("/usr/bin", "/usr/local/bin", "/usr/local/nvidia/bin", "/usr/local/cuda/bin", "/opt/nvidia/bin")
 PIPES, LOGS = "CUDA_MPS_PIPE_DIRECTORY", "CUDA_MPS_LOG_DIRECTORY"
-USUAL = Path("/tmp/nvidia-mps")  # where a daemon listens that was told nothing else
+USUAL = Path("/tmp/nvidia-mps")  # where a daemon listens by default
 SHORT = Path("/tmp")  # a socket's whole path must stay below 108 characters
 ANSWER = 20.0  # seconds for the daemon to start or to answer
 QUIT = 10.0  # seconds for it to end by itself, once its clients are gone
 KILLED = 2.0  # seconds between asking the system to end it and insisting
 POLL = 0.05  # seconds
-_KEEPER = "import sys; from orchestrator.sharing.mps import keep; keep(sys.argv[1], sys.argv[2])"
+_WATCHDOG = "import sys; from orchestrator.sharing.mps import watch; watch(sys.argv[1], sys.argv[2])"
 _CLIENT = """
 import ctypes
 
@@ -99,8 +99,8 @@ def daemon(problem: Callable[[Mapping[str, str]], str | None] = client_problem) 
         raise ResourceError(f"no MPS: {why}")
     folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT if SHORT.is_dir() else None))  # for this user only
     environment = {PIPES: str(folder / "pipes"), LOGS: str(folder / "logs")}
-    keeper = subprocess.Popen(
-        [sys.executable, "-c", _KEEPER, program, str(folder)],
+    watchdog = subprocess.Popen(
+        [sys.executable, "-c", _WATCHDOG, program, str(folder)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -117,16 +117,16 @@ def daemon(problem: Callable[[Mapping[str, str]], str | None] = client_problem) 
             raise ResourceError(f"no MPS: {found}")
         yield environment
     finally:
-        assert keeper.stdin is not None
-        keeper.stdin.close()
+        assert watchdog.stdin is not None
+        watchdog.stdin.close()
         try:
-            keeper.wait(ANSWER + QUIT + 2 * KILLED)
+            watchdog.wait(ANSWER + QUIT + 2 * KILLED)
         except subprocess.TimeoutExpired:
-            keeper.kill()
+            watchdog.kill()
 
 
-def keep(program: str, folder: str) -> None:
-    """The keeper's whole life: wait until whoever started it lets go of its stdin, then end what serves there."""
+def watch(program: str, folder: str) -> None:
+    """The watchdog's whole life: wait until whoever started it lets go of its stdin, then end what serves there."""
     sys.stdin.buffer.read()
     try:
         if processes_of(folder):
@@ -143,13 +143,13 @@ def keep(program: str, folder: str) -> None:
 
 def processes_of(folder: str) -> list[int]:
     """The daemon and the servers that were started with our ``folder``; what else has its variables is a client."""
-    told = f"{PIPES}={folder}/pipes".encode()
+    variable = f"{PIPES}={folder}/pipes".encode()
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended, or is another user's
             if (
                 PROCESSES.encode() in (place / "cmdline").read_bytes()
-                and told in (place / "environ").read_bytes().split(b"\0")
+                and variable in (place / "environ").read_bytes().split(b"\0")
                 and int(place.name) != os.getpid()
             ):
                 found.append(int(place.name))
@@ -173,7 +173,7 @@ def _ask(program: str, environment: Mapping[str, str], command: str, seconds: fl
 
 
 def _run(
-    command: list[str], environment: Mapping[str, str], told: str = "", seconds: float = ANSWER
+    command: list[str], environment: Mapping[str, str], stdin_text: str = "", seconds: float = ANSWER
 ) -> tuple[int | None, str]:
     """The exit code, None if it did not end in time, and what was written.
 
@@ -183,7 +183,7 @@ def _run(
     if Path(command[0]).name == PROGRAM:
         whole.pop("CUDA_VISIBLE_DEVICES", None)  # a server numbers its GPUs anew: clients would mean others than it
     with tempfile.TemporaryFile("w+") as stdin, tempfile.TemporaryFile("w+", errors="replace") as output:
-        stdin.write(told)
+        stdin.write(stdin_text)
         stdin.seek(0)
         with suppress(OSError):
             process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""One of the processes that train side by side: what it is told on stdin it trains, and writes a line an epoch."""
+"""One of the processes that train side by side: it reads a request from stdin, trains, and writes a line an epoch."""
 
 import json
 import os
@@ -26,18 +26,18 @@ OFTEN = 0.25  # seconds between two looks at the GPU's memory, for each of which
 
 def main() -> None:
     """Train until whoever started this closes stdin, or is gone; the epoch in progress is finished."""
-    told = json.loads(sys.stdin.readline())
+    request = json.loads(sys.stdin.readline())
     lines = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what a network prints is no line of ours
     ending = threading.Event()
-    home = Path(told["folder"]).parent  # of all processes; who started us removes it, unless it was killed
+    home = Path(request["folder"]).parent  # of all processes; who started us removes it, unless it was killed
     threading.Thread(target=_end_with_parent, args=(ending, home), daemon=True).start()
     try:
-        for line in _train(told):
+        for line in _train(request):
             if ending.is_set():
                 return
             lines.write(json.dumps(line) + "\n")
-    except Exception as problem:  # the boundary to another process: it is told
+    except Exception as problem:  # the boundary to another process, which is told
         text = (str(problem).strip().splitlines() or [""])[0]
         lines.write(json.dumps({"failed": f"{type(problem).__name__}: {text}"}) + "\n")
         raise SystemExit(1) from problem
@@ -55,17 +55,17 @@ def _end_with_parent(ending: threading.Event, home: Path) -> None:
     os._exit(1)
 
 
-def _train(told: dict[str, Any]) -> Any:
+def _train(request: dict[str, Any]) -> Any:
     """One line an epoch: when it ended, its images, and the bytes of GPU memory."""
     from orchestrator.files import unsynced
     from orchestrator.trial import run_trial
 
-    spec = TrialSpec.from_json(told["spec"])
-    spec = replace(spec, trainer=_endless(spec.trainer), seed=told["number"], dataset_digest="")
-    dataset = _random_images(spec.trainer, tuple(told["shape"]), told["classes"])
+    spec = TrialSpec.from_json(request["spec"])
+    spec = replace(spec, trainer=_endless(spec.trainer), seed=request["number"], dataset_digest="")
+    dataset = _random_images(spec.trainer, tuple(request["shape"]), request["classes"])
     looked, memory = 0.0, {"reserved": 0, "used": 0, "total": 0}
     with unsynced():
-        for _ in run_trial(spec, dataset, Path(told["folder"]), measure=False):
+        for _ in run_trial(spec, dataset, Path(request["folder"]), measure=False):
             now = time.monotonic()
             if now > looked + OFTEN:
                 looked, memory = now, _memory(memory["reserved"])

@@ -2,17 +2,15 @@
 
 from orchestrator.spec.experiment import (
     Contract,
-    Distribution,
     Experiment,
     Failures,
     Plan,
     Resources,
-    Scheduler,
-    Search,
     Tracking,
     Variant,
 )
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
+from orchestrator.spec.search import Distribution, Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
 
 __all__ = [

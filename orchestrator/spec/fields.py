@@ -1,4 +1,4 @@
-"""Ranges of settings, written next to their types, and reading plain JSON back without any library."""
+"""Ranges of settings, written next to their types, and reading JSON back without any library."""
 
 import dataclasses
 import operator
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from orchestrator.spec.plain import not_plain, one_line
+from orchestrator.spec.json_values import json_problems, one_line
 
 T = TypeVar("T")
 
@@ -68,24 +68,24 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
     return [f"{where}: {problem}, not {value!r}" for limit in limits if (problem := limit.problem(value))]
 
 
-def to_plain(settings: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values: tuples become lists."""
+def to_json(settings: Any) -> dict[str, Any]:
+    """A dataclass as JSON values: tuples become lists."""
 
-    def plain(value: Any) -> Any:
+    def convert(value: Any) -> Any:
         if isinstance(value, Mapping):
-            return {str(k): plain(v) for k, v in value.items()}
-        return [plain(v) for v in value] if isinstance(value, (list, tuple)) else value
+            return {str(k): convert(v) for k, v in value.items()}
+        return [convert(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    return {str(k): plain(v) for k, v in dataclasses.asdict(settings).items()}
+    return {str(k): convert(v) for k, v in dataclasses.asdict(settings).items()}
 
 
-def from_plain(kind: type[T], plain: Any, where: str = "") -> T:
-    """Build the dataclass ``kind`` from plain JSON. Raises ValueError that names the invalid field."""
+def from_json(kind: type[T], data: Any, where: str = "") -> T:
+    """Build the dataclass ``kind`` from JSON values. Raises ValueError that names the invalid field."""
     where = where or kind.__name__
-    if problems := not_plain(plain, where):
+    if problems := json_problems(data, where):
         raise ValueError(one_line("; ".join(problems)))
     try:
-        return typing.cast(T, _read(kind, plain, where))
+        return typing.cast(T, _read(kind, data, where))
     except ValueError as problem:
         raise ValueError(one_line(str(problem))) from None
 

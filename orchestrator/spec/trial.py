@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from orchestrator.spec.fields import Range, check, from_plain, to_plain
+from orchestrator.spec.fields import Range, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
 
 
@@ -66,13 +66,13 @@ class TrialSpec:
         return f"{self.label}/seed-{self.seed}{drawn and '/'}{drawn}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON, complete: every default is written out."""
-        return to_plain(self)
+        """JSON values, complete: every default is written out."""
+        return to_json(self)
 
     @classmethod
-    def from_json(cls, plain: Any) -> "TrialSpec":
+    def from_json(cls, data: Any) -> "TrialSpec":
         """Read what :meth:`to_json` wrote. Raises ValueError that names the invalid field."""
-        return from_plain(cls, plain, "spec")
+        return from_json(cls, data, "spec")
 
     def identity(self) -> str:
         """Hash (sha256, hexadecimal) of the whole specification: trials with the same identity are the same trial.
@@ -80,8 +80,8 @@ class TrialSpec:
         A user's own network is identified by its source, not by the path of its file; the settings of a search by their
         values, not by the index of the draw.
         """
-        plain = {k: v for k, v in self.to_json().items() if k not in ("sample", "settings", "settings_label")}
-        return digest({**plain, "variant": self.label} if self.source_digest else plain)
+        data = {k: v for k, v in self.to_json().items() if k not in ("sample", "settings", "settings_label")}
+        return digest({**data, "variant": self.label} if self.source_digest else data)
 
 
 def variant_label(variant: str) -> str:
@@ -100,7 +100,7 @@ def label_problem(variant: str) -> str | None:
     return None
 
 
-def digest(plain: Any) -> str:
+def digest(data: Any) -> str:
     """sha256 (hexadecimal) of a JSON document, independent of the order of its keys."""
-    text = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PREDICTIONS
-from orchestrator.tracking.runs import LONGEST_TAG, NOTE, VERDICT
+from orchestrator.tracking.tags import LONGEST_TAG, NOTE, VERDICT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -5,17 +5,23 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
-from orchestrator.tracking.runs import KIND, LEASE, PARENT, REASON, STATUS, lease_end
+from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 RENEWAL = 30.0  # seconds between two renewals
 RETRY = 2.0  # seconds to the next attempt if the store did not answer: the lease may have expired by then
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 
 
-class Keeper(threading.Thread):
+def lease_end() -> str:
+    """The value of the lease tag, renewed now."""
+    return f"{time.time() + LEASE_LENGTH:.0f}"
+
+
+class Heartbeat(threading.Thread):
     """Signals, from its own thread, that the launch's driver is alive, however busy it is."""
 
     def __init__(self, client: "MlflowClient", parent_run_id: str) -> None:

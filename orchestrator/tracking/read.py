@@ -9,19 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
 from orchestrator.records import Record, TrialRow
-from orchestrator.tracking.runs import (
-    KIND,
-    LAUNCH,
-    NUMBER,
-    REASON,
-    SEED,
-    SETTINGS,
-    STATUS,
-    TARGET,
-    TRIAL,
-    VARIANT,
-    children,
-)
+from orchestrator.tracking.runs import children
+from orchestrator.tracking.tags import KIND, LAUNCH, NUMBER, REASON, SEED, SETTINGS, STATUS, TARGET, TRIAL, VARIANT
 
 if TYPE_CHECKING:
     import numpy as np

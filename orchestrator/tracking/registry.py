@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.tracking.models import MODEL_FILE, find_model
-from orchestrator.tracking.runs import MODEL, TRIAL, VARIANT
+from orchestrator.tracking.tags import MODEL, TRIAL, VARIANT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

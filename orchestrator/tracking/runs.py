@@ -1,7 +1,6 @@
 """The MLflow tree of a launch: one experiment, one parent run, one child run per trial, found again by identity."""
 
 import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,47 +8,31 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.tracking import page
-from orchestrator.tracking.page import color
-from orchestrator.tracking.store import sqlite_file
+from orchestrator.tracking import saved_view
+from orchestrator.tracking.tags import (
+    FAILURE,
+    KIND,
+    LAUNCH,
+    MODEL,
+    NOTE,
+    NUMBER,
+    PARENT,
+    PROTOCOL,
+    REASON,
+    REPORT,
+    SEED,
+    SETTINGS,
+    SPEC_HASH,
+    STATUS,
+    TRIAL,
+    VARIANT,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-# Tags; the UI filters by them.
-LAUNCH = "launch"  # its name, which no other launch of the experiment has
-LAUNCH_ID = "launch_id"  # of a launch's own run; its folder says the same
-KIND = "kind"  # "launch" for a parent run, "trial" for a child
-SPEC_HASH = "spec_hash"
-TRIAL = "trial"
-NUMBER = "trial_number"  # its place in the plan, from 0; whichever began first, this is the order they are read in
-VARIANT = "variant"
-FAMILY = "family"
-SEED = "seed"
-SETTINGS = "settings"  # of a trial of a search: what was drawn, as JSON
-STATUS = "status"
-REASON = "status_reason"
-FAILURE = "failure_kind"  # of a failed trial
-REPORT = "report"  # of a trial, as the next one; absent until it has been delivered
-MODEL = "model"
-MADE, CANNOT_BE_MADE = "made", "cannot be made"  # their values
-PROTOCOL = "protocol"
-CONTRACT = "contract"
-LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
-TARGET = "target_accuracy"
-VERDICT = "verdict"  # of a launch, in a sentence
-REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
-LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
-PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
-NOTE = "mlflow.note.content"
-USER = "mlflow.user"
-SOURCE_NAME = "mlflow.source.name"  # the experiment file
-SOURCE_TYPE = "mlflow.source.type"
-
-LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
-LONGEST_TAG = 5_000  # characters; MLflow's limit
-DIGITS = 8  # of a launch's id, in its name if that is taken
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 PAGE = 1_000  # runs in one answer
 
@@ -162,7 +145,7 @@ class LaunchRuns:
         metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
         position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = [
-            RunTag("mlflow.runColor", color(position)),
+            RunTag("mlflow.runColor", saved_view.color(position)),
             RunTag(NOTE, "The link to the report appears here when it has been made."),
         ]
         params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
@@ -170,59 +153,6 @@ class LaunchRuns:
             self.client.log_batch(run_id, params=params[:MOST_PARAMS])
             params = params[MOST_PARAMS:]
         self.client.log_batch(run_id, metrics, params, tags)
-
-
-def open_launch(
-    client: "MlflowClient",
-    uri: str,
-    launch: str,
-    plan: Plan,
-    dataset: DatasetFacts,
-    facts: Mapping[str, TrialFacts],
-    tags: Mapping[str, str],
-    artifacts: str | None = None,
-    launch_id: str | None = None,
-) -> LaunchRuns:
-    """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
-
-    Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
-    plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
-    ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
-    """
-    name = plan.experiment.name
-    experiment_id = _experiment(client, uri, name, artifacts)
-    page.publish_view(client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else [])
-    named = _launches(client, experiment_id, LAUNCH, launch)
-    if launch_id is None:
-        found = [run for run in named if LAUNCH_ID not in run.data.tags]
-    else:
-        found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
-    if found:
-        parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
-        if SOURCE_NAME in found[0].data.tags:
-            tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
-        client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
-        reopen(client, parent)
-        recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
-    else:
-        if named and launch_id is not None:
-            launch = f"{launch}-{launch_id[:DIGITS]}"
-        known = {
-            KIND: "launch",
-            LAUNCH: launch,
-            SPEC_HASH: plan.identity(),
-            TARGET: str(plan.experiment.target_accuracy),
-            REJECTED: str(plan.rejected_samples),
-            LEASE: lease_end(),
-            **tags,
-        }
-        if launch_id is not None:
-            known[LAUNCH_ID] = launch_id
-        if plan.experiment.description:
-            known[NOTE] = plan.experiment.description
-        parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
-        recorded = {}
-    return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
 
 
 def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
@@ -244,11 +174,6 @@ def reopen(client: "MlflowClient", run_id: str) -> None:
         client.delete_tag(run_id, name)
 
 
-def lease_end() -> str:
-    """The value of the lease tag, renewed now."""
-    return f"{time.time() + LEASE_LENGTH:.0f}"
-
-
 def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     """A nested specification as flat params: ``trainer.optimizer.lr`` = ``0.1``; lists as their text."""
     if isinstance(tree, Mapping) and tree:
@@ -257,31 +182,3 @@ def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
     if isinstance(tree, (list, Mapping)):
         return {prefix: json.dumps(tree)}
     return {prefix: str(tree)}
-
-
-def shorten(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags, cut to MLflow's limit."""
-    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
-
-
-def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) -> list[Any]:
-    return list(client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{tag} = '{value}'"))
-
-
-def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        database = sqlite_file(uri)
-        if artifacts is None and database is not None:
-            artifacts = (database.parent / "mlruns" / name).as_uri()
-        try:
-            return str(client.create_experiment(name, artifact_location=artifacts, tags=page.KIND))
-        except MlflowException:  # another process has just created it
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
-    return str(found.experiment_id)

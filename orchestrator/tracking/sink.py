@@ -14,8 +14,8 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
 from orchestrator.tracking import lease
-from orchestrator.tracking.passing import may_pass
 from orchestrator.tracking.runs import LaunchRuns
+from orchestrator.tracking.transient import is_transient
 from orchestrator.tracking.writer import Writer
 
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
@@ -115,10 +115,10 @@ class Sink:
             self._given_up.add(RECORDS)
             self._write_all()
             return
-        keeper = lease.Keeper(self.runs.client, self.runs.parent_run_id)
-        keeper.start()
+        heartbeat = lease.Heartbeat(self.runs.client, self.runs.parent_run_id)
+        heartbeat.start()
         self._write_all()
-        keeper.end()
+        heartbeat.end()
 
     def _write_all(self) -> None:
         waiting: dict[str, list[Record]] = {}
@@ -151,7 +151,7 @@ class Sink:
             try:
                 return write()
             except Exception as problem:  # another program's errors are reported and never stop the training
-                if not may_pass(problem):
+                if not is_transient(problem):
                     self._problems.append(f"{trial or 'the launch'}: {store} rejected a record: {_first_line(problem)}")
                     break
                 if self._deadline is not None and time.monotonic() + pause > self._deadline:

@@ -1,5 +1,6 @@
 """The tracking store: its address, its preparation, and its client."""
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from orchestrator.errors import StorageError
+from orchestrator.errors import StorageError, first_line
 from orchestrator.redact import redact
 
 if TYPE_CHECKING:
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 _PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 CONNECT_TIMEOUT = 12  # seconds; as long as a request to a tracking server may take
 DEFAULT_STORE = "sqlite:///mlflow.db"  # in the working directory
+_ENVIRONMENT = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
+    # again, so that a run whose creation was not confirmed is not created twice.
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "GIT_PYTHON_REFRESH": "quiet",  # a machine without git is no reason to warn
+}
+_LOGGERS = ("mlflow", "alembic", "mlflow.utils.environment")
 
 
 def tracking_uri(given: str | None = None) -> str:
@@ -42,20 +53,11 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
     check_address(uri)
     if not make and (file := sqlite_file(uri)) is not None and not file.exists():
         raise StorageError(f"there is no tracking store {file}: run an experiment, or give another with --tracking-uri")
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
-    # again, so that a run whose creation was not confirmed is not created twice.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "12")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # a machine without git is no reason to warn
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
-    for name in ("mlflow", "alembic", "mlflow.utils.environment"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-        from sqlalchemy.exc import SQLAlchemyError
+    _import_mlflow()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
         database = sqlite_file(uri)
         if database is None:
@@ -70,11 +72,24 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             client.search_experiments(max_results=1)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         raise StorageError(
-            redact(f"the tracking store {uri} cannot be used: {reason} ")
+            redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
             + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
+
+
+def _import_mlflow() -> None:
+    """Import and configure MLflow for the rest of this process: it reads its settings at each request.
+
+    What the user has set in the environment stays.
+    """
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        importlib.import_module("mlflow")
+    for name in _LOGGERS:  # after the import, which sets them
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager
@@ -85,10 +100,9 @@ def asked(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         did = "refused" if problem.error_code == "INVALID_PARAMETER_VALUE" else "did not answer"
         raise StorageError(
-            redact(f"the tracking store {uri} {did}: {reason} (nothing is lost: records are on disk)")
+            redact(f"the tracking store {uri} {did}: {first_line(problem)} (nothing is lost: records are on disk)")
         ) from problem
 
 

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Callable
 
 from orchestrator.errors import RequestError
-from orchestrator.tracking.page import VIEW, address
+from orchestrator.tracking.saved_view import VIEW, address
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
 
-def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
+def serve(given: str | None, port: int, log: Callable[[str], None]) -> int:
     """Serve the store at ``http://127.0.0.1:port`` until interrupted; returns the exit code."""
     uri = tracking_uri(given)
     if uri.startswith(("http://", "https://")):
@@ -23,10 +23,10 @@ def serve(given: str | None, port: int, say: Callable[[str], None]) -> int:
         except OSError as problem:
             raise RequestError(f"port {port} on 127.0.0.1 is in use: choose another one with --port") from problem
     client, server = connect(uri), f"http://127.0.0.1:{port}"
-    say(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C stops it)")
+    log(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C stops it)")
     for experiment in client.search_experiments():
         if f"mlflow.sharedViewState.{VIEW}" in experiment.tags:
-            say(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
+            log(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
     database = sqlite_file(uri)
     folder = None
     if database is not None:  # the server runs in the file's folder, where a relative address would name another file

@@ -9,19 +9,8 @@ from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
-from orchestrator.tracking.runs import (
-    CANNOT_BE_MADE,
-    FAILURE,
-    MADE,
-    MODEL,
-    NOTE,
-    REASON,
-    REPORT,
-    STATUS,
-    LaunchRuns,
-    reopen,
-    shorten,
-)
+from orchestrator.tracking.runs import LaunchRuns, reopen
+from orchestrator.tracking.tags import CANNOT_BE_MADE, FAILURE, MADE, MODEL, NOTE, REASON, REPORT, STATUS, shorten
 from orchestrator.trial import TrialFolder
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}

@@ -1,1 +1,1 @@
-"""One network learns from one data set: a visible loop, optimisers, schedules, checkpoints. Torch only."""
+"""One network learns from one dataset: a visible loop, optimisers, schedules, checkpoints. Torch only."""

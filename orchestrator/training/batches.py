@@ -14,7 +14,7 @@ from orchestrator.training.randomness import generator
 _logger = logging.getLogger(__name__)
 
 
-MOST = 0.5  # of a GPU's free memory that pictures may take: the network and its maps need the rest
+MOST = 0.5  # of a GPU's free memory that images may take: the network and its maps need the rest
 
 
 def resident(split: Split, device: torch.device) -> Split:
@@ -23,7 +23,7 @@ def resident(split: Split, device: torch.device) -> Split:
         needed, free = split.images.nbytes + split.labels.nbytes, torch.cuda.mem_get_info(device)[0]
         if needed > MOST * free:
             sizes = f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on the GPU"
-            _logger.warning("the pictures stay in host memory, from which each batch is copied: they take %s", sizes)
+            _logger.warning("the images stay in host memory, from which each batch is copied: they take %s", sizes)
             return split
     return Split(split.images.to(device), split.labels.to(device))
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.errors import CheckpointError
+from orchestrator.errors import CheckpointError, first_line
 from orchestrator.files import write_atomically
 
 DIGEST = "sha256"
@@ -56,7 +56,7 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as problem:
         raise CheckpointError(f"{path}: there is no such checkpoint") from problem
     except Exception as problem:  # damaged bytes make torch raise almost anything
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({_first_line(problem)})") from problem
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({first_line(problem)})") from problem
     if expected is None:
         raise CheckpointError(f"{path}: not one of our checkpoints, it carries no digest")
     if not sound:
@@ -97,7 +97,3 @@ def _bits(tensor: Tensor) -> memoryview:
     """
     same_width = _INTEGERS.get(tensor.itemsize, tensor.dtype)  # numpy does not know every type of torch's
     return np.ascontiguousarray(tensor.view(same_width).numpy()).data
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]

@@ -87,7 +87,7 @@ def aligned(layer: nn.Conv2d) -> int:
     return 32 if max(layer.dilation) > 1 else 8
 
 
-def quicker_form(layer: nn.Conv2d, device: str = "cpu") -> type[nn.Conv2d]:
+def faster_class(layer: nn.Conv2d, device: str = "cpu") -> type[nn.Conv2d]:
     """The class that computes the layer best on a kind of device; nn.Conv2d itself for most. By its geometry alone."""
     if device not in ("cpu", "cuda") or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
         return nn.Conv2d
@@ -113,7 +113,7 @@ def _whole(padding: Any) -> tuple[int, int]:
 
 
 class _Subsample(torch.autograd.Function):
-    """Every ``rows``-th row and ``columns``-th column, and its gradient, both laid out as the whole picture is.
+    """Every ``rows``-th row and ``columns``-th column, and its gradient, both laid out as the whole image is.
 
     The gradient of a slice would lie in torch's default layout, which every layer before would have to turn around.
     """

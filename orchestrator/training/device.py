@@ -1,7 +1,6 @@
 """Where and how precisely a trial computes: device, precision and memory layout, resolved from ``auto``."""
 
 import functools
-import os
 import platform
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,19 +25,29 @@ class Placement:
 
     @property
     def memory_format(self) -> torch.memory_format:
-        """The layout of pictures and convolution weights."""
+        """The layout of images and convolution weights."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
 def place(recipe: Recipe, network: nn.Module) -> Placement:
     """Resolve every ``auto`` of the recipe for this machine. Raises ResourceError if a request cannot be met."""
-    device = torch.device(_device(recipe.device))
+    device = resolve_device(recipe.device)
     precision = _precision(recipe.precision, device)
     channels_last = recipe.channels_last
     if channels_last is None:
         # On CPUs it was quicker for every kind of convolution tried; but there is nothing to lay out without one.
         channels_last = device.type in ("cuda", "cpu") and any(isinstance(m, nn.Conv2d) for m in network.modules())
     return Placement(device, precision, channels_last)
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """The device that the recipe's ``device`` means on this machine. Raises ResourceError if it is not there."""
+    has_mps = torch.backends.mps.is_available()
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu")
+    if (wanted == "cuda" and not torch.cuda.is_available()) or (wanted == "mps" and not has_mps):
+        raise ResourceError(f"trainer.device is {wanted}, but this machine has none; use auto or cpu")
+    return torch.device(wanted)
 
 
 def describe_machine(device: torch.device) -> dict[str, str]:
@@ -60,29 +69,6 @@ def processor_model() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def make_deterministic(deterministic: bool = True) -> None:
-    """Ask torch for the same bits every time; an operation that has no exact form warns instead of failing.
-
-    Or, if not ``deterministic``, let it try which kernels are fastest.
-    """
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.backends.cudnn.benchmark = not deterministic
-    torch.backends.cudnn.deterministic = deterministic
-    torch.set_deterministic_debug_mode(
-        "warn" if deterministic else "default"
-    )  # as use_deterministic_algorithms, which imports torch's compiler
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-
-
-def _device(wanted: str) -> str:
-    has_mps = torch.backends.mps.is_available()
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "mps" if has_mps else "cpu"
-    if (wanted == "cuda" and not torch.cuda.is_available()) or (wanted == "mps" and not has_mps):
-        raise ResourceError(f"trainer.device is {wanted}, but this machine has none; use auto or cpu")
-    return wanted
 
 
 def _precision(wanted: str, device: torch.device) -> torch.dtype:

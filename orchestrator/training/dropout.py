@@ -14,10 +14,7 @@ MARGIN = 5.0  # standard deviations of the number of dropped elements; hardly ev
 
 
 class SparseDropout(nn.Dropout):
-    """nn.Dropout with the same law: every element is dropped with probability p, independently, the rest scaled.
-
-    A network's own nn.Dropout becomes one by its ``__class__``: name, settings and state dict stay as they are.
-    """
+    """nn.Dropout with the same law: every element is dropped with probability p, independently, the rest scaled."""
 
     def forward(self, x: Tensor) -> Tensor:
         """x: any shape, floating point. Returns the same shape, type and memory layout."""

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.errors import DivergedError
+from orchestrator.training.cuda_graph import GraphedCallable
 from orchestrator.training.device import Placement
-from orchestrator.training.graph import Recorded
 from orchestrator.training.host_state import host_state_problem
 from orchestrator.training.randomness import seed_everything
 
@@ -37,7 +37,7 @@ class Evaluation:
         self.logits = torch.zeros(len(images), classes, device=placement.device)
         self._run: Callable[[int], None] = self._compute
         if cuda_graph and placement.device.type == "cuda" and images.device.type == "cuda":
-            self._run = Recorded("the evaluation", self._compute, self._probe, network, self._changing)
+            self._run = GraphedCallable("the evaluation", self._compute, self._probe, network, self._changing)
 
     def __call__(self) -> Tensor:
         """Logits (N, classes) float32, on the CPU: they are scored there wherever the network is, to the same bits."""

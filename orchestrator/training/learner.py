@@ -102,4 +102,4 @@ class Learner:
         self.best_accuracy = state["best"]["accuracy"]
         self.best_loss = state["best"]["loss"]
         self.best_weights = state["best"]["weights"]
-        self.records = [Record.from_json(plain) for plain in state["records"]]
+        self.records = [Record.from_json(entry) for entry in state["records"]]

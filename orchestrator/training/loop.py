@@ -13,12 +13,12 @@ from orchestrator.errors import DivergedError
 from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.batches import Batches
-from orchestrator.training.graph import Recorded, changing
+from orchestrator.training.cuda_graph import GraphedCallable, changing
 from orchestrator.training.host_state import host_state_problem
 from orchestrator.training.learner import Learner
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import Step
-from orchestrator.training.usage import Usage
+from orchestrator.training.system_metrics import SystemMetrics
 
 _logger = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ def fit(
         batches.step.add_(1)
 
     take_step = recorded(take, learner, batches, tally, recipe)
-    usage = Usage(device)
+    system_metrics = SystemMetrics(device)
     while learner.epoch < recipe.epochs and not reached(recipe, learner.best_accuracy):
         epoch, started = learner.epoch + 1, time.perf_counter()
         seed_everything(seed, epoch, "dropout")
@@ -70,7 +70,7 @@ def fit(
             keys.LR: learning_rate.used,
             keys.EPOCH_SECONDS: time.perf_counter() - started,
             keys.IMAGES_PER_SECOND: batches.images / (trained - started),
-            **usage.read(),
+            **system_metrics.read(),
         }
         record = Record(epoch, time.time(), metrics)
         learner.keep(record, accuracy, judged_loss)
@@ -130,7 +130,7 @@ def recorded(
         with torch.no_grad(), torch.autocast("cuda", precision, enabled=precision != torch.float32):
             return host_state_problem(learner.network, lambda network: network(images))
 
-    return Recorded(
+    return GraphedCallable(
         "the training step",
         take,
         probe,

@@ -1,45 +1,40 @@
-"""A network made ready to learn where it was placed: moved, laid out, its slow layers computed better.
+"""A network made ready to learn where it was placed: moved, laid out, its slow layers replaced by equal faster ones.
 
 Names, weights and state dict stay what they are: only how a layer computes what it computes changes.
 """
 
-import ctypes
-
 from torch import nn
 
-from orchestrator.training.convolutions import quicker_form
+from orchestrator.training.convolutions import faster_class
 from orchestrator.training.device import Placement
 from orchestrator.training.dropout import SparseDropout
 
-# Parameters of glibc's mallopt, from malloc.h.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_KEPT = 2**31 - 1  # bytes of freed memory that stay with the process; the most that mallopt takes
-
 
 def prepare(network: nn.Module, placement: Placement) -> None:
-    """Move the network to its device and layout, exchange layers for equal ones; on a CPU, keep freed memory."""
+    """Move the network to its device and layout, and replace layers by faster ones."""
     network.to(device=placement.device, memory_format=placement.memory_format)  # type: ignore[call-overload]
-    exchange_layers(network, placement.device.type)
-    if placement.device.type == "cpu":
-        keep_memory()
+    replace_layers(network, placement.device.type)
 
 
-def exchange_layers(network: nn.Module, device: str = "cpu") -> None:
-    """Let torch's own convolutions and dropout layers compute as their quicker forms; a user's subclasses are left."""
-    for layer in network.modules():
-        if type(layer) is nn.Conv2d:
-            layer.__class__ = quicker_form(layer, device)
-        elif type(layer) is nn.Dropout and device == "cpu":
-            layer.__class__ = SparseDropout
+def replace_layers(network: nn.Module, device: str = "cpu") -> None:
+    """Replace torch's own convolutions and dropout layers by faster ones; a user's subclasses of them are left."""
+    replacements: dict[nn.Module, nn.Module] = {}
+    for path, layer in list(network.named_modules(remove_duplicate=False)):
+        kind: type[nn.Module] = type(layer)
+        if kind is nn.Conv2d:
+            kind = faster_class(layer, device)
+        elif kind is nn.Dropout and device == "cpu":
+            kind = SparseDropout
+        if path and kind is not type(layer):
+            replacement = replacements.setdefault(layer, with_class(layer, kind))  # a shared layer stays shared
+            network.set_submodule(path, replacement)
 
 
-def keep_memory() -> None:
-    """Let this process keep the memory that it frees, where the C library is glibc.
+def with_class(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """A module of the class ``kind`` with the state of ``layer``: parameters, mode, settings and hooks are one.
 
-    Otherwise every large tensor comes from the system page by page, each filled with zeros first, and goes back at
-    once: a fifth of the time of a network with large maps.
+    So a reference to ``layer`` that the network keeps outside of its modules follows every change of the replacement.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_MMAP_MAX, 0)
-        mallopt(_TRIM_THRESHOLD, _KEPT)
+    replacement = kind.__new__(kind)
+    replacement.__dict__ = layer.__dict__
+    return replacement

@@ -94,9 +94,9 @@ class LearningRate:
     def state_dict(self) -> dict[str, Any]:
         """Counters and current values only; the settings are the recipe's. OneCycleLR's function is left out."""
         state = self.scheduler.state_dict()
-        plain = {k: v for k, v in state.items() if isinstance(v, (int, float, bool, str, list, type(None)))}
+        serialisable = {k: v for k, v in state.items() if isinstance(v, (int, float, bool, str, list, type(None)))}
         group = self._scheduled.param_groups[0]
-        return {**plain, "now": {k: list(v) if k == "betas" else v for k, v in group.items() if k in FOLLOWED}}
+        return {**serialisable, "now": {k: list(v) if k == "betas" else v for k, v in group.items() if k in FOLLOWED}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` described."""

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m orchestrator.trial", description=__doc__)
     parser.add_argument("spec", type=Path, help="a trial's specification, as found in every trial folder")
     parser.add_argument("--out", type=Path, default=Path("trial"), help="the trial folder (default: ./trial)")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where data sets lie (default: ./data)")
+    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="where datasets lie (default: ./data)")
     options = parser.parse_args(arguments)
     try:
         spec = _read(options.spec)

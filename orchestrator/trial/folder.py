@@ -6,7 +6,7 @@ checkpoints/last.pt     everything needed to resume; replaced atomically after e
 checkpoints/previous.pt the one before it, should the last one be damaged
 checkpoints/best.pt     the chosen weights
 predictions.pt          logits of the test split, of the chosen weights
-predictions.csv         its labels and what was predicted, by class number, a line a picture
+predictions.csv         its labels and what was predicted, by class number, a line an image
 metrics.csv             the records as a table
 facts.json              parameters, normalisation, machine
 outcome.json            how it ended; absent while it has not
@@ -27,7 +27,7 @@ from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
 from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status
 from orchestrator.spec import TrialSpec
-from orchestrator.spec.plain import one_line
+from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
 
 CHECKPOINTS = "checkpoints"  # the folder of everything that is large
@@ -68,9 +68,9 @@ class TrialFolder:
 
     def spec(self) -> TrialSpec:
         """The trial's specification. Raises StorageError naming the file if it cannot be used."""
-        plain = self._json("spec.json")
+        content = self._json("spec.json")
         try:
-            return TrialSpec.from_json(plain)
+            return TrialSpec.from_json(content)
         except ValueError as problem:
             raise StorageError(one_line(f"{self.path / 'spec.json'}: {problem}")) from problem
 
@@ -195,8 +195,8 @@ class TrialFolder:
     def finish(self, status: Status, reason: str = "", traceback: str = "", failure: Failure | None = None) -> Outcome:
         """Write the table of metrics and how the trial ended."""
         write_text(self.path / "metrics.csv", _as_csv(self.records()))
-        plain = {"status": str(status), "reason": reason, "failure": failure, "traceback": traceback}
-        write_json(self.path / "outcome.json", plain)
+        content = {"status": str(status), "reason": reason, "failure": failure, "traceback": traceback}
+        write_json(self.path / "outcome.json", content)
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
 
     def reopen(self) -> None:
@@ -207,10 +207,10 @@ class TrialFolder:
         """How the trial ended, or None if it has not."""
         if not (self.path / "outcome.json").exists():
             return None
-        plain = self._mapping("outcome.json")
+        content = self._mapping("outcome.json")
         try:
-            failure = Failure(plain["failure"]) if plain.get("failure") else None
-            status, reason, traceback = Status(plain["status"]), plain["reason"], plain.get("traceback", "")
+            failure = Failure(content["failure"]) if content.get("failure") else None
+            status, reason, traceback = Status(content["status"]), content["reason"], content.get("traceback", "")
             if not isinstance(reason, str) or not isinstance(traceback, str):
                 raise TypeError("reason and traceback are text")
         except (ValueError, KeyError, TypeError) as problem:
@@ -218,10 +218,10 @@ class TrialFolder:
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
 
     def _mapping(self, name: str) -> dict[str, Any]:
-        plain = self._json(name)
-        if not isinstance(plain, dict):
+        content = self._json(name)
+        if not isinstance(content, dict):
             raise StorageError(f"{self.path / name}: damaged, it holds no mapping")
-        return plain
+        return content
 
     def _json(self, name: str) -> Any:
         path = self.path / name

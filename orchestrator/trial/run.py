@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,11 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import describe_machine, make_deterministic, place
+from orchestrator.training.device import Placement, describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
+from orchestrator.training.process import training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
 from orchestrator.trial.background import BackgroundWriter
@@ -58,13 +60,13 @@ def run_trial(
         return
     folder.reopen()
     try:
-        with writer or BackgroundWriter() as writing:
+        with writer or BackgroundWriter() as writing, training_process(spec.trainer):
             yield from _train(spec, dataset, folder, measure, writing)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
-            told = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
-            folder.finish(Status.FAILED, *told, kind_of(problem))
+            shown = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
+            folder.finish(Status.FAILED, *shown, kind_of(problem))
         raise
 
 
@@ -84,9 +86,6 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
-    make_deterministic(recipe.deterministic)
-    if recipe.threads != "auto":
-        torch.set_num_threads(recipe.threads)
     network = _initial_network(spec, dataset)
     placement = place(recipe, network)
     training, judged = _split(spec, dataset)
@@ -98,17 +97,7 @@ def _train(
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
-    folder.save_facts(
-        {
-            keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
-            "classes": len(dataset.classes),
-            "shape": dataset.shape,
-            "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-            "machine": describe_machine(placement.device),
-            "precision": str(placement.precision).removeprefix("torch."),
-            "channels_last": placement.channels_last,
-        }
-    )
+    folder.save_facts(_facts(network, dataset, normalisation, placement))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
         size, classes = recipe.evaluation_batch_size, len(dataset.classes)
@@ -145,6 +134,19 @@ def _train(
     yield final
 
 
+def _facts(network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement) -> dict[str, Any]:
+    """What is known before training."""
+    return {
+        keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
+        "classes": len(dataset.classes),
+        "shape": dataset.shape,
+        "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
+        "machine": describe_machine(placement.device),
+        "precision": str(placement.precision).removeprefix("torch."),
+        "channels_last": placement.channels_last,
+    }
+
+
 def write_in_background(writer: BackgroundWriter, folder: TrialFolder, learner: Learner, record: Record) -> None:
     """Have the epoch that ``learner`` has finished written to ``folder``, beside the next one."""
     writer.wait()  # the state being written lies where the next one will
@@ -171,12 +173,12 @@ def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:
 
 
 def training_indices(spec: TrialSpec, dataset: Dataset) -> Tensor:
-    """Which pictures of the training split, (M,) int64, the trial learns from."""
+    """Which images of the training split, (M,) int64, the trial learns from."""
     return _split(spec, dataset)[0]
 
 
 def _split(spec: TrialSpec, dataset: Dataset) -> tuple[Tensor, Split]:
-    """Which pictures to learn from, and the pictures that choices are made by."""
+    """Which images to learn from, and the images that choices are made by."""
     if spec.trainer.protocol == "published":
         return torch.arange(len(dataset.train)), dataset.test
     if dataset.validation is not None:

@@ -52,7 +52,7 @@ def run(
     import os
 
     from orchestrator.architectures.locate import is_of_this_process
-    from orchestrator.scheduling.mirror import open_storage
+    from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
 
     wanted = _experiment(experiment, set)
@@ -123,7 +123,7 @@ def train(
 
 def _experiment(given: str | Path | Settings | Experiment, settings: Settings | None) -> Experiment:
     from orchestrator.experiment.reader import read_experiment, read_file
-    from orchestrator.spec.fields import to_plain
+    from orchestrator.spec.fields import to_json
 
     overrides = [f"{path}={json.dumps(value)}" for path, value in (settings or {}).items()]
     if isinstance(given, (str, Path)):
@@ -131,8 +131,8 @@ def _experiment(given: str | Path | Settings | Experiment, settings: Settings | 
     from orchestrator.experiment.overrides import apply_overrides
 
     curve = given.published_curve if isinstance(given, Experiment) else None
-    plain = to_plain(given) if isinstance(given, Experiment) else given
-    read = read_experiment(apply_overrides(plain, overrides), "the experiment")
+    tree = to_json(given) if isinstance(given, Experiment) else given
+    read = read_experiment(apply_overrides(tree, overrides), "the experiment")
     return replace(read, published_curve=curve) if curve else read
 
 

@@ -11,9 +11,9 @@ class Comparison(comparison.Comparison):
     """All variants, best first, their differences to the best, and whether these are significant."""
 
     @classmethod
-    def of(cls, plain: comparison.Comparison) -> "Comparison":
+    def of(cls, computed: comparison.Comparison) -> "Comparison":
         """The same comparison."""
-        return cls(**{field.name: getattr(plain, field.name) for field in fields(plain)})
+        return cls(**{field.name: getattr(computed, field.name) for field in fields(computed)})
 
     def __repr__(self) -> str:
         return sentence(self)

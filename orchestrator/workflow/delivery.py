@@ -9,16 +9,17 @@ from typing import Any
 from orchestrator.errors import OrchestratorError
 from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
-from orchestrator.scheduling.budget import Budget
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials, representative
-from orchestrator.spec.plain import one_line
-from orchestrator.tracking.runs import MODEL, REPORT, LaunchRuns
+from orchestrator.spec.json_values import one_line
+from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.tags import MODEL, REPORT
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
-from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.check import Checked
 from orchestrator.workflow.reports import Order, Reporter
 
 
@@ -32,18 +33,18 @@ class Delivery:
         storage: Storage,
         runs: "Future[LaunchRuns]",
         executor: Executor,
-        packed: Any,
-        say: Callable[[str], None],
+        dataset_ref: Any,
+        log: Callable[[str], None],
     ) -> None:
-        self.checked, self.folder, self.storage, self.say = checked, folder, storage, say
+        self.checked, self.folder, self.storage, self.log = checked, folder, storage, log
         experiment = checked.plan.experiment
         self.wanted = experiment.tracking
         self.search = experiment.search is not None  # reports and models then wait for the evaluation
         self.at_once = self.wanted.reports != "none" and not self.search
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
-        self.reporter = Reporter(executor, packed, self._deliver, say)
-        self.budget = Budget(checked.plan, experiment.max_checkpoint_bytes, storage)
+        self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
+        self.budget = CheckpointBudget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
 
@@ -107,14 +108,14 @@ class Delivery:
         """Wait for all orders; returns whether all were made. ``progress`` is called with the state."""
         if whole := self.reporter.wait(progress):
             return whole
-        self.say("some reports are missing; run the same command again to make them")
+        self.log("some reports are missing; run the same command again to make them")
         return False
 
     def close(self, status: Status) -> None:
         """Deliver the rest and end the launch's own run. Raises TrackingError that names what was not delivered."""
         self.sink.close(status)
         for name in self.budget.keep():
-            self.say(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+            self.log(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
 
     def _order(self, trial: str, report: bool, model: bool) -> None:
         """Order what is needed and has not been ordered or made before."""
@@ -145,4 +146,4 @@ class Delivery:
             self.budget.add(outcome)
             self.budget.keep()
         except OrchestratorError as problem:
-            self.say(one_line(str(problem)))
+            self.log(one_line(str(problem)))

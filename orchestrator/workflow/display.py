@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Display:
     """Shows nothing; subclasses override what they show."""
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """One line about what is happening."""
 
     @contextmanager
@@ -43,7 +43,7 @@ class Terminal(Display):
         self.console = console or Console()
         self.quiet = quiet
 
-    def say(self, line: str) -> None:
+    def log(self, line: str) -> None:
         """One line, as it is."""
         if not self.quiet:
             self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)

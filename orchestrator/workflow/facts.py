@@ -11,18 +11,10 @@ import torch
 from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.data import Dataset
-from orchestrator.tracking.runs import (
-    CONTRACT,
-    FAMILY,
-    LAYER_KINDS,
-    SOURCE_NAME,
-    SOURCE_TYPE,
-    USER,
-    DatasetFacts,
-    TrialFacts,
-)
+from orchestrator.tracking.runs import DatasetFacts, TrialFacts
+from orchestrator.tracking.tags import CONTRACT, FAMILY, LAYER_KINDS, SOURCE_NAME, SOURCE_TYPE, USER
 from orchestrator.version import __version__
-from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.check import Checked
 
 
 def trial_facts(checked: Checked) -> dict[str, TrialFacts]:

@@ -12,7 +12,7 @@ from orchestrator.architectures.locate import name_of, source_notes
 from orchestrator.architectures.probe import probe
 from orchestrator.contract import Analysis, ContractResult, analyse, check_contract, describe
 from orchestrator.spec import Contract, variant_label
-from orchestrator.workflow.checking import evaluation_notes
+from orchestrator.workflow.check import evaluation_notes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,33 +7,37 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.data.arrays import pack
+from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
-from orchestrator.scheduling.budget import check_free_space
-from orchestrator.scheduling.free_cores import FreeCores, core_count
-from orchestrator.scheduling.mirror import Storage
+from orchestrator.scheduling.checkpoint_budget import check_free_space
+from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
+from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.preflight import check_nodes
+from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.session import StartingRay
-from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
-from orchestrator.scheduling.storage import LaunchFolder, fetch_launches, open_launch_folder
+from orchestrator.scheduling.session import BackgroundRay
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
-from orchestrator.spec.plain import one_line
-from orchestrator.tracking.runs import LaunchRuns, open_launch
+from orchestrator.spec.json_values import one_line
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.checking import Checked, check_experiment
-from orchestrator.workflow.completed import fingerprint, mark_complete
+from orchestrator.workflow.check import Checked, check_experiment
+from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
 from orchestrator.workflow.reports import compared
 from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
-from orchestrator.workflow.trials import train_all
+from orchestrator.workflow.train_all import train_all
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
 
@@ -46,8 +50,8 @@ def launch(
     tracking_uri: str | None,
     address: str | None,
     display: Display,
-    ray: StartingRay,
-    cores: "Future[FreeCores]",
+    ray: BackgroundRay,
+    starting_executor: "Future[RayExecutor]",
     again: bool = False,
     folder: LaunchFolder | None = None,
     source: Path | None = None,
@@ -56,7 +60,7 @@ def launch(
     """Run ``experiment``, read from the file ``source``, to its verdict.
 
     ``folder`` is the launch to resume; by default the newest launch of the same plan, or a new one. ``ray`` is
-    starting, and with it the ``cores`` that make reports; it is stopping when this returns. Raises a RequestError if
+    starting, and with it the executor that makes reports; it is stopping when this returns. Raises a RequestError if
     the experiment cannot be run, and InterruptedLaunchError if it was interrupted; it can then be resumed.
     """
     begun = time.monotonic()
@@ -72,40 +76,23 @@ def launch(
         folder = open_launch_folder(storage.root, plan, again)
     folder.fetch(storage)
     storage.push(folder.path / "launch.json")
-    join = "" if address is None else f" --address {shlex.quote(address)}"
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
-    resume = f"orchestrator resume {experiment.name} --storage {shlex.quote(str(storage))}{where}{join}"
-    if as_job:
-        resume = "the same orchestrator submit command"
-    display.say(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
+    resume = _resume_command(experiment.name, storage, where, address, as_job)
+    display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     folder.check_plan(plan)
     with folder.locked():
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
-
-        def open_runs() -> LaunchRuns:
-            with asked(uri):
-                return open_launch(
-                    connecting.result(),
-                    uri,
-                    folder.name,
-                    plan,
-                    dataset_facts(checked.dataset, experiment.dataset.name),
-                    trial_facts(checked),
-                    run_tags(source, as_job),
-                    artifacts,
-                    folder.id,
-                )
-
-        opening = threads.submit(open_runs)  # while the first workers start
-        makers = cores.result()
-        makers.slots = core_count(nodes)  # nodes may have joined since it was started
-        packed = makers.share(pack(checked.dataset))
-        delivery = Delivery(checked, folder, storage, opening, makers, packed, display.say)
+        # While the first workers start:
+        opening = threads.submit(_open_runs, connecting, uri, folder, checked, artifacts, source, as_job)
+        executor = starting_executor.result()
+        executor.slots = core_count(nodes)  # nodes may have joined since it was started
+        dataset_ref = executor.put(to_arrays(checked.dataset))
+        delivery = Delivery(checked, folder, storage, opening, executor, dataset_ref, display.log)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = train_all(checked, folder, storage, delivery, nodes, resources, packed, display)
-            makers.raise_priority()
+            status = train_all(checked, folder, storage, delivery, nodes, resources, dataset_ref, display)
+            executor.raise_priority()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
@@ -114,14 +101,14 @@ def launch(
                 if status is not Status.STOPPED:
                     delivery.order_chosen(result.rows)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                _publish(runs.client, result, makers, metrics, display)  # while the last reports are made
+                _publish(runs.client, result, executor, metrics, display)  # while the last reports are made
                 if status is not Status.STOPPED:
                     with display.waiting("making reports") as progress:
                         whole = delivery.finish_reports(progress)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
-            makers.shutdown(wait=False)
+            executor.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
         if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
@@ -129,26 +116,61 @@ def launch(
     interrupted = InterruptedLaunchError(f"interrupted; resume with: {resume}")
     if result is None:
         raise interrupted
-    display.say(f"trial folders: {storage.place(folder.path / 'trials')}")
+    display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
     on = " (on the head)" if as_job else ""
     compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
-    display.say(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
+    display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
     if status is Status.STOPPED:
         raise interrupted
     return result
 
 
-def _publish(client: Any, result: Results, makers: FreeCores, metrics: Mapping[str, float], display: Display) -> None:
+def _resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
+    if as_job:
+        return "the same orchestrator submit command"
+    join = "" if address is None else f" --address {shlex.quote(address)}"
+    return f"orchestrator resume {experiment} --storage {shlex.quote(str(storage))}{where}{join}"
+
+
+def _open_runs(
+    connecting: "Future[MlflowClient]",
+    uri: str,
+    folder: LaunchFolder,
+    checked: Checked,
+    artifacts: str | None,
+    source: Path | None,
+    as_job: bool,
+) -> LaunchRuns:
+    """The launch in MLflow, when its store has been reached."""
+    with asked(uri):
+        return open_launch(
+            connecting.result(),
+            uri,
+            folder.name,
+            checked.plan,
+            dataset_facts(checked.dataset, checked.plan.experiment.dataset.name),
+            trial_facts(checked),
+            run_tags(source, as_job),
+            artifacts,
+            folder.id,
+        )
+
+
+def _publish(
+    client: Any, result: Results, executor: RayExecutor, metrics: Mapping[str, float], display: Display
+) -> None:
     try:
-        page = makers.urgent(compared, result.experiment, result.launch, result.comparison, result.rows).result()
+        page = executor.submit_first(
+            compared, result.experiment, result.launch, result.comparison, result.rows
+        ).result()
         publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
-        display.say(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
+        display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
 
 
 def _check(experiment: Experiment, data_dir: Path, address: str | None, display: Display) -> Checked:
     try:
-        return check_experiment(experiment, data_dir, display.say)
+        return check_experiment(experiment, data_dir, display.log)
     except DataError as problem:
         if address is None:
             raise
@@ -168,25 +190,25 @@ def _artifacts(uri: str, storage: Storage, name: str, shared: bool) -> str | Non
 
 
 def _nodes(
-    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: StartingRay
+    checked: Checked, folder: LaunchFolder, storage: Storage, address: str | None, display: Display, ray: BackgroundRay
 ) -> tuple[list[dict[str, float]], dict[str, float]]:
     """Nodes that can train the remaining trials, and what each trial gets. Raises before anything is recorded."""
     plan = checked.plan
     with display.waiting("starting Ray" if address is None else f"joining the cluster at {address}"):
         nodes = ray.nodes()
     if address is not None:
-        nodes = wait_for_nodes(plan.experiment.resources, display.say)
+        nodes = wait_for_nodes(plan.experiment.resources, display.log)
         looked = check_nodes(folder.path, storage, plan)
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
-        display.say(f"{nodes_can} use the storage and have the same versions")
+        display.log(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)
     work = _work(checked, finished)
     with display.waiting("measuring how many trials share a GPU") if useful(work, nodes) > 1 else nullcontext():
-        per_gpu = trials_per_gpu(work, nodes, folder.path, storage, display.say)
+        per_gpu = trials_per_gpu(work, nodes, folder.path, storage, display.log)
     resources = trial_resources(plan.experiment.resources, nodes, per_gpu)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
-    display.say(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
+    display.log(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes, resources

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.spec import Experiment, TrialSpec
-from orchestrator.spec.fields import to_plain
-from orchestrator.workflow.checking import Checked, check_experiment
+from orchestrator.spec.fields import to_json
+from orchestrator.workflow.check import Checked, check_experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,13 +56,13 @@ class Plan:
         return f"<p style='white-space: pre-line'>{escape(repr(self))}</p>{table}"
 
 
-def plan(experiment: Experiment, data_dir: Path, say: Callable[[str], None] = lambda _: None) -> Plan:
+def plan(experiment: Experiment, data_dir: Path, log: Callable[[str], None] = lambda _: None) -> Plan:
     """Check ``experiment``, its data and its networks, and list its trials; nothing is trained.
 
     Whatever prevents it from running is in ``problems``; only a file that cannot be read as an experiment raises.
     """
     try:
-        checked = check_experiment(experiment, data_dir, say)
+        checked = check_experiment(experiment, data_dir, log)
     except RequestError as problem:
         return Plan(experiment, (), tuple(str(problem).splitlines()))
     return Plan(checked.plan.experiment, checked.plan.trials, (), checked)
@@ -73,15 +73,15 @@ def training_cost(checked: Checked) -> float:
     cost = 0.0
     for spec in checked.plan.trials:
         held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)
-        pictures = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
-        cost += 3 * pictures * (checked.analyses[spec.name].macs or 0)
+        images = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
+        cost += 3 * images * (checked.analyses[spec.name].macs or 0)
     return cost
 
 
 def to_dict(checked: Checked) -> dict[str, Any]:
     """The document of ``validate --json``."""
     return {
-        "experiment": to_plain(checked.plan.experiment),
+        "experiment": to_json(checked.plan.experiment),
         "launch": checked.plan.identity()[:8],
         "dataset": {
             "name": checked.dataset.name,

@@ -10,18 +10,18 @@ from typing import Any
 
 from orchestrator.contract import Analysis
 from orchestrator.data import Dataset, Normalisation, build_augmentation
-from orchestrator.data.arrays import unpack
+from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
 from orchestrator.records import TrialRow
 from orchestrator.reporting.made import Made
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.verdict.comparison import Comparison
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
-from orchestrator.spec.plain import one_line
+from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.models import save_model
-from orchestrator.tracking.runs import MODEL
+from orchestrator.tracking.tags import MODEL
 from orchestrator.trial import TrialFolder, training_indices
 
 EXAMPLES = 2  # images in the model's input example
@@ -43,7 +43,7 @@ class Order:
 def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
     """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
     warnings: list[str] = []
-    dataset = unpack(packed)
+    dataset = from_arrays(packed)
     with order.storage.reached(order.folder) as folder:
         if order.report:
             with _costs_a_warning("no report", warnings.append):
@@ -80,7 +80,7 @@ def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) 
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
     warnings: list[str] = []
-    dataset = unpack(packed)
+    dataset = from_arrays(packed)
     material = Material.untrained(spec, dataset, training_indices(spec, dataset), analysis)
     return draw_shared(material, warnings.append), warnings
 

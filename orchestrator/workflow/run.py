@@ -7,17 +7,17 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.scheduling.free_cores import FreeCores, core_count
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.session import StartingRay, check_address
-from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.scheduling.ray_executor import RayExecutor, core_count
+from orchestrator.scheduling.session import BackgroundRay, check_address
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.completed import completed_launch
+from orchestrator.workflow.completed_launch import completed_launch
 from orchestrator.workflow.display import Display
-from orchestrator.workflow.warming import warm_up
+from orchestrator.workflow.preload import preload
 
 if TYPE_CHECKING:
     from orchestrator.workflow.results import Results
@@ -47,9 +47,9 @@ def run(
             return _completed(experiment, name, uri, display)
     if address is not None:
         check_address(address)
-    shared = nullcontext() if address is not None else local_mps(experiment, display.say)
-    with shared, StartingRay(address, debug) as ray:
-        cores = ray.then(_free_cores)
+    shared = nullcontext() if address is not None else local_mps(experiment, display.log)
+    with shared, BackgroundRay(address, debug) as ray:
+        executor = ray.then(_start_executor)
         try:
             from orchestrator.workflow.launch import launch
 
@@ -61,31 +61,31 @@ def run(
                 address=address,
                 display=display,
                 ray=ray,
-                cores=cores,
+                starting_executor=executor,
                 again=again,
                 folder=folder,
                 source=source,
                 as_job=as_job,
             )
         finally:
-            if cores.exception() is None:  # waits until Ray has started, which cannot be stopped before
-                cores.result().shutdown(wait=False)
+            if executor.exception() is None:  # waits until Ray has started, which cannot be stopped before
+                executor.result().shutdown(wait=False)
 
 
 def _completed(experiment: Experiment, launch: str, uri: str, display: Display) -> "Results":
     from orchestrator.workflow.results import read_results
 
-    display.say(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
+    display.log(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
     client = connect(uri, make=False)
     with asked(uri):
         result = read_results(client, experiment.name, launch)
     display.result(result)
-    display.say("to train it again, add --again to the command")
+    display.log("to train it again, add --again to the command")
     return result
 
 
-def _free_cores(nodes: list[dict[str, float]]) -> FreeCores:
+def _start_executor(nodes: list[dict[str, float]]) -> RayExecutor:
     """Where reports are made; its first process imports what it needs while this one checks data and networks."""
-    cores = FreeCores(core_count(nodes))
-    cores.warm(warm_up)
-    return cores
+    executor = RayExecutor(core_count(nodes))
+    executor.submit_warm_up(preload)
+    return executor

@@ -14,7 +14,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.checking import batch_problems, network_notes
+from orchestrator.workflow.check import batch_problems, network_notes
 from orchestrator.workflow.display import Display
 
 
@@ -48,12 +48,12 @@ def train(
         raise ExperimentError(source, problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
-    display.say(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
+    display.log(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
     for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
-        display.say(note)
+        display.log(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
         threads = f"CPU threads: {spec.trainer.threads}"
-        display.say(f"{threads}; with 1, the result equals that of `orchestrator run` with its defaults, bit for bit")
+        display.log(f"{threads}; with 1, the result equals that of `orchestrator run` with its defaults, bit for bit")
     with display.training([spec.name], spec.trainer.epochs, ()) as listeners:
         for listener in listeners:
             listener.on_start(spec.name)
@@ -65,15 +65,15 @@ def train(
         for listener in listeners:
             listener.on_end(outcome)
     if report:
-        _report(folder, dataset, display.say)
+        _report(folder, dataset, display.log)
     return TrialFolder(folder)
 
 
-def _report(folder: Path, dataset: Dataset, say: Callable[[str], None]) -> None:
+def _report(folder: Path, dataset: Dataset, log: Callable[[str], None]) -> None:
     from orchestrator.contract import analyse
     from orchestrator.workflow.reports import write_report
 
     spec = TrialFolder(folder).spec()
     network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    write_report(folder, dataset, analyse(network, dataset.shape), say)
-    say(f"report: {folder / 'report.html'}")
+    write_report(folder, dataset, analyse(network, dataset.shape), log)
+    log(f"report: {folder / 'report.html'}")

@@ -54,7 +54,7 @@ def verify(
     seed: int | None,
     keep: Path | None,
     data_dir: Path,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> Verified:
     """Run ``experiment`` without and with kills, and compare."""
     name = read_file(experiment, overrides).name
@@ -71,13 +71,13 @@ def verify(
 
     try:
         undisturbed, disturbed = ((home / which).resolve() for which in ("undisturbed", "disturbed"))
-        say(f"verify-resume {name}, seed {seed}: the undisturbed launch")
+        log(f"verify-resume {name}, seed {seed}: the undisturbed launch")
         started = time.monotonic()
         _run(arguments(undisturbed), undisturbed)
         seconds = time.monotonic() - started
-        say(f"it took {seconds:.0f} s; now with {kills} kills")
-        epochs = max(1, _epochs_told(undisturbed))
-        done = _run_with_kills(arguments(disturbed), disturbed, kills, epochs, seconds, random.Random(seed), say)
+        log(f"it took {seconds:.0f} s; now with {kills} kills")
+        epochs = max(1, _epochs_reported(undisturbed))
+        done = _run_with_kills(arguments(disturbed), disturbed, kills, epochs, seconds, random.Random(seed), log)
         differences = compare(content(undisturbed, name), content(disturbed, name))
     finally:
         if keep is None:
@@ -114,7 +114,7 @@ def _run(command: list[str], folder: Path) -> None:
 
 
 def _run_with_kills(
-    command: list[str], folder: Path, kills: int, epochs: int, seconds: float, stream: random.Random, say: Any
+    command: list[str], folder: Path, kills: int, epochs: int, seconds: float, stream: random.Random, log: Any
 ) -> list[str]:
     """Run and kill until there were ``kills`` kills or the launch has ended; returns what was killed, in order.
 
@@ -126,14 +126,16 @@ def _run_with_kills(
     moments = sorted(stream.uniform(EARLIEST, LATEST) * epochs for _ in range(kills))
     process = _start(command, folder)
     deadline = time.monotonic() + LONGEST * seconds + 60
-    told = 0
+    reported = 0
     try:
         while process.poll() is None:
             if time.monotonic() > deadline:
                 raise OrchestratorError(f"the launch does not end after its kills:\n{_tail(folder)}")
             time.sleep(0.05)
-            now = _epochs_told(folder)
-            if len(done) == kills or now <= told or now < moments[len(done)]:  # some training happens between two kills
+            now = _epochs_reported(folder)
+            if (
+                len(done) == kills or now <= reported or now < moments[len(done)]
+            ):  # some training happens between two kills
                 continue
             time.sleep(stream.random() * seconds / epochs)  # anywhere within an epoch
             target = targets[len(done) % 2]
@@ -146,8 +148,8 @@ def _run_with_kills(
                 kill_driver(process)
                 process = _start(command, folder)  # the same command again resumes
             done.append(target)
-            told = now
-            say(f"killed {'the driver' if target == 'driver' else 'a worker'} after {now} of {epochs} epochs")
+            reported = now
+            log(f"killed {'the driver' if target == 'driver' else 'a worker'} after {now} of {epochs} epochs")
     finally:
         kill_driver(process)
     if process.returncode not in (0, 1):
@@ -155,7 +157,7 @@ def _run_with_kills(
     return done
 
 
-def _epochs_told(folder: Path) -> int:
+def _epochs_reported(folder: Path) -> int:
     """How many epochs the launch in ``folder`` has reported; one that was trained twice counts once."""
     said = (folder / "output.txt").read_text(encoding="utf-8", errors="replace")
     return len(set(_EPOCH.findall(said)))

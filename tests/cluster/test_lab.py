@@ -103,7 +103,7 @@ def holder(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Seen]]:
         seen = look(process.pid, folder)
         words = {" ".join(child.cmdline()) for child in seen.processes}
         assert {"sleep 3600"} < words  # what runs there is found, though it left its session
-        assert len(seen.spaces) == 3 * len(SPACES)  # of the keeper and of two hosts
+        assert len(seen.spaces) == 3 * len(SPACES)  # of the supervisor and of two hosts
         assert {what.split()[0] for what in seen.left()} >= {"process", "folder", "mount"}
         yield process, seen
     finally:
@@ -126,8 +126,8 @@ def test_a_killed_keeper_leaves_a_folder_that_the_next_lab_removes(
     monkeypatch.setattr(tempfile, "tempdir", str(seen.folder.parent))
     assert sweep() == []  # a living lab is left alone
     process.send_signal(signal.SIGSTOP)  # so that it cannot tidy
-    [keeper] = [child for child in seen.processes if "keeper.py" in " ".join(child.cmdline()[:3])]
-    keeper.kill()
+    [supervisor] = [child for child in seen.processes if "supervisor.py" in " ".join(child.cmdline()[:3])]
+    supervisor.kill()
     process.kill()
     process.wait()
     seen.wait_until_gone(besides="folder")

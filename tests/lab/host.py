@@ -100,7 +100,7 @@ def write_files(root: Path, spec: dict) -> None:
 def main() -> None:
     spec = json.loads(sys.argv[1])
     print(Path("/proc/self").readlink(), flush=True)  # our number outside, since this /proc is still the outer one
-    if not sys.stdin.readline():  # the keeper plugs the cable in first
+    if not sys.stdin.readline():  # the supervisor plugs the cable in first
         return
     socket.sethostname(spec["name"])
     root = build_root(spec)

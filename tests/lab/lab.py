@@ -54,19 +54,19 @@ class Lab:
                 "bashrc": f"export PATH={shlex.quote(str(Path(sys.prefix) / 'bin'))}:$PATH PYTHONDONTWRITEBYTECODE=1\n",
             }
             spaces = ["--net", "--mount", "--pid", "--fork", "--kill-child"]
-            keeper = str(Path(__file__).with_name("keeper.py"))
-            with (self.folder / "keeper.log").open("w") as log:
-                self._keeper = subprocess.Popen(
-                    ["unshare", *spaces, sys.executable, "-I", keeper, json.dumps(spec)],
+            supervisor = str(Path(__file__).with_name("supervisor.py"))
+            with (self.folder / "supervisor.log").open("w") as log:
+                self._supervisor = subprocess.Popen(
+                    ["unshare", *spaces, sys.executable, "-I", supervisor, json.dumps(spec)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=log,
                     pass_fds=[lock],  # held as long as it lives
-                    start_new_session=True,  # Ctrl-C is for us; the keeper sees our end
+                    start_new_session=True,  # Ctrl-C is for us; the supervisor sees our end
                 )
-            assert self._keeper.stdout is not None
-            if self._keeper.stdout.readline() != b"ready\n":
-                raise LabError("the lab did not come up:\n" + (self.folder / "keeper.log").read_text())
+            assert self._supervisor.stdout is not None
+            if self._supervisor.stdout.readline() != b"ready\n":
+                raise LabError("the lab did not come up:\n" + (self.folder / "supervisor.log").read_text())
         except BaseException:
             self.close()
             raise
@@ -87,15 +87,15 @@ class Lab:
 
     def close(self) -> None:
         """End every host and remove the folder."""
-        keeper = getattr(self, "_keeper", None)
-        if keeper is not None and keeper.stdin is not None and keeper.stdout is not None:
-            keeper.stdin.close()
+        supervisor = getattr(self, "_supervisor", None)
+        if supervisor is not None and supervisor.stdin is not None and supervisor.stdout is not None:
+            supervisor.stdin.close()
             try:
-                keeper.wait(timeout=30)
+                supervisor.wait(timeout=30)
             except subprocess.TimeoutExpired:
-                keeper.kill()
-                keeper.wait()
-            keeper.stdout.close()
+                supervisor.kill()
+                supervisor.wait()
+            supervisor.stdout.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self, *hosts: str) -> None:
@@ -176,7 +176,7 @@ def folders() -> list[Path]:
 
 
 def sweep(*, living: bool = False) -> list[Path]:
-    """Remove what labs left whose keeper was killed (nothing but a folder); with ``living``, end the others first."""
+    """Remove the folders of labs whose supervisor was killed; with ``living``, end the others first."""
     swept = []
     for folder in folders():
         if living:

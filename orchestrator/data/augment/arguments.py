@@ -7,7 +7,7 @@ from typing import Any
 Reader = Callable[[Any], Any]  # takes the value as written; raises ValueError saying what is expected
 Pair = tuple[float, float]
 
-# OpenCV's numbers for what lies outside of a picture and for interpolation; Albumentations takes only these numbers.
+# OpenCV's numbers for what lies outside of an image and for interpolation; Albumentations takes only these numbers.
 CONSTANT, REPLICATE, REFLECT, WRAP, REFLECT_101 = range(5)
 BORDERS = {"constant": CONSTANT, "replicate": REPLICATE, "reflect": REFLECT, "wrap": WRAP, "reflect_101": REFLECT_101}
 LINEAR = 1
@@ -149,5 +149,5 @@ def fill_or_pattern(value: Any) -> tuple[float, float, float] | str:
 
 
 def fill_mask(value: Any) -> tuple[float, ...]:
-    """One number or several; it has no effect on pictures, only on masks."""
+    """One number or several; it has no effect on images, only on masks."""
     return tuple(number(item) for item in value) if isinstance(value, (list, tuple)) else (number(value),)

@@ -1,4 +1,4 @@
-"""The compiled engine: a pipeline as batched torch operations on the pictures' own device. Needs torch only."""
+"""The compiled engine: a pipeline as batched torch operations on the images' own device. Needs torch only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from orchestrator.data.augment import crop, dropout, symmetry, warp
 from orchestrator.data.augment.base import Augmentation
-from orchestrator.data.augment.operation import Operation, UnsupportedError, per_picture, select
+from orchestrator.data.augment.operation import Operation, UnsupportedError, per_image, select
 from orchestrator.data.augment.schema import SCHEMAS, parse
 from orchestrator.data.random_numbers import uniform
 
@@ -51,7 +51,7 @@ def _sometimes(operation: Operation, images: Tensor, applied: Tensor, prepared: 
     if operation.probability == 1 or operation.neutral:
         return operation.apply(images, prepared)
     if images.device.type != "cpu":  # to count them would make the host wait; to change them all costs little
-        return select(per_picture(applied), operation.apply(images, prepared), images)
+        return select(per_image(applied), operation.apply(images, prepared), images)
     rows = applied.nonzero()[:, 0]
     if not len(rows):
         return images
@@ -62,10 +62,10 @@ def _sometimes(operation: Operation, images: Tensor, applied: Tensor, prepared: 
 
 
 def compile_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], size: tuple[int, int]) -> list[Operation]:
-    """The operations of a pipeline whose arguments have been checked, for pictures of ``size`` (height, width).
+    """The operations of a pipeline whose arguments have been checked, for images of ``size`` (height, width).
 
     Raises UnsupportedError naming the first transform without a compiled form, and ValueError, with the transform's
-    position, where pictures of this size do not fit.
+    position, where images of this size do not fit.
     """
     operations: list[Operation] = []
     start = size
@@ -82,7 +82,7 @@ def compile_transforms(transforms: Sequence[Mapping[str, Mapping[str, Any]]], si
             raise ValueError(f"[{position}] {name}: {problem}") from None
         size = operations[-1].output_size if operations else size
     if size != start:
-        raise ValueError(f"makes pictures of {size[0]} × {size[1]} out of {start[0]} × {start[1]}: end with RandomCrop")
+        raise ValueError(f"makes images of {size[0]} × {size[1]} out of {start[0]} × {start[1]}: end with RandomCrop")
     return operations
 
 

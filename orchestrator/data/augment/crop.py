@@ -26,7 +26,7 @@ def source(position: int, side: int, border: int) -> int:
 
 @dataclass(frozen=True)
 class Padding(AsSampled):
-    """Pixels added around every picture. It takes no parameters: (n, 0)."""
+    """Pixels added around every image. It takes no parameters: (n, 0)."""
 
     size: tuple[int, int]
     top: int
@@ -65,7 +65,7 @@ class Padding(AsSampled):
 
 @dataclass(frozen=True)
 class Crop(AsSampled):
-    """A window of every picture. Parameters: (n, 2) int64, its first row and column."""
+    """A window of every image. Parameters: (n, 2) int64, its first row and column."""
 
     probability: float
     size: tuple[int, int]
@@ -86,7 +86,7 @@ class Crop(AsSampled):
 
 
 def build_padding(settings: dict[str, Any], size: tuple[int, int]) -> list[Padding]:
-    """PadIfNeeded for pictures of ``size``; nothing if they are large enough. Raises UnsupportedError."""
+    """PadIfNeeded for images of ``size``; nothing if they are large enough. Raises UnsupportedError."""
     before, after = [], []
     for side, axis in zip(size, ("height", "width"), strict=True):
         least, divisor = settings[f"min_{axis}"], settings[f"pad_{axis}_divisor"]
@@ -96,7 +96,7 @@ def build_padding(settings: dict[str, Any], size: tuple[int, int]) -> list[Paddi
     if not any(before + after) or settings["p"] == 0:
         return []
     if settings["p"] < 1:
-        raise UnsupportedError("changes the size of some pictures only: p below 1")
+        raise UnsupportedError("changes the size of some images only: p below 1")
     if settings["position"] == "random":
         raise UnsupportedError("position random")
     if "top" in settings["position"]:
@@ -111,7 +111,7 @@ def build_padding(settings: dict[str, Any], size: tuple[int, int]) -> list[Paddi
 
 
 def build_crop(settings: dict[str, Any], size: tuple[int, int]) -> list[Padding | Crop]:
-    """RandomCrop for pictures of ``size``. Raises ValueError if the crop is larger, and UnsupportedError."""
+    """RandomCrop for images of ``size``. Raises ValueError if the crop is larger, and UnsupportedError."""
     wanted = settings["height"], settings["width"]
     operations: list[Padding | Crop] = []
     if settings["p"] == 0:
@@ -122,12 +122,12 @@ def build_crop(settings: dict[str, Any], size: tuple[int, int]) -> list[Padding 
         size = operations[0].output_size if operations else size
     if wanted[0] > size[0] or wanted[1] > size[1]:
         raise ValueError(
-            f"a crop of {wanted[0]} × {wanted[1]} does not fit into pictures of {size[0]} × {size[1]}: "
+            f"a crop of {wanted[0]} × {wanted[1]} does not fit into images of {size[0]} × {size[1]}: "
             "put PadIfNeeded before it"
         )
     if wanted != size:
         if settings["p"] < 1:
-            raise UnsupportedError("changes the size of some pictures only: p below 1")
+            raise UnsupportedError("changes the size of some images only: p below 1")
         operations.append(Crop(settings["p"], size, wanted))
     return operations
 

@@ -1,4 +1,4 @@
-"""CoarseDropout: rectangles of one colour over the picture (cutout, https://arxiv.org/abs/1708.04552)."""
+"""CoarseDropout: rectangles of one colour over the image (cutout, https://arxiv.org/abs/1708.04552)."""
 
 from dataclasses import dataclass
 from functools import reduce
@@ -58,7 +58,7 @@ class Dropout(AsSampled):
 
 
 def build(settings: dict[str, Any], size: tuple[int, int]) -> Dropout:
-    """CoarseDropout for pictures of ``size`` (height, width).
+    """CoarseDropout for images of ``size`` (height, width).
 
     Raises ValueError if the holes do not fit, and UnsupportedError for a fill that is not a colour.
     """
@@ -69,7 +69,7 @@ def build(settings: dict[str, Any], size: tuple[int, int]) -> Dropout:
         if (high >= 1) != whole:
             raise ValueError("hole_height_range and hole_width_range: give both in pixels or both as fractions below 1")
         if whole and int(low) > side:
-            raise ValueError(f"{argument}: a hole of {low:g} pixels is larger than the picture's {side}")
+            raise ValueError(f"{argument}: a hole of {low:g} pixels is larger than the image's {side}")
         spans.append((int(low), int(min(high, side))) if whole else in_pixels(low, high, side))
     if isinstance(settings["fill"], str):
         raise UnsupportedError(f"fill {settings['fill']}")

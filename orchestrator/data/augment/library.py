@@ -1,7 +1,6 @@
-"""The Albumentations engine: any pipeline, picture by picture, through the library itself; the one door to it."""
+"""The Albumentations engine: any pipeline, image by image, through the library itself; the one door to it."""
 
 import inspect
-import os
 import random
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from orchestrator.data.augment.base import Augmentation
 from orchestrator.data.augment.schema import nearest, unknown_argument
 from orchestrator.data.random_numbers import random_bits
 from orchestrator.errors import AugmentationError
+from orchestrator.scoped import environment
 
 Written = Mapping[str, Mapping[str, Any]]
 
@@ -23,17 +23,11 @@ _UPDATE_SWITCH = "NO_ALBUMENTATIONS_UPDATE"  # without it, importing the library
 
 def import_library() -> ModuleType | None:
     """Albumentations, imported without a look at the network; None where it is not installed."""
-    before = os.environ.get(_UPDATE_SWITCH)
-    os.environ[_UPDATE_SWITCH] = "1"
-    try:
-        import albumentations
-    except ModuleNotFoundError:
-        return None
-    finally:
-        if before is None:
-            del os.environ[_UPDATE_SWITCH]
-        else:
-            os.environ[_UPDATE_SWITCH] = before
+    with environment({_UPDATE_SWITCH: "1"}):
+        try:
+            import albumentations
+        except ModuleNotFoundError:
+            return None
     return albumentations  # type: ignore[no-any-return]
 
 
@@ -58,15 +52,15 @@ class LibraryAugmentation(Augmentation):
         if not len(self.compose.transforms) or not len(images):
             return images
         keys = drawn[0].tolist()
-        pictures = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).cpu().numpy()
-        changed = [self._one(picture, key) for picture, key in zip(pictures, keys, strict=True)]
-        if wrong := {(p.shape, str(p.dtype)) for p in changed} - {(pictures.shape[1:], "uint8")}:
-            raise AugmentationError(f"the pipeline turned a picture {pictures.shape[1:]} uint8 into {wrong.pop()}")
-        batch = torch.stack([torch.from_numpy(picture) for picture in changed])
+        arrays = images.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format).cpu().numpy()
+        changed = [self._one(array, key) for array, key in zip(arrays, keys, strict=True)]
+        if wrong := {(p.shape, str(p.dtype)) for p in changed} - {(arrays.shape[1:], "uint8")}:
+            raise AugmentationError(f"the pipeline turned an image {arrays.shape[1:]} uint8 into {wrong.pop()}")
+        batch = torch.stack([torch.from_numpy(array) for array in changed])
         return batch.permute(0, 3, 1, 2).contiguous().to(images.device)
 
-    def _one(self, picture: Any, key: int) -> Any:
-        """One picture, (H, W, 3) uint8, with all transforms drawing from one pair of generators.
+    def _one(self, array: Any, key: int) -> Any:
+        """One image, (H, W, 3) uint8, with all transforms drawing from one pair of generators.
 
         Not Compose.set_random_seed: it seeds every transform alike, so that all with p 0.5 are applied together or not
         at all.
@@ -75,7 +69,7 @@ class LibraryAugmentation(Augmentation):
 
         key %= 1 << 64  # generators take no negative seeds
         self.compose.set_random_state(np.random.default_rng(key), random.Random(key))
-        return self.compose(image=picture)["image"]
+        return self.compose(image=array)["image"]
 
 
 def is_entry(written: object) -> bool:
@@ -105,26 +99,26 @@ def check_transform(name: str, written: Mapping[str, Any]) -> list[str]:
     try:
         _build(library, {name: written})
     except Exception as problem:  # a boundary: the library's constructors raise errors of any kind
-        return _in_words(problem)
+        return _describe_problem(problem)
     return []
 
 
 def try_out(transforms: Sequence[Written], shape: tuple[int, int, int]) -> list[str]:
-    """Run the pipeline on a grey picture of ``shape`` (3, H, W); the problem that this meets, if any, in words.
+    """Run the pipeline on a grey image of ``shape`` (3, H, W); the problem that this meets, if any, in words.
 
-    Some mistakes show only then: a transform that needs masks, a picture that changes its size or becomes float.
+    Some mistakes show only then: a transform that needs masks, an image that changes its size or becomes float.
     """
-    pictures = torch.full((16, *shape), 128, dtype=torch.uint8)
+    images = torch.full((16, *shape), 128, dtype=torch.uint8)
     try:
         augmentation = LibraryAugmentation(transforms, seed=0)
-        augmentation(pictures, torch.arange(len(pictures)), 1)
+        augmentation(images, torch.arange(len(images)), 1)
         for transform in augmentation.compose.transforms:
             transform.p = 1.0
-        augmentation(pictures, torch.arange(len(pictures)), 2)
+        augmentation(images, torch.arange(len(images)), 2)
     except AugmentationError as problem:
         return [str(problem)]
     except Exception as problem:  # a boundary: the library's transforms raise errors of any kind
-        return [f"Albumentations cannot run the pipeline on pictures {shape}: {_in_words(problem)[0]}"]
+        return [f"Albumentations cannot run the pipeline on images {shape}: {_describe_problem(problem)[0]}"]
     return []
 
 
@@ -154,7 +148,7 @@ def _transforms(library: ModuleType) -> dict[str, type]:
     return {name: named[name] for name in sorted(names) if issubclass(named[name], kinds)}
 
 
-def _in_words(problem: Exception) -> list[str]:
+def _describe_problem(problem: Exception) -> list[str]:
     """The library's complaint, one line a problem."""
     cause: Any = problem.__cause__
     if not hasattr(cause, "errors"):

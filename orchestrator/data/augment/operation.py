@@ -12,22 +12,22 @@ class Operation(Protocol):
 
     @property
     def probability(self) -> float:
-        """How often a picture is changed, a fraction."""
+        """How often an image is changed, a fraction."""
 
     @property
     def draws(self) -> int:
-        """How many uniform numbers the parameters of one picture take."""
+        """How many uniform numbers the parameters of one image take."""
 
     @property
     def neutral(self) -> bool:
-        """Whether parameters of 0 leave a picture as it is."""
+        """Whether parameters of 0 leave an image as it is."""
 
     @property
     def output_size(self) -> tuple[int, int]:
-        """Height and width of the pictures that come out."""
+        """Height and width of the images that come out."""
 
     def sample(self, numbers: Tensor) -> Tensor:
-        """numbers: (n, draws) float32, uniform in [0, 1). Returns the parameters of n pictures, (n, ...)."""
+        """numbers: (n, draws) float32, uniform in [0, 1). Returns the parameters of n images, (n, ...)."""
 
     def prepare(self, parameters: Tensor) -> Tensor:
         """What :meth:`apply` needs of sampled parameters, (n, ...): worked out once for all images of an epoch."""
@@ -56,8 +56,8 @@ def select(condition: Tensor, chosen: Tensor, otherwise: Tensor) -> Tensor:
     return (chosen - otherwise).mul_(condition.view(torch.uint8)).add_(otherwise)
 
 
-def per_picture(values: Tensor) -> Tensor:
-    """(n,) as (n, 1, 1, 1), to meet a batch of pictures."""
+def per_image(values: Tensor) -> Tensor:
+    """(n,) as (n, 1, 1, 1), to meet a batch of images."""
     return values[:, None, None, None]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from orchestrator.data.augment.operation import AsSampled, UnsupportedError, constant, per_picture, select
+from orchestrator.data.augment.operation import AsSampled, UnsupportedError, constant, per_image, select
 from orchestrator.data.random_numbers import integers
 
 # A symmetry is a set of three steps, always taken in this order.
@@ -26,7 +26,7 @@ SYMMETRIES = {
 
 @dataclass(frozen=True)
 class Symmetry(AsSampled):
-    """One symmetry a picture, drawn from ``choices``. Parameters: (n,) int64, sets of steps."""
+    """One symmetry an image, drawn from ``choices``. Parameters: (n,) int64, sets of steps."""
 
     probability: float
     choices: tuple[int, ...]
@@ -52,20 +52,20 @@ class Symmetry(AsSampled):
             if all(taken) and self.probability == 1:
                 images = _take(step, images)
             elif any(taken):
-                images = select(per_picture(parameters & step > 0), _take(step, images), images)
+                images = select(per_image(parameters & step > 0), _take(step, images), images)
         return images
 
 
 def _take(step: int, images: Tensor) -> Tensor:
-    """One step for every picture; images: (n, 3, H, W)."""
+    """One step for every image; images: (n, 3, H, W)."""
     if step == TRANSPOSE:
         return images.transpose(2, 3)
     return torch.flip(images, (2 if step == UPSIDE_DOWN else 3,))
 
 
 def build(name: str, settings: dict[str, Any], size: tuple[int, int]) -> Symmetry:
-    """The transform ``name`` for pictures of ``size`` (height, width). Raises UnsupportedError if not square."""
+    """The transform ``name`` for images of ``size`` (height, width). Raises UnsupportedError if not square."""
     choices = SYMMETRIES[name]
     if size[0] != size[1] and any(choice & TRANSPOSE for choice in choices):
-        raise UnsupportedError(f"turns pictures that are not square ({size[0]} × {size[1]})")
+        raise UnsupportedError(f"turns images that are not square ({size[0]} × {size[1]})")
     return Symmetry(settings["p"], choices, size)

@@ -1,4 +1,4 @@
-"""ShiftScaleRotate and Affine: one bilinear warp of raw pixels a picture, as OpenCV's warpAffine does it."""
+"""ShiftScaleRotate and Affine: one bilinear warp of raw pixels an image, as OpenCV's warpAffine does it."""
 
 import math
 from collections.abc import Sequence
@@ -66,7 +66,7 @@ class Warp:
 
 
 def matrices(parameters: Tensor, size: tuple[int, int]) -> Tensor:
-    """Where each pixel goes: (n, 2, 3) float32, for a warp's parameters and pictures of ``size`` (height, width).
+    """Where each pixel goes: (n, 2, 3) float32, for a warp's parameters and images of ``size`` (height, width).
 
     Scale, then rotate clockwise by minus the angle, then shear, all about the centre ((W-1)/2, (H-1)/2), then shift.
     """
@@ -129,14 +129,14 @@ def _sources(backward: Tensor, height: int, width: int) -> Tensor:
 
 
 def build_shift_scale_rotate(settings: dict[str, Any], size: tuple[int, int]) -> Warp:
-    """ShiftScaleRotate for pictures of ``size`` (height, width). Raises UnsupportedError."""
+    """ShiftScaleRotate for images of ``size`` (height, width). Raises UnsupportedError."""
     shifts = [settings[name] or settings["shift_limit"] for name in ("shift_limit_x", "shift_limit_y")]
     scale = settings["scale_limit"][0] + 1, settings["scale_limit"][1] + 1
     return _build(settings, size, shifts, False, (scale, scale), settings["rotate_limit"], ())
 
 
 def build_affine(settings: dict[str, Any], size: tuple[int, int]) -> Warp:
-    """Affine for pictures of ``size`` (height, width). Raises UnsupportedError."""
+    """Affine for images of ``size`` (height, width). Raises UnsupportedError."""
     for argument in ("fit_output", "balanced_scale"):
         if settings[argument]:
             raise UnsupportedError(argument)

@@ -10,45 +10,45 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from orchestrator.data.reading import refusing, require
+from orchestrator.data.errors import as_data_error, require
 from orchestrator.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # none of which starts another program, as EPS does
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")  # 8 bits a channel: the others would be clipped
 MAX_PIXELS = 2**26  # 8192 × 8192, 200 MB decoded; Pillow itself only warns below 179 million
-CHUNK_BYTES = 2**25  # decoded pictures turned into one tensor at a time
+CHUNK_BYTES = 2**25  # decoded images turned into one tensor at a time
 ORIENTATION, UPRIGHT = 0x0112, 1  # a tag of EXIF, and its value for an image that stands as it is stored
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
-class Stacker:
-    """Decodes the pictures of one data set and brings them to one size.
+class ImageDecoder:
+    """Decodes the images of one dataset and brings them to one size.
 
-    With ``image_size`` (pixels) every picture is resized to that square. Without, the first picture's size is the
-    data set's size, in every split, and a picture of another size is refused.
+    With ``image_size`` (pixels) every image is resized to that square. Without, the first image's size is the
+    dataset's size, in every split, and an image of another size is refused.
     """
 
     def __init__(self, image_size: int | None) -> None:
         self._image_size = image_size
-        self._size: tuple[int, int] | None = None  # height and width of the first picture
+        self._size: tuple[int, int] | None = None  # height and width of the first image
         self._first = ""
         self.turned = 0  # images that the orientation of EXIF turned or mirrored
         self.transparent = 0  # images with an alpha channel that mattered, composited onto white
 
-    def stack(self, pictures: Iterable[tuple[str, bytes]]) -> Tensor:
+    def decode(self, images: Iterable[tuple[str, bytes]]) -> Tensor:
         """Decode ``(where, content)`` pairs, in order, to (N, 3, H, W) uint8.
 
         Grey becomes three equal channels; palettes are looked up; the orientation of EXIF is applied; what is
         transparent is composited onto white. Raises DataError that opens with ``where`` for an image that cannot be
         decoded, has another size or has nothing left on white, or if there are none.
         """
-        library = require("PIL.Image", "pillow", "decoding pictures")
-        require("PIL.ImageOps", "pillow", "decoding pictures")
+        library = require("PIL.Image", "pillow", "decoding images")
+        require("PIL.ImageOps", "pillow", "decoding images")
         chunks: list[Tensor] = []
         pending, pending_size = bytearray(), (0, 0)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; a picture is either decoded or refused
-            for where, content in pictures:
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; an image is either decoded or refused
+            for where, content in images:
                 pixels, size, turned, transparent = _decode(library, where, content)
                 self.turned += turned
                 self.transparent += transparent
@@ -59,7 +59,7 @@ class Stacker:
                 pending += pixels
                 pending_size = size
         if not pending:
-            raise DataError("there are no pictures to read")
+            raise DataError("there are no images to read")
         chunks.append(self._tensor(pending, pending_size))
         return torch.cat(chunks)
 
@@ -76,8 +76,8 @@ class Stacker:
             self._size, self._first = size, where
         if self._image_size is None and size != self._size:
             raise DataError(
-                f"{where}: this picture is {size[1]} × {size[0]} pixels, but {self._first} is "
-                f"{self._size[1]} × {self._size[0]}; make them equal or set the data set's image_size"
+                f"{where}: this image is {size[1]} × {size[0]} pixels, but {self._first} is "
+                f"{self._size[1]} × {self._size[0]}; make them equal or set the dataset's image_size"
             )
 
     def _tensor(self, pixels: bytearray, size: tuple[int, int]) -> Tensor:
@@ -101,25 +101,25 @@ def _decode(library: Any, where: str, content: bytes) -> tuple[bytes, tuple[int,
 
     ``library`` is PIL.Image.
     """
-    with refusing(where):
+    with as_data_error(where):
         if content.startswith(PNG_SIGNATURE):
             _check_png(where, content)
-        with library.open(BytesIO(content), formats=FORMATS) as picture:
-            width, height = picture.size
+        with library.open(BytesIO(content), formats=FORMATS) as image:
+            width, height = image.size
             if width * height > MAX_PIXELS:
                 raise DataError(f"{where}: {width} × {height} pixels; at most {MAX_PIXELS:,} are decoded")
-            if picture.mode not in MODES:
-                raise DataError(f"{where}: colour mode {picture.mode}; allowed, with 8 bits: {', '.join(MODES)}")
-            turned = picture.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9)  # a TIFF forgets it later
-            upright = require("PIL.ImageOps", "pillow", "decoding pictures").exif_transpose(picture)
+            if image.mode not in MODES:
+                raise DataError(f"{where}: colour mode {image.mode}; allowed, with 8 bits: {', '.join(MODES)}")
+            turned = image.getexif().get(ORIENTATION, UPRIGHT) in range(UPRIGHT + 1, 9)  # a TIFF forgets it later
+            upright = require("PIL.ImageOps", "pillow", "decoding images").exif_transpose(image)
             transparent = upright.has_transparency_data and upright.convert("RGBA").getextrema()[3] != (255, 255)
             rgb = _on_white(library, where, upright) if transparent else upright.convert("RGB")
             return rgb.tobytes(), (rgb.height, rgb.width), turned, transparent
 
 
-def _on_white(library: Any, where: str, picture: Any) -> Any:
+def _on_white(library: Any, where: str, image: Any) -> Any:
     """The image on a white ground. Raises DataError if all that it shows is in its alpha channel and vanishes there."""
-    layers = picture.convert("RGBA")
+    layers = image.convert("RGBA")
     rgb = library.alpha_composite(library.new("RGBA", layers.size, "white"), layers).convert("RGB")
     low, high = layers.getextrema()[3]
     if low != high and all(darkest == brightest for darkest, brightest in rgb.getextrema()):
@@ -138,7 +138,7 @@ def _check_png(where: str, content: bytes) -> None:
         end = position + 8 + int.from_bytes(content[position : position + 4], "big")
         kind = content[position + 4 : position + 8]
         if end + 4 > len(content):
-            raise DataError(f"{where}: damaged, this PNG picture is cut short")
+            raise DataError(f"{where}: damaged, this PNG image is cut short")
         if zlib.crc32(content[position + 4 : end]) != int.from_bytes(content[end : end + 4], "big"):
-            raise DataError(f"{where}: damaged, a part of this PNG picture does not match its checksum")
+            raise DataError(f"{where}: damaged, a part of this PNG image does not match its checksum")
         position = end + 4

@@ -26,10 +26,10 @@ def build_augmentation(
     engine: Engine = "auto",
     on_fallback: Callable[[str], None] | None = None,
 ) -> Augmentation:
-    """The pipeline as a function over batches of pictures of ``shape`` (3, H, W), on whatever device they are.
+    """The pipeline as a function over batches of images of ``shape`` (3, H, W), on whatever device they are.
 
-    ``mean`` is the data set's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
-    batched torch, ``albumentations`` the library picture by picture; ``auto`` takes the first if it has every transform
+    ``mean`` is the dataset's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
+    batched torch, ``albumentations`` the library image by image; ``auto`` takes the first if it has every transform
     and otherwise the second for the whole pipeline, telling ``on_fallback`` why, in one line. Both engines sample from
     the same distributions, but not the same numbers.
     Raises AugmentationError with every problem of the pipeline, or if ``compiled`` is asked for and cannot be had.
@@ -46,13 +46,13 @@ def build_augmentation(
             if on_fallback is not None:
                 on_fallback(
                     f"augmentation: there is no compiled form of {reason}; "
-                    "the whole pipeline runs through Albumentations, one picture at a time, which is slower"
+                    "the whole pipeline runs through Albumentations, one image at a time, which is slower"
                 )
     return LibraryAugmentation(resolved, seed)
 
 
 def check_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> list[str]:
-    """Every problem of a pipeline for pictures of ``shape`` (3, H, W), in words; an empty list if it can be built.
+    """Every problem of a pipeline for images of ``shape`` (3, H, W), in words; an empty list if it can be built.
 
     Albumentations itself is imported only for what the compiled engine does not have.
     """
@@ -72,7 +72,7 @@ def check_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> lis
 
 
 def _check_entry(transform: Any) -> list[str]:
-    """Problems of one entry of the list, but for those that come with a picture's size."""
+    """Problems of one entry of the list, but for those that come with an image's size."""
     if not is_entry(transform):
         return [f"one transform an entry, with its arguments, as `HorizontalFlip: {{p: 0.5}}`, not {transform!r}"]
     [name] = transform
@@ -92,8 +92,8 @@ def _resolve(transform: Mapping[str, Mapping[str, Any]], mean: Sequence[float]) 
     for argument, names in (("border_mode", BORDERS), ("interpolation", INTERPOLATIONS)):
         for key in (argument, f"mask_{argument}"):
             if isinstance(value := arguments.get(key), str):
-                plain = value.lower().removeprefix("border_").removeprefix("inter_")
-                arguments[key] = names.get(plain, value)
+                short = value.lower().removeprefix("border_").removeprefix("inter_")
+                arguments[key] = names.get(short, value)
     children = arguments.get("transforms")
     if isinstance(children, (list, tuple)):
         arguments["transforms"] = [_resolve(child, mean) if is_entry(child) else child for child in children]

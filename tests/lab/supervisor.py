@@ -17,7 +17,7 @@ from pathlib import Path
 PATIENCE = 60  # seconds for one host to come up
 
 
-class Keeper:
+class Supervisor:
     def __init__(self, spec: dict) -> None:
         self.spec = spec
         self.folder = Path(spec["folder"])
@@ -113,11 +113,11 @@ def main() -> None:
     spec = json.loads(sys.argv[1])
     folder = Path(spec["folder"])
     try:
-        keeper = Keeper(spec)
+        supervisor = Supervisor(spec)
         print("ready", flush=True)
-        keeper.serve()
-        for name in list(keeper.hosts):
-            keeper.do_kill(name)
+        supervisor.serve()
+        for name in list(supervisor.hosts):
+            supervisor.do_kill(name)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 

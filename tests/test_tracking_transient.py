@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.tracking.passing import may_pass
+from orchestrator.tracking.transient import is_transient
 
 
 class Answering(ThreadingHTTPServer):
@@ -81,7 +81,7 @@ def upload(address: str, file: Path) -> Exception:
 def test_what_an_object_store_answers(
     status: int, code: str, passes: bool, answering: Callable[[int, str], str], tmp_path: Path
 ) -> None:
-    assert may_pass(upload(answering(status, code), tmp_path / "file")) == passes
+    assert is_transient(upload(answering(status, code), tmp_path / "file")) == passes
 
 
 @pytest.mark.parametrize("how", ["refuses", "hangs up", "never answers"])
@@ -102,10 +102,10 @@ def test_lost_connections_of_an_object_store_pass(how: str, tmp_path: Path) -> N
                         return
 
             threading.Thread(target=hang_up, daemon=True).start()
-        assert may_pass(upload(address, tmp_path / "file"))
+        assert is_transient(upload(address, tmp_path / "file"))
         with pytest.raises(requests.RequestException) as raised:
             requests.get(address, timeout=1)
-        assert may_pass(raised.value)
+        assert is_transient(raised.value)
 
 
 @pytest.mark.parametrize(("status", "passes"), [(401, False), (403, False), (404, False), (429, True), (502, True)])
@@ -114,7 +114,7 @@ def test_what_an_artifact_server_answers(status: int, passes: bool, answering: C
 
     with pytest.raises(requests.HTTPError) as raised:
         requests.put(answering(status, ""), data=b"content", timeout=30).raise_for_status()
-    assert may_pass(raised.value) == passes
+    assert is_transient(raised.value) == passes
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_what_an_artifact_server_answers(status: int, passes: bool, answering: C
 )
 def test_what_googles_client_raises(name: str, passes: bool) -> None:
     exceptions = pytest.importorskip("google.api_core.exceptions")
-    assert may_pass(getattr(exceptions, name)("planted")) == passes
+    assert is_transient(getattr(exceptions, name)("planted")) == passes
 
 
 def test_what_mlflow_and_the_system_raise() -> None:
@@ -137,10 +137,10 @@ def test_what_mlflow_and_the_system_raise() -> None:
     from mlflow.protos import databricks_pb2 as codes
 
     for code in (codes.INTERNAL_ERROR, codes.TEMPORARILY_UNAVAILABLE, codes.REQUEST_LIMIT_EXCEEDED):
-        assert may_pass(MlflowException("planted", error_code=code))
+        assert is_transient(MlflowException("planted", error_code=code))
     for code in (codes.UNAUTHENTICATED, codes.RESOURCE_ALREADY_EXISTS, codes.RESOURCE_DOES_NOT_EXIST):
-        assert not may_pass(MlflowException("planted", error_code=code))
+        assert not is_transient(MlflowException("planted", error_code=code))
     for number in (errno.ENOSPC, errno.EDQUOT, errno.EHOSTUNREACH, errno.ECONNRESET, errno.ETIMEDOUT):
-        assert may_pass(OSError(number, "planted"))
+        assert is_transient(OSError(number, "planted"))
     for problem in (KeyError("planted"), PermissionError(errno.EACCES, "planted"), FileNotFoundError(2, "planted")):
-        assert not may_pass(problem)
+        assert not is_transient(problem)

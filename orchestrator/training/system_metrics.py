@@ -15,7 +15,7 @@ MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes; what getrusage c
 RESET_PEAK = "5"  # written to Linux's clear_refs: the peak of resident memory begins anew
 
 
-class Usage:
+class SystemMetrics:
     """Counts from when it is made, and anew after each :meth:`read`; memory of the process from when it is made."""
 
     def __init__(self, device: torch.device) -> None:

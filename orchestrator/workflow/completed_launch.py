@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 
 from orchestrator.architectures.locate import unimported_digest
-from orchestrator.data.places import files_fingerprint
+from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
@@ -23,7 +23,7 @@ def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
         data = files_fingerprint(experiment.dataset, data_dir)
     except (OrchestratorError, OSError):
         return None
-    return digest([to_plain(experiment), sources, data, uri, __version__])
+    return digest([to_json(experiment), sources, data, uri, __version__])
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:
@@ -39,8 +39,8 @@ def completed_launch(storage: Storage, experiment: Experiment, data_dir: Path, u
     found = {}
     for path in (storage.root / experiment.name).glob(f"*/{MARK}"):
         try:
-            plain = json.loads(path.read_text(encoding="utf-8"))
-            found[str(plain["fingerprint"])] = str(plain["launch"])
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found[str(content["fingerprint"])] = str(content["launch"])
         except (OSError, ValueError, KeyError, TypeError):  # not known to be complete: the launch is checked in detail
             continue
     return found.get(fingerprint(experiment, data_dir, uri) or "") if found else None

@@ -1,6 +1,6 @@
 """An executor on cores that no trial needs: on any node, at the lowest priority, only so many calls at a time.
 
-When the last trial has ended somebody waits for the remaining calls: :meth:`FreeCores.raise_priority`.
+When the last trial has ended somebody waits for the remaining calls: :meth:`RayExecutor.raise_priority`.
 """
 
 import importlib
@@ -39,12 +39,12 @@ class _Call:
     retries: int = RETRIES
 
 
-class FreeCores(Executor):
+class RayExecutor(Executor):
     """Calls functions as Ray tasks, ``slots`` at a time, in the order in which they were submitted.
 
     The tasks ask for no resources, so they never keep a trial from a core; the kernel runs them when a core is idle.
     Functions must be importable by name, arguments and results picklable; an argument that many calls share is best
-    given by :meth:`share`.
+    given by :meth:`put`.
     """
 
     def __init__(self, slots: int) -> None:
@@ -59,10 +59,10 @@ class FreeCores(Executor):
         self._changed = threading.Condition()
         self._closed = False
         self._raised: float | None = None  # when it was, as time.monotonic() counts
-        self._thread = threading.Thread(target=self._work, name="free-cores", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="ray-executor", daemon=True)
         self._thread.start()
 
-    def share(self, value: Any) -> Any:
+    def put(self, value: Any) -> Any:
         """``value`` in Ray's object store, once a node: what tasks are given for it is the value itself."""
         return self._ray.put(value)
 
@@ -72,11 +72,11 @@ class FreeCores(Executor):
             raise TypeError("only positional arguments are passed on")
         return self._submit(_Call(Future(), fn, args))
 
-    def urgent(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
+    def submit_first(self, fn: Callable[..., Any], /, *args: Any) -> "Future[Any]":
         """As :meth:`submit`, but before all that waits, at a priority that makes progress: somebody waits for it."""
         return self._submit(_Call(Future(), fn, args, WARMING), first=True)
 
-    def warm(self, fn: Callable[[], Any]) -> "Future[Any]":
+    def submit_warm_up(self, fn: Callable[[], Any]) -> "Future[Any]":
         """As :meth:`submit`, but at a priority that makes progress while all cores are busy: for imports, done once."""
         return self._submit(_Call(Future(), fn, (), WARMING))
 

@@ -17,7 +17,7 @@ LONGEST_VALUE, LONGEST_LABEL = 24, 100  # characters, in a trial's name
 DIGITS = 4  # significant digits of a float in a trial's name, if they keep names distinct
 
 
-def draws(search: Search) -> Iterator[dict[str, Any]]:
+def sample_settings(search: Search) -> Iterator[dict[str, Any]]:
     """Yield settings by path, determined by the space and ``search.seed``; a small finite space ends.
 
     The first settings are the same however many are taken.

@@ -13,7 +13,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
-from orchestrator.workflow.unused import unused_settings
+from orchestrator.workflow.unused_settings import unused_settings
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Checked:
     notes: tuple[str, ...] = ()  # messages about the networks, for the user
 
 
-def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str], None]) -> Checked:
+def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str], None]) -> Checked:
     """Raises a RequestError that lists every faulty variant if the experiment cannot be run."""
-    say(f"reading data: {experiment.dataset.name}")
+    log(f"reading data: {experiment.dataset.name}")
     dataset = load_dataset(experiment.dataset, data_dir)
     if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
         raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
@@ -57,7 +57,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, say: Callable[[str]
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key]))
     notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
     for note in notes:
-        say(note)
+        log(note)
     analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
     return Checked(plan, dataset, analyses, contracts, notes)
 

@@ -1,12 +1,14 @@
-"""Which trial starts next: the first that waits, unless an actor is already being created for it."""
+"""FIFO order of trials under ``reuse_actors``: the first pending one, unless an actor is being created for it."""
 
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from orchestrator.scheduling.drain import Drain
 
 
-class InTurn(FIFOScheduler):  # type: ignore[misc]
+class ActorReuseFIFO(FIFOScheduler):  # type: ignore[misc]
     """Ray Tune's FIFO order, except that a trial whose actor is being created keeps it.
 
     With ``reuse_actors`` Tune gives an idle actor to the first pending trial and kills the actor that is being created
@@ -23,6 +25,18 @@ class InTurn(FIFOScheduler):  # type: ignore[misc]
                 tune_controller.stop_trial(trial)
         waiting = [trial for trial in waiting if trial.status == Trial.PENDING]
         return next((trial for trial in waiting if not _being_created(tune_controller, trial)), None)
+
+
+class DrainableFIFO(ActorReuseFIFO):
+    """Stops no trial early, except when the launch is drained."""
+
+    def __init__(self, drain: Drain) -> None:
+        super().__init__()
+        self._drain = drain
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Ray asks whether the trial may go on."""
+        return self._drain.decide(trial.config["trial"]["name"], TrialScheduler.CONTINUE)
 
 
 def _being_created(tune_controller: Any, trial: Any) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from orchestrator.lazy import no_garbage_collection
 
 
-def warm_up() -> None:
+def preload() -> None:
     """In any process: import what reports and models need, while the first trials wait for their workers.
 
     MLflow and torch.export import much more when the first model is saved, so one is saved and thrown away.

@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator import spec
 from orchestrator.experiment.reader import json_schema
-from orchestrator.spec.describe import descriptions
+from orchestrator.spec.descriptions import descriptions
 
 # What an experiment file can hold; a plan and a trial's specification are made from it, never written by hand.
 KINDS = [k for k in vars(spec).values() if isinstance(k, type) and k not in (spec.Plan, spec.TrialSpec)]

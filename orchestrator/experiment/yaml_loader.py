@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from orchestrator.spec.plain import DEEPEST
+from orchestrator.spec.json_values import DEEPEST
 
 _NOT_USED: dict[type[yaml.Token], str] = {
     yaml.AnchorToken: "YAML anchors and aliases are not supported here; repeat the values",
@@ -22,7 +22,7 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTo
 
 
 def parse(text: str) -> Any:
-    """The plain values in ``text``. Raises yaml.YAMLError for invalid YAML and for unsupported features."""
+    """The values in ``text``. Raises yaml.YAMLError for invalid YAML and for unsupported features."""
     _refuse_what_is_not_used(text)
     return yaml.load(text, Loader=_Loader)  # a SafeLoader
 

@@ -1,4 +1,4 @@
-"""Bytes: whether a launch fits on the disk before it starts, and which checkpoints go when a budget is spent."""
+"""Disk space: whether a launch fits before it starts, and which checkpoints are deleted when a limit is reached."""
 
 import shutil
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from orchestrator.errors import StorageError
 from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
@@ -35,7 +35,7 @@ def check_free_space(storage: Path, parameters: Mapping[str, int], side_by_side:
         )
 
 
-class Budget:
+class CheckpointBudget:
     """Keeps the checkpoints of trials that have been delivered below ``limit`` bytes; None is no limit.
 
     What goes first is what the losers keep, the worst first. The best trial of each variant keeps its last and best

@@ -10,34 +10,34 @@ import pytest
 import waiting
 from patience import PATIENCE
 
-from orchestrator.scheduling.free_cores import FreeCores
-from orchestrator.scheduling.session import StartingRay
+from orchestrator.scheduling.ray_executor import RayExecutor
+from orchestrator.scheduling.session import BackgroundRay
 
 
 @pytest.fixture(scope="module")
-def cores() -> Iterator[FreeCores]:
+def executor() -> Iterator[RayExecutor]:
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with pytest.MonkeyPatch.context() as patch, StartingRay() as ray:
+    with pytest.MonkeyPatch.context() as patch, BackgroundRay() as ray:
         patch.setenv("PYTHONPATH", path)  # the workers find the functions of the tests
         ray.nodes()
-        found = FreeCores(2)
+        found = RayExecutor(2)
         yield found
         found.shutdown(wait=False)
 
 
 @pytest.mark.ray
-def test_results_come_back_from_another_process(cores: FreeCores) -> None:
-    shared = cores.share([1, 2, 3])
-    futures = [cores.submit(sum, shared) for _ in range(5)]
+def test_results_come_back_from_another_process(executor: RayExecutor) -> None:
+    shared = executor.put([1, 2, 3])
+    futures = [executor.submit(sum, shared) for _ in range(5)]
     assert [future.result(PATIENCE) for future in futures] == [6] * 5
-    assert cores.submit(os.getpid).result(PATIENCE) != os.getpid()
+    assert executor.submit(os.getpid).result(PATIENCE) != os.getpid()
 
 
 @pytest.mark.ray
-def test_what_is_urgent_comes_before_all_that_waits(cores: FreeCores) -> None:
+def test_what_is_urgent_comes_before_all_that_waits(executor: RayExecutor) -> None:
     ended: list[str] = []
-    calls = [(f"call {number}", cores.submit(time.sleep, 0.1)) for number in range(30)]
-    calls.append(("urgent", cores.urgent(sum, [1, 2])))
+    calls = [(f"call {number}", executor.submit(time.sleep, 0.1)) for number in range(30)]
+    calls.append(("urgent", executor.submit_first(sum, [1, 2])))
     for name, future in calls:
         future.add_done_callback(lambda _, name=name: ended.append(name))
     assert [future.result(PATIENCE) for _, future in calls] == [None] * 30 + [3]
@@ -47,27 +47,27 @@ def test_what_is_urgent_comes_before_all_that_waits(cores: FreeCores) -> None:
 
 
 @pytest.mark.ray
-def test_what_a_function_raises_reaches_the_future(cores: FreeCores) -> None:
-    problem = cores.submit(Path.read_text, Path("/nonexistent")).exception(PATIENCE)
+def test_what_a_function_raises_reaches_the_future(executor: RayExecutor) -> None:
+    problem = executor.submit(Path.read_text, Path("/nonexistent")).exception(PATIENCE)
     assert isinstance(problem, FileNotFoundError)
 
 
 @pytest.mark.ray
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread its own priority")
-def test_it_runs_only_when_nothing_else_wants_the_core(cores: FreeCores) -> None:
-    assert cores.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_IDLE
+def test_it_runs_only_when_nothing_else_wants_the_core(executor: RayExecutor) -> None:
+    assert executor.submit(os.sched_getscheduler, 0).result(PATIENCE) == os.SCHED_IDLE
 
 
 @pytest.mark.ray
-def test_a_process_that_is_lost_again_and_again_costs_its_call_only(cores: FreeCores) -> None:
-    assert cores.submit(os._exit, 1).exception(PATIENCE) is not None
-    assert cores.submit(sum, [4]).result(PATIENCE) == 4
+def test_a_process_that_is_lost_again_and_again_costs_its_call_only(executor: RayExecutor) -> None:
+    assert executor.submit(os._exit, 1).exception(PATIENCE) is not None
+    assert executor.submit(sum, [4]).result(PATIENCE) == 4
 
 
 @pytest.mark.ray
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a thread its own priority")
-def test_when_nothing_trains_any_more_no_call_waits_for_an_idle_core(cores: FreeCores) -> None:
-    raised = FreeCores(2)  # in the same Ray; for the other tests nothing is raised
+def test_when_nothing_trains_any_more_no_call_waits_for_an_idle_core(executor: RayExecutor) -> None:
+    raised = RayExecutor(2)  # in the same Ray; for the other tests nothing is raised
     try:
         # On busy cores a call at the lowest priority makes no progress: here it waits until it has another one.
         waits = [raised.submit(waiting.wait_for_normal_priority) for _ in range(4)]

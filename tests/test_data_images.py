@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from orchestrator.data.pictures import MAX_PIXELS, Stacker, resize
+from orchestrator.data.images import MAX_PIXELS, ImageDecoder, resize
 from orchestrator.errors import DataError
 
 T = TypeVar("T")
@@ -22,8 +22,8 @@ def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
+    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
@@ -35,7 +35,7 @@ def encode(picture: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
 )
 def test_every_colour_mode_becomes_three_channels(mode, kind):
     image = Image.fromarray(pixels(0)).convert(mode)
-    result = Stacker(None).stack([("x", encode(image, kind))])
+    result = ImageDecoder(None).decode([("x", encode(image, kind))])
     assert torch.equal(result[0].permute(1, 2, 0), torch.from_numpy(np.array(image.convert("RGB"))))
     if mode in ("1", "L", "LA"):
         assert torch.equal(result[:, 0], result[:, 1])
@@ -51,10 +51,10 @@ def test_the_orientation_of_exif_is_applied(orientation, kind):
     buffer = io.BytesIO()
     image.save(buffer, kind, exif=exif)
     shown = ImageOps.exif_transpose(Image.open(io.BytesIO(buffer.getvalue()))).convert("RGB")
-    stacker = Stacker(None)
-    result = stacker.stack([("x", buffer.getvalue())])
+    decoder = ImageDecoder(None)
+    result = decoder.decode([("x", buffer.getvalue())])
     assert torch.equal(result[0].permute(1, 2, 0), torch.from_numpy(np.array(shown)))
-    assert stacker.notes() == (() if orientation == 1 else ("images turned upright, as EXIF says: 1",))
+    assert decoder.notes() == (() if orientation == 1 else ("images turned upright, as EXIF says: 1",))
     assert result.shape[2:] == ((24, 16) if orientation > 4 else (16, 24))
 
 
@@ -68,20 +68,20 @@ def shape_in_alpha(colour: int) -> Image.Image:
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_what_is_transparent_is_seen_on_white_and_counted(mode):
-    stacker = Stacker(None)
+    decoder = ImageDecoder(None)
     image = shape_in_alpha(0).convert(mode)
     opaque = Image.fromarray(pixels(0, 8, 8)).convert("RGBA")
-    result = stacker.stack([("x", encode(image)), ("y", encode(opaque))])
+    result = decoder.decode([("x", encode(image)), ("y", encode(opaque))])
     expected = torch.full((8, 8), 255, dtype=torch.uint8)
     expected[2:6, 2:6] = 0
     assert all(torch.equal(channel, expected) for channel in result[0])
     assert torch.equal(result[1].permute(1, 2, 0), torch.from_numpy(pixels(0, 8, 8)))
-    assert stacker.notes() == ("images with an alpha channel, composited onto white: 1",)
+    assert decoder.notes() == ("images with an alpha channel, composited onto white: 1",)
 
 
 def test_a_shape_that_vanishes_on_white_is_refused():
     with pytest.raises(DataError, match=r"x\.png: its shape is in its alpha channel alone .*another\s+colour"):
-        Stacker(None).stack([("x.png", encode(shape_in_alpha(255)))])
+        ImageDecoder(None).decode([("x.png", encode(shape_in_alpha(255)))])
 
 
 def test_a_colour_that_means_transparent_is_white():
@@ -89,7 +89,7 @@ def test_a_colour_that_means_transparent_is_white():
     image = Image.new("RGB", (4, 4), (10, 20, 30))
     image.putpixel((1, 1), (200, 0, 0))
     image.save(buffer, "PNG", transparency=(10, 20, 30))
-    result = Stacker(None).stack([("x", buffer.getvalue())])[0]
+    result = ImageDecoder(None).decode([("x", buffer.getvalue())])[0]
     assert result[:, 0, 0].tolist() == [255, 255, 255]
     assert result[:, 1, 1].tolist() == [200, 0, 0]
 
@@ -100,34 +100,34 @@ def test_transparent_palettes_do_not_warn():
     image.save(buffer, "PNG", transparency=bytes(range(256)))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert Stacker(None).stack([("x", buffer.getvalue())]).shape == (1, 3, 4, 6)
+        assert ImageDecoder(None).decode([("x", buffer.getvalue())]).shape == (1, 3, 4, 6)
 
 
 def test_sixteen_bits_are_refused_rather_than_clipped():
     image = Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16))
     with pytest.raises(DataError, match=r"x\.png: colour mode I;16"):
-        Stacker(None).stack([("x.png", encode(image))])
+        ImageDecoder(None).decode([("x.png", encode(image))])
 
 
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 40), st.integers(8, 40))
 @settings(max_examples=40, deadline=None)
 def test_resizing_is_pillows_bilinear(seed, height, width, size):
-    picture = pixels(seed, height, width)
-    ours = resize(torch.from_numpy(picture).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).numpy().astype(int)
-    theirs = np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
+    image = pixels(seed, height, width)
+    ours = resize(torch.from_numpy(image).permute(2, 0, 1)[None], size)[0].permute(1, 2, 0).numpy().astype(int)
+    theirs = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)).astype(int)
     assert np.abs(ours - theirs).max() <= 2  # Pillow rounds after each of the two directions
 
 
 def test_resizing_to_its_own_size_changes_nothing():
-    picture = torch.from_numpy(pixels(0, 16, 16)).permute(2, 0, 1)[None]
-    assert torch.equal(resize(picture, 16), picture)
+    image = torch.from_numpy(pixels(0, 16, 16)).permute(2, 0, 1)[None]
+    assert torch.equal(resize(image, 16), image)
 
 
-def test_many_pictures_are_the_same_as_few(monkeypatch):
+def test_many_images_are_the_same_as_few(monkeypatch):
     pairs = [(str(i), encode(pixels(i))) for i in range(20)]
-    whole = Stacker(None).stack(pairs)
-    monkeypatch.setattr("orchestrator.data.pictures.CHUNK_BYTES", 100)
-    assert torch.equal(Stacker(None).stack(pairs), whole)
+    whole = ImageDecoder(None).decode(pairs)
+    monkeypatch.setattr("orchestrator.data.images.CHUNK_BYTES", 100)
+    assert torch.equal(ImageDecoder(None).decode(pairs), whole)
 
 
 def test_decompression_bombs_are_refused_before_they_are_decoded():
@@ -135,7 +135,7 @@ def test_decompression_bombs_are_refused_before_they_are_decoded():
     bomb = encode(Image.new("1", (side, side)))
     assert len(bomb) < 100_000
     with pytest.raises(DataError, match=r"bomb\.png: 8193 × 8193 pixels; at most"):
-        Stacker(32).stack([("bomb.png", bomb)])
+        ImageDecoder(32).decode([("bomb.png", bomb)])
 
 
 PNG = encode(pixels(0, 9, 9))
@@ -154,23 +154,23 @@ def test_any_flipped_bit_of_a_png_is_refused(bit):
     content = bytearray(PNG)
     content[bit // 8] ^= 1 << bit % 8
     with pytest.raises(DataError, match=r"^some file, row 7: "):
-        Stacker(None).stack([("some file, row 7", bytes(content))])
+        ImageDecoder(None).decode([("some file, row 7", bytes(content))])
 
 
 @given(st.integers(0, len(PNG) - 1))
 def test_any_truncated_png_is_refused(length):
     with pytest.raises(DataError, match=r"^some file, row 7: "):
-        Stacker(None).stack([("some file, row 7", PNG[:length])])
+        ImageDecoder(None).decode([("some file, row 7", PNG[:length])])
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.sampled_from(sorted(ENCODED)), st.data())
-def test_damaged_pictures_of_every_kind_are_decoded_or_refused(kind, data):
+def test_damaged_images_of_every_kind_are_decoded_or_refused(kind, data):
     content = bytearray(ENCODED[kind])
     for _ in range(data.draw(st.integers(0, 3))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     del content[data.draw(st.integers(0, len(content))) :]
-    result = attempt(lambda: Stacker(16).stack([("here", bytes(content))]))
+    result = attempt(lambda: ImageDecoder(16).decode([("here", bytes(content))]))
     if isinstance(result, DataError):
         assert str(result).startswith("here: ")
     else:

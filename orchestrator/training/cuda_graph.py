@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from orchestrator.errors import first_line
+
 _logger = logging.getLogger(__name__)
 
 
-class Recorded:
+class GraphedCallable:
     """``work(size)``, recorded at the first call with a size and replayed from then on, to the same bits.
 
     ``work`` may read and write only tensors that stay where they are, and tells ``state()`` every one that it changes.
@@ -66,7 +68,7 @@ class Recorded:
             self.problem = self.probe(size) if not self.graphs else None
             self.problem = self.problem or self._attempt(size)
         except RuntimeError as problem:  # what a capture does not allow, and what memory does not hold
-            self.problem = str(problem).strip().partition("\n")[0]
+            self.problem = first_line(problem)
             _end_failed_capture()
         if self.problem is not None:
             self.close()

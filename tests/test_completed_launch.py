@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
-from orchestrator.workflow.completed import completed_launch, fingerprint, mark_complete
+from orchestrator.workflow.completed_launch import completed_launch, fingerprint, mark_complete
 
 URI = "sqlite:///a.db"
 
@@ -58,8 +58,8 @@ HEAVY = ("torch", "ray", "matplotlib", "sklearn", "scipy.stats", "scipy.optimize
     "module",
     [
         "orchestrator.cli.compare", "orchestrator.cli.variants", "orchestrator.architectures.table",
-        "orchestrator.workflow.results", "orchestrator.workflow.completed", "orchestrator.cli.status",
-        "orchestrator.cli.resume", "orchestrator.scheduling.storage", "orchestrator.tracking.ui",
+        "orchestrator.workflow.results", "orchestrator.workflow.completed_launch", "orchestrator.cli.status",
+        "orchestrator.cli.resume", "orchestrator.scheduling.launch_folder", "orchestrator.tracking.ui",
     ],
 )  # fmt: skip
 def test_what_reads_only_imports_nothing_heavy(module: str) -> None:
@@ -70,7 +70,7 @@ def test_what_reads_only_imports_nothing_heavy(module: str) -> None:
 
 def test_checking_the_digits_imports_neither_scikit_learn_nor_torchs_compiler() -> None:
     code = (
-        "import sys; from pathlib import Path; from orchestrator.workflow.checking import check_experiment;"
+        "import sys; from pathlib import Path; from orchestrator.workflow.check import check_experiment;"
         "from orchestrator.experiment.reader import read_experiment;"
         "check_experiment(read_experiment({'name': 'x', 'variants': ['stride']}, 'x'), Path('data'), lambda _: None);"
         "print([name for name in ('sklearn', 'torch._dynamo', 'sympy', 'albumentations') if name in sys.modules])"

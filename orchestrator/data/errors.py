@@ -9,11 +9,11 @@ from orchestrator.errors import DataError
 
 
 @contextmanager
-def refusing(where: object) -> Iterator[None]:
+def as_data_error(where: object) -> Iterator[None]:
     """Turn anything that a decoder raises inside the block into a DataError that opens with ``where``.
 
     Damaged bytes make decoders raise almost anything (SyntaxError, struct.error, zlib.error, MemoryError, ...), and
-    the list changes with their releases; so this, and only this, is where the room catches every exception.
+    the list changes with their releases; so this, and only this, is where the package catches every exception.
     """
     try:
         yield
@@ -31,6 +31,6 @@ def require(module: str, package: str, purpose: str) -> Any:
     except (ImportError, OSError, RuntimeError) as problem:  # RuntimeError: torchvision built for another torch
         raise DataError(
             f"{purpose} needs {package}, which cannot be imported here ({problem}). Install it "
-            f"(pip install {package}), or pack the data set with save_packed on a machine that has it and "
+            f"(pip install {package}), or pack the dataset with save_packed on a machine that has it and "
             "give the .pt file instead"
         ) from problem

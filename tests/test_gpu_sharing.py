@@ -22,9 +22,9 @@ from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, local_mps, ray_session, run_launch, shares
+from orchestrator.scheduling import Launch, gpu_sharing, local_mps, ray_session, run_launch
+from orchestrator.scheduling.gpu_sharing import Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.scheduling.shares import Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.sharing import Share, Throughput, mps
 from orchestrator.spec import Plan
 
@@ -48,7 +48,7 @@ class Node:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: int | str) -> None:
         self.answers = answers
         self.asked: list[tuple[str, tuple[int, ...]]] = []
-        monkeypatch.setattr(shares, "_ask_a_node", self.ask)
+        monkeypatch.setattr(gpu_sharing, "_ask_a_node", self.ask)
 
     def ask(self, spec, work, counts) -> Share | str:
         self.asked.append((spec.label, tuple(counts)))
@@ -62,13 +62,13 @@ class Node:
 
 def test_the_share_is_found_once_kept_and_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     node, said, work = Node(monkeypatch, stride=4), [], work_of(plan_of("stride", seeds=40))
-    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 4
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 4
     assert said == ["4 trials share a GPU, 4.0 times as fast as one: of stride, more do not help"]
     kept = json.loads((tmp_path / "share.json").read_text())
     assert kept["trials"] == 4
     assert [n["variant"] for n in kept["networks"]] == ["stride"]
     assert kept["networks"][0]["measured"][-1] == {"trials": 4, "images_per_second": 400.0, "bytes_each": 10**9}
-    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 4  # as a launch that is resumed
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 4  # as a launch that is resumed
     assert len(node.asked) == len(said) == 1
     for damaged in ("", "{}", '{"trials": 0}', '{"trials": "4"}', "[]"):
         (tmp_path / "share.json").write_text(damaged)
@@ -83,15 +83,15 @@ def test_of_several_networks_the_smallest_share_counts_and_the_costliest_is_aske
         plan_of("stride", "grouped_concat", "dilated_stride", seeds=40), {"grouped_concat": 9.0, "stride": 5.0}
     )
     node, said = Node(monkeypatch, stride=2, grouped_concat=8, dilated_stride=16), []
-    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 2
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 2
     assert node.asked == [("grouped_concat", (1, 2, 4, 8, 16)), ("stride", (1, 2, 4, 8)), ("dilated_stride", (1, 2))]
     assert "of stride" in said[0]
     node = Node(monkeypatch, grouped_concat=1)
     (tmp_path / "share.json").unlink()
-    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 1
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 1
     assert len(node.asked) == 1  # no other can make it less
     assert said[1] == "every trial gets a GPU of its own: of grouped_concat, more do not help"
-    monkeypatch.setattr(shares, "LONGEST", -1.0)
+    monkeypatch.setattr(gpu_sharing, "LONGEST", -1.0)
     node = Node(monkeypatch, grouped_concat=8)
     (tmp_path / "share.json").unlink()
     assert trials_per_gpu(work, GPU_NODE, tmp_path) in (1, 8)
@@ -102,7 +102,7 @@ def test_what_cannot_be_found_is_one_trial_a_gpu_and_tried_again(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     node, said, work = Node(monkeypatch, stride="CUDA finds no GPU on here"), [], work_of(plan_of("stride"))
-    assert trials_per_gpu(work, GPU_NODE, tmp_path, say=said.append) == 1
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 1
     assert len(said) == 1
     assert said[0].endswith("CUDA finds no GPU on here")
     assert not (tmp_path / "share.json").exists()
@@ -125,7 +125,7 @@ def test_where_nothing_is_to_be_shared_nothing_is_measured_or_said(
         (plan_of("stride"), [{"CPU": 1.0, "GPU": 1.0}]),  # no cores for more
         (plan_of("stride", resources={"cpus": 16}), GPU_NODE),
     ):
-        assert trials_per_gpu(work_of(plan), nodes, tmp_path, say=said.append) == 1
+        assert trials_per_gpu(work_of(plan), nodes, tmp_path, log=said.append) == 1
     assert (node.asked, said, list(tmp_path.iterdir())) == ([], [], [])
 
 
@@ -168,8 +168,8 @@ def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest
     if not torch.cuda.is_available():
         assert str(measure(told, (3, 16, 16), 3, (1, 2), 0)).startswith("CUDA finds no GPU on ")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(shares, "SECONDS", 0.3)
-    monkeypatch.setattr(shares, "WARM_UP", float(PATIENCE))
+    monkeypatch.setattr(gpu_sharing, "SECONDS", 0.3)
+    monkeypatch.setattr(gpu_sharing, "WARM_UP", float(PATIENCE))
     found = measure(told, (3, 16, 16), 3, (1, 2), 0)
     assert isinstance(found, Share)
     assert found.count in (1, 2)
@@ -197,7 +197,7 @@ def test_a_node_without_its_gpu_says_so_and_its_processes_are_free_again(
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     said, work = [], work_of(plan_of(f"{network_file}:Tiny"))
-    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1
+    assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1
     assert len(said) == 1
     assert "every trial gets a GPU of its own" in said[0]
     assert "CUDA finds no GPU on" in said[0]
@@ -213,15 +213,15 @@ def test_what_a_node_says_arrives_and_one_that_is_silent_is_not_waited_for(
     said, work = [], work_of(plan_of("stride"))
     speeds = {1: 100.0, 2: 180.0}
     answer = Share(2, tuple((n, Throughput(s, 5, 0, "", 100)) for n, s in speeds.items()), "it fits")
-    monkeypatch.setattr(shares, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
-    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 2
-    monkeypatch.setattr(shares, "measure", lambda *told: __import__("time").sleep(3600))
-    monkeypatch.setattr(shares, "PATIENCE", 1.0)
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
+    assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 2
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: __import__("time").sleep(3600))
+    monkeypatch.setattr(gpu_sharing, "PATIENCE", 1.0)
     (tmp_path / "share.json").unlink()
-    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1
-    monkeypatch.setattr(shares, "measure", lambda *told: 1 / 0)
-    monkeypatch.setattr(shares, "PATIENCE", float(PATIENCE))
-    assert trials_per_gpu(work, nodes, tmp_path, say=said.append) == 1  # the silent one holds the GPU no longer
+    assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1
+    monkeypatch.setattr(gpu_sharing, "measure", lambda *told: 1 / 0)
+    monkeypatch.setattr(gpu_sharing, "PATIENCE", float(PATIENCE))
+    assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1  # the silent one holds the GPU no longer
     assert [line.partition(": ")[2] for line in said] == [
         "of stride, it fits",
         "no node has measured it within 1 s",

@@ -6,12 +6,12 @@ from dataclasses import replace
 from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
-from orchestrator.scheduling.mirror import Storage
-from orchestrator.scheduling.storage import LaunchFolder
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.trial import TrialFolder
-from orchestrator.workflow.checking import Checked
+from orchestrator.workflow.check import Checked
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 
@@ -23,7 +23,7 @@ def train_all(
     delivery: Delivery,
     nodes: list[dict[str, float]],
     resources: Mapping[str, float],
-    packed: object,
+    dataset_ref: object,
     display: Display,
 ) -> Status:
     """Run unfinished trials, report to MLflow and the display, and return how the launch as a whole ended.
@@ -49,7 +49,7 @@ def train_all(
         resume_from=resume_from,
         ended=delivery.refused,
         measure=not search,
-        packed=packed,
+        dataset_ref=dataset_ref,
     )
     if len(finished) < len(names):
         display.begins(names, epochs, before)
@@ -58,7 +58,7 @@ def train_all(
         return status
     chosen = to_measure(folder, plan)
     if chosen:
-        display.say(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
+        display.log(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(names) - homes.keys()
     measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], display)
@@ -71,7 +71,7 @@ def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display:
         return Status.COMPLETE
     epochs = work.plan.experiment.trainer.epochs
     with display.training(names, epochs, before) as watching:
-        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.say)
+        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.log)
     return overall(outcomes.values())
 
 

@@ -18,7 +18,7 @@ LOST = {
 }
 
 
-def may_pass(problem: BaseException) -> bool:
+def is_transient(problem: BaseException) -> bool:
     """Whether a retry may help, rather than the store having rejected the request (access denied, no bucket).
 
     A client may wrap the original error: the first of the chain that is recognised decides. Anything else is final: an

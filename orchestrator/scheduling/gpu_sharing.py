@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.files import write_json
-from orchestrator.scheduling.mirror import FOLDERS, Storage
+from orchestrator.scheduling.launch_folder import SHARE
 from orchestrator.scheduling.resources import fits, trial_resources
-from orchestrator.scheduling.storage import SHARE
-from orchestrator.sharing.fit import COUNTS, Share, best_share
+from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.sharing.measure import Throughput, side_by_side
+from orchestrator.sharing.share import COUNTS, Share, best_share
 from orchestrator.spec import Plan, TrialSpec
 
 SECONDS = 3.0  # of each count that is measured; processes start for about twice as long
@@ -39,12 +39,12 @@ def trials_per_gpu(
     nodes: Sequence[dict[str, float]],
     folder: Path,
     storage: Storage = FOLDERS,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> int:
     """How many trials of ``work`` are to share each GPU of ``nodes``; 1 where there is nothing to share.
 
     What was found is kept in the launch's ``folder``, and taken from there when it is resumed. Ray must have been
-    started. ``say`` is told in one line, if anything was to be found.
+    started. ``log`` gets the result in one line, if there was anything to measure.
     """
     most = useful(work, nodes)
     if most <= 1:
@@ -59,7 +59,7 @@ def trials_per_gpu(
             break  # it is 1 already, or trials have waited long enough
         found = _ask_a_node(spec, work, counts)
         if isinstance(found, str):
-            say(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
+            log(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
             return 1
         measured.append((spec, found))
     if not measured:
@@ -67,7 +67,7 @@ def trials_per_gpu(
     spec, share = min(measured, key=lambda each: each[1].count)  # of several the costliest
     write_share(folder, measured, share.count)
     storage.push(folder / SHARE)
-    say(in_words(spec, share))
+    log(describe_share(spec, share))
     return share.count
 
 
@@ -131,7 +131,7 @@ def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count
     write_json(folder / SHARE, {"trials": count, "networks": networks})
 
 
-def in_words(spec: TrialSpec, share: Share) -> str:
+def describe_share(spec: TrialSpec, share: Share) -> str:
     """One line about the network that decided."""
     speeds = {number: t.images_per_second for number, t in share.measured}
     if share.count == 1:
@@ -178,5 +178,5 @@ def measure(spec: str, shape: tuple[int, int, int], classes: int, counts: Sequen
 
 def with_data(found: Throughput, resident: int) -> Throughput:
     """What was measured with a few random images, for trials whose images take ``resident`` bytes of the GPU."""
-    on_gpu = resident if 2 * resident <= found.bytes_total else 0  # a larger data set stays in host memory
+    on_gpu = resident if 2 * resident <= found.bytes_total else 0  # a larger dataset stays in host memory
     return replace(found, bytes_each=found.bytes_each + on_gpu)

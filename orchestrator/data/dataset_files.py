@@ -25,7 +25,7 @@ def find_dataset(name: str, data_dir: Path) -> Path:
         for path in (given, data_dir / given):  # an absolute path stays itself
             if name and path.exists():
                 return path
-    raise DataError(f"there is no data set {name!r}, neither in {Path.cwd()} nor in {data_dir}; {ALLOWED}")
+    raise DataError(f"there is no dataset {name!r}, neither in {Path.cwd()} nor in {data_dir}; {ALLOWED}")
 
 
 def files_fingerprint(spec: DatasetSpec, data_dir: Path) -> str:

@@ -9,12 +9,12 @@ from ray.tune.schedulers import TrialScheduler
 from orchestrator.files import append_line
 from orchestrator.records import EPOCH, VAL_ACCURACY
 from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.fifo import ActorReuseFIFO
 from orchestrator.scheduling.rungs import Decision, Rungs, as_line, read_log
-from orchestrator.scheduling.turns import InTurn
 from orchestrator.spec import Scheduler
 
 
-class RememberedASHA(InTurn):
+class ASHA(ActorReuseFIFO):
     """Ends trials by :class:`Rungs`; every decision is on disk before it is carried out.
 
     A new scheduler on the same log stands where the old one stood: later decisions are those of a launch that was

@@ -1,4 +1,4 @@
-"""What any of our files may contain: plain JSON values of a reasonable size."""
+"""What any of our files may contain: JSON values of a reasonable size."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ DEEPEST = 32  # nested mappings and lists
 LARGEST = 2**63  # integers
 
 
-def not_plain(value: Any, where: str = "", depth: int = 0) -> list[str]:
+def json_problems(value: Any, where: str = "", depth: int = 0) -> list[str]:
     """One line for every value that no setting can have: nan, bytes, lone surrogates..."""
     problem = _problem(value) if depth <= DEEPEST else f"nested more than {DEEPEST} deep"
     if problem is not None:
@@ -16,10 +16,10 @@ def not_plain(value: Any, where: str = "", depth: int = 0) -> list[str]:
     if isinstance(value, Mapping):
         keys = [line for key in value if (line := _key_problem(key, where))]
         return keys + [
-            p for k, v in value.items() for p in not_plain(v, f"{where}.{k}" if where else str(k), depth + 1)
+            p for k, v in value.items() for p in json_problems(v, f"{where}.{k}" if where else str(k), depth + 1)
         ]
     items = enumerate(value) if isinstance(value, (list, tuple)) else ()
-    return [p for i, v in items for p in not_plain(v, f"{where}.{i}" if where else str(i), depth + 1)]
+    return [p for i, v in items for p in json_problems(v, f"{where}.{i}" if where else str(i), depth + 1)]
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,107 @@
+"""Find or create a launch in MLflow: its experiment, its own run, and the runs that its trials have already."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.spec import Plan
+from orchestrator.tracking import saved_view
+from orchestrator.tracking.lease import lease_end
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
+from orchestrator.tracking.store import sqlite_file
+from orchestrator.tracking.tags import (
+    KIND,
+    LAUNCH,
+    LAUNCH_ID,
+    LEASE,
+    NOTE,
+    REJECTED,
+    SOURCE_NAME,
+    SPEC_HASH,
+    TARGET,
+    shorten,
+)
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+DIGITS = 8  # of a launch's id, in its name if that is taken
+
+
+def open_launch(
+    client: "MlflowClient",
+    uri: str,
+    launch: str,
+    plan: Plan,
+    dataset: DatasetFacts,
+    facts: Mapping[str, TrialFacts],
+    tags: Mapping[str, str],
+    artifacts: str | None = None,
+    launch_id: str | None = None,
+) -> LaunchRuns:
+    """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
+
+    Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
+    plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
+    ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
+    """
+    name = plan.experiment.name
+    experiment_id = _experiment(client, uri, name, artifacts)
+    saved_view.publish_view(
+        client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else []
+    )
+    named = _launches(client, experiment_id, LAUNCH, launch)
+    if launch_id is None:
+        found = [run for run in named if LAUNCH_ID not in run.data.tags]
+    else:
+        found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
+    if found:
+        parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
+        if SOURCE_NAME in found[0].data.tags:
+            tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
+        client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
+        reopen(client, parent)
+        recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
+    else:
+        if named and launch_id is not None:
+            launch = f"{launch}-{launch_id[:DIGITS]}"
+        known = _launch_tags(plan, launch, launch_id, tags)
+        parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
+        recorded = {}
+    return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
+
+
+def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str]) -> dict[str, str]:
+    return {
+        KIND: "launch",
+        LAUNCH: launch,
+        SPEC_HASH: plan.identity(),
+        TARGET: str(plan.experiment.target_accuracy),
+        REJECTED: str(plan.rejected_samples),
+        LEASE: lease_end(),
+        **tags,
+        **({} if launch_id is None else {LAUNCH_ID: launch_id}),
+        **({NOTE: plan.experiment.description} if plan.experiment.description else {}),
+    }
+
+
+def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) -> list[Any]:
+    return list(client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{tag} = '{value}'"))
+
+
+def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        database = sqlite_file(uri)
+        if artifacts is None and database is not None:
+            artifacts = (database.parent / "mlruns" / name).as_uri()
+        try:
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=saved_view.KIND))
+        except MlflowException:  # another process has just created it
+            found = client.get_experiment_by_name(name)
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return str(found.experiment_id)

@@ -1,0 +1,39 @@
+"""The tags of our runs in MLflow, by which they are found again and by which its UI filters."""
+
+from collections.abc import Mapping
+
+LAUNCH = "launch"  # its name, which no other launch of the experiment has
+LAUNCH_ID = "launch_id"  # of a launch's own run; its folder says the same
+KIND = "kind"  # "launch" for a parent run, "trial" for a child
+SPEC_HASH = "spec_hash"
+TRIAL = "trial"
+NUMBER = "trial_number"  # its place in the plan, from 0; whichever began first, this is the order they are read in
+VARIANT = "variant"
+FAMILY = "family"
+SEED = "seed"
+SETTINGS = "settings"  # of a trial of a search: what was drawn, as JSON
+STATUS = "status"
+REASON = "status_reason"
+FAILURE = "failure_kind"  # of a failed trial
+REPORT = "report"  # of a trial, as the next one; absent until it has been delivered
+MODEL = "model"
+MADE, CANNOT_BE_MADE = "made", "cannot be made"  # their values
+PROTOCOL = "protocol"
+CONTRACT = "contract"
+LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
+TARGET = "target_accuracy"
+VERDICT = "verdict"  # of a launch, in a sentence
+REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
+LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
+PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
+NOTE = "mlflow.note.content"
+USER = "mlflow.user"
+SOURCE_NAME = "mlflow.source.name"  # the experiment file
+SOURCE_TYPE = "mlflow.source.type"
+
+LONGEST_TAG = 5_000  # characters; MLflow's limit
+
+
+def shorten(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags, cut to MLflow's limit."""
+    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
