@@ -19,11 +19,12 @@ from rich.console import Console
 from orchestrator import records as keys
 from orchestrator.cli.following import Screen, in_words
 from orchestrator.cli.places import problems_of_places, refuse_passing_places
-from orchestrator.cluster.address import Door, is_loopback, jobs_address, open_door, token
+from orchestrator.cluster.address import Door, jobs_address, open_door, token
 from orchestrator.cluster.events import Event, EventWriter, outcome_of, record_of
 from orchestrator.cluster.follow import Unrepeated
 from orchestrator.cluster.jobs import Job, attempts, job_name, next_name
 from orchestrator.errors import ResourceError, StorageError
+from orchestrator.loopback import is_loopback
 from orchestrator.records import Outcome, Record, Status
 
 

@@ -1,6 +1,5 @@
 """Connecting to a cluster's Jobs API: its address, the token, and whether it requires one."""
 
-import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ResourceError
+from orchestrator.loopback import is_loopback
 
 DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` forwards it
 PATIENCE = 10.0  # seconds for a connection, and for the answer to a short question
@@ -44,17 +44,6 @@ def jobs_address(given: str | None = None) -> str:
             f"(the default is {DEFAULT}, to which `ray attach cluster.yaml -p 8265` forwards it)"
         )
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def is_loopback(address: str) -> bool:
-    """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. Names are not resolved."""
-    host = (urlsplit(address).hostname or "").partition("%")[0]
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback
-    except ValueError:
-        return False
 
 
 def token() -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.redact import user_info
+from orchestrator.text import first_line
 
 LAST = "outcome.json"  # of a trial folder: copied after all the rest, since it says that the rest is there
 
@@ -163,7 +164,7 @@ def open_filesystem(address: str) -> tuple[Any, str]:
         filesystem, path = fs.FileSystem.from_uri(address)
     except (pa.ArrowException, OSError, ValueError, TypeError) as problem:
         raise StorageError(
-            f"{address} cannot be used as storage: {str(problem).splitlines()[0]}; "
+            f"{address} cannot be used as storage: {first_line(problem)}; "
             "give a folder, s3://bucket/path or gs://bucket/path"
         ) from problem
     return filesystem, path
@@ -193,4 +194,4 @@ def _named(storage: Storage, done: str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise StorageError(f"{storage} cannot be {done}: {str(problem).splitlines()[0]}") from problem
+        raise StorageError(f"{storage} cannot be {done}: {first_line(problem)}") from problem

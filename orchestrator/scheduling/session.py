@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
+from orchestrator.text import first_line
 
 T = TypeVar("T")
 LEAVING_POLL = 0.005  # seconds between two looks
@@ -111,7 +112,7 @@ def ray_session(
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
             ray.shutdown()
             where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
-            raise ResourceError(f"{where}: {str(problem).splitlines()[0]}") from problem
+            raise ResourceError(f"{where}: {first_line(problem)}") from problem
         for name in ("ray", "ray.tune", "ray.train", "ray.air"):
             logging.getLogger(name).setLevel(logging.INFO if debug else logging.CRITICAL)
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
+from orchestrator.text import first_line
 from orchestrator.tracking.runs import MODEL  # a run's tag, its logged model's name and the trial folder's folder
 
 if TYPE_CHECKING:
@@ -68,8 +69,7 @@ def save_model(
     except Exception as problem:  # the user's network runs here, traced by torch.export: it may raise anything
         if isinstance(problem, OSError) and problem.errno in FULL:
             raise  # not the network's fault: the model can be written when there is space
-        reason = (str(problem).splitlines() or [type(problem).__name__])[0]
-        raise TrackingError(f"the network cannot be exported as an MLflow model: {reason}") from problem
+        raise TrackingError(f"the network cannot be exported as an MLflow model: {first_line(problem)}") from problem
 
 
 def _with_normalisation(network: "nn.Module", normalisation: "Normalisation") -> "nn.Module":

@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from orchestrator.errors import StorageError
 from orchestrator.redact import redact
+from orchestrator.text import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -70,9 +71,8 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             client.search_experiments(max_results=1)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         raise StorageError(
-            redact(f"the tracking store {uri} cannot be used: {reason} ")
+            redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
             + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
 
@@ -85,10 +85,9 @@ def asked(uri: str) -> Iterator[None]:
     try:
         yield
     except MlflowException as problem:
-        reason = (str(problem).splitlines() or [""])[0]
         did = "refused" if problem.error_code == "INVALID_PARAMETER_VALUE" else "did not answer"
         raise StorageError(
-            redact(f"the tracking store {uri} {did}: {reason} (nothing is lost: records are on disk)")
+            redact(f"the tracking store {uri} {did}: {first_line(problem)} (nothing is lost: records are on disk)")
         ) from problem
 
 

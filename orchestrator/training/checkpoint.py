@@ -12,6 +12,7 @@ from torch import Tensor
 
 from orchestrator.errors import CheckpointError
 from orchestrator.files import write_atomically
+from orchestrator.text import first_line
 
 DIGEST = "sha256"
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes
@@ -56,7 +57,7 @@ def load(path: Path) -> dict[str, Any]:
     except FileNotFoundError as problem:
         raise CheckpointError(f"{path}: there is no such checkpoint") from problem
     except Exception as problem:  # damaged bytes make torch raise almost anything
-        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({_first_line(problem)})") from problem
+        raise CheckpointError(f"{path}: damaged, or not a checkpoint ({first_line(problem)})") from problem
     if expected is None:
         raise CheckpointError(f"{path}: not one of our checkpoints, it carries no digest")
     if not sound:
@@ -97,7 +98,3 @@ def _bits(tensor: Tensor) -> memoryview:
     """
     same_width = _INTEGERS.get(tensor.itemsize, tensor.dtype)  # numpy does not know every type of torch's
     return np.ascontiguousarray(tensor.view(same_width).numpy()).data
-
-
-def _first_line(problem: Exception) -> str:
-    return (str(problem).splitlines() or [type(problem).__name__])[0]
