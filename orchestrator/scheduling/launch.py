@@ -88,7 +88,7 @@ def _run_trials(
     from orchestrator.scheduling.worker import TrialWorker
 
     # Tune would pass environment variables of the driver, cloud keys among them, in a runtime_env, which Ray writes
-    # into its logs. Nodes have keys of their own (preflight checks it), and local workers inherit them. Without a
+    # into its logs. Nodes have keys of their own (`checks` tries them), and local workers inherit them. Without a
     # runtime_env an actor can also take one of the worker processes that Ray has started already.
     class_cache.ENV_VARS_TO_PROPAGATE, class_cache.DEFAULT_ENV_VARS = set(), {}
     tune_controller.RayActorManager = Actors

@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import pack
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
@@ -16,7 +17,6 @@ from orchestrator.scheduling.budget import check_free_space
 from orchestrator.scheduling.free_cores import FreeCores, core_count
 from orchestrator.scheduling.mirror import Storage
 from orchestrator.scheduling.nodes import wait_for_nodes
-from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import StartingRay
 from orchestrator.scheduling.shares import Work, trials_per_gpu, useful
@@ -176,7 +176,7 @@ def _nodes(
         nodes = ray.nodes()
     if address is not None:
         nodes = wait_for_nodes(plan.experiment.resources, display.say)
-        looked = check_nodes(folder.path, storage, plan)
+        looked = check_nodes(storage.address(folder.path), plan)
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
         display.say(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)
