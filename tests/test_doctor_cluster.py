@@ -1,4 +1,4 @@
-"""`orchestrator doctor` checks every node of a real cluster, also one that differs or hangs, and none without the token."""
+"""`orchestrator doctor` checks every node of a real cluster, one that differs or hangs too; none without the token."""
 
 import os
 import shlex
