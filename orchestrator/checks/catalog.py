@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from orchestrator import loopback
+from orchestrator import loopback, text
 from orchestrator.checks import check, driver, listening, machine, storage, versions
 from orchestrator.checks.check import DriverCheck, MachineCheck
 
@@ -33,4 +33,4 @@ BEFORE_LAUNCH = ("Python", "Ray", "torch", "orchestrator", "networks", "storage"
 
 # Modules whose functions run on nodes. Ray sends them by value: a node may have another version of this package, or
 # none. So what runs there imports other modules of this package inside functions only, and returns plain values.
-SENT = (check, driver, listening, loopback, machine, storage, versions)
+SENT = (check, driver, listening, loopback, machine, storage, text, versions)

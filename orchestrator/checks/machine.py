@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from orchestrator.checks.check import Outcome, Request, failure, ok, warning
+from orchestrator.text import last_line
 
 CUDA_TIMEOUT = 60  # seconds for importing torch and using each GPU
 LITTLE_DISK, NO_DISK = 5e9, 0.5e9  # bytes; the first is enough for a few checkpoints and figures
@@ -33,7 +34,7 @@ def gpu(request: Request) -> Iterator[Outcome]:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CUDA_TIMEOUT, env=environment)
         gpus = json.loads(done.stdout or "[]")
-        problem = (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""
+        problem = last_line(done.stderr, "no reason given") if done.returncode else ""
     except subprocess.TimeoutExpired:
         gpus, problem = [], f"torch did not reach the GPU within {CUDA_TIMEOUT} seconds"
     if problem or not gpus:

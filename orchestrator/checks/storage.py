@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.checks.check import HERE, RESTART, Outcome, Request, failure, ok
 from orchestrator.scheduling.each_node import on_each_node
+from orchestrator.text import first_line
 
 TIMEOUT = 20.0  # seconds for an object store: pyarrow tries for minutes otherwise
 REMOTE = "check bucket, region and credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, or an instance role)"
@@ -90,8 +91,8 @@ def _within(place: str, probe: str, action: Callable[[Any, str], None]) -> str:
             action(filesystem, f"{root.rstrip('/')}/{probe}")
         except (OSError, ValueError, ImportError) as problem:  # pyarrow raises its own kinds of these two
             code = getattr(problem, "errno", None)
-            text = os.strerror(code) if code else str(problem)
-            problems.append((text.splitlines() or [type(problem).__name__])[0].replace(place, place.partition("?")[0]))
+            text = os.strerror(code) if code else first_line(problem)
+            problems.append(text.replace(place, place.partition("?")[0]))
         else:
             problems.append("")
 
