@@ -89,24 +89,39 @@ def test_a_network_whose_source_differs(network_file: Path) -> None:
     assert run_on_machine({"networks": ON_MACHINE["networks"]}, Request("/")) == []
 
 
+TORCH = """
+print("a message of torch's own")
+GPUS = {gpus}
+
+class cuda:
+    device_count = staticmethod(lambda: len(GPUS))
+    get_device_name = staticmethod(lambda i: "H200")
+    mem_get_info = staticmethod(lambda i: (GPUS[i], {total}))
+
+class ones:
+    def __init__(self, size, device):
+        self.gpu = GPUS[int(device.removeprefix("cuda:"))]
+
+    def item(self):
+        if self.gpu is None:
+            raise RuntimeError("driver too old")
+"""
+
+
 @pytest.mark.parametrize(
-    ("said", "level", "value"),
+    ("free", "level", "value"),
     [
-        (json.dumps([["H200", 139 * GIB, 140 * GIB]]), "ok", "H200, 139 of 140 GiB free"),
-        (json.dumps([["H200", 3 * GIB, 140 * GIB]] * 2), "warning", "; ".join(["H200, 3 of 140 GiB free"] * 2)),
-        ("[]", "failure", "torch sees no GPU"),
-        (None, "failure", "RuntimeError: driver too old"),
+        ([139 * GIB], "ok", "H200, 139 of 140 GiB free"),
+        ([139 * GIB, 3 * GIB], "warning", "H200, 139 of 140 GiB free; H200, 3 of 140 GiB free"),
+        ([], "failure", "torch sees no GPU"),
+        ([None], "failure", "RuntimeError: driver too old"),
     ],
 )
-def test_gpus(said: str | None, level: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    python = tmp_path / "python"
-    failing = "echo 'RuntimeError: driver too old' >&2; exit 1"
-    python.write_text(f"#!/bin/sh\n{failing if said is None else f'''echo '{said}' '''}\n")
-    (tmp_path / "nvidia-smi").touch()
-    for program in tmp_path.iterdir():
-        program.chmod(0o755)
+def test_gpus(free: list[int | None], level: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torch.py").write_text(TORCH.format(gpus=free, total=140 * GIB))
+    (tmp_path / "nvidia-smi").touch(mode=0o755)  # there is a driver
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = one("GPU", Request("/"))
     assert found[:2] == (level, value)
     assert bool(found[2]) is (level != "ok")

@@ -20,7 +20,9 @@ OBJECT_STORE = 0.3  # of the memory: what Ray takes for its object store by defa
 MOST_OBJECT_STORE = 200e9  # bytes, and no more than this
 FEWEST_FILES = 65_536  # open files; Ray's own advice for a busy node
 _LIST_GPUS = """import json, torch
-def use(i): return torch.ones(1, device=i).item() and [torch.cuda.get_device_name(i), *torch.cuda.mem_get_info(i)]
+def use(i):
+    torch.ones(1, device=f"cuda:{i}").item()
+    return torch.cuda.get_device_name(i), *torch.cuda.mem_get_info(i)
 print(json.dumps([use(i) for i in range(torch.cuda.device_count())]))"""
 
 
@@ -33,7 +35,7 @@ def gpu(request: Request) -> Iterator[Outcome]:
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CUDA_TIMEOUT, env=environment)
-        gpus = json.loads(done.stdout or "[]")
+        gpus = [] if done.returncode else json.loads(last_line(done.stdout))
         problem = last_line(done.stderr, "no reason given") if done.returncode else ""
     except subprocess.TimeoutExpired:
         gpus, problem = [], f"torch did not reach the GPU within {CUDA_TIMEOUT} seconds"
