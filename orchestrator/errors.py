@@ -97,8 +97,3 @@ class InterruptedLaunchError(OrchestratorError):
     """The launch was interrupted; finished work is kept and the text says how to resume."""
 
     exit_code = 130
-
-
-def first_line(problem: BaseException) -> str:
-    """The first line of what ``problem`` says; the name of its class if it says nothing."""
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

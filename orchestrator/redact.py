@@ -6,17 +6,17 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 _SHORTEST = 6  # characters: a shorter value would be found in innocent words
-_SECRET_NAME = re.compile(
-    r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|(^|_)KEY(_ID)?$|_PWD$", re.IGNORECASE
-)
-_NOT_SECRET = re.compile(r"(_PATH|_FILE|_MODE|_URL|_URI|_TYPE|_TTL|_SECONDS)$", re.IGNORECASE)
+_WORDS = "secret|password|passwd|pwd|token|credential|signature|(?:access|account|api|private)[_-]?key"
+_WHOLE = r"(?:[\w.-]*[_-])?key(?:[_-]id)?|sig"  # names that end in key, or are short ones of a signature
+_NAME = re.compile(rf".*(?:{_WORDS}).*|{_WHOLE}", re.IGNORECASE | re.DOTALL)
+# Variables whose values are no secrets, whatever their names contain; their values also occur in other text.
+_NOT_SECRET = re.compile(r"(_PATH|_FILE|_MODE|_URL|_URI|_TYPE|_TTL|_SECONDS)$|^(OLD)?PWD$", re.IGNORECASE)
 _QUOTE = r"['\"](?![\s,:;)\]}>=])"  # one that closes nothing
 # scheme://user:password@host; a password may hold anything, so it ends at the last @
 _USER_INFO = re.compile(rf"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/:'\"]*):(?P<password>(?:[^\s'\"]|{_QUOTE})+)@")
 _ADDRESS = re.compile(r"[a-zA-Z][\w+.-]*://[^:]*:(?P<password>.+)@", re.DOTALL)  # a variable's whole value
-_WORDS = "secret|password|passwd|pwd|token|credential|signature|access_key|account_?key|api_key|apikey"
 _OPTION = re.compile(
-    rf"(?P<name>[?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|sig)=)(?P<value>(?:[^\s&;'\"]|{_QUOTE})+)", re.IGNORECASE
+    rf"(?P<name>[?&;](?:[\w.-]*(?:{_WORDS})[\w.-]*|{_WHOLE})=)(?P<value>(?:[^\s&;'\"]|{_QUOTE})+)", re.IGNORECASE
 )
 
 
@@ -26,6 +26,11 @@ def redact(text: str) -> str:
         text = text.replace(secret, HIDDEN)
     text = _USER_INFO.sub(rf"\g<scheme>\g<user>:{HIDDEN}@", text)
     return _OPTION.sub(rf"\g<name>{HIDDEN}", text)
+
+
+def is_secret(name: str) -> bool:
+    """Whether a variable, or an option in an address, of this name holds a secret."""
+    return _NAME.fullmatch(name) is not None
 
 
 def user_info(address: str) -> str:
@@ -40,7 +45,7 @@ def _secrets() -> list[str]:
     """Values of this process's variables that are secret by their name, or stand in an address; the longest first."""
     found: set[str] = set()
     for name, value in os.environ.items():
-        if _SECRET_NAME.search(name) and not _NOT_SECRET.search(name):
+        if is_secret(name) and not _NOT_SECRET.search(name):
             found.add(value)
         for place in [*_ADDRESS.finditer(value), *_USER_INFO.finditer(value), *_OPTION.finditer(value)]:
             secret = place.groupdict().get("password") or place.groupdict()["value"]

@@ -145,7 +145,7 @@ def test_a_node_that_does_not_share_the_storage_is_refused(tmp_path: Path, netwo
             assert process.wait(timeout=PATIENCE) == 2, (tmp_path / "output.txt").read_text()
     said = (tmp_path / "output.txt").read_text()
     assert "not every node can use the storage" in said
-    assert said.count("what this process writes does not appear there") == 1
+    assert said.count("does not see what the driver has written") == 1
     assert "started" not in said  # no trial
     assert not list(tmp_path.glob("storage/small/*/.probe-*"))
 

@@ -1,4 +1,4 @@
-"""The doctor finds trouble planted on this machine, each with what mends it, and nothing where nothing is wrong."""
+"""`orchestrator doctor` finds problems planted on this machine, each with its remedy, and none where there is none."""
 
 import sqlite3
 import subprocess
@@ -12,8 +12,9 @@ import pytest
 from conftest import disk
 from doctoring import TOKEN, checks, doctor
 
-from orchestrator.cluster.doctor import Level, check_storage, reach
-from orchestrator.cluster.doctor.knocking import greet_as_stranger
+from orchestrator.checks import Finding, Level, Request, run_checks
+from orchestrator.checks import storage as probes
+from orchestrator.checks.driver import ask_anonymously
 from orchestrator.data import Dataset, save_packed
 
 EXPERIMENT = 'name: small\nvariants: [stride]\nseeds: [0]\ndataset: {{name: "{data}"}}\n'
@@ -160,12 +161,12 @@ def test_a_store_that_another_process_holds(home: Path) -> None:
 def test_a_cluster_that_is_not_there(home: Path) -> None:
     done = doctor(home, "--json", "--address", "127.0.0.1:1")
     [check] = checks(done)["cluster"]
-    assert (check["status"], check["value"]) == ("failure", "nothing answers at 127.0.0.1:1: Connection refused")
+    assert (check["status"], check["value"]) == ("failure", "no Ray cluster answers at 127.0.0.1:1: Connection refused")
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(("status", "level"), [(200, Level.FAILURE), (401, Level.OK), (403, Level.OK)])
-def test_a_cluster_that_lets_in_strangers(status: int, level: Level) -> None:
+@pytest.mark.parametrize(("status", "level"), [(200, "failure"), (401, "ok"), (403, "ok")])
+def test_a_cluster_that_requires_no_token(status: int, level: str) -> None:
     asked: list[tuple[str, str | None]] = []
 
     class Head(BaseHTTPRequestHandler):
@@ -181,13 +182,18 @@ def test_a_cluster_that_lets_in_strangers(status: int, level: Level) -> None:
     with HTTPServer(("127.0.0.1", 0), Head) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{server.server_port}"
-        found = greet_as_stranger(address)
+        found = ask_anonymously(address)
         server.shutdown()
     assert asked == [("/api/jobs/", None)]
     assert found is not None
-    assert (found.status, bool(found.advice)) == (level, level is Level.FAILURE)
-    assert (f"{address} requires no token" in found.value) is (level is Level.FAILURE)
-    assert greet_as_stranger(address) is None  # nobody is there any more
+    assert (found[0], bool(found[2])) == (level, level == "failure")
+    assert (f"{address} requires no token" in found[1]) is (level == "failure")
+    assert ask_anonymously(address) is None  # nobody is there any more
+
+
+def check_storage(place: str) -> Finding:
+    [found] = run_checks(Request(place), ["storage"])
+    return found
 
 
 def test_storage_in_an_object_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,12 +220,14 @@ def test_storage_in_an_object_store(home: Path, monkeypatch: pytest.MonkeyPatch)
         server.stop()
 
 
-def test_what_one_wrote_and_another_does_not_see(tmp_path: Path) -> None:
-    assert reach.write(str(tmp_path), "probe", "h1") == ""
-    assert reach.unseen(str(tmp_path), "probe", ["h1", "h2"]) == ["h2"]
-    (tmp_path / "probe" / "h1").write_text("something else")
-    assert reach.unseen(str(tmp_path), "probe", ["h1"]) == ["h1"]
-    reach.clean(str(tmp_path), "probe")
-    found = reach.storage_finding("h3", "/mnt", "", ["h1", "h2"], 0.1)
-    assert found.status is Level.FAILURE
-    assert "h1, h2" in found.value
+def test_what_the_driver_wrote_and_a_node_does_not_see(tmp_path: Path) -> None:
+    driver, node = tmp_path / "driver", tmp_path / "node"  # each is the storage, as it looks from there
+    driver.mkdir()
+    assert probes.write(str(driver), "probe", "here") == probes.read(str(driver), "probe", "here") == ""
+    assert probes.answer(str(driver), "probe", "h1") == probes.read(str(driver), "probe", "h1") == ""
+    assert "does not see what the driver has written" in probes.answer(str(node), "probe", "h1")
+    assert not node.exists()
+    (driver / "probe" / "h1").write_text("something else")
+    assert "differs" in probes.read(str(driver), "probe", "h1")
+    probes.clean(str(driver), "probe")
+    assert list(driver.iterdir()) == []

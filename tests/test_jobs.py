@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator import records as keys
-from orchestrator.cluster.address import Connection, connect, is_loopback, jobs_address, token
+from orchestrator.cluster.address import Connection, connect, jobs_address, token
 from orchestrator.cluster.events import Event, EventWriter, outcome_of, record_of
 from orchestrator.cluster.follow import LogTailer
 from orchestrator.cluster.job import Job, attempts, describe, job_name, next_name
 from orchestrator.cluster.locations import location_problems, refuse_temporary_locations
 from orchestrator.errors import ResourceError, StorageError
+from orchestrator.loopback import is_loopback
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.workflow.watch import JobDisplay
 

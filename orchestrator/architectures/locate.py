@@ -1,6 +1,5 @@
 """From a variant's name to its class: built in, ``path/to/file.py:Class`` or ``package.module:Class``."""
 
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -15,6 +14,7 @@ from orchestrator.architectures.source import file_digest, package_digest, unfol
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
 from orchestrator.spec import variant_label
+from orchestrator.text import did_you_mean
 
 if TYPE_CHECKING:
     from torch import nn
@@ -122,10 +122,8 @@ def _digest_of_methods(network: "type[nn.Module]") -> str:
 
 
 def _unknown(variant: str) -> str:
-    near = difflib.get_close_matches(variant, VARIANTS, n=1)
-    hint = f" (did you mean {near[0]}?)" if near else ""
     return (
-        f"there is no variant {variant!r}{hint}. Built in: {', '.join(VARIANTS)}. "
+        f"there is no variant {variant!r}{did_you_mean(variant, VARIANTS)}. Built in: {', '.join(VARIANTS)}. "
         "Name your own network as path/to/file.py:Class or package.module:Class."
     )
 

@@ -1,1 +1,1 @@
-"""Clusters: jobs over Ray's Jobs API, and the doctor."""
+"""Jobs on a cluster, over Ray's Jobs API."""

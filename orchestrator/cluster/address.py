@@ -1,6 +1,5 @@
 """Connecting to a cluster's Jobs API: its address, the token, and whether it requires one."""
 
-import ipaddress
 import os
 import shlex
 from collections.abc import Callable, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ResourceError
+from orchestrator.loopback import is_loopback
 
 DEFAULT = "http://127.0.0.1:8265"  # where Ray's head serves it, and where `ray attach -p 8265` forwards it
 PATIENCE = 10.0  # seconds for a connection, and for the answer to a short question
@@ -50,17 +50,6 @@ def jobs_address(given: str | None = None) -> str:
 def address_flags(address: str | None, insecure: bool) -> str:
     """The flags with which another command finds the same cluster, with a leading space; empty by default."""
     return (f" --address {shlex.quote(address)}" if address else "") + (" --insecure" if insecure else "")
-
-
-def is_loopback(address: str) -> bool:
-    """Whether ``address`` never leaves this machine: 127.0.0.0/8, ::1 or localhost. Names are not resolved."""
-    host = (urlsplit(address).hostname or "").partition("%")[0]
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback
-    except ValueError:
-        return False
 
 
 def token() -> str:

@@ -4,12 +4,7 @@ from pathlib import PurePosixPath
 from urllib.parse import parse_qsl, urlsplit
 
 from orchestrator.errors import StorageError
-from orchestrator.redact import user_info
-
-_SECRET = (
-    "password", "passwd", "pwd", "secret", "token", "credential", "signature", "access_key", "account_key", "api_key",
-    "apikey",
-)  # fmt: skip
+from orchestrator.redact import is_secret, user_info
 
 
 def location_problems(storage: str | None, data_dir: str | None, tracking_uri: str | None) -> list[str]:
@@ -67,5 +62,4 @@ def _holds_secret(uri: str) -> bool:
         query = urlsplit(uri).query
     except ValueError:  # invalid brackets: show nothing of it
         return "@" in uri
-    options = [name.lower().replace("-", "_") for name, _ in parse_qsl(query, keep_blank_values=True)]
-    return "sig" in options or any(word in name for name in options for word in _SECRET)
+    return any(is_secret(name) for name, _ in parse_qsl(query, keep_blank_values=True))

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import DataError
+from orchestrator.text import in_one_line
 
 
 @contextmanager
@@ -20,8 +21,7 @@ def as_data_error(where: object) -> Iterator[None]:
     except DataError:
         raise
     except Exception as problem:
-        text = (str(problem).strip().splitlines() or [""])[0]
-        raise DataError(f"{where}: damaged or not what it says it is ({type(problem).__name__}: {text})") from problem
+        raise DataError(f"{where}: damaged or not what it says it is ({in_one_line(problem)})") from problem
 
 
 def require(module: str, package: str, purpose: str) -> Any:

@@ -1,7 +1,6 @@
 """Read an experiment file: safe YAML, strict keys; every problem at once, with its path and the nearest spelling."""
 
 import dataclasses
-import difflib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -18,6 +17,7 @@ from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
 from orchestrator.spec.descriptions import descriptions
 from orchestrator.spec.json_values import json_problems, one_line
+from orchestrator.text import did_you_mean
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
@@ -118,13 +118,13 @@ def _describe_error(problem: Any) -> str:
     where = ".".join(place) or "the file"
     if unknown:
         allowed = _keys_at(place[:-1])
-        return f"{where}: unknown key{_nearest(place[-1], allowed)}; allowed: {', '.join(allowed)}"
+        return f"{where}: unknown key{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{where}: missing"
     if problem["type"] == "literal_error":
         allowed = [word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         value = problem["input"]
-        near = _nearest(value, allowed) if isinstance(value, str) else ""
+        near = did_you_mean(value, allowed) if isinstance(value, str) else ""
         return f"{where}: {_shown(value)} is not allowed{near}; allowed: {', '.join(allowed)}"
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
@@ -151,8 +151,3 @@ def _keys_at(place: Sequence[str]) -> list[str]:
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = next((k for k in typing.get_args(kind) if k is not type(None)), None)
     return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
-
-
-def _nearest(word: str, allowed: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, allowed, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

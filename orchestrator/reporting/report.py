@@ -13,6 +13,7 @@ from orchestrator.reporting.made import Made
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.page import write_page
 from orchestrator.reporting.tables import Table
+from orchestrator.text import in_one_line
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _make(material: Material, on_warning: Callable[[str], None], shared: bool) -
         try:
             found.figures[name] = Picture(name, entry.title, entry.caption, to_png(entry.draw(material)))
         except Exception as problem:
-            on_warning(f"figure {name} could not be drawn: {_describe(problem)}")
+            on_warning(f"figure {name} could not be drawn: {in_one_line(problem)}")
             found.absent[name] = f"{entry.title}: it could not be drawn."
     for table in TABLES:
         if table.shared != shared:
@@ -96,7 +97,7 @@ def _make(material: Material, on_warning: Callable[[str], None], shared: bool) -
         try:
             found.tables[table.title] = table.make(material)
         except Exception as problem:
-            on_warning(f"table {table.title} could not be made: {_describe(problem)}")
+            on_warning(f"table {table.title} could not be made: {in_one_line(problem)}")
             found.absent[table.title] = f"Table, {table.title}: it could not be made."
     return found
 
@@ -115,8 +116,3 @@ def _write(
 def _missing(material: Material, needs: tuple[str, ...]) -> str:
     """Why something cannot be made; empty if it can."""
     return next((ABSENT[need] for need in needs if getattr(material, need) is None), "")
-
-
-def _describe(problem: Exception) -> str:
-    text = str(problem)
-    return f"{type(problem).__name__}: {text.splitlines()[0]}" if text else type(problem).__name__

@@ -20,6 +20,7 @@ from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.spec import TrialSpec
+from orchestrator.text import first_line, last_line
 from orchestrator.trial import TrialFolder
 
 _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tune's headline of each failure
@@ -114,9 +115,9 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         """The worker was lost more often than is allowed, or Ray ended it for its memory."""
         error = _error(trial)
         if _lacks_memory(error):
-            reason, kind = f"its worker was ended: {error.splitlines()[0]}", Failure.OUT_OF_MEMORY
+            reason, kind = f"its worker was ended: {first_line(error)}", Failure.OUT_OF_MEMORY
         else:
-            reason, kind = f"its worker was lost: {error.splitlines()[-1]}", Failure.INFRASTRUCTURE
+            reason, kind = f"its worker was lost: {last_line(error)}", Failure.INFRASTRUCTURE
         self._end(trial, Status.FAILED, reason, kind, lost=True)
 
     def interrupt(self, trials: Iterable[str]) -> None:

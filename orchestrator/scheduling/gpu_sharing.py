@@ -15,6 +15,7 @@ from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.sharing.measure import Throughput, side_by_side
 from orchestrator.sharing.share import COUNTS, Share, best_share
 from orchestrator.spec import Plan, TrialSpec
+from orchestrator.text import last_line
 
 SECONDS = 3.0  # of each count that is measured; processes start for about twice as long
 WARM_UP = 60.0  # seconds until the processes of one count train
@@ -152,7 +153,7 @@ def _ask_a_node(spec: TrialSpec, work: Work, counts: Sequence[int]) -> Share | s
         ray.cancel(asked, force=True)  # processes that it has started end with it
         return f"no node has measured it within {PATIENCE:.0f} s"
     except ray.exceptions.RayError as problem:
-        return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]
+        return last_line(problem)
     except KeyboardInterrupt:
         ray.cancel(asked, force=True)
         raise

@@ -16,9 +16,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from orchestrator.errors import ResourceError, first_line
+from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scoped import attributes, environment, log_level
+from orchestrator.text import first_line
 
 T = TypeVar("T")
 LEAVING_POLL = 0.005  # seconds between two looks

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import StorageError, first_line
+from orchestrator.errors import StorageError
 from orchestrator.redact import user_info
+from orchestrator.text import first_line
 
 LAST = "outcome.json"  # of a trial folder: copied after all the rest, since it says that the rest is there
 

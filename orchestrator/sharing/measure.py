@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec import TrialSpec
+from orchestrator.text import last_line
 
 ENDS = 2  # of epochs: before the window, until memory and kernels are settled, and in it, so that one lies between
 PATIENCE = 120.0  # seconds until all processes are warm: each imports torch, and cores may be few
@@ -171,5 +172,5 @@ def _listen(
             with suppress(ValueError):  # cut off, when it was killed
                 messages.put((number, json.loads(line)))
     with suppress(OSError):  # of a measurement that is over, the folder may be gone
-        last = (errors.read_text(errors="replace").strip().splitlines() or ["it ended without a word"])[-1]
+        last = last_line(errors.read_text(errors="replace"), "it ended without a message")
         messages.put((number, {"failed": last}))

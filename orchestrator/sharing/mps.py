@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.errors import ResourceError
+from orchestrator.text import last_line
 
 PROGRAM = "nvidia-cuda-mps-control"
 PROCESSES = "nvidia-cuda-mps"  # how the names of the daemon and its servers begin
@@ -74,7 +75,7 @@ def client_problem(environment: Mapping[str, str]) -> str | None:
     if code is None:
         return f"a process that uses the GPU through it hangs for {ANSWER:.0f} s"
     if code:
-        return f"a process cannot use the GPU through it: {(text.strip().splitlines() or ['it ended'])[-1]}"
+        return f"a process cannot use the GPU through it: {last_line(text, 'it ended')}"
     # CUDA says nothing if it does not find the daemon, and goes on without it.
     log = Path(environment.get(LOGS, USUAL)) / "control.log"
     program = _program()

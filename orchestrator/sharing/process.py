@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec import Recipe, Schedule, TrialSpec
+from orchestrator.text import in_one_line
 
 if TYPE_CHECKING:
     from orchestrator.data import Dataset
@@ -37,9 +38,8 @@ def main() -> None:
             if ending.is_set():
                 return
             lines.write(json.dumps(line) + "\n")
-    except Exception as problem:  # the boundary to another process, which is told
-        text = (str(problem).strip().splitlines() or [""])[0]
-        lines.write(json.dumps({"failed": f"{type(problem).__name__}: {text}"}) + "\n")
+    except Exception as problem:  # the boundary to another process, which reads it
+        lines.write(json.dumps({"failed": in_one_line(problem)}) + "\n")
         raise SystemExit(1) from problem
     finally:
         if ending.is_set():

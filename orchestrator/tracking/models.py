@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
-from orchestrator.errors import TrackingError, first_line
+from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
+from orchestrator.text import first_line
 from orchestrator.tracking.tags import MODEL  # a run's tag, its logged model's name and the trial folder's folder
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Whether the tracking store can be used, without creating anything: for the doctor."""
+"""Whether the tracking store can be used, without creating anything: for `orchestrator doctor`."""
 
 import os
 import sqlite3

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.redact import redact
+from orchestrator.text import first_line, in_one_line
 from orchestrator.tracking import lease
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.transient import is_transient
@@ -152,14 +152,14 @@ class Sink:
                 return write()
             except Exception as problem:  # another program's errors are reported and never stop the training
                 if not is_transient(problem):
-                    self._problems.append(f"{trial or 'the launch'}: {store} rejected a record: {_first_line(problem)}")
+                    self._problems.append(f"{trial or 'the launch'}: {store} rejected a record: {_reason(problem)}")
                     break
                 if self._deadline is not None and time.monotonic() + pause > self._deadline:
-                    self._problems.append(f"{store} did not answer: {_first_line(problem)}")
+                    self._problems.append(f"{store} did not answer: {_reason(problem)}")
                     self._given_up.add(store)
                     break
                 if pause == 0.25:
-                    _logger.warning("%s does not answer, records wait: %s", store, _first_line(problem))
+                    _logger.warning("%s does not answer, records wait: %s", store, _reason(problem))
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
         self._refused.add(trial)
@@ -172,6 +172,6 @@ def _opened(runs: LaunchRuns) -> "Future[LaunchRuns]":
     return done
 
 
-def _first_line(problem: Any) -> str:
-    text = (str(problem).splitlines() or [""])[0]
-    return redact(text if len(text.split()) > 1 else f"{type(problem).__name__}: {text}")  # KeyError: 'name'
+def _reason(problem: BaseException) -> str:
+    text = first_line(problem)
+    return redact(text if len(text.split()) > 1 else in_one_line(problem))  # KeyError: 'name'

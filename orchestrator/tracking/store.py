@@ -14,8 +14,9 @@ from urllib.parse import urlsplit
 
 from filelock import FileLock
 
-from orchestrator.errors import StorageError, first_line
+from orchestrator.errors import StorageError
 from orchestrator.redact import redact
+from orchestrator.text import first_line
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

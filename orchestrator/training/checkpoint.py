@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from orchestrator.errors import CheckpointError, first_line
+from orchestrator.errors import CheckpointError
 from orchestrator.files import write_atomically
+from orchestrator.text import first_line
 
 DIGEST = "sha256"
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from orchestrator.errors import first_line
+from orchestrator.text import first_line
 
 _logger = logging.getLogger(__name__)
 

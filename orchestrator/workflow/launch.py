@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
@@ -16,7 +17,6 @@ from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
-from orchestrator.scheduling.preflight import check_nodes
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import BackgroundRay
@@ -198,7 +198,7 @@ def _nodes(
         nodes = ray.nodes()
     if address is not None:
         nodes = wait_for_nodes(plan.experiment.resources, display.log)
-        looked = check_nodes(folder.path, storage, plan)
+        looked = check_nodes(storage.address(folder.path), plan)
         nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
         display.log(f"{nodes_can} use the storage and have the same versions")
     finished = folder.finished(plan)

@@ -20,6 +20,7 @@ from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
+from orchestrator.text import in_one_line
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.tags import MODEL
 from orchestrator.trial import TrialFolder, training_indices
@@ -185,8 +186,7 @@ class Reporter:
             self._count(made=False)
             return
         if (problem := future.exception()) is not None:
-            first = (str(problem).splitlines() or [""])[0]
-            self.warn(f"{order.trial}: no report: {type(problem).__name__}: {first}")
+            self.warn(f"{order.trial}: no report: {in_one_line(problem)}")
             self._count(made=False)
             return
         for line in future.result():

@@ -19,7 +19,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.experiment import Variant
-from orchestrator.spec.fields import to_plain
+from orchestrator.spec.fields import to_json
 
 OUTPUTS = ("storage", "trials", "data")  # folders of results and datasets; variables may name others
 VARIABLES = ("ORCHESTRATOR_STORAGE", "ORCHESTRATOR_DATA_DIR")
@@ -70,7 +70,7 @@ def prepare(
         working_dir=uploaded,
         folder=here.relative_to(root).as_posix(),
         command=shlex.join(["orchestrator", "submit", str(file), *settings, *places, *again]) + flags,
-        digest=digest([to_plain(replace(experiment, published_curve=None)), uploaded.digest(), places]),
+        digest=digest([to_json(replace(experiment, published_curve=None)), uploaded.digest(), places]),
     )
 
 
@@ -90,7 +90,7 @@ def _missing(experiment: Experiment, file: Path, uploaded: WorkingDir) -> list[s
 def _adapted(experiment: Experiment, file: Path, here: Path) -> list[str]:
     """Overrides for paths that would mean something else in the job: absolute ones, and links."""
     overrides: dict[str, object] = {
-        f"variants.{position}": to_plain(replace(variant, name=name))
+        f"variants.{position}": to_json(replace(variant, name=name))
         for position, variant in enumerate(experiment.variants)
         if (name := _relative(variant, here)) != variant.name
     }

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from orchestrator.data.augment.base import Augmentation
-from orchestrator.data.augment.schema import nearest, unknown_argument
+from orchestrator.data.augment.schema import unknown_argument
 from orchestrator.data.random_numbers import random_bits
 from orchestrator.errors import AugmentationError
 from orchestrator.scoped import environment
+from orchestrator.text import did_you_mean
 
 Written = Mapping[str, Mapping[str, Any]]
 
@@ -84,7 +85,7 @@ def check_transform(name: str, written: Mapping[str, Any]) -> list[str]:
         return [f"{name} needs Albumentations, which is not installed here"]
     known = _transforms(library)
     if name not in known:
-        return [f"no transform is called {name}{nearest(name, known)}"]
+        return [f"no transform is called {name}{did_you_mean(name, known)}"]
     problems = []
     children = written.get("transforms", ()) if issubclass(known[name], library.BaseCompose) else ()
     for child in children:

@@ -1,11 +1,11 @@
 """The transforms that have a compiled form, with every argument they take: names, defaults and allowed values."""
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from orchestrator.data.augment import arguments as read
 from orchestrator.data.augment.arguments import BORDERS, CONSTANT, INTERPOLATIONS, LINEAR, Reader
+from orchestrator.text import did_you_mean
 
 _REQUIRED: Any = object()
 
@@ -147,11 +147,4 @@ def unknown_argument(argument: str, known: Iterable[str]) -> str:
     renamed = _RENAMED.get(argument, "")
     if renamed.partition(":")[0] in known:
         return f"{argument} is an old name; write {renamed}"
-    return f"unknown argument {argument}{nearest(argument, known)}; allowed: {', '.join(sorted(known))}"
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``, did you mean …?`` if something is spelt nearly so, else nothing."""
-    lower = {candidate.lower(): candidate for candidate in known}
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
-    return f", did you mean {lower[close[0]]}?" if close else ""
+    return f"unknown argument {argument}{did_you_mean(argument, known)}; allowed: {', '.join(sorted(known))}"

@@ -1,0 +1,31 @@
+"""Text for messages: the first or last line of a problem, and the nearest spelling of a word."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def first_line(problem: object, default: str | None = None) -> str:
+    """The first line of an exception or a text; ``default``, or the name of its type, if it is empty."""
+    return _lines(problem, default)[0]
+
+
+def last_line(problem: object, default: str | None = None) -> str:
+    """The last line of an exception or a text, where programs and Ray say what went wrong."""
+    return _lines(problem, default)[-1]
+
+
+def in_one_line(problem: BaseException) -> str:
+    """``ValueError: the first line of its message``, or the name of its type alone."""
+    kind = type(problem).__name__
+    return f"{kind}: {first_line(problem)}" if str(problem).strip() else kind
+
+
+def _lines(problem: object, default: str | None) -> list[str]:
+    return str(problem).strip().splitlines() or [type(problem).__name__ if default is None else default]
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """`` (did you mean X?)`` if one of ``allowed`` is spelled similarly, in whatever case; otherwise nothing."""
+    by_lower_case = {candidate.lower(): candidate for candidate in allowed}
+    near = difflib.get_close_matches(word.lower(), by_lower_case, n=1)
+    return f" (did you mean {by_lower_case[near[0]]}?)" if near else ""
