@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
+from orchestrator.analysis import analyse
 from orchestrator.architectures import build_network
-from orchestrator.contract import analyse
 from orchestrator.records import TEST_ACCURACY, TrialRow
 from orchestrator.reporting.verdict.comparison import compare
 from orchestrator.reporting.verdict.figure import draw_comparison

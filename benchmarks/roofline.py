@@ -12,8 +12,8 @@ import torch
 from common import Comparison, arguments, interleaved, report
 from published import recipe
 
+from orchestrator.analysis import analyse
 from orchestrator.architectures import VARIANTS, build_network
-from orchestrator.contract import analyse
 from orchestrator.spec import Recipe
 from orchestrator.training.device import place
 from orchestrator.training.learner import Learner

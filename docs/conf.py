@@ -25,6 +25,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!orchestrator\b).*"),
     (r"py:class", r"orchestrator\.spec\.\w+\.\w+"),  # settings: on their own page, as the keys of a file
     (r"py:class", r"orchestrator\.workflow\.checking\.Checked"),
+    (r"py:class", r"orchestrator\.analysis\.record\.Operation"),
 ]
 
 myst_enable_extensions = ["dollarmath"]

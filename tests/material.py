@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from orchestrator import records as keys
-from orchestrator.contract import analyse
+from orchestrator.analysis import analyse
 from orchestrator.data import Dataset, Split
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.material import Material

@@ -10,9 +10,9 @@ import torch
 from driving import orchestrator
 from torch.nn import functional as F
 
+from orchestrator.analysis import analyse
 from orchestrator.architectures import VARIANTS, build_network, family, load_class, source_digest
 from orchestrator.architectures.build import CLASSES, passed
-from orchestrator.contract import analyse
 from orchestrator.errors import VariantError
 
 PUBLISHED = {

@@ -116,8 +116,8 @@ def test_tracking_delivers_every_metric_on_both_sides(benchmark: Any, tmp_path: 
 
 
 def test_the_roofline_counts_what_the_network_needs(benchmark: Any) -> None:
+    from orchestrator.analysis import analyse
     from orchestrator.architectures import build_network
-    from orchestrator.contract import analyse
     from orchestrator.spec import Recipe
 
     roofline = benchmark("roofline")

@@ -10,7 +10,8 @@ from conftest import Lambda
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.contract import analyse, check_contract
+from orchestrator.analysis import analyse
+from orchestrator.contract import check_contract, layer_kinds
 from orchestrator.spec import Contract
 from orchestrator.spec.experiment import Layer
 
@@ -108,7 +109,7 @@ def test_kinds_are_recognised_by_what_is_computed(
     kind: str, present: bool, network: nn.Module | Callable[[Tensor], Tensor]
 ) -> None:
     wrapped = network if isinstance(network, nn.Module) else Lambda(network)
-    assert analyse(wrapped, SHAPE).kinds[kind] is present
+    assert layer_kinds(analyse(wrapped, SHAPE))[0][kind] is present
 
 
 def smoothed(x: Tensor) -> Tensor:
@@ -138,17 +139,17 @@ def test_where_following_has_ended_a_kind_is_not_said_to_be_absent(
     kind: str, present: bool | None, function: Callable[[Tensor], Tensor]
 ) -> None:
     analysis = analyse(Lambda(function), SHAPE)
-    assert analysis.kinds[kind] is present
+    assert layer_kinds(analysis)[0][kind] is present
     for limits in ({"require": (kind,)}, {"forbid": (kind,)}):
         [check] = check_contract(analysis, Contract(**limits)).checks  # type: ignore[arg-type]
         assert check.value is present
         if present is None:
             assert not check.passed
-            assert "is not known: _upsample_bilinear2d_aa" in check.in_words()
+            assert "is not known: _upsample_bilinear2d_aa" in check.format()
 
 
 def test_every_kind_of_the_experiment_file_is_known() -> None:
-    assert set(analyse(nn.ReLU(), SHAPE).kinds) == set(get_args(Layer))
+    assert set(layer_kinds(analyse(nn.ReLU(), SHAPE))[0]) == set(get_args(Layer))
     assert {kind for kind, _, _ in KINDS} == set(get_args(Layer))
 
 
@@ -193,7 +194,7 @@ def test_max_pooling_is_recognised_by_what_it_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", NO_MAXIMA)
 def test_a_maximum_at_one_place_is_no_pooling(name: str) -> None:
-    assert analyse(Lambda(NO_MAXIMA[name]), (3, 32, 32)).kinds["max_pool"] is False
+    assert layer_kinds(analyse(Lambda(NO_MAXIMA[name]), (3, 32, 32)))[0]["max_pool"] is False
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,8 @@ def test_what_hides_that_positions_are_compared_does_not_pass(name: str) -> None
 
 
 def test_a_figure_of_the_whole_map_has_no_place() -> None:
-    assert analyse(Lambda(lambda x: torch.maximum(x, x.mean((2, 3), keepdim=True))), SHAPE).kinds["max_pool"] is False
+    network = Lambda(lambda x: torch.maximum(x, x.mean((2, 3), keepdim=True)))
+    assert layer_kinds(analyse(network, SHAPE))[0]["max_pool"] is False
 
 
 @torch.library.custom_op("contract_test::hidden", mutates_args=())
@@ -251,7 +253,7 @@ def by_numpy(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(("function", "reason"), [(hidden, "contract_test::hidden"), (by_numpy, "numpy")])
 def test_behind_what_cannot_be_seen_every_kind_is_unknown(function: Callable[[Tensor], Tensor], reason: str) -> None:
     analysis = analyse(Lambda(function), SHAPE)
-    assert set(analysis.kinds.values()) == {None}
+    assert set(layer_kinds(analysis)[0].values()) == {None}
     [check] = check_contract(analysis, Contract(forbid=("dropout",))).checks
     assert not check.passed
     assert reason in check.reason
@@ -271,5 +273,5 @@ def test_max_pooling_in_training_alone_is_recognised(pools: str) -> None:
             return self.head(pool(self.first(x), 2).mean((2, 3)))
 
     network = Deceiving()
-    assert analyse(network, (3, 16, 16)).kinds["max_pool"] is True
+    assert layer_kinds(analyse(network, (3, 16, 16)))[0]["max_pool"] is True
     assert network.training

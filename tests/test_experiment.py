@@ -12,8 +12,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.analysis import analyse
 from orchestrator.architectures import build_network
-from orchestrator.contract import ContractCheck, analyse, check_contract
+from orchestrator.contract import ContractCheck, check_contract
 from orchestrator.data import check_transforms
 from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.overrides import apply_overrides
@@ -301,7 +302,7 @@ def test_every_experiment_file_can_be_run(file: Path) -> None:
     for variant in experiment.variants:
         network = build_network(variant.name, variant.arguments)
         result = check_contract(analyse(network, (3, 32, 32)), experiment.contract)
-        assert [check.in_words() for check in result.checks if not check.passed] == []
+        assert [check.format() for check in result.checks if not check.passed] == []
 
 
 def test_a_published_curve_is_found_beside_its_experiment(tmp_path: Path) -> None:

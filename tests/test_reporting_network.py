@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.analysis import analyse
 from orchestrator.architectures import VARIANTS, build_network
-from orchestrator.contract import analyse
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.network import _box, _detours, _lane, _place, draw_network
 from orchestrator.reporting.network_layout import MOST_LINES, PICTURE, Block, blocks

@@ -8,7 +8,7 @@ import click
 from orchestrator.cli.options import options, print_json
 
 if TYPE_CHECKING:
-    from orchestrator.contract import LayerRow
+    from orchestrator.analysis import LayerRow
     from orchestrator.workflow.inspect import Inspection
 
 
@@ -86,7 +86,7 @@ def _print(found: "Inspection") -> None:
     for note in found.notes:
         console.print(f"note: {note}", highlight=False, markup=False)
     for check in found.contract.checks:
-        console.print(check.in_words(), style="green" if check.passed else "red", highlight=False, markup=False)
+        console.print(check.format(), style="green" if check.passed else "red", highlight=False, markup=False)
 
 
 def _geometry(row: "LayerRow") -> str:

@@ -1,17 +1,6 @@
-"""Analyse a network before training: parameters, multiply-accumulates, receptive field, layers, and its contract."""
+"""The limits that a network must keep, checked before training: parameters, MACs, receptive field, kinds of layers."""
 
-from orchestrator.contract.analyse import analyse
-from orchestrator.contract.analysis import Analysis, BlockRow, LayerRow, ReceptiveField
 from orchestrator.contract.check import ContractCheck, ContractResult, check_contract, describe
+from orchestrator.contract.recognise import layer_kinds
 
-__all__ = [
-    "Analysis",
-    "BlockRow",
-    "ContractCheck",
-    "ContractResult",
-    "LayerRow",
-    "ReceptiveField",
-    "analyse",
-    "check_contract",
-    "describe",
-]
+__all__ = ["ContractCheck", "ContractResult", "check_contract", "describe", "layer_kinds"]

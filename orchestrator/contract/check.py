@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.contract.analysis import Analysis, Extent, plain
+from orchestrator.analysis import Analysis, Extent
+from orchestrator.analysis.results import plain
+from orchestrator.contract.recognise import layer_kinds
 from orchestrator.spec import Contract
 
 
@@ -18,7 +20,7 @@ class ContractCheck:
     passed: bool
     reason: str = ""  # why the value is None
 
-    def in_words(self) -> str:
+    def format(self) -> str:
         """The check as one line of text."""
         kind, _, layer = self.name.partition(" ")
         if layer:
@@ -40,6 +42,8 @@ class ContractResult:
     """All checks of a contract; one without limits passes."""
 
     checks: tuple[ContractCheck, ...]
+    kinds: Mapping[str, bool | None]  # by the names of the experiment file's require and forbid; None: not known
+    unknown: str = ""  # why some kinds are not known
 
     @property
     def passed(self) -> bool:
@@ -53,33 +57,30 @@ class ContractResult:
 
 def check_contract(analysis: Analysis, contract: Contract) -> ContractResult:
     """Check ``analysis`` against every limit of ``contract``. The receptive field is that of the output."""
-    field = analysis.receptive_field
+    field, (kinds, unknown) = analysis.receptive_field, layer_kinds(analysis)
     checks = []
     if (limit := contract.max_parameters) is not None:
         checks.append(ContractCheck("max_parameters", limit, analysis.parameters, analysis.parameters <= limit))
     if (limit := contract.max_macs) is not None:
         within = analysis.macs is not None and analysis.macs <= limit
-        checks.append(ContractCheck("max_macs", limit, analysis.macs, within, _missing(analysis, analysis.macs)))
+        reason = "; ".join(analysis.notes) if analysis.macs is None else ""
+        checks.append(ContractCheck("max_macs", limit, analysis.macs, within, reason))
     if (limit := contract.min_receptive_field) is not None:
         within = field.output is not None and _smaller(field.output) >= limit
         reason = field.reason if field.output is None else ""
         checks.append(ContractCheck("min_receptive_field", limit, field.output, within, reason))
     for word, layers, wanted in (("require", contract.require, True), ("forbid", contract.forbid, False)):
         for layer in layers:
-            found = analysis.kinds.get(layer)
-            checks.append(ContractCheck(f"{word} {layer}", wanted, found, found is wanted, _missing(analysis, found)))
-    return ContractResult(tuple(checks))
+            found = kinds[layer]
+            reason = unknown if found is None else ""
+            checks.append(ContractCheck(f"{word} {layer}", wanted, found, found is wanted, reason))
+    return ContractResult(tuple(checks), kinds, unknown)
 
 
 def describe(variant: str, family: str, analysis: Analysis, result: ContractResult) -> dict[str, Any]:
     """The one JSON document of ``inspect --json``."""
     known: Mapping[str, Any] = {"variant": variant, "family": family, **analysis.to_json()}
     return {**known, "contract": result.to_json()}
-
-
-def _missing(analysis: Analysis, value: Any) -> str:
-    """Why ``value`` is not known, if it is not."""
-    return "" if value is not None else "; ".join(analysis.notes)
 
 
 def _smaller(extent: Extent) -> int:

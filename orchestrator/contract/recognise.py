@@ -2,10 +2,21 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from orchestrator.contract import arranging, mixing
-from orchestrator.contract.follow import Operation
-from orchestrator.contract.rules import AVERAGE, DROPOUTS, MAXIMUM, NORMALISATIONS, PRODUCTS, REDUCTIONS, RULES
-from orchestrator.contract.view import AXES, View
+from orchestrator.analysis import Analysis, rules
+from orchestrator.analysis.network import last_large_map
+from orchestrator.analysis.operations import (
+    AVERAGE,
+    COPIES,
+    DROPOUTS,
+    MAXIMUM,
+    NORMALISATIONS,
+    PERMUTATIONS,
+    PRODUCTS,
+    RESHAPES,
+    RULES,
+)
+from orchestrator.analysis.receptive_field import AXES, Field
+from orchestrator.analysis.record import Operation
 
 # What picks elements by their size, along a dimension or of two tensors: of the negative, the least is the largest.
 PICKS = frozenset(("amax", "max", "amin", "min", "aminmax", "argmax", "argmin", "topk", "sort", "msort", "kthvalue"))
@@ -14,20 +25,33 @@ PICKS |= {"clamp", "clamp_min", "clamp_max"}
 FOLDS = frozenset(("relu", "leaky_relu", "abs", "threshold", "hardtanh"))  # a + relu(b - a) is the larger of a and b
 PICKING_WORDS = ("max", "min", "sort", "topk", "reduce")  # in names of operations without a rule
 BATCH_NORMS = ("batch_norm", "cudnn_batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training")
-POOLINGS = frozenset((*AVERAGE, *MAXIMUM, *REDUCTIONS))
 # Each adds its first tensor to one of the others, weighed or not.
 SUMS = frozenset(("add", "add_", "sub", "sub_", "rsub", "lerp", "lerp_", "addcmul", "addcmul_"))
-# What passes elements on without weighing neighbours or channels against one another.
-PASSING = (
-    arranging.untouched, arranging.permuted, arranging.reshaped, arranging.expanded, arranging.channels_shuffled,
-    mixing.pointwise,
-)  # fmt: skip
+# What passes elements on without weighing neighbours or channels against one another; element-wise operations do too.
+PASSING = frozenset((*NORMALISATIONS, *DROPOUTS, *COPIES, *RESHAPES, *PERMUTATIONS, "expand"))
+COMPARED = "values at different positions of the image are compared, or may be, in an operation that is not analysed"
+
+
+def layer_kinds(analysis: Analysis) -> tuple[dict[str, bool | None], str]:
+    """Presence of each kind that an experiment file may require or forbid, and why some are not known (None).
+
+    Max pooling counts also if it is computed in training alone.
+    """
+    kinds = recognise(analysis.operations)
+    if not kinds["max_pool"] and recognise(analysis.training_operations)["max_pool"]:
+        kinds["max_pool"] = True
+    kinds["dropout"] = kinds["dropout"] or any(row.inner_dropout > 0 for row in analysis.layers)
+    if analysis.hidden:
+        kinds = {kind: present or None for kind, present in kinds.items()}
+    if None not in kinds.values():
+        return kinds, ""
+    return kinds, analysis.hidden or next((o.unknown for o in analysis.operations if o.unknown), COMPARED)
 
 
 def recognise(operations: Sequence[Operation]) -> dict[str, bool | None]:
     """Presence of each kind that an experiment file may require or forbid; docs/receptive-field.md defines them.
 
-    None where it depends on what an operation sees, and the following had ended before that.
+    None where it depends on what an operation sees, and that is not known.
     """
     layers = layers_before(operations)
     head = last_large_map(operations)
@@ -53,31 +77,16 @@ def _any(found: Iterable[bool | None]) -> bool | None:
     return True if True in answers else None if None in answers else False
 
 
-def last_large_map(operations: Sequence[Operation]) -> int:
-    """The number of the last operation that makes a feature map with more than one position; -1 if none does."""
-    return max(
-        (o.number for o in operations if (v := view_after(o)) and v.is_map and v.spatial_extent() > 1), default=-1
-    )
-
-
-def leaves_no_positions(operation: Operation) -> bool:
-    """Whether it takes a map, or what is left of one after one axis was pooled, to a single position or none."""
-    before, after = view_before(operation), view_after(operation)
-    if before is None or after is None or after.spatial_extent() > 1:
-        return False
-    return before.spatial_extent() > 1 or _bound(before) > _bound(after)
-
-
 def _pools_all(operation: Operation) -> bool | None:
     """Whether it leaves no positions; None if that is not known."""
-    return None if operation.lost else leaves_no_positions(operation)
+    return None if operation.unknown else operation.pools_all
 
 
 def _windows(operations: Sequence[Operation]) -> set[int]:
     """The operations that lay windows out beside one another (unfold), and those that pass them on."""
     found: set[int] = set()
     for operation in operations:
-        passes_on = _passes(operation) and any(mark.operation in found for mark in operation.inputs)
+        passes_on = _passes(operation) and any(before.operation in found for before in operation.inputs)
         if operation.name == "im2col" or passes_on:
             found.add(operation.number)
     return found
@@ -93,12 +102,11 @@ def _picks_among_positions(operation: Operation, windows: set[int]) -> bool | No
     picks = name in PICKS or _is_infinite_norm(operation)
     if not picks and name != "where":
         return False
-    if picks and any(mark.operation in windows for mark in operation.inputs):
+    if picks and any(before.operation in windows for before in operation.inputs):
         return True
-    views = [mark.view for mark in operation.inputs]
-    if not all(isinstance(view, View) for view in views):
+    known = [before.field for before in operation.inputs if isinstance(before.field, Field)]
+    if len(known) < len(operation.inputs):
         return None
-    known = [view for view in views if isinstance(view, View)]
     if name == "where":  # which of them is taken, and by what, is not known
         return None if _are_displaced(operation) else False
     if len(known) > 1:
@@ -106,7 +114,7 @@ def _picks_among_positions(operation: Operation, windows: set[int]) -> bool | No
     if "other" in operation.arguments or name.startswith("clamp"):
         return False  # the other one does not depend on the image
     dim = operation.arguments.get("dim")
-    count = len(known[0].dims)
+    count = len(known[0].shape)
     dims = range(count) if dim is None or dim == [] else dim if isinstance(dim, (list, tuple)) else [dim]
     return any(known[0].axes_of(d % count) for d in dims)
 
@@ -118,36 +126,34 @@ def _is_infinite_norm(operation: Operation) -> bool:
 
 def _are_displaced(operation: Operation) -> bool:
     """Whether maps that it takes see the image at different places; a figure of a whole map has no place."""
-    views = [mark.view for mark in operation.inputs if isinstance(mark.view, View)]
-    return len({_centres(view) for view in views if view.spatial_extent() > 1}) > 1
+    fields = [before.field for before in operation.inputs if isinstance(before.field, Field)]
+    return len({_centres(field) for field in fields if field.spatial_extent() > 1}) > 1
 
 
 def _gathered(operations: Sequence[Operation]) -> set[int]:
-    """The operations that bring different places of the image together unseen by the views, and those that pass on."""
+    """The operations that bring different places of the image together at one position, and those that pass them on."""
     found: set[int] = set()
     for operation in operations:
         joins = operation.name in ("cat", "stack", "sub", "rsub") and _are_displaced(operation)
-        passes_on = _passes(operation) and any(mark.operation in found for mark in operation.inputs)
+        passes_on = _passes(operation) and any(before.operation in found for before in operation.inputs)
         if joins or passes_on or operation.name == "pixel_unshuffle":
             found.add(operation.number)
     return found
 
 
 def _may_pick(operation: Operation, gathered: set[int]) -> bool | None:
-    """None if it may pick the largest of several positions, in a way that is not followed; else False."""
+    """None if it may pick the largest of several positions, in a way that is not analysed; else False."""
     name = operation.name.rstrip("_")
-    if name in PICKS | FOLDS and any(mark.operation in gathered for mark in operation.inputs):
+    if name in PICKS | FOLDS and any(before.operation in gathered for before in operation.inputs):
         return None
-    without_rule = bool(operation.lost) and operation.name not in RULES and "softmax" not in name
+    without_rule = bool(operation.unknown) and operation.name not in RULES and "softmax" not in name
     return None if without_rule and any(word in name for word in PICKING_WORDS) else False
 
 
-def _centres(view: View) -> tuple[tuple[int, ...], ...]:
+def _centres(field: Field) -> tuple[tuple[int, ...], ...]:
     """Where on the image the first unit looks: for each axis twice the middle of what it sees."""
-    return tuple(
-        tuple(sorted({sum(seen) for sight in view.sights if sight.axis == axis and (seen := sight.law.at(0))}))
-        for axis in AXES
-    )
+    first = [(part.axis, part.intervals.at(int(part.positions.flatten()[0]))) for part in field.parts]
+    return tuple(tuple(sorted({sum(seen) for axis, seen in first if axis == wanted and seen})) for wanted in AXES)
 
 
 def _is_last_pooling(operation: Operation, head: int, operations: Sequence[Operation]) -> bool | None:
@@ -155,36 +161,21 @@ def _is_last_pooling(operation: Operation, head: int, operations: Sequence[Opera
     if operation.number < head:
         return False
     found = _pools_all(operation)
-    return None if found and any(later.lost for later in operations[operation.number :]) else found
-
-
-def view_before(operation: Operation) -> View | None:
-    """What the first tensor that it takes sees, where that is known."""
-    view = operation.inputs[0].view
-    return view if isinstance(view, View) else None
-
-
-def view_after(operation: Operation) -> View | None:
-    """What its result sees, where that is known."""
-    return operation.output.view if isinstance(operation.output.view, View) else None
+    return None if found and any(later.unknown for later in operations[operation.number :]) else found
 
 
 def layers_before(operations: Sequence[Operation]) -> dict[int, frozenset[int]]:
     """For each operation, itself and those before it that weigh elements against one another, as convolutions do."""
     found: dict[int, frozenset[int]] = {-1: frozenset()}
     for operation in operations:
-        before = frozenset().union(*(found[mark.operation] for mark in operation.inputs))
-        passes = operation.name in NORMALISATIONS or _passes(operation)
+        before = frozenset().union(*(found[before.operation] for before in operation.inputs))
+        passes = _passes(operation)
         found[operation.number] = before if passes else before | {operation.number}
     return found
 
 
-def _bound(view: View) -> int:
-    return sum(len(view.axes_of(dim)) for dim in range(len(view.dims)))
-
-
 def _passes(operation: Operation) -> bool:
-    return RULES.get(operation.name, mixing.pointwise) in PASSING
+    return operation.name in PASSING or RULES.get(operation.name, rules.pointwise) is rules.pointwise
 
 
 def _is_depthwise(operation: Operation) -> bool:
@@ -199,7 +190,7 @@ def _pointwise_follows(depthwise: Operation, operations: Sequence[Operation]) ->
     reached = {depthwise.number}
     found: bool | None = False
     for operation in operations[depthwise.number + 1 :]:
-        if not any(mark.operation in reached for mark in operation.inputs):
+        if not any(before.operation in reached for before in operation.inputs):
             continue
         takes_channels = _is_pointwise(operation)
         if takes_channels:
@@ -216,8 +207,8 @@ def _is_pointwise(operation: Operation) -> bool | None:
         return bool(operation.arguments["groups"] == 1 and max(operation.arguments["weight"][2:]) == 1)
     if operation.name not in PRODUCTS:
         return False
-    before = view_before(operation)
-    return None if before is None else not before.axes_of(-1) and _bound(before) > 0
+    before = operation.field_before
+    return None if before is None else not before.axes_of(-1) and before.axes_left() > 0
 
 
 def _is_dilated(operation: Operation) -> bool:
@@ -231,7 +222,7 @@ def _is_residual(operation: Operation, layers: dict[int, frozenset[int]]) -> boo
     """A sum of two tensors of one shape that come from the image through different layers."""
     if operation.name not in SUMS or len(operation.inputs) < 2:
         return False
-    first, *others = (layers[mark.operation] for mark in operation.inputs)
+    first, *others = (layers[before.operation] for before in operation.inputs)
     shapes = list(operation.arguments.values())
     same_shape = operation.arguments["self"] == operation.shape and shapes.count(operation.shape) > 1
     return same_shape and first != frozenset().union(*others)
@@ -240,7 +231,7 @@ def _is_residual(operation: Operation, layers: dict[int, frozenset[int]]) -> boo
 def _is_concatenation(operation: Operation) -> bool | None:
     if operation.name != "cat" or len(operation.inputs) < 2:
         return False
-    after = view_after(operation)
+    after = operation.field_after
     dim, count = operation.arguments["dim"] % len(operation.shape), len(operation.shape)
     if after is None:  # (N, C, H, W) is a map; two dimensions are none
         return (count == 4 and dim == 1) or (None if count > 2 else False)

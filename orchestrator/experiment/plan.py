@@ -145,7 +145,7 @@ def _hopeless(rejected: "Sequence[Sequence[tuple[str, ContractCheck]]]") -> list
             if place not in nearest or _miss(check) < _miss(nearest[place]):
                 nearest[place] = check
     lines = [
-        f"{label}: {check.in_words()} in the closest of {count[label, name]} draws that break this limit"
+        f"{label}: {check.format()} in the closest of {count[label, name]} draws that break this limit"
         for (label, name), check in nearest.items()
     ]
     return [

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from orchestrator.contract.analysis import Extent
+from orchestrator.analysis import Extent
 
 
 def height_and_width(extent: Extent) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from orchestrator import records as keys
-from orchestrator.contract.analysis import Analysis
+from orchestrator.analysis import Analysis
 from orchestrator.data import Augmentation
 from orchestrator.data.dataset import Dataset
 from orchestrator.records import Outcome, Record

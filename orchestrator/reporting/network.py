@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
-from orchestrator.contract.analysis import Analysis
+from orchestrator.analysis import Analysis
 from orchestrator.reporting.extents import shape_text
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.network_layout import PICTURE, Block, blocks

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.contract.analysis import Analysis, Extent, LayerRow
+from orchestrator.analysis import Analysis, Extent, LayerRow
 
 PICTURE = "picture"
 MOST_LINES = 14  # of one block; a longer one is shortened in the middle

@@ -1,6 +1,6 @@
 """The tables of a network: its layers, and the growth of its receptive field."""
 
-from orchestrator.contract.analysis import Analysis, LayerRow, Step
+from orchestrator.analysis import Analysis, LayerRow, Step
 from orchestrator.reporting.extents import height_and_width, shape_text
 from orchestrator.reporting.material import Material
 from orchestrator.reporting.tables import Cell, Table

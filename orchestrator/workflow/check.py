@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network
 from orchestrator.architectures.build import passed
 from orchestrator.architectures.locate import source_notes
 from orchestrator.architectures.probe import Behaviour, probe
-from orchestrator.contract import Analysis, ContractResult, analyse, check_contract
+from orchestrator.contract import ContractResult, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
@@ -120,7 +121,7 @@ def _refuse_broken(experiment: Experiment, judge: Callable[[TrialSpec], Contract
         except VariantError as problem:
             unfit.append(str(problem))
             continue
-        broken += [f"{variant.label}: {check.in_words()}" for check in result.checks if not check.passed]
+        broken += [f"{variant.label}: {check.format()}" for check in result.checks if not check.passed]
     if unfit:
         raise VariantError("\n".join(unfit))
     if broken:

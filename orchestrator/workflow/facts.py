@@ -34,7 +34,7 @@ def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
         tags = {
             FAMILY: family(spec.variant),
             CONTRACT: verdict,
-            LAYER_KINDS: ", ".join(kind for kind, present in analysis.kinds.items() if present),
+            LAYER_KINDS: ", ".join(kind for kind, present in contract.kinds.items() if present),
         }
         facts[spec.name] = TrialFacts(known, tags)
     return facts

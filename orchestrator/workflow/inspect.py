@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network, family
 from orchestrator.architectures.build import Shape, passed
 from orchestrator.architectures.locate import name_of, source_notes
 from orchestrator.architectures.probe import probe
-from orchestrator.contract import Analysis, ContractResult, analyse, check_contract, describe
+from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.spec import Contract, variant_label
 from orchestrator.workflow.check import evaluation_notes
 
@@ -103,5 +104,7 @@ def inspect(
         network = build_network(name, None, classes, shape)
         given = (*passed(name, {}, classes, shape).notes, *source_notes(name))
     analysis = analyse(network, shape)
-    notes = (*analysis.notes, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
-    return Inspection(name, analysis, check_contract(analysis, contract or Contract()), notes)
+    result = check_contract(analysis, contract or Contract())
+    hidden = [f"{result.unknown}; some kinds of layers cannot be recognised after it"] if result.unknown else []
+    notes = (*analysis.notes, *hidden, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
+    return Inspection(name, analysis, result, notes)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchestrator.contract import Analysis
+from orchestrator.analysis import Analysis
 from orchestrator.data import Dataset, Normalisation, build_augmentation
 from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError

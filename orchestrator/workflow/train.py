@@ -70,7 +70,7 @@ def train(
 
 
 def _report(folder: Path, dataset: Dataset, log: Callable[[str], None]) -> None:
-    from orchestrator.contract import analyse
+    from orchestrator.analysis import analyse
     from orchestrator.workflow.reports import write_report
 
     spec = TrialFolder(folder).spec()

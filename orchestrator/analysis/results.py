@@ -1,8 +1,9 @@
 """The analysis of a network before training: parameters, multiply-accumulates, receptive field, layers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from orchestrator.analysis.record import Operation
 
 Extent = int | tuple[int, int]  # one number for squares, (height, width) otherwise
 Step = int | float | tuple[int | float, int | float]  # below 1 after upsampling
@@ -14,7 +15,6 @@ class ReceptiveField:
 
     features: Extent | None  # of the last map before global pooling
     output: Extent | None  # of the network's output
-    narrowest: Extent | None = None  # of the output, along the branch that sees least
     reason: str = ""  # why a figure is None
 
     def to_json(self) -> dict[str, Any]:
@@ -40,10 +40,10 @@ class LayerRow:
     groups: int | None
     jump: Step | None  # pixels between neighbouring units; where no positions are left, that of the layer before
     receptive_field: Extent | None  # pixels, as in ReceptiveField
-    narrowest: Extent | None = None  # the same along the branch that sees least
     inputs: tuple[str, ...] = ()  # names of the layers that feed it; ``input`` is the image
     macs: int = 0  # multiply-accumulates for one image
     block: str = ""  # the top-level module that it belongs to
+    inner_dropout: float = 0.0  # largest probability inside a layer of torch's own (attention, recurrent layers)
 
     def to_json(self) -> dict[str, Any]:
         """The keys that ``inspect --json`` promises."""
@@ -65,7 +65,7 @@ class BlockRow:
 
 @dataclass(frozen=True)
 class Analysis:
-    """What :func:`orchestrator.contract.analyse` returns for a network and images of ``input_shape``."""
+    """What :func:`orchestrator.analysis.analyse` returns for a network and images of ``input_shape``."""
 
     input_shape: tuple[int, int, int]  # channels, height, width
     output_shape: tuple[int, ...]  # without the batch
@@ -73,9 +73,12 @@ class Analysis:
     macs: int | None  # multiply-accumulates for one image
     receptive_field: ReceptiveField
     layers: tuple[LayerRow, ...]
-    kinds: Mapping[str, bool | None]  # by the names of the experiment file's require and forbid; None: not known
     traced_by: Literal["torch.fx", "hooks"] = "torch.fx"
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    # What the network computes in evaluation, and in training on a batch (nothing if it cannot be trained).
+    operations: tuple[Operation, ...] = field(default=(), repr=False, compare=False)
+    training_operations: tuple[Operation, ...] = field(default=(), repr=False, compare=False)
+    hidden: str = ""  # why layers of any kind may be where no operation shows them
 
     def blocks(self) -> tuple[BlockRow, ...]:
         """The shape after each top-level module, in the order of their last layers."""

@@ -1,0 +1,108 @@
+"""From a network to its analysis."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from orchestrator.analysis.layers import layer_rows, size_of
+from orchestrator.analysis.operations import NORMALISATIONS, POOLINGS
+from orchestrator.analysis.receptive_field import Field, image_field
+from orchestrator.analysis.record import BATCH, Operation
+from orchestrator.analysis.results import Analysis, Extent, ReceptiveField
+from orchestrator.analysis.trace import Shape, Trace, trace
+from orchestrator.analysis.training import training_operations
+
+
+def analyse(network: nn.Module, shape: Shape) -> Analysis:
+    """Analyse ``network`` for images of ``shape`` (channels, height, width), in evaluation mode.
+
+    It is traced by torch.fx and run once or twice on random images; the network itself is not touched. Receptive
+    fields are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill
+    2019), exact also over branches and resampling; what is unknown is None, with a reason.
+    Raises whatever the network itself raises on such an image.
+    """
+    found = trace(network, shape)
+    return Analysis(
+        input_shape=shape,
+        output_shape=found.output_shape[1:],
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=None if found.uncounted else sum(operation.macs for operation in found.operations),
+        receptive_field=_receptive_field(found, shape),
+        layers=layer_rows(found.layers, not found.needs_values),
+        traced_by=found.traced_by,
+        notes=(*found.notes, *_notes(found)),
+        operations=tuple(found.operations),
+        training_operations=tuple(training_operations(network, shape, found)),
+        hidden=found.needs_values or _hidden(found),
+    )
+
+
+def _hidden(found: Trace) -> str:
+    """Why a layer of any kind may be where no operation shows it; empty if it may not."""
+    if found.opaque:
+        return f"{', '.join(sorted(found.opaque))}: not one of torch's own operations, so it may contain anything"
+    return "" if found.output else "how its output depends on the image cannot be traced (for example through numpy)"
+
+
+def _receptive_field(found: Trace, shape: Shape) -> ReceptiveField:
+    if found.needs_values:
+        return ReceptiveField(None, None, found.needs_values)
+    if found.output is None:
+        return ReceptiveField(None, None, "its output does not depend on the image")
+    output, reason = size_of(found.output.field)
+    if isinstance(found.output.field, str):
+        return ReceptiveField(None, None, reason)
+    used = _ancestors(found.operations, found.output.operation)
+    features, features_reason = _features(used, image_field((BATCH, *shape)))
+    return ReceptiveField(features, output, reason or features_reason)
+
+
+def _features(used: Sequence[Operation], start: Field) -> tuple[Extent | None, str]:
+    """The receptive field of the last map before global pooling; of the last map if there is no global pooling."""
+    for operation in used:
+        if isinstance(operation.output.field, str):
+            return None, operation.output.field
+    head = last_large_map(used)
+    pooling = next((o.number for o in used if o.number > head and _is_global_pooling(o)), None)
+    maps = [f for o in used if (pooling is None or o.number < pooling) and (f := o.field_after) and f.is_map]
+    return size_of(maps[-1] if maps else start)
+
+
+def last_large_map(operations: Sequence[Operation]) -> int:
+    """The number of the last operation that makes a feature map with more than one position; -1 if none does."""
+    large = (o for o in operations if (f := o.field_after) and f.is_map and f.spatial_extent() > 1)
+    return max((operation.number for operation in large), default=-1)
+
+
+def _is_global_pooling(operation: Operation) -> bool:
+    before = operation.field_before
+    return operation.name in POOLINGS and before is not None and before.spatial_extent() > 1 and operation.pools_all
+
+
+def _ancestors(operations: Sequence[Operation], last: int) -> list[Operation]:
+    """The operations that the one with number ``last`` depends on, itself included, in order."""
+    wanted = {last}
+    for operation in reversed(operations):
+        if operation.number in wanted:
+            wanted |= {before.operation for before in operation.inputs}
+    return [operation for operation in operations if operation.number in wanted]
+
+
+def _notes(found: Trace) -> list[str]:
+    notes = []
+    if any(o.name in NORMALISATIONS and "batch_norm" not in o.name and _over_positions(o) for o in found.operations):
+        notes.append("normalisation over positions is not counted in the receptive field, as usual")
+    if found.uncounted:
+        notes.append(f"MACs are unknown: there is no rule for {', '.join(sorted(found.uncounted))}")
+    if found.needs_values:
+        notes.append(f"{found.needs_values}: layers and MACs are those for one random image")
+    return notes
+
+
+def _over_positions(operation: Operation) -> bool:
+    """Whether a group, instance or layer normalisation takes its figures over positions of a map."""
+    if (before := operation.field_before) is None:
+        return False
+    normalised = operation.arguments.get("normalized_shape")
+    first = len(before.shape) - len(normalised) if normalised is not None else 2
+    return any(before.axes_of(dim) and before.shape[dim] > 1 for dim in range(first, len(before.shape)))

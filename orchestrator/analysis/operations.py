@@ -1,0 +1,84 @@
+"""The torch operations whose effect on receptive fields is known, each with its rule; no other's is guessed."""
+
+import torch
+from torch._ops import OpOverload
+
+from orchestrator.analysis import rules
+from orchestrator.analysis.rules import Rule
+
+# Those of three dimensions take (N, C, H, W) too, for a volume of C layers.
+AVERAGE = (
+    "avg_pool2d", "_adaptive_avg_pool2d", "adaptive_avg_pool2d", "avg_pool3d", "_adaptive_avg_pool3d",
+    "adaptive_avg_pool3d", "mean",
+)  # fmt: skip
+MAXIMUM = (
+    "max_pool2d_with_indices", "max_pool2d", "adaptive_max_pool2d", "fractional_max_pool2d",
+    "max_pool3d_with_indices", "max_pool3d", "adaptive_max_pool3d", "fractional_max_pool3d",
+)  # fmt: skip
+REDUCTIONS = (
+    "mean", "sum", "nansum", "amax", "amin", "aminmax", "max", "min", "prod", "var", "std", "var_mean", "std_mean",
+    "argmax", "argmin", "any", "all", "norm", "linalg_vector_norm", "logsumexp", "median",
+)  # fmt: skip
+NORMALISATIONS = (
+    "batch_norm", "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training",
+    "_batch_norm_no_update", "cudnn_batch_norm", "native_layer_norm", "native_group_norm", "instance_norm",
+    "_fused_rms_norm", "rms_norm", "local_response_norm",
+)  # fmt: skip
+DROPOUTS = (
+    "dropout", "dropout_", "feature_dropout", "feature_dropout_", "alpha_dropout", "alpha_dropout_",
+    "feature_alpha_dropout", "feature_alpha_dropout_", "native_dropout",
+)  # fmt: skip
+POOLINGS = frozenset((*AVERAGE, *MAXIMUM, *REDUCTIONS))
+COPIES = ("_to_copy", "detach", "alias", "lift_fresh", "contiguous")
+PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
+UPSAMPLING = ("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d", "upsample_bicubic2d")
+RESHAPES = ("view", "reshape", "_unsafe_view", "_reshape_alias")
+PERMUTATIONS = ("permute", "transpose", "t", "channel_shuffle", "native_channel_shuffle")
+PICKING = (
+    "squeeze", "unsqueeze", "slice", "select", "split", "split_with_sizes", "unbind", "unfold", "diagonal", "flip",
+    "roll", "repeat", "index", "index_select", "gather", "pixel_shuffle", "pixel_unshuffle",
+)  # fmt: skip
+PADDING = ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "_pad_circular")
+NEW = (
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
+    "new_empty", "new_full", "fill_", "zero_", "uniform_", "normal_", "bernoulli_",
+)  # fmt: skip
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(REDUCTIONS, rules.reduction),
+    **dict.fromkeys((*NORMALISATIONS, *DROPOUTS, *COPIES), rules.unchanged),
+    **dict.fromkeys(UPSAMPLING, rules.interpolation),
+    **dict.fromkeys(
+        ("avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices"), rules.pooling
+    ),
+    **dict.fromkeys(
+        ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+        rules.adaptive_pooling,
+    ),
+    **dict.fromkeys(PRODUCTS, rules.matrix_product),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "sort"), rules.along),
+    **dict.fromkeys(RESHAPES, rules.reshape),
+    **dict.fromkeys((*PERMUTATIONS, *PICKING), rules.rearrangement),
+    **dict.fromkeys(PADDING, rules.padding),
+    **dict.fromkeys(NEW, rules.new),
+    "convolution": rules.convolution,
+    "im2col": rules.unfolding,
+    "glu": rules.gated_halves,
+    "cat": rules.concatenation,
+    "stack": rules.stack,
+    "expand": rules.expansion,
+    "copy_": rules.copy,
+    **dict.fromkeys(("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp", "rsub"), rules.pointwise),
+}  # fmt: skip
+
+
+def rule_of(operation: OpOverload) -> Rule | None:
+    """The rule of ``operation``; torch itself marks the operations that act on each element alone."""
+    known = RULES.get(name_of(operation))
+    return rules.pointwise if known is None and torch.Tag.pointwise in operation.tags else known
+
+
+def name_of(operation: OpOverload) -> str:
+    """Torch's name of the operation; the variant of the convolution that traced scripts call is the same to us."""
+    name = str(operation.overloadpacket.__name__)
+    return "convolution" if name == "_convolution" else name
