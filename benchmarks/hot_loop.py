@@ -59,7 +59,9 @@ def _our_epoch(variant: str, images: int, data_dir: Path | None) -> Callable[[],
     indices = torch.arange(images)
     batches = Batches(split, indices, settings.batch_size, 0, augmentation, normalisation, placement)
     learner = Learner.build(network, settings, placement, len(batches))
-    records = fit(learner, build_step(learner, settings), batches, lambda _: (1.0, 0.1), settings, seed=0)
+    records = fit(
+        learner, build_step(learner, settings), batches, lambda _: {"loss": 1.0, "accuracy": 0.1}, settings, seed=0
+    )
     return lambda: next(records)
 
 

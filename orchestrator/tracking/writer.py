@@ -154,9 +154,9 @@ def _without(record: Record, published: set[tuple[str, int]]) -> Record:
         return replace(record, metrics={}) if (keys.TRAIN_LOSS, record.epoch) in published else record
     left = dict(record.metrics)
     if (keys.BEST_EPOCH, record.epoch) in published:
-        left = {name: value for name, value in left.items() if name in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+        left = {name: value for name, value in left.items() if name.startswith(keys.TEST)}
     if (keys.TEST_ACCURACY, record.epoch) in published:
-        left = {name: value for name, value in left.items() if name not in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+        left = {name: value for name, value in left.items() if not name.startswith(keys.TEST)}
     return replace(record, metrics=left)
 
 
