@@ -9,11 +9,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from orchestrator.contract.analysis import Analysis
-from orchestrator.reporting.extents import shape_text
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.network_layout import PICTURE, Block, blocks
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.formatting import millions, shape_text
+from orchestrator.reporting.network_layout import IMAGE, Block, blocks
 from orchestrator.reporting.style import BLUE, INK, LARGE, NORMAL, PURPLE, QUIET, SMALL, literal, sheet
-from orchestrator.reporting.tables import millions
 
 # Inches.
 LETTER, LINE, PADDING, BETWEEN, DOWN, LANE, MARGIN = 0.074, 0.185, 0.13, 0.45, 0.42, 0.28, 0.25
@@ -30,11 +29,11 @@ class Box:
     y: float = 0.0
 
 
-def draw_material_network(material: Material) -> Figure:
+def draw_trial_network(context: ReportContext) -> Figure:
     """The trial's network."""
-    if material.analysis is None:
+    if context.analysis is None:
         raise ValueError("the trial's network has not been analysed")
-    return draw_network(material.analysis, material.spec.label)
+    return draw_network(context.analysis, context.spec.label)
 
 
 def draw_network(analysis: Analysis, title: str) -> Figure:
@@ -57,7 +56,7 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
 
 
 def _box(block: Block) -> Box:
-    if block.join or block.name == PICTURE:
+    if block.join or block.name == IMAGE:
         return Box(block, max(1.0, LETTER * len(_heading(block)) + 2 * PADDING), LINE + PADDING)
     longest = max(map(len, [*block.lines, _heading(block) + " " * 6]))
     return Box(block, max(1.6, LETTER * longest + 2 * PADDING), LINE * (len(block.lines) + 1) + 2 * PADDING)
@@ -100,8 +99,8 @@ def _place(boxes: dict[str, Box], lanes: int) -> tuple[float, float]:
 
 def _draw_box(axes: Any, box: Box) -> None:
     block, left = box.block, box.x - box.width / 2
-    pill = block.join or block.name == PICTURE
-    colour = PURPLE if block.join else QUIET if block.name == PICTURE else BLUE
+    pill = block.join or block.name == IMAGE
+    colour = PURPLE if block.join else QUIET if block.name == IMAGE else BLUE
     corner = f"round,pad=0,rounding_size={box.height / 2 if pill else 0.1}"
     axes.add_patch(
         FancyBboxPatch(

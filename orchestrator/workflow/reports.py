@@ -14,8 +14,8 @@ from orchestrator.data.arrays import unpack
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
 from orchestrator.records import TrialRow
-from orchestrator.reporting.made import Made
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.parts import ReportParts
 from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.mirror import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
@@ -40,7 +40,7 @@ class Order:
     published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a published curve to draw
 
 
-def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
+def make(order: Order, packed: Mapping[str, Any], shared: ReportParts | None) -> list[str]:
     """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
     warnings: list[str] = []
     dataset = unpack(packed)
@@ -75,14 +75,14 @@ def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[Tr
     return comparison_page(name, launch, comparison, trials)
 
 
-def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[Made, list[str]]:
+def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[ReportParts, list[str]]:
     """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, one line each."""
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
     warnings: list[str] = []
     dataset = unpack(packed)
-    material = Material.untrained(spec, dataset, training_indices(spec, dataset), analysis)
-    return draw_shared(material, warnings.append), warnings
+    context = ReportContext.untrained(spec, dataset, training_indices(spec, dataset), analysis)
+    return draw_shared(context, warnings.append), warnings
 
 
 def write_report(
@@ -91,14 +91,14 @@ def write_report(
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
-    shared: Made | None = None,
+    shared: ReportParts | None = None,
 ) -> None:
     """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning."""
     from orchestrator.reporting.report import render_report
 
-    material = _material(folder, dataset, analysis, warn, published)
-    if material is not None:
-        render_report(material, folder, warn, shared)
+    context = _context(folder, dataset, analysis, warn, published)
+    if context is not None:
+        render_report(context, folder, warn, shared)
 
 
 def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
@@ -200,13 +200,13 @@ class Reporter:
             self._count(made=True)
 
 
-def _material(
+def _context(
     folder: Path,
     dataset: Dataset,
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]],
-) -> Material | None:
+) -> ReportContext | None:
     trial = TrialFolder(folder)
     spec = trial.spec()
     normalisation = _normalisation(trial)
@@ -216,7 +216,7 @@ def _material(
             spec.trainer.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape
         )
     try:
-        return Material(
+        return ReportContext(
             spec=spec,
             records=trial.records(),
             dataset=dataset,
