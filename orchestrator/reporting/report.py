@@ -109,7 +109,16 @@ def _write(
     for table in made:
         write_text(folder / "tables" / f"{table.name}.csv", table.to_csv())
         write_text(folder / "tables" / f"{table.name}.md", table.to_markdown())
+    _remove_others(folder / "figures", [image.name for image in images])
+    _remove_others(folder / "tables", [table.name for table in made])
     write_text(folder / REPORT, write_page(context, images, made, absent))
+
+
+def _remove_others(folder: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier report has left in ``folder`` and this one does not have."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.stem not in names:
+            path.unlink()
 
 
 def _describe(problem: Exception) -> str:

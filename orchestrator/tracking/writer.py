@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, Status
@@ -23,6 +24,10 @@ from orchestrator.tracking.runs import (
     shorten,
 )
 from orchestrator.trial import TrialFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
@@ -96,9 +101,7 @@ class Writer:
         run_id, client = str(run.info.run_id), self.runs.client
         tags: dict[str, str] = {}
         if report and (folder / REPORT_FILE).is_file():
-            log_report(artifacts_of(client, run), folder)
-            link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
-            tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
+            publish_report(client, run, folder)
         elif report:
             tags[REPORT] = CANNOT_BE_MADE
         if model and (folder / MODEL / MODEL_FILE).is_file():
@@ -106,7 +109,8 @@ class Writer:
             tags[MODEL] = MADE
         elif model:
             tags[MODEL] = CANNOT_BE_MADE
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if tags:
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def summarize(self, outcome: Outcome) -> None:
         """The summary of the trial's records, and the machine that it ran on."""
@@ -146,6 +150,17 @@ class Writer:
         client.set_tag(parent, STATUS, str(status))
         client.set_tag(parent, REASON, reason)
         client.set_terminated(parent, MLFLOW_STATUS[status])
+
+
+def publish_report(client: "MlflowClient", run: "Run", folder: Path) -> None:
+    """Send the report in a trial folder, and say in its ``run`` that it is there; a second time replaces it."""
+    from mlflow.entities import RunTag
+
+    log_report(artifacts_of(client, run), folder)
+    run_id = str(run.info.run_id)
+    link = f"#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
+    note = f"[**Open the report**]({link}): figures and tables on one page."
+    client.log_batch(run_id, tags=[RunTag(REPORT, MADE), RunTag(NOTE, note)])
 
 
 def _without(record: Record, published: set[tuple[str, int]]) -> Record:

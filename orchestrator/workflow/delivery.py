@@ -134,7 +134,7 @@ class Delivery:
         )
         self.reporter.order(order, self.specs[trial])
 
-    def _deliver(self, order: Order) -> None:
+    def _deliver(self, order: Order, _reported: bool) -> None:
         """What was made is in the trial's folder in the storage; deliver it to MLflow from there."""
         self.storage.fetch(order.folder, lambda name: not name.startswith(f"{CHECKPOINTS}/"))
         self.sink.on_report(order.trial, order.folder, order.report, order.model)

@@ -40,18 +40,21 @@ class Order:
     published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a published curve to draw
 
 
-def make(order: Order, packed: Mapping[str, Any], shared: ReportParts | None) -> list[str]:
-    """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
+def make(order: Order, packed: Mapping[str, Any], shared: ReportParts | None) -> tuple[bool, list[str]]:
+    """In any process on any node: make what is ordered, in the trial's folder.
+
+    Returns whether it has the report that was ordered, and warnings, one line each.
+    """
     warnings: list[str] = []
-    dataset = unpack(packed)
+    dataset, reported = unpack(packed), False
     with order.storage.reached(order.folder) as folder:
         if order.report:
             with _costs_a_warning("no report", warnings.append):
-                write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
+                reported = write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
         if order.model:
             with _costs_a_warning("no model", warnings.append):
                 write_model(folder, dataset, warnings.append)
-    return [f"{order.trial}: {line}" for line in warnings]
+    return reported, [f"{order.trial}: {line}" for line in warnings]
 
 
 @contextmanager
@@ -92,13 +95,18 @@ def write_report(
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
     shared: ReportParts | None = None,
-) -> None:
-    """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning."""
+) -> bool:
+    """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning.
+
+    Returns whether there is a report: not if the folder is damaged, or does not fit its network.
+    """
     from orchestrator.reporting.report import render_report
 
     context = _context(folder, dataset, analysis, warn, published)
-    if context is not None:
-        render_report(context, folder, warn, shared)
+    if context is None:
+        return False
+    render_report(context, folder, warn, shared)
+    return True
 
 
 def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
@@ -116,7 +124,7 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
 
 
 class Reporter:
-    """Lets ``executor`` make what is ordered, and calls ``deliver`` with each finished order.
+    """Lets ``executor`` make what is ordered, and calls ``deliver`` with each order and whether its report was made.
 
     What all trials of a variant share is drawn once, before the first of them. An order that fails calls ``warn``
     once; the launch is then incomplete, and the next command makes what is missing.
@@ -126,7 +134,7 @@ class Reporter:
         self,
         executor: Executor,
         packed: Any,
-        deliver: Callable[[Order], None],
+        deliver: Callable[[Order, bool], None],
         warn: Callable[[str], None],
     ) -> None:
         self.executor = executor
@@ -189,10 +197,11 @@ class Reporter:
             self.warn(f"{order.trial}: no report: {type(problem).__name__}: {first}")
             self._count(made=False)
             return
-        for line in future.result():
+        reported, warnings = future.result()
+        for line in warnings:
             self.warn(line)
         try:
-            self.deliver(order)
+            self.deliver(order, reported)
         except Exception as problem:  # of the storage that it is fetched from: counted, otherwise all would wait for it
             self.warn(f"{order.trial}: its report could not be delivered: {one_line(str(problem))}")
             self._count(made=False)
