@@ -15,6 +15,7 @@ from orchestrator.version import __version__
 
 # name: (module in this package, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
+    "init": "Write an experiment file and a small network to begin with.",
     "run": "Train every trial of an experiment file, record it in MLflow and print the verdict.",
     "train": "Train one variant without Ray or MLflow.",
     "validate": "Check an experiment file and print its plan; train nothing.",
