@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.contract import analyse
 from orchestrator.reporting.figures import to_png
-from orchestrator.reporting.network import _box, _detours, _lane, _place, draw_network
+from orchestrator.reporting.network import _box, _lane, _place, _skips, draw_network
 from orchestrator.reporting.network_layout import IMAGE, MOST_LINES, Block, blocks
 
 SHAPE = (3, 32, 32)
@@ -31,7 +31,7 @@ def test_branches_stand_side_by_side_and_joins_are_boxes() -> None:
     assert found["c1"].lines == ["conv 3×3 → 16, stride 2 · ReLU · norm · dropout"]
     assert found[IMAGE].shape == SHAPE
     boxes = {name: _box(block) for name, block in found.items()}
-    assert _detours(boxes) == [("c4", add.name)]
+    assert _skips(boxes) == [("c4", add.name)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -39,7 +39,7 @@ def test_every_variant_is_drawn_without_overlaps(variant: str) -> None:
     network = build_network(variant)
     analysis = analyse(network, SHAPE)
     boxes = {block.name: _box(block) for block in blocks(analysis)}
-    width, height = _place(boxes, len(_detours(boxes)))
+    width, height = _place(boxes, len(_skips(boxes)))
     for first, second in itertools.combinations(boxes.values(), 2):
         beside = abs(first.x - second.x) >= (first.width + second.width) / 2
         assert beside or first.y + first.height < second.y or second.y + second.height < first.y
@@ -69,14 +69,14 @@ class Shortcuts(nn.Module):
         return self.output(inner + x)
 
 
-def test_detours_run_beside_one_another() -> None:
+def test_skips_run_beside_one_another() -> None:
     found = layout(Shortcuts())
     assert [block.rank for block in found.values()] == [0, 1, 2, 3, 4, 5]
     boxes = {name: _box(block) for name, block in found.items()}
-    detours = _detours(boxes)
-    assert [source for source, _ in detours] == [IMAGE, IMAGE]
-    width, _ = _place(boxes, len(detours))
-    lanes = [_lane(boxes, detours, number) for number in range(len(detours))]
+    skips = _skips(boxes)
+    assert [source for source, _ in skips] == [IMAGE, IMAGE]
+    width, _ = _place(boxes, len(skips))
+    lanes = [_lane(boxes, skips, number) for number in range(len(skips))]
     beside = [box.x + box.width / 2 for name, box in boxes.items() if name != "output"]
     assert max(beside) < lanes[0] < lanes[1] < width
 

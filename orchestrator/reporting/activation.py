@@ -78,14 +78,14 @@ def draw_activation(context: ReportContext) -> Figure:
     """Confident correct predictions of different classes and the most confident wrong ones, each with its map below."""
     if context.network is None:
         raise ValueError("the trial has no trained network")
-    right, wrong = _of_different_classes(context, context.correct), _most_confident(context, ~context.correct)
-    chosen = [*right, *wrong]
+    correct, wrong = _of_different_classes(context, context.correct), _most_confident(context, ~context.correct)
+    chosen = [*correct, *wrong]
     images = context.dataset.test.images[torch.tensor(chosen)]
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (context.mean, context.std))
     targets = torch.from_numpy(context.predicted[chosen])
     maps = activation_maps(context.network, (images.float() / 255 - mean) / std, targets).numpy()
     groups = [(name, colour, group) for name, colour, group in
-              (("Correct", GREEN, right), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
+              (("Correct", GREEN, correct), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
     across, block = IMAGE + 0.12, 2 * IMAGE + HEADER + 0.66
     figure, axes = sheet(2 * MARGIN + EACH * across - 0.12, MARGIN + len(groups) * block)
     for row, (name, colour, group) in enumerate(groups):

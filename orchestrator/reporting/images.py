@@ -49,11 +49,11 @@ def draw_misclassified(context: ReportContext) -> Figure:
 
 def write_prediction(axes: Any, context: ReportContext, index: int, left: float, top: float) -> None:
     """Under a test image: predicted class and confidence, and the true class if it differs."""
-    right = bool(context.correct[index])
+    is_correct = bool(context.correct[index])
     said = f"{literal(context.classes[context.predicted[index]], 10)} · {percent(context.confidences[index], 0)}"
-    colour = GREEN if right else VERMILION
+    colour = GREEN if is_correct else VERMILION
     axes.text(left, top, said, fontsize=SMALL, color=colour, va="top", fontweight="bold")
-    if not right:
+    if not is_correct:
         true = literal(context.classes[context.labels[index]], 14)
         axes.text(left, top + 0.18, f"true: {true}", fontsize=SMALL, color=INK, va="top")
 

@@ -6,7 +6,7 @@ checkpoints/last.pt     everything needed to resume; replaced atomically after e
 checkpoints/previous.pt the one before it, should the last one be damaged
 checkpoints/best.pt     the chosen weights
 predictions.pt          logits of the test split, of the chosen weights
-predictions.csv         its labels and what was predicted, by class number, a line a picture
+predictions.csv         its labels and what was predicted, by class number, a line an image
 metrics.csv             the records as a table
 facts.json              parameters, normalisation, machine
 outcome.json            how it ended; absent while it has not

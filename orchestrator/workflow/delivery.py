@@ -19,7 +19,8 @@ from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.checking import Checked
-from orchestrator.workflow.reports import Order, Reporter
+from orchestrator.workflow.reporter import Reporter
+from orchestrator.workflow.reports import Order
 
 
 class Delivery:

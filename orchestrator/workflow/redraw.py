@@ -26,7 +26,8 @@ from orchestrator.tracking.writer import publish_report
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.display import Display
-from orchestrator.workflow.reports import Order, Reporter
+from orchestrator.workflow.reporter import Reporter
+from orchestrator.workflow.reports import Order
 from orchestrator.workflow.trial import Trial
 
 if TYPE_CHECKING:
