@@ -1,5 +1,6 @@
 """``orchestrator report``: reports of an ended launch are drawn again, in trial folders and in MLflow."""
 
+import json
 import shutil
 import sqlite3
 from pathlib import Path
@@ -110,12 +111,21 @@ def test_an_unknown_name_lists_what_there_is(arguments: tuple[str, ...], said: s
     assert "Traceback" not in done.stderr
 
 
-def test_a_launch_that_is_running_and_data_that_has_changed_are_refused(
-    copy: Launched, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_launch_that_is_running_is_refused(copy: Launched, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.folder)
     folder, _ = newest_launch(Path("storage"), "small")
     with folder.locked(), pytest.raises(StorageError, match="in use by another process"):
         orc.report("small", tracking_uri=copy.store, display="none")
-    with pytest.raises(RequestError, match="no ended trial"):
-        orc.report("small", "x", tracking_uri=copy.store, display="none")
+
+
+@pytest.mark.parametrize(
+    ("digest", "said"), [("dataset_digest", "is not what Tiny/seed-0 was trained on"), ("source_digest", "has changed")]
+)
+def test_data_or_a_network_that_has_changed_is_refused(
+    digest: str, said: str, copy: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.folder)
+    [spec] = copy.folder.glob("storage/small/*/trials/Tiny/seed-0/spec.json")
+    spec.write_text(json.dumps({**json.loads(spec.read_text()), digest: "0" * 64}))
+    with pytest.raises(RequestError, match=said):
+        orc.report("small", "Tiny/seed-0", tracking_uri=copy.store, display="none")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.architectures import build_network
+from orchestrator.architectures import build_network, source_digest
 from orchestrator.contract import Analysis, analyse
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.arrays import pack
@@ -65,9 +65,8 @@ def redraw(
         runs = trial_runs(client, name, folder.name, folder.id)
         display.say(f"reading data: {experiment.dataset.name}")
         dataset = load_dataset(experiment.dataset, data_dir)
-        if other := [t for t, spec in chosen.items() if spec.dataset_digest not in ("", dataset.digest)]:
-            raise DataError(f"{experiment.dataset.name} in {data_dir} is not what {other[0]} was trained on")
-        orders = _orders(folder, chosen, storage, _analyses(chosen.values(), dataset, display), published)
+        _refuse_changed(chosen, dataset)
+        orders = _orders(folder, chosen, storage, _analyses(chosen.values(), dataset), published)
         drawn = _draw(orders, chosen, dataset, display)
         for order in drawn:
             storage.fetch(order.folder, lambda file: not file.startswith(f"{CHECKPOINTS}/"))
@@ -105,17 +104,24 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_NAMES]) or 'none'}{more}"
 
 
-def _analyses(specs: Iterable[TrialSpec], dataset: Dataset, display: Display) -> dict[str, Analysis]:
-    """The analysis of each network, by its key; one that cannot be built any more is named and left out."""
-    found = {}
-    for spec in {spec.network_key: spec for spec in specs}.values():
-        try:
-            network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-        except VariantError as problem:
-            display.say(str(problem))
-        else:
-            found[spec.network_key] = analyse(network, dataset.shape)
-    return found
+def _refuse_changed(specs: Mapping[str, TrialSpec], dataset: Dataset) -> None:
+    """Raise a RequestError that names a trial whose data or network is not what it was trained with."""
+    sources: dict[str, str] = {}
+    for name, spec in specs.items():
+        if spec.dataset_digest not in ("", dataset.digest):
+            raise DataError(f"{dataset.name} is not what {name} was trained on; see --data-dir")
+        sources[spec.variant] = sources.get(spec.variant) or source_digest(spec.variant)
+        if spec.source_digest not in ("", sources[spec.variant]):
+            raise VariantError(f"{spec.variant} has changed since {name} was trained with it: bring the old one back")
+
+
+def _analyses(specs: Iterable[TrialSpec], dataset: Dataset) -> dict[str, Analysis]:
+    """The analysis of each network, by its key."""
+    networks = {
+        spec.network_key: build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+        for spec in {spec.network_key: spec for spec in specs}.values()
+    }
+    return {key: analyse(network, dataset.shape) for key, network in networks.items()}
 
 
 def _orders(
