@@ -22,4 +22,5 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in_channels, H, W) float32, normalised. Returns logits (N, num_classes)."""
-        return self.output(self.features(x))  # type: ignore[no-any-return]
+        logits: Tensor = self.output(self.features(x))
+        return logits
