@@ -11,7 +11,7 @@ from orchestrator.version import __version__
 if TYPE_CHECKING:
     from orchestrator.errors import OrchestratorError
     from orchestrator.spec import Experiment
-    from orchestrator.workflow.api import load, plan, run, train
+    from orchestrator.workflow.api import load, plan, report, run, train
     from orchestrator.workflow.comparison import Comparison
     from orchestrator.workflow.display import Display
     from orchestrator.workflow.inspect import Inspection, inspect
@@ -31,6 +31,7 @@ _HOMES = {
     "inspect": "workflow.inspect",
     "load": "workflow.api",
     "plan": "workflow.api",
+    "report": "workflow.api",
     "run": "workflow.api",
     "train": "workflow.api",
 }
@@ -47,6 +48,7 @@ __all__ = [
     "inspect",
     "load",
     "plan",
+    "report",
     "run",
     "train",
 ]

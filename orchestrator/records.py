@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
 
-# Metrics of every epoch.
+# Metrics of every epoch that other modules read. What is measured of images, these and more: training/metrics.py.
 TRAIN_LOSS = "train/loss"  # mean of the loss that was optimised, over the images of the epoch
 TRAIN_ACCURACY = "train/accuracy"  # fraction, on augmented images, while the weights still moved
 VAL_LOSS = "val/loss"
@@ -18,6 +18,7 @@ IMAGES_PER_SECOND = "images_per_second"  # training only
 EPOCH = "epoch"  # counts from 1
 
 # Metrics of the whole trial, measured once on the chosen checkpoint.
+TEST = "test/"  # what all metrics of the test split begin with
 TEST_LOSS = "test/loss"
 TEST_ACCURACY = "test/accuracy"  # fraction
 BEST_EPOCH = "best_epoch"  # the epoch whose weights were chosen
@@ -138,6 +139,19 @@ def short_names(paths: Sequence[str]) -> dict[str, str]:
         others = [other for other in paths if other != path]
         names[path] = next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), path)
     return names
+
+
+def of_split(split: str, measured: Mapping[str, float]) -> dict[str, float]:
+    """``measured`` on the images of ``split``, as a record names it: ``{"loss": 0.5}`` is ``{"val/loss": 0.5}``."""
+    return {f"{split}/{name}": value for name, value in measured.items()}
+
+
+def by_epoch(records: Iterable[Record]) -> dict[int, dict[str, float]]:
+    """All metrics of each epoch; the final measurements join those of the last epoch."""
+    epochs: dict[int, dict[str, float]] = {}
+    for record in records:
+        epochs.setdefault(record.epoch, {}).update(record.metrics)
+    return epochs
 
 
 def varies(metric: str) -> bool:

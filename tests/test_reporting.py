@@ -11,15 +11,15 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from material import CLASSES, REASON, Page, make_material, make_records, rendered
 from PIL import Image
+from report_context import CLASSES, REASON, Page, make_context, make_records, rendered
 
 from orchestrator.errors import StorageError
 from orchestrator.records import Outcome, Status
 from orchestrator.reporting import report
+from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.figures import FIGURES
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.report import render_report
+from orchestrator.reporting.report import TABLES, render_report
 from orchestrator.spec import Recipe, TrialSpec
 
 
@@ -29,8 +29,8 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("complete")
     settings = dict(matplotlib.rcParams)
     warnings: list[str] = []
-    material = make_material(outcome=Outcome("x", Status.COMPLETE, REASON))
-    thread = threading.Thread(target=render_report, args=(material, folder, warnings.append))
+    context = make_context(outcome=Outcome("x", Status.COMPLETE, REASON))
+    thread = threading.Thread(target=render_report, args=(context, folder, warnings.append))
     thread.start()
     thread.join()
     assert warnings == []
@@ -51,19 +51,17 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 def test_every_figure_and_table_of_a_complete_trial(complete: Path) -> None:
     assert {path.stem for path in (complete / "figures").iterdir()} == set(FIGURES)
     assert {path.name for path in (complete / "tables").iterdir()} == {
-        f"{name}.{kind}"
-        for name in ("classification_report", "class_accuracy", "layers", "receptive_field")
-        for kind in ("csv", "md")
+        f"{name}.{kind}" for name in TABLES for kind in ("csv", "md")
     }
     assert "Not in this report" not in (complete / "report.html").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_decodes_at_its_size_and_shows_something(name: str, complete: Path) -> None:
-    figure = FIGURES[name].draw(make_material())
-    picture = Image.open(complete / "figures" / f"{name}.png")
-    assert picture.size == tuple(int(inches * figure.dpi) for inches in figure.get_size_inches())
-    assert len(np.unique(np.asarray(picture.convert("RGB")).reshape(-1, 3), axis=0)) > 10
+    figure = FIGURES[name].draw(make_context())
+    image = Image.open(complete / "figures" / f"{name}.png")
+    assert image.size == tuple(int(inches * figure.dpi) for inches in figure.get_size_inches())
+    assert len(np.unique(np.asarray(image.convert("RGB")).reshape(-1, 3), axis=0)) > 10
 
 
 def test_the_page_is_well_formed_self_contained_and_escaped(complete: Path) -> None:
@@ -84,7 +82,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(complete: Path) -> N
 
 def test_the_page_states_the_facts(complete: Path) -> None:
     text = " ".join(Page((complete / "report.html").read_text("utf-8")).text)
-    analysis = make_material().analysis
+    analysis = make_context().analysis
     assert analysis is not None
     for fact in ("50.00 %", "5 of 5", "complete", f"{analysis.parameters:,}", "seed 3", "validation 65.00 %"):
         assert fact in text
@@ -93,23 +91,23 @@ def test_the_page_states_the_facts(complete: Path) -> None:
 
 @pytest.mark.parametrize("epochs", [0, 1])
 def test_a_trial_that_failed_early_still_gets_a_report(epochs: int, tmp_path: Path) -> None:
-    material = make_material(
+    context = make_context(
         records=make_records(epochs, final=False), logits=None, network=None, mean=(), std=(), augmentation=None,
         outcome=Outcome("x", Status.FAILED, "the loss became nan at epoch 1, step 3"),
     )  # fmt: skip
-    figures, page = rendered(material, tmp_path)
-    assert figures == {"curves", "network", "receptive_field", "class_distribution"}
+    figures, page = rendered(context, tmp_path)
+    assert figures == {"curves", "metrics", "network", "receptive_field", "class_distribution"}
     assert "the loss became nan" in page
     assert "the trial was not evaluated on the test split" in page
     assert not (tmp_path / "tables" / "classification_report.csv").exists()
 
 
 def test_nothing_but_data_still_gives_a_page(tmp_path: Path) -> None:
-    material = make_material(
+    context = make_context(
         records=[], logits=None, network=None, mean=(), std=(), augmentation=None, analysis=None, outcome=None
     )
-    figures, page = rendered(material, tmp_path)
-    assert figures == {"curves", "class_distribution"}
+    figures, page = rendered(context, tmp_path)
+    assert figures == {"curves", "metrics", "class_distribution"}
     assert "unfinished" in Page(page).text
 
 
@@ -119,7 +117,7 @@ def test_the_test_accuracy_of_the_published_protocol_is_that_of_its_last_epoch(
 ) -> None:
     only()
     spec = TrialSpec(variant="stride", trainer=Recipe(epochs=5, protocol="published"))
-    _, page = rendered(make_material(spec=spec, records=make_records(5, "test", final)), tmp_path)
+    _, page = rendered(make_context(spec=spec, records=make_records(5, "test", final)), tmp_path)
     text = Page(page).text
     assert text[text.index("Test accuracy") + 1] == accuracy
 
@@ -129,30 +127,30 @@ def test_a_figure_that_fails_costs_one_warning_and_nothing_else(
 ) -> None:
     only("curves", "calibration", "receptive_field")
 
-    def fail(material: Material) -> None:
+    def fail(context: ReportContext) -> None:
         raise RuntimeError("planted failure\nsecond line")
 
     monkeypatch.setitem(report.FIGURES, "calibration", replace(FIGURES["calibration"], draw=fail))
     warnings: list[str] = []
-    render_report(make_material(), tmp_path, warnings.append)
-    assert warnings == ["figure calibration could not be drawn: RuntimeError: planted failure"]
+    render_report(make_context(), tmp_path, warnings.append)
+    assert warnings == ["figure calibration could not be made: RuntimeError: planted failure"]
     assert {path.stem for path in (tmp_path / "figures").iterdir()} == {"curves", "receptive_field"}
-    assert "Calibration: it could not be drawn." in (tmp_path / "report.html").read_text("utf-8")
+    assert "Calibration (figure): it could not be made." in (tmp_path / "report.html").read_text("utf-8")
 
 
 def test_predictions_that_are_not_numbers_do_not_cost_the_report(tmp_path: Path, only: Callable[..., None]) -> None:
     only("calibration", "misclassified")
     warnings: list[str] = []
-    render_report(make_material(logits=torch.full((60, 5), math.nan)), tmp_path, warnings.append)
+    render_report(make_context(logits=torch.full((60, 5), math.nan)), tmp_path, warnings.append)
     assert (tmp_path / "report.html").exists()
     assert all("could not be" in warning for warning in warnings)
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    material = make_material(logits=None, network=None, analysis=None, augmentation=None)
+    context = make_context(logits=None, network=None, analysis=None, augmentation=None)
     with pytest.raises(StorageError, match="file"):
-        render_report(material, tmp_path / "file", lambda _: None)
+        render_report(context, tmp_path / "file", lambda _: None)
 
 
 def test_importing_the_room_imports_no_matplotlib() -> None:

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from orchestrator.analysis import analyse
 from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.reporting.figures import to_png
-from orchestrator.reporting.network import _box, _detours, _lane, _place, draw_network
-from orchestrator.reporting.network_layout import MOST_LINES, PICTURE, Block, blocks
+from orchestrator.reporting.network import _box, _lane, _place, _skips, draw_network
+from orchestrator.reporting.network_layout import IMAGE, MOST_LINES, Block, blocks
 
 SHAPE = (3, 32, 32)
 
@@ -29,9 +29,9 @@ def test_branches_stand_side_by_side_and_joins_are_boxes() -> None:
     assert sorted(add.inputs) == ["c4", "c4_residual"]
     assert found["c3"].lines == ["conv 3×3 → 128, depthwise", "conv 1×1 → 32 · ReLU · norm · dropout"]
     assert found["c1"].lines == ["conv 3×3 → 16, stride 2 · ReLU · norm · dropout"]
-    assert found[PICTURE].shape == SHAPE
+    assert found[IMAGE].shape == SHAPE
     boxes = {name: _box(block) for name, block in found.items()}
-    assert _detours(boxes) == [("c4", add.name)]
+    assert _skips(boxes) == [("c4", add.name)]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -39,7 +39,7 @@ def test_every_variant_is_drawn_without_overlaps(variant: str) -> None:
     network = build_network(variant)
     analysis = analyse(network, SHAPE)
     boxes = {block.name: _box(block) for block in blocks(analysis)}
-    width, height = _place(boxes, len(_detours(boxes)))
+    width, height = _place(boxes, len(_skips(boxes)))
     for first, second in itertools.combinations(boxes.values(), 2):
         beside = abs(first.x - second.x) >= (first.width + second.width) / 2
         assert beside or first.y + first.height < second.y or second.y + second.height < first.y
@@ -69,14 +69,14 @@ class Shortcuts(nn.Module):
         return self.output(inner + x)
 
 
-def test_detours_run_beside_one_another() -> None:
+def test_skips_run_beside_one_another() -> None:
     found = layout(Shortcuts())
     assert [block.rank for block in found.values()] == [0, 1, 2, 3, 4, 5]
     boxes = {name: _box(block) for name, block in found.items()}
-    detours = _detours(boxes)
-    assert [source for source, _ in detours] == [PICTURE, PICTURE]
-    width, _ = _place(boxes, len(detours))
-    lanes = [_lane(boxes, detours, number) for number in range(len(detours))]
+    skips = _skips(boxes)
+    assert [source for source, _ in skips] == [IMAGE, IMAGE]
+    width, _ = _place(boxes, len(skips))
+    lanes = [_lane(boxes, skips, number) for number in range(len(skips))]
     beside = [box.x + box.width / 2 for name, box in boxes.items() if name != "output"]
     assert max(beside) < lanes[0] < lanes[1] < width
 
@@ -102,7 +102,7 @@ class Flat(nn.Module):
 
 def test_lone_followers_repeated_modules_and_deep_blocks() -> None:
     found = layout(Flat())
-    assert list(found) == [PICTURE, "conv", "pre", "conv (2)", "deep", "pool", "output"]
+    assert list(found) == [IMAGE, "conv", "pre", "conv (2)", "deep", "pool", "output"]
     assert found["conv"].lines == ["conv 3×3 → 3 · norm · ReLU"]
     assert found["pre"].lines == ["ReLU", "conv 1×1 → 3"]
     assert found["conv (2)"].inputs == ["pre"]

@@ -171,14 +171,14 @@ def test_which_pictures_were_right_comes_back_from_the_artifacts(
     for position, trial in enumerate(trials):
         assert right[trial.run_id].tolist() == [place != (3 + position) % 4 for place in range(4)]
     compared = compare(trials, 0.85, right).differences
-    assert [d.pictures for d in compared] == [4]
+    assert [d.images for d in compared] == [4]
     assert read_right(client, [*trials[1:], replace(trials[0], test_accuracy=0.5)]) == {}  # not what was measured
     file = next(tmp_path.rglob("mlruns/**/predictions.csv"))
     file.write_text("label,predicted\n1,\n")
     assert read_right(client, trials) == {}
     file.unlink()
     assert read_right(client, trials) == {}
-    assert [d.pictures for d in compare(trials, 0.85).differences] == [None]
+    assert [d.images for d in compare(trials, 0.85).differences] == [None]
 
 
 def test_launches_of_one_plan_from_several_folders_share_no_run(uri: str, plan: Plan) -> None:

@@ -38,7 +38,7 @@ def test_without_pictures_it_is_games_and_howells_procedure() -> None:
             pytest.approx(oracle.low[0, other], abs=1e-4),
             pytest.approx(oracle.high[0, other], abs=1e-4),
         )
-        assert d.pictures is None
+        assert d.images is None
 
 
 def test_without_spread_over_seeds_it_is_mcnemars_variance() -> None:
@@ -50,7 +50,7 @@ def test_without_spread_over_seeds_it_is_mcnemars_variance() -> None:
     variance = (only_first + only_second - (only_first - only_second) ** 2) / 399
     assert d.difference == pytest.approx(only_first - only_second)
     assert d.high - d.difference == pytest.approx(stats.norm.isf(0.025) * math.sqrt(variance), rel=1e-3)
-    assert d.pictures == 400
+    assert d.images == 400
 
 
 @given(st.lists(ACCURACIES, min_size=2, max_size=4))

@@ -15,12 +15,14 @@ from orchestrator.version import __version__
 
 # name: (module in this package, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
+    "init": "Write an experiment file and a small network to begin with.",
     "run": "Train every trial of an experiment file, record it in MLflow and print the verdict.",
     "train": "Train one variant without Ray or MLflow.",
     "validate": "Check an experiment file and print its plan; train nothing.",
     "inspect": "Show layers, parameters, MACs, receptive field and contract of a variant.",
     "variants": "List the built-in variants.",
     "compare": "Compare the variants of an MLflow experiment.",
+    "report": "Draw the reports of a launch again, in the trial folders and in MLflow.",
     "resume": "Resume an interrupted launch.",
     "verify-resume": "Kill a launch at random points, resume it, and compare it with an undisturbed one.",
     "ui": "Serve MLflow's web page on this machine.",

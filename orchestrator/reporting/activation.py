@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.pictures import HEADER, PICTURE, write_prediction
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.images import HEADER, IMAGE, write_prediction
 from orchestrator.reporting.style import (
     GREEN,
     LARGE,
     MARGIN,
     VERMILION,
-    picture_at,
+    image_at,
     sheet,
 )
 
@@ -33,8 +33,8 @@ class Place:
     before: bool
 
 
-def last_spatial_map(network: nn.Module, picture: Tensor) -> Place:
-    """Find it by running ``picture``: (1, 3, H, W). Raises ValueError if no module has a map with several positions."""
+def last_spatial_map(network: nn.Module, image: Tensor) -> Place:
+    """Find it by running ``image``: (1, 3, H, W). Raises ValueError if no module has a map with several positions."""
     found: list[Place] = []
 
     def look(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -45,7 +45,7 @@ def last_spatial_map(network: nn.Module, picture: Tensor) -> Place:
     hooks = [module.register_forward_hook(look) for module in leaves]
     try:
         with torch.no_grad():
-            network(picture)
+            network(image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -58,62 +58,62 @@ def _is_map(value: Any) -> bool:
     return isinstance(value, Tensor) and value.ndim == 4 and value.shape[2] * value.shape[3] > 1
 
 
-def activation_maps(network: nn.Module, pictures: Tensor, targets: Tensor) -> Tensor:
+def activation_maps(network: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
     """Maps (N, H, W) float32 from 0 to 1, of the evidence for ``targets``: (N,) int64.
 
-    ``pictures``: (N, 3, H, W) float32, normalised. The last spatial layer's map is scaled up to the image; its
+    ``images``: (N, 3, H, W) float32, normalised. The last spatial layer's map is scaled up to the image; its
     largest value is 1, and evidence against the class is 0.
     """
-    place = last_spatial_map(network, pictures[:1])
+    place = last_spatial_map(network, images[:1])
     from captum.attr import LayerGradCam  # takes a while, and there may be no map
 
     method = LayerGradCam(network, place.module)
-    maps = method.attribute(pictures, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
-    size = (pictures.shape[2], pictures.shape[3])
+    maps = method.attribute(images, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
+    size = (images.shape[2], images.shape[3])
     maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[:, 0]
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
 
-def draw_activation(material: Material) -> Figure:
+def draw_activation(context: ReportContext) -> Figure:
     """Confident correct predictions of different classes and the most confident wrong ones, each with its map below."""
-    if material.network is None:
+    if context.network is None:
         raise ValueError("the trial has no trained network")
-    right, wrong = _of_different_classes(material, material.correct), _most_confident(material, ~material.correct)
-    chosen = [*right, *wrong]
-    images = material.dataset.test.images[torch.tensor(chosen)]
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (material.mean, material.std))
-    targets = torch.from_numpy(material.predicted[chosen])
-    maps = activation_maps(material.network, (images.float() / 255 - mean) / std, targets).numpy()
+    correct, wrong = _of_different_classes(context, context.correct), _most_confident(context, ~context.correct)
+    chosen = [*correct, *wrong]
+    images = context.dataset.test.images[torch.tensor(chosen)]
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (context.mean, context.std))
+    targets = torch.from_numpy(context.predicted[chosen])
+    maps = activation_maps(context.network, (images.float() / 255 - mean) / std, targets).numpy()
     groups = [(name, colour, group) for name, colour, group in
-              (("Correct", GREEN, right), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
-    across, block = PICTURE + 0.12, 2 * PICTURE + HEADER + 0.66
+              (("Correct", GREEN, correct), ("Wrong", VERMILION, wrong)) if group]  # fmt: skip
+    across, block = IMAGE + 0.12, 2 * IMAGE + HEADER + 0.66
     figure, axes = sheet(2 * MARGIN + EACH * across - 0.12, MARGIN + len(groups) * block)
     for row, (name, colour, group) in enumerate(groups):
         top = MARGIN + row * block
         axes.text(MARGIN, top, f"{name} predictions", fontsize=LARGE, fontweight="bold", color=colour, va="top")
         for column, index in enumerate(group):
             left, first = MARGIN + column * across, top + HEADER
-            picture = material.test_picture(index)
-            picture_at(figure, picture, left, first, PICTURE)
-            picture_at(figure, overlay(picture, maps[chosen.index(index)]), left, first + PICTURE + 0.05, PICTURE)
-            write_prediction(axes, material, index, left, first + 2 * PICTURE + 0.1)
+            image = context.test_image(index)
+            image_at(figure, image, left, first, IMAGE)
+            image_at(figure, overlay(image, maps[chosen.index(index)]), left, first + IMAGE + 0.05, IMAGE)
+            write_prediction(axes, context, index, left, first + 2 * IMAGE + 0.1)
     return figure
 
 
-def overlay(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
     """A map (H, W), 0 to 1, in colour over the grey image (H, W, 3)."""
-    grey = picture.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
+    grey = image.mean(axis=2, keepdims=True).repeat(3, axis=2) / 255
     colour = np.asarray(colormaps["inferno"](heat))[..., :3]
     return np.asarray((255 * (0.4 * grey + 0.6 * colour)).clip(0, 255).astype(np.uint8))
 
 
-def _most_confident(material: Material, mask: NDArray[np.bool_]) -> list[int]:
+def _most_confident(context: ReportContext, mask: NDArray[np.bool_]) -> list[int]:
     """Up to EACH of the images under ``mask``, most confident first."""
     inside = np.flatnonzero(mask)
-    return [int(i) for i in inside[np.argsort(-material.confidences[inside], kind="stable")][:EACH]]
+    return [int(i) for i in inside[np.argsort(-context.confidences[inside], kind="stable")][:EACH]]
 
 
-def _of_different_classes(material: Material, mask: NDArray[np.bool_]) -> list[int]:
+def _of_different_classes(context: ReportContext, mask: NDArray[np.bool_]) -> list[int]:
     """The most confident image of each class under ``mask``, up to EACH."""
-    best = [_most_confident(material, mask & (material.labels == c))[:1] for c in range(len(material.classes))]
+    best = [_most_confident(context, mask & (context.labels == c))[:1] for c in range(len(context.classes))]
     return [index for found in best for index in found][:EACH]

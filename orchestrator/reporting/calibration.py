@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.measures import calibration
 from orchestrator.reporting.style import (
     BLUE,
@@ -22,9 +22,9 @@ from orchestrator.reporting.style import (
 )
 
 
-def draw_calibration(material: Material) -> Figure:
+def draw_calibration(context: ReportContext) -> Figure:
     """Reliability diagram with 15 equal-width bins, their gaps to the diagonal, and the size of each bin."""
-    found = calibration(material.confidences, material.correct)
+    found = calibration(context.confidences, context.correct)
     width = found.edges[1]
     centres = (found.edges[:-1] + found.edges[1:]) / 2
     filled = found.counts > 0
@@ -51,13 +51,13 @@ def draw_calibration(material: Material) -> Figure:
     title(top, "Calibration", f"expected calibration error {percent(found.expected_error, 2)}", VERMILION)
     bottom.bar(centres, found.counts / max(1, found.counts.sum()), width * 0.92, color=QUIET)
     for value, name, colour in (
-        (float(material.confidences.mean()), "mean confidence", ORANGE),
-        (float(material.correct.mean()), "accuracy", BLUE),
+        (float(context.confidences.mean()), "mean confidence", ORANGE),
+        (float(context.correct.mean()), "accuracy", BLUE),
     ):
         bottom.axvline(value, color=colour, linewidth=2, label=f"{name} {percent(value)}")
     bottom.legend(frameon=False, fontsize=SMALL, loc="upper left")
     bottom.set_xlim(0, 1)
-    bottom.set_ylabel("pictures", fontsize=NORMAL)
+    bottom.set_ylabel("images", fontsize=NORMAL)
     bottom.set_xlabel("confidence", fontsize=NORMAL)
     percent_axis(bottom.yaxis)
     percent_axis(bottom.xaxis)

@@ -7,8 +7,8 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from orchestrator.data import measure
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.measures import class_counts, confusion_matrix, wilson_interval
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.measures import class_counts, wilson_interval
 from orchestrator.reporting.style import (
     BLUE,
     BLUES,
@@ -35,18 +35,20 @@ MOST_ROWS = 40  # bars that fit on one page
 MOST_CLASSES = 1_000  # of a confusion matrix, whose memory grows with their square
 
 
-def draw_confusion(material: Material) -> Figure:
+def draw_confusion(context: ReportContext) -> Figure:
     """Rows are true classes, columns predicted ones; colour is the share of the row, the number is the count."""
-    count = len(material.classes)
+    count = len(context.classes)
     if count > MOST_CLASSES:
         return message(f"{count:,} classes are not drawn: their cells would be smaller than a pixel.")
-    matrix = confusion_matrix(material.labels, material.predicted, count)
+    from sklearn.metrics import confusion_matrix  # takes a second to import
+
+    matrix = confusion_matrix(context.labels, context.predicted, labels=range(count))
     shares = matrix / np.maximum(1, matrix.sum(axis=1, keepdims=True))
     side = min(10.0, max(5.0, 2.2 + 0.52 * count))
     figure = new_figure(side + 0.6, side)
     axes: Any = figure.add_subplot()
     shown = axes.imshow(shares, cmap=BLUES, norm=PowerNorm(0.6, 0, 1))  # rare errors stay visible
-    names = [literal(name, 16) for name in material.classes]
+    names = [literal(name, 16) for name in context.classes]
     step = -(-count // MOST_ROWS)
     ticks = range(0, count, step)
     turned = max(map(len, names)) > 4 or count > WITH_COUNTS
@@ -82,13 +84,10 @@ def draw_confusion(material: Material) -> Figure:
     return figure
 
 
-def draw_class_accuracy(material: Material) -> Figure:
+def draw_class_accuracy(context: ReportContext) -> Figure:
     """Bars sorted by accuracy with 95 % Wilson intervals; of many classes the lowest and the highest."""
-    rows = []
-    right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
-    for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):
-        if support:
-            rows.append((hits / support, wilson_interval(hits, support), support, literal(name, 24)))
+    counted = zip(context.classes, *class_counts(context), strict=True)
+    rows = [(correct / count, correct, count, literal(name, 24)) for name, correct, count in counted if count]
     rows.sort(key=lambda row: row[0])
     total, note = len(rows), "black lines: 95 % Wilson intervals"
     if total > MOST_ROWS:
@@ -97,12 +96,13 @@ def draw_class_accuracy(material: Material) -> Figure:
     figure = new_figure(7.5, max(2.2, 1.1 + 0.3 * len(rows)))
     axes = figure.add_subplot()
     quiet_axes(axes, grid="x")
-    overall = float(material.correct.mean())
-    for height, (share, (low, high), support, _) in enumerate(rows):
+    overall = float(context.correct.mean())
+    for height, (share, correct, count, _) in enumerate(rows):
+        low, high = wilson_interval(correct, count)
         axes.barh(height, share, height=0.72, color=BLUE if share >= overall else SKY)
         axes.plot([low, high], [height, height], color=INK, linewidth=1.4, solid_capstyle="butt")
         axes.annotate(
-            f"{percent(share)}  of {support:,}", (1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
+            f"{percent(share)}  of {count:,}", (1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
             textcoords="offset points", va="center", fontsize=SMALL, color=INK, annotation_clip=False,
         )  # fmt: skip
     axes.axvline(overall, color=VERMILION, linewidth=1.4, linestyle="--")
@@ -115,15 +115,15 @@ def draw_class_accuracy(material: Material) -> Figure:
     return figure
 
 
-def draw_class_distribution(material: Material) -> Figure:
+def draw_class_distribution(context: ReportContext) -> Figure:
     """How many images of each class are in training, validation and test; mean and deviation of each channel."""
-    count = len(material.classes)
-    everything = material.dataset.train.labels
-    learned = np.bincount(everything[material.training_indices].numpy(), minlength=count)
+    count = len(context.classes)
+    everything = context.dataset.train.labels
+    learned = np.bincount(everything[context.training_indices].numpy(), minlength=count)
     held_out = np.bincount(everything.numpy(), minlength=count) - learned
-    if (own := material.dataset.validation) is not None:
+    if (own := context.dataset.validation) is not None:
         held_out = np.bincount(own.labels.numpy(), minlength=count)
-    tested = np.bincount(material.labels, minlength=count)
+    tested = np.bincount(context.labels, minlength=count)
     figure = new_figure(9.0, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=[2.5, 1])
     quiet_axes(left)
@@ -137,7 +137,7 @@ def draw_class_distribution(material: Material) -> Figure:
             left.bar(places + (number - (len(parts) - 1) / 2) * width, counts, width * 0.94, color=colour, label=label)
         else:
             left.stairs(counts, np.arange(count + 1) - 0.5, baseline=None, color=colour, linewidth=1.6, label=label)
-    names = [literal(name, 16) for name in material.classes]
+    names = [literal(name, 16) for name in context.classes]
     step = -(-count // MOST_ROWS)
     turned = max(map(len, names)) * len(names[::step]) > 60  # characters that fit side by side
     left.set_xticks(
@@ -145,22 +145,22 @@ def draw_class_distribution(material: Material) -> Figure:
         ha="right" if turned else "center", rotation_mode="anchor",
     )  # fmt: skip
     left.set_ylim(0)
-    left.set_ylabel("pictures", fontsize=NORMAL)
+    left.set_ylabel("images", fontsize=NORMAL)
     title(left, "Images of each class\n")
     left.legend(
         frameon=False, fontsize=NORMAL, ncols=3, loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.1,
         borderpad=0.2, handlelength=0.9, columnspacing=1.2,
     )  # fmt: skip
-    _channels(right, material)
+    _channels(right, context)
     return figure
 
 
-def _channels(axes: Any, material: Material) -> None:
+def _channels(axes: Any, context: ReportContext) -> None:
     """Mean and standard deviation of the training and validation images, one point and one bar per channel."""
     quiet_axes(axes)
     title(axes, "Mean ± standard deviation\n", size=NORMAL)
     axes.set_ylim(0, 1)
-    found = measure(material.dataset.train.images)  # of both splits: the same whichever images the seed holds out
+    found = measure(context.dataset.train.images)  # of both splits: the same whichever images the seed holds out
     colours = (VERMILION, GREEN, BLUE)
     for place, (mean, std) in enumerate(zip(found.mean, found.std, strict=True)):
         colour = colours[place % 3]

@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from orchestrator import records as keys
-from orchestrator.reporting.material import Curve, Material
+from orchestrator.reporting.context import Curve, ReportContext
 from orchestrator.reporting.style import (
     BLUE,
     INK,
@@ -25,22 +25,23 @@ from orchestrator.reporting.style import (
     whole_numbers,
 )
 
+SHOWN = ("accuracy", "loss", keys.LR)  # what these curves show: of every split, or as it is
 Line = tuple[str, Curve, str, str]  # label, points, colour, line style
 
 
-def draw_curves(material: Material) -> Figure:
+def draw_curves(context: ReportContext) -> Figure:
     """Accuracy at the top, loss in the middle, the learning rate at the bottom; each line is labelled at its end."""
-    judged = "test" if material.judged == "test" else "validation"
+    evaluated = "test" if context.evaluated == "test" else "validation"
     accuracy = [
-        ("train", material.curve(keys.TRAIN_ACCURACY), ORANGE, "-"),
-        (judged, material.curve(f"{material.judged}/accuracy"), BLUE, "-"),
-        ("published test", _finite(material.published), PURPLE, "--"),
+        ("train", context.curve(keys.TRAIN_ACCURACY), ORANGE, "-"),
+        (evaluated, context.curve(f"{context.evaluated}/accuracy"), BLUE, "-"),
+        ("published test", _finite(context.published), PURPLE, "--"),
     ]
     loss = [
-        ("train", material.curve(keys.TRAIN_LOSS), ORANGE, "-"),
-        (judged, material.curve(f"{material.judged}/loss"), BLUE, "-"),
+        ("train", context.curve(keys.TRAIN_LOSS), ORANGE, "-"),
+        (evaluated, context.curve(f"{context.evaluated}/loss"), BLUE, "-"),
     ]
-    rate = material.curve(keys.LR)
+    rate = context.curve(keys.LR)
     if not any(points for _, points, _, _ in [*accuracy, *loss]):
         return message("No epoch was completed, so there are no curves.")
     figure = new_figure(8.0, 6.6)
@@ -48,13 +49,13 @@ def draw_curves(material: Material) -> Figure:
     for axes in (top, middle, strip):
         quiet_axes(axes)
         whole_numbers(axes.xaxis)
-    title(top, "Accuracy", _chosen_note(material, judged), VERMILION)
+    title(top, "Accuracy", _chosen_note(context, evaluated), VERMILION)
     percent_axis(top.yaxis)
     _lines(top, accuracy, percent)
     title(middle, "Loss")
     _lines(middle, loss, lambda value: f"{value:.3g}")
     _learning_rate(strip, rate)
-    _mark_chosen(material, top, middle)
+    _mark_chosen(context, top, middle)
     last = max(points[-1][0] for _, points, _, _ in [*accuracy, *loss] if points)
     strip.set_xlim((0.5, last + 0.5) if last < 3 else (1, last))
     strip.set_xlabel("epoch", fontsize=NORMAL, color=INK)
@@ -102,18 +103,18 @@ def _learning_rate(axes: Any, rate: Curve) -> None:
         axes.set_yticks([])
 
 
-def _chosen_note(material: Material, judged: str) -> str:
-    value = dict(material.curve(f"{material.judged}/accuracy")).get(material.chosen_epoch or 0)
+def _chosen_note(context: ReportContext, evaluated: str) -> str:
+    value = dict(context.curve(f"{context.evaluated}/accuracy")).get(context.chosen_epoch or 0)
     if value is None:
         return ""
-    return f"○ chosen: epoch {material.chosen_epoch}, {judged} {percent(value, 2)}"
+    return f"○ chosen: epoch {context.chosen_epoch}, {evaluated} {percent(value, 2)}"
 
 
-def _mark_chosen(material: Material, *all_axes: Any) -> None:
+def _mark_chosen(context: ReportContext, *all_axes: Any) -> None:
     """A ring on the validation curves and a thin line at the epoch whose weights were kept."""
-    chosen = material.chosen_epoch
+    chosen = context.chosen_epoch
     for axes, metric in zip(all_axes, ("accuracy", "loss"), strict=True):
-        value = dict(material.curve(f"{material.judged}/{metric}")).get(chosen or 0)
+        value = dict(context.curve(f"{context.evaluated}/{metric}")).get(chosen or 0)
         if chosen is None or value is None:
             continue
         axes.axvline(chosen, color=VERMILION, linewidth=1, linestyle=":", zorder=1)

@@ -51,7 +51,7 @@ th { color: var(--quiet); font-weight: 600; } .number { text-align: right; }
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureImage:
     """A finished figure: PNG bytes, name, title and caption."""
 
     name: str
@@ -90,14 +90,14 @@ def fact(name: str, value: str, note: str = "", kind: str = "") -> str:
     return f"<div><dt>{escape(name)}</dt><dd{css}>{escape(value)}{small}</dd></div>"
 
 
-def figure(picture: Picture) -> str:
+def figure(image: FigureImage) -> str:
     """An image inside the page, with its caption."""
-    width, height = picture.size
-    data = base64.b64encode(picture.png).decode("ascii")
+    width, height = image.size
+    data = base64.b64encode(image.png).decode("ascii")
     return (
-        f'<figure id="{escape(picture.name)}"><div class="scroll"><img src="data:image/png;base64,{data}" '
-        f'width="{width}" height="{height}" style="--width: {width}px" alt="{escape(picture.title)}"></div>'
-        f"<figcaption><strong>{escape(picture.title)}.</strong> {escape(picture.caption)}</figcaption></figure>"
+        f'<figure id="{escape(image.name)}"><div class="scroll"><img src="data:image/png;base64,{data}" '
+        f'width="{width}" height="{height}" style="--width: {width}px" alt="{escape(image.title)}"></div>'
+        f"<figcaption><strong>{escape(image.title)}.</strong> {escape(image.caption)}</figcaption></figure>"
     )
 
 

@@ -1,44 +1,31 @@
-"""The numbers behind the figures: intervals, calibration, confusion; each with its source, nothing is drawn here."""
+"""The numbers behind the figures: intervals, counts by class, calibration; nothing is drawn here."""
 
 from dataclasses import dataclass
-from statistics import NormalDist
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+
+from orchestrator.reporting.context import ReportContext
 
 Counts = NDArray[np.int64]
 Fractions = NDArray[np.float64]
 
 
-def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """The score interval of a proportion ``hits / count`` (Wilson 1927), as fractions; (0, 1) without any trial."""
-    if count == 0:
-        return 0.0, 1.0
-    z = NormalDist().inv_cdf(0.5 + level / 2)
-    share = hits / count
-    middle = share + z**2 / (2 * count)
-    half = z * (share * (1 - share) / count + z**2 / (4 * count**2)) ** 0.5
-    low, high = (middle - half) / (1 + z**2 / count), (middle + half) / (1 + z**2 / count)
-    return min(share, max(0.0, low)), max(share, min(1.0, high))  # rounding must not put the share outside
+@cache  # classes of the same size have few different counts, and one takes a millisecond
+def wilson_interval(correct: int, count: int) -> tuple[float, float]:
+    """The 95 % score interval (Wilson 1927) of the proportion ``correct / count``, as fractions; ``count`` above 0."""
+    from scipy.stats import binomtest  # takes a second to import
+
+    interval = binomtest(correct, count).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
-def confusion_matrix(labels: Counts, predicted: Counts, classes: int) -> Counts:
-    """(classes, classes) counts: a row for each true class, a column for each predicted one."""
-    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-
-
-def class_counts(labels: Counts, predicted: Counts, classes: int) -> tuple[Counts, Counts, Counts]:
-    """For each class the number of correct, true and predicted images: each (classes,)."""
-    right = labels[labels == predicted]
-    hits, true, taken = (np.bincount(found, minlength=classes) for found in (right, labels, predicted))
-    return hits, true, taken
-
-
-def precision_recall_f1(labels: Counts, predicted: Counts, classes: int) -> Fractions:
-    """(classes, 3) fractions; 0 / 0 is 0, as in scikit-learn by default."""
-    hits, true, taken = class_counts(labels, predicted, classes)
-    parts = ((hits, taken), (hits, true), (2 * hits, true + taken))
-    return np.stack([above / np.maximum(below, 1) for above, below in parts], axis=1)
+def class_counts(context: ReportContext) -> tuple[list[int], list[int]]:
+    """For each class the number of its test images that are classified correctly, and of all of them."""
+    labels, classes = context.labels, len(context.classes)
+    correct, every = (np.bincount(found, minlength=classes) for found in (labels[context.correct], labels))
+    return correct.tolist(), every.tolist()
 
 
 @dataclass(frozen=True)

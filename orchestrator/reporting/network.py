@@ -9,11 +9,10 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from orchestrator.analysis import Analysis
-from orchestrator.reporting.extents import shape_text
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.network_layout import PICTURE, Block, blocks
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.formatting import millions, shape_text
+from orchestrator.reporting.network_layout import IMAGE, Block, blocks
 from orchestrator.reporting.style import BLUE, INK, LARGE, NORMAL, PURPLE, QUIET, SMALL, literal, sheet
-from orchestrator.reporting.tables import millions
 
 # Inches.
 LETTER, LINE, PADDING, BETWEEN, DOWN, LANE, MARGIN = 0.074, 0.185, 0.13, 0.45, 0.42, 0.28, 0.25
@@ -30,18 +29,18 @@ class Box:
     y: float = 0.0
 
 
-def draw_material_network(material: Material) -> Figure:
+def draw_trial_network(context: ReportContext) -> Figure:
     """The trial's network."""
-    if material.analysis is None:
+    if context.analysis is None:
         raise ValueError("the trial's network has not been analysed")
-    return draw_network(material.analysis, material.spec.label)
+    return draw_network(context.analysis, context.spec.label)
 
 
 def draw_network(analysis: Analysis, title: str) -> Figure:
     """Image at the top, logits at the bottom; after each block its output shape."""
     boxes = {block.name: _box(block) for block in blocks(analysis)}
-    detours = _detours(boxes)
-    width, height = _place(boxes, len(detours))
+    skips = _skips(boxes)
+    width, height = _place(boxes, len(skips))
     figure, axes = sheet(width, height)
     axes.text(MARGIN, MARGIN, literal(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="top")
     note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
@@ -51,13 +50,13 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
         for source in box.block.inputs:
             if box.block.rank - boxes[source].block.rank == 1:
                 _arrow(axes, _elbow(boxes[source], box))
-    for number, (source, target) in enumerate(detours):
-        _arrow(axes, _around(boxes[source], boxes[target], _lane(boxes, detours, number)), colour=PURPLE)
+    for number, (source, target) in enumerate(skips):
+        _arrow(axes, _around(boxes[source], boxes[target], _lane(boxes, skips, number)), colour=PURPLE)
     return figure
 
 
 def _box(block: Block) -> Box:
-    if block.join or block.name == PICTURE:
+    if block.join or block.name == IMAGE:
         return Box(block, max(1.0, LETTER * len(_heading(block)) + 2 * PADDING), LINE + PADDING)
     longest = max(map(len, [*block.lines, _heading(block) + " " * 6]))
     return Box(block, max(1.6, LETTER * longest + 2 * PADDING), LINE * (len(block.lines) + 1) + 2 * PADDING)
@@ -69,8 +68,8 @@ def _heading(block: Block) -> str:
     return f"{block.name}   {block.parameters:,}" if block.parameters else block.name
 
 
-def _detours(boxes: dict[str, Box]) -> list[tuple[str, str]]:
-    """Connections that pass by at least one rank: residuals, shortcuts."""
+def _skips(boxes: dict[str, Box]) -> list[tuple[str, str]]:
+    """Skip connections: those that pass by at least one rank."""
     return [
         (source, name)
         for name, box in boxes.items()
@@ -100,16 +99,16 @@ def _place(boxes: dict[str, Box], lanes: int) -> tuple[float, float]:
 
 def _draw_box(axes: Any, box: Box) -> None:
     block, left = box.block, box.x - box.width / 2
-    pill = block.join or block.name == PICTURE
-    colour = PURPLE if block.join else QUIET if block.name == PICTURE else BLUE
-    corner = f"round,pad=0,rounding_size={box.height / 2 if pill else 0.1}"
+    rounded = block.join or block.name == IMAGE
+    colour = PURPLE if block.join else QUIET if block.name == IMAGE else BLUE
+    corner = f"round,pad=0,rounding_size={box.height / 2 if rounded else 0.1}"
     axes.add_patch(
         FancyBboxPatch(
             (left, box.y), box.width, box.height, boxstyle=corner,
             facecolor=f"{colour}14", edgecolor=colour, linewidth=1.3,
         )
     )  # fmt: skip
-    if pill:
+    if rounded:
         middle = box.y + box.height / 2
         axes.text(box.x, middle, literal(_heading(block)), ha="center", va="center", fontsize=SMALL, color=colour)
     else:
@@ -133,15 +132,15 @@ def _elbow(source: Box, target: Box) -> list[tuple[float, float]]:
     return [(source.x, bottom), (source.x, bend), (target.x, bend), (target.x, target.y)]
 
 
-def _lane(boxes: dict[str, Box], detours: list[tuple[str, str]], number: int) -> float:
-    """How far right a detour runs: past every box beside it, and past every earlier detour that it overlaps."""
+def _lane(boxes: dict[str, Box], skips: list[tuple[str, str]], number: int) -> float:
+    """How far right a skip runs: past every box beside it, and past every earlier skip that it overlaps."""
 
-    def ranks(detour: tuple[str, str]) -> range:
-        return range(boxes[detour[0]].block.rank, boxes[detour[1]].block.rank + 1)
+    def ranks(skip: tuple[str, str]) -> range:
+        return range(boxes[skip[0]].block.rank, boxes[skip[1]].block.rank + 1)
 
-    mine = ranks(detours[number])
+    mine = ranks(skips[number])
     right = max(box.x + box.width / 2 for box in boxes.values() if box.block.rank in mine)
-    overlapping = sum(1 for other in detours[:number] if set(ranks(other)[:-1]) & set(mine[:-1]))
+    overlapping = sum(1 for other in skips[:number] if set(ranks(other)[:-1]) & set(mine[:-1]))
     return right + LANE * (1 + overlapping)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.analysis import Analysis, Extent, LayerRow
 
-PICTURE = "picture"
+IMAGE = "image"
 MOST_LINES = 14  # of one block; a longer one is shortened in the middle
 # Layers and functions, in lower case, that only follow another: written behind it, on its line.
 FOLLOWERS = {
@@ -36,7 +36,7 @@ class Block:
 def blocks(analysis: Analysis) -> list[Block]:
     """The network's top-level blocks in the order in which they are computed, the image first."""
     home: dict[str, Block] = {}  # by the name of a layer
-    found = [Block(PICTURE, [], analysis.input_shape)]
+    found = [Block(IMAGE, [], analysis.input_shape)]
     rows: list[list[LayerRow]] = [[]]
     layers = Counter(row.block or row.name for row in analysis.layers)
     for row in analysis.layers:

@@ -1,27 +1,27 @@
 """The tables of a network: its layers, and the growth of its receptive field."""
 
 from orchestrator.analysis import Analysis, LayerRow, Step
-from orchestrator.reporting.extents import height_and_width, shape_text
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.tables import Cell, Table
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.formatting import height_and_width, shape_text
+from orchestrator.reporting.tables import Cell, Content
 
 
-def layers(material: Material) -> Table:
+def layers(context: ReportContext) -> Content:
     """Every layer with its output shape, parameters and multiply-accumulates."""
     rows: list[list[Cell]] = [
         [row.name, row.type, shape_text(row.output_shape), row.parameters, row.macs, row.block]
-        for row in _analysis(material).layers
+        for row in _analysis(context).layers
     ]
     columns = ("layer", "type", "output shape", "parameters", "MACs", "block")
-    return Table("layers", "Layers", columns, rows)
+    return columns, rows
 
 
-def receptive_field(material: Material) -> Table:
+def receptive_field(context: ReportContext) -> Content:
     """Kernel, padding, stride, dilation, jump, size and receptive field, in and out, of each layer, in pixels.
 
     The input of a layer that joins branches is that of the branch with the largest field.
     """
-    found = _analysis(material)
+    found = _analysis(context)
     computed: dict[str, LayerRow] = {}  # the latest, of a layer that is called more than once
     rows: list[list[Cell]] = []
     for row in found.layers:
@@ -36,13 +36,13 @@ def receptive_field(material: Material) -> Table:
         "layer", "type", "kernel", "padding", "stride", "dilation", "jump in", "jump out", "size",
         "receptive field in", "receptive field out",
     )  # fmt: skip
-    return Table("receptive_field", "Receptive field", columns, rows)
+    return columns, rows
 
 
-def _analysis(material: Material) -> Analysis:
-    if material.analysis is None:
+def _analysis(context: ReportContext) -> Analysis:
+    if context.analysis is None:
         raise ValueError("the trial's network has not been analysed")
-    return material.analysis
+    return context.analysis
 
 
 def _cell(value: Step | None) -> Cell:

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from html import escape
 
 from orchestrator import records as keys
-from orchestrator.reporting.extents import extent_text
-from orchestrator.reporting.html import Picture, document, fact, figure, table
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.tables import Table, millions
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.formatting import extent_text, millions
+from orchestrator.reporting.html import FigureImage, document, fact, figure, table
+from orchestrator.reporting.tables import Table
 
 LOAD_MODEL = """\
 import mlflow, numpy as np
@@ -19,36 +19,38 @@ names = [model.metadata.metadata["classes"][k] for k in model.predict(images).ar
 """  # files: the paths of images of the dataset's size
 
 
-def write_page(material: Material, pictures: Sequence[Picture], tables: Sequence[Table], absent: Sequence[str]) -> str:
+def write_page(
+    context: ReportContext, images: Sequence[FigureImage], tables: Sequence[Table], absent: Sequence[str]
+) -> str:
     """The HTML text; ``absent`` lists, one sentence each, what could not be made. All user text is escaped."""
-    spec = material.spec
-    links = "".join(f'<a href="#{escape(p.name)}">{escape(p.title)}</a> ' for p in pictures)
+    spec = context.spec
+    links = "".join(f'<a href="#{escape(p.name)}">{escape(p.title)}</a> ' for p in images)
     links += '<a href="#tables">Tables</a>' if tables else ""
-    reason = material.outcome.reason if material.outcome else ""
+    reason = context.outcome.reason if context.outcome else ""
     missing = "".join(f"<li>{escape(line)}</li>" for line in absent)
     parts = [
         f"<h1>{escape(spec.label)}</h1>",
-        f'<p class="sub">{escape(_subtitle(material))}</p>',
+        f'<p class="sub">{escape(_subtitle(context))}</p>',
         '<dl class="facts">',
-        *(fact(*known) for known in _facts(material)),
+        *(fact(*known) for known in _facts(context)),
         "</dl>",
         f'<p class="reason">{escape(reason)}</p>' if reason else "",
         f"<nav>{links}</nav>" if links else "",
-        "<h2>Figures</h2>" if pictures else "",
-        *(figure(picture) for picture in pictures),
+        "<h2>Figures</h2>" if images else "",
+        *(figure(image) for image in images),
         '<h2 id="tables">Tables</h2>' if tables else "",
         *(table(content) for content in tables),
-        *_model(material),
+        *_model(context),
         f'<h2>Not in this report</h2><ul class="absent">{missing}</ul>' if missing else "",
     ]
     return document(spec.name, parts)
 
 
-def _model(material: Material) -> list[str]:
+def _model(context: ReportContext) -> list[str]:
     """How to use the trial's network, if its weights were saved."""
-    if material.network is None:
+    if context.network is None:
         return []
-    _, _, height, width = material.dataset.test.images.shape
+    _, _, height, width = context.dataset.test.images.shape
     text = (
         f"Where the network was exported (tracking.models), the model takes images of {width} x {height} pixels as the "
         "dataset has them, uint8 from 0 to 255 (as a torch module float32 from 0 to 255, too; never from 0 to 1). It "
@@ -57,30 +59,30 @@ def _model(material: Material) -> list[str]:
     return [f'<h2 id="model">Use the model</h2><p>{text}</p><pre class="wide">{escape(LOAD_MODEL)}</pre>']
 
 
-def _subtitle(material: Material) -> str:
-    spec = material.spec
+def _subtitle(context: ReportContext) -> str:
+    spec = context.spec
     drawn = f", {spec.settings_label}" if spec.settings_label else ""
     place = "" if spec.variant == spec.label else f", {spec.variant}"
-    return f"{material.dataset.name}, seed {spec.seed}{drawn}, {spec.trainer.protocol} protocol{place}"
+    return f"{context.dataset.name}, seed {spec.seed}{drawn}, {spec.trainer.protocol} protocol{place}"
 
 
-def _facts(material: Material) -> list[tuple[str, str, str, str]]:
+def _facts(context: ReportContext) -> list[tuple[str, str, str, str]]:
     """Name, value, a note and a CSS class for each fact, the result first."""
-    status = _status(material)
-    chosen = material.chosen_epoch
-    judged = dict(material.curve(f"{material.judged}/accuracy")).get(chosen or 0)
-    accuracy = material.final.get(keys.TEST_ACCURACY)
-    if material.final and material.judged == "test":  # the last epoch's record holds it
-        accuracy = judged
-    split = "test" if material.judged == "test" else "validation"
+    status = _status(context)
+    chosen = context.chosen_epoch
+    evaluated = dict(context.curve(f"{context.evaluated}/accuracy")).get(chosen or 0)
+    accuracy = context.final.get(keys.TEST_ACCURACY)
+    if context.final and context.evaluated == "test":  # the last epoch's record holds it
+        accuracy = evaluated
+    split = "test" if context.evaluated == "test" else "validation"
     facts = [
-        ("Test accuracy", _percent(accuracy), f"{len(material.labels):,} images", ""),
-        ("Chosen epoch", str(chosen or "none"), f"{split} {_percent(judged)}" if judged is not None else "", ""),
-        ("Epochs", f"{material.epochs} of {material.spec.trainer.epochs}", "", ""),
+        ("Test accuracy", _percent(accuracy), f"{len(context.labels):,} images", ""),
+        ("Chosen epoch", str(chosen or "none"), f"{split} {_percent(evaluated)}" if evaluated is not None else "", ""),
+        ("Epochs", f"{context.epochs} of {context.spec.trainer.epochs}", "", ""),
         ("Status", status, "", status),
-        ("Seed", str(material.spec.seed), "", ""),
+        ("Seed", str(context.spec.seed), "", ""),
     ]
-    if (analysis := material.analysis) is not None:
+    if (analysis := context.analysis) is not None:
         field = analysis.receptive_field
         facts[2:2] = [
             ("Parameters", f"{analysis.parameters:,}", "", ""),
@@ -90,10 +92,10 @@ def _facts(material: Material) -> list[tuple[str, str, str, str]]:
     return facts
 
 
-def _status(material: Material) -> str:
-    if material.outcome is not None:
-        return str(material.outcome.status)
-    return "complete" if material.final else "unfinished"
+def _status(context: ReportContext) -> str:
+    if context.outcome is not None:
+        return str(context.outcome.status)
+    return "complete" if context.final else "unfinished"
 
 
 def _percent(fraction: float | None) -> str:

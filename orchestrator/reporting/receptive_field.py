@@ -6,8 +6,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
-from orchestrator.reporting.extents import extent_text, height_and_width
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.formatting import extent_text, height_and_width
 from orchestrator.reporting.style import (
     BLUE,
     INK,
@@ -27,9 +27,9 @@ HALO = withStroke(linewidth=3, foreground="white")  # keeps text legible over li
 ROOM = 2.6  # image sizes that are drawn at most; a larger field is drawn at the edge, with its number
 
 
-def draw_receptive_field(material: Material) -> Figure:
+def draw_receptive_field(context: ReportContext) -> Figure:
     """Left: the fields before and after global pooling around the centre of a test image. Right: their growth."""
-    if (analysis := material.analysis) is None:
+    if (analysis := context.analysis) is None:
         raise ValueError("the trial's network has not been analysed")
     field = analysis.receptive_field
     known = [("before global pooling", field.features, VERMILION), ("output", field.output, BLUE)]
@@ -40,17 +40,17 @@ def draw_receptive_field(material: Material) -> Figure:
         return message(f"The receptive field is unknown: {literal(field.reason, 90)}")
     figure = new_figure(8.5, 4.4)
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.15])
-    _boxes(left, material, fields)
-    _growth(right, material, [max(height_and_width(row.receptive_field or 1)) for row in analysis.layers])
+    _boxes(left, context, fields)
+    _growth(right, context, [max(height_and_width(row.receptive_field or 1)) for row in analysis.layers])
     return figure
 
 
-def _boxes(axes: Any, material: Material, fields: list[tuple[str, tuple[int, int], str]]) -> None:
+def _boxes(axes: Any, context: ReportContext, fields: list[tuple[str, tuple[int, int], str]]) -> None:
     """The image in the middle; a field inside it is a full line, one that is larger a dashed line."""
-    picture = material.test_picture(0)
-    height, width = picture.shape[:2]
+    image = context.test_image(0)
+    height, width = image.shape[:2]
     largest = ROOM * max(height, width)
-    axes.imshow(picture, extent=(-width / 2, width / 2, height / 2, -height / 2), interpolation="nearest", zorder=1)
+    axes.imshow(image, extent=(-width / 2, width / 2, height / 2, -height / 2), interpolation="nearest", zorder=1)
     half = max(height, width, min(largest, max(max(size) for _, size, _ in fields))) / 2
     for name, (high, wide), colour in fields:
         tall, broad = min(high, largest), min(wide, largest)
@@ -71,7 +71,7 @@ def _boxes(axes: Any, material: Material, fields: list[tuple[str, tuple[int, int
     title(axes, "Receptive field")
 
 
-def _growth(axes: Any, material: Material, fields: list[int]) -> None:
+def _growth(axes: Any, context: ReportContext, fields: list[int]) -> None:
     """The largest field so far after each layer (branches follow one another), and the image's size as a line."""
     steps = [(0, 1)]
     for number, size in enumerate(fields, start=1):
@@ -80,7 +80,7 @@ def _growth(axes: Any, material: Material, fields: list[int]) -> None:
     steps.append((len(fields), steps[-1][1]))
     quiet_axes(axes)
     axes.step(*zip(*steps, strict=True), where="post", color=BLUE, linewidth=2)
-    side = min(material.dataset.shape[1:])
+    side = min(context.dataset.shape[1:])
     axes.axhline(side, color=QUIET, linewidth=1, linestyle="--")
     axes.annotate(
         f"image {side} px", (0, side), xycoords=axes.get_yaxis_transform(), xytext=(2, 3), textcoords="offset points",

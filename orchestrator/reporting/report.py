@@ -3,35 +3,42 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.reporting import network_tables, tables
-from orchestrator.reporting.figures import FIGURES, to_png
-from orchestrator.reporting.html import Picture
-from orchestrator.reporting.made import Made
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.figures import FIGURES
+from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.page import write_page
-from orchestrator.reporting.tables import Table
+from orchestrator.reporting.parts import ReportParts
+from orchestrator.reporting.tables import Content, Table
 from orchestrator.text import in_one_line
 
 
 @dataclass(frozen=True)
 class TableEntry:
-    """A table that can be made if the material has what it ``needs``."""
+    """A table that can be made if the context has everything in ``needs``."""
 
     title: str
+    build: Callable[[ReportContext], Content]
     needs: tuple[str, ...]
-    make: Callable[[Material], Table]
     shared: bool = False  # the same for all trials of a variant in one launch
 
+    def make(self, name: str, context: ReportContext) -> Table:
+        """The table, for the file ``name``."""
+        return Table(name, self.title, *self.build(context))
 
-TABLES = (
-    TableEntry("classification report", ("logits",), tables.classification_report),
-    TableEntry("accuracy of each class", ("logits",), tables.class_accuracy),
-    TableEntry("layers", ("analysis",), network_tables.layers, shared=True),
-    TableEntry("receptive field", ("analysis",), network_tables.receptive_field, shared=True),
-)
+
+# By the name of the file. To add a table, write a function from a context to columns and rows, and an entry here.
+TABLES = {
+    "classification_report": TableEntry("Classification report", tables.classification_report, ("logits",)),
+    "class_accuracy": TableEntry("Accuracy of each class", tables.class_accuracy, ("logits",)),
+    "metrics": TableEntry("Metrics of each epoch", tables.metrics, ()),
+    "layers": TableEntry("Layers", network_tables.layers, ("analysis",), shared=True),
+    "receptive_field": TableEntry("Receptive field", network_tables.receptive_field, ("analysis",), shared=True),
+}
 REPORT = "report.html"  # written last: if it exists, the report is complete
 ABSENT = {
     "logits": "the trial was not evaluated on the test split",
@@ -41,16 +48,16 @@ ABSENT = {
 }
 
 
-def draw_shared(material: Material, on_warning: Callable[[str], None]) -> Made:
-    """What all trials of the material's variant share in one launch: drawn once, and passed to :func:`render_report`.
+def draw_shared(context: ReportContext, on_warning: Callable[[str], None]) -> ReportParts:
+    """What all trials of the context's variant share in one launch: drawn once, and passed to :func:`render_report`.
 
     Depends on the variant's analysis and the dataset, not on the trial. Each failure costs one call of ``on_warning``.
     """
-    return _make(material, on_warning, shared=True)
+    return _make(context, on_warning, shared=True)
 
 
 def render_report(
-    material: Material, folder: Path, on_warning: Callable[[str], None], shared: Made | None = None
+    context: ReportContext, folder: Path, on_warning: Callable[[str], None], shared: ReportParts | None = None
 ) -> None:
     """Write ``figures/*.png``, ``tables/*.csv``, ``tables/*.md`` and, last, ``report.html`` into ``folder``.
 
@@ -58,61 +65,58 @@ def render_report(
     and named on the page. A figure or a table that fails costs one call of ``on_warning`` and nothing else. Safe in a
     background thread. Raises StorageError if the folder cannot be written.
     """
-    shared = _make(material, on_warning, shared=True) if shared is None else shared
-    own = _make(material, on_warning, shared=False)
+    shared = _make(context, on_warning, shared=True) if shared is None else shared
+    own = _make(context, on_warning, shared=False)
     figures, made, absent = own.figures | shared.figures, own.tables | shared.tables, own.absent | shared.absent
-    titles = [entry.title for entry in TABLES]
+    order = [*(f"figure {name}" for name in FIGURES), *(f"table {name}" for name in TABLES)]
     try:
         _write(
-            material,
+            context,
             folder,
             [figures[name] for name in FIGURES if name in figures],
-            [made[title] for title in titles if title in made],
-            [absent[key] for key in (*FIGURES, *titles) if key in absent],
+            [made[name] for name in TABLES if name in made],
+            [absent[name] for name in order if name in absent],
         )
     except OSError as problem:
         raise StorageError(f"{folder}: the report cannot be written: {problem.strerror}") from problem
 
 
-def _make(material: Material, on_warning: Callable[[str], None], shared: bool) -> Made:
+def _make(context: ReportContext, on_warning: Callable[[str], None], shared: bool) -> ReportParts:
     """Every figure and table that is ``shared``, or every one that is not."""
-    found = Made()
-    for name, entry in FIGURES.items():
+    parts = ReportParts()
+    every: list[tuple[str, str, Any, dict[str, Any]]] = [
+        *(("figure", name, entry, parts.figures) for name, entry in FIGURES.items()),
+        *(("table", name, entry, parts.tables) for name, entry in TABLES.items()),
+    ]
+    for kind, name, entry, made in every:
         if entry.shared != shared:
             continue
-        if reason := _missing(material, entry.needs):
-            found.absent[name] = f"{entry.title}: {reason}."
+        if (lacking := next((need for need in entry.needs if getattr(context, need) is None), None)) is not None:
+            parts.absent[f"{kind} {name}"] = f"{entry.title} ({kind}): {ABSENT[lacking]}."
             continue
         try:
-            found.figures[name] = Picture(name, entry.title, entry.caption, to_png(entry.draw(material)))
+            made[name] = entry.make(name, context)
         except Exception as problem:
-            on_warning(f"figure {name} could not be drawn: {in_one_line(problem)}")
-            found.absent[name] = f"{entry.title}: it could not be drawn."
-    for table in TABLES:
-        if table.shared != shared:
-            continue
-        if reason := _missing(material, table.needs):
-            found.absent[table.title] = f"Table, {table.title}: {reason}."
-            continue
-        try:
-            found.tables[table.title] = table.make(material)
-        except Exception as problem:
-            on_warning(f"table {table.title} could not be made: {in_one_line(problem)}")
-            found.absent[table.title] = f"Table, {table.title}: it could not be made."
-    return found
+            on_warning(f"{kind} {name} could not be made: {in_one_line(problem)}")
+            parts.absent[f"{kind} {name}"] = f"{entry.title} ({kind}): it could not be made."
+    return parts
 
 
 def _write(
-    material: Material, folder: Path, pictures: Sequence[Picture], made: Sequence[Table], absent: Sequence[str]
+    context: ReportContext, folder: Path, images: Sequence[FigureImage], made: Sequence[Table], absent: Sequence[str]
 ) -> None:
-    for picture in pictures:
-        write_atomically(folder / "figures" / f"{picture.name}.png", picture.write)
+    for image in images:
+        write_atomically(folder / "figures" / f"{image.name}.png", image.write)
     for table in made:
         write_text(folder / "tables" / f"{table.name}.csv", table.to_csv())
         write_text(folder / "tables" / f"{table.name}.md", table.to_markdown())
-    write_text(folder / REPORT, write_page(material, pictures, made, absent))
+    _remove_others(folder / "figures", [image.name for image in images])
+    _remove_others(folder / "tables", [table.name for table in made])
+    write_text(folder / REPORT, write_page(context, images, made, absent))
 
 
-def _missing(material: Material, needs: tuple[str, ...]) -> str:
-    """Why something cannot be made; empty if it can."""
-    return next((ABSENT[need] for need in needs if getattr(material, need) is None), "")
+def _remove_others(folder: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier report has left in ``folder`` and this one does not have."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.stem not in names:
+            path.unlink()

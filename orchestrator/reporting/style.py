@@ -110,12 +110,12 @@ def message(text: str, width: float = 7.5, height: float = 2.0) -> Figure:
     return figure
 
 
-def picture_at(figure: Figure, picture: NDArray[np.uint8], left: float, top: float, size: float) -> None:
+def image_at(figure: Figure, image: NDArray[np.uint8], left: float, top: float, size: float) -> None:
     """Put (H, W, 3) uint8 on a sheet, in a square of ``size`` inches, every pixel sharp, with a hairline round it."""
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = size * DPI / max(height, width)
     high, wide = round(height * scale), round(width * scale)
-    enlarged = picture[np.arange(high) * height // high][:, np.arange(wide) * width // wide]
+    enlarged = image[np.arange(high) * height // high][:, np.arange(wide) * width // wide]
     framed = np.pad(enlarged[1:-1, 1:-1], ((1, 1), (1, 1), (0, 0)), constant_values=0xDD)
     free = round(size * DPI)  # an image that is not square is centred
     x = round(left * DPI) + (free - wide) // 2

@@ -4,13 +4,14 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-
-from orchestrator.reporting.material import Material
-from orchestrator.reporting.measures import class_counts, precision_recall_f1, wilson_interval
+from orchestrator.records import by_epoch
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.measures import class_counts, wilson_interval
 
 Cell = str | int | float | None
+Content = tuple[tuple[str, ...], Sequence[Sequence[Cell]]]  # the columns of a table, and its rows
 
 
 @dataclass(frozen=True)
@@ -50,11 +51,6 @@ def shown(cell: Cell) -> str:
     return f"{cell:,}" if isinstance(cell, int) else cell
 
 
-def millions(count: int | None) -> str:
-    """``45,300,000`` as ``45.30 M``."""
-    return "unknown" if count is None else f"{count / 1e6:,.2f} M"
-
-
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
@@ -66,31 +62,42 @@ def _escaped(text: str) -> str:
     return text
 
 
-def classification_report(material: Material) -> Table:
-    """Precision, recall, F1 and support of each class, their averages and the accuracy, as scikit-learn reports them.
+def classification_report(context: ReportContext) -> Content:
+    """Precision, recall, F1 and support of each class, their averages and the accuracy, as scikit-learn defines them.
 
-    The macro average counts every class equally, the weighted one by its images.
+    The macro average counts every class equally, the weighted one by its images. 0 / 0 is 0.
     """
-    count = len(material.classes)
-    scores = precision_recall_f1(material.labels, material.predicted, count)
-    support = np.bincount(material.labels, minlength=count)
-    rows: list[list[Cell]] = [
-        [name, *scores[position].tolist(), int(support[position])] for position, name in enumerate(material.classes)
-    ]
-    total = len(material.labels)
-    rows.append(["macro avg", *scores.mean(axis=0).tolist(), total])
-    rows.append(["weighted avg", *np.average(scores, axis=0, weights=support).tolist(), total])
-    rows.append(["accuracy", None, None, float(material.correct.mean()), total])
-    columns = ("class", "precision", "recall", "F1", "pictures")
-    return Table("classification_report", "Classification report", columns, rows)
+    from sklearn.metrics import precision_recall_fscore_support  # takes a second to import
+
+    labels, predicted, total = context.labels, context.predicted, len(context.labels)
+
+    def scores(average: str | None) -> list[Any]:
+        classes = range(len(context.classes))
+        return list(
+            precision_recall_fscore_support(labels, predicted, labels=classes, average=average, zero_division=0)
+        )
+
+    by_class = zip(context.classes, *(column.tolist() for column in scores(None)), strict=True)
+    rows: list[Sequence[Cell]] = list(by_class)
+    rows += [[f"{average} avg", *map(float, scores(average)[:3]), total] for average in ("macro", "weighted")]
+    rows.append(["accuracy", None, None, float(context.correct.mean()), total])
+    columns = ("class", "precision", "recall", "F1", "images")
+    return columns, rows
 
 
-def class_accuracy(material: Material) -> Table:
+def class_accuracy(context: ReportContext) -> Content:
     """Accuracy of each class with its 95 % Wilson interval, as fractions; empty for a class without test images."""
     rows: list[list[Cell]] = []
-    right, true, _ = class_counts(material.labels, material.predicted, len(material.classes))
-    for name, hits, support in zip(material.classes, right.tolist(), true.tolist(), strict=True):
-        low, high = wilson_interval(hits, support)
-        rows.append([name, support, hits, *((hits / support, low, high) if support else (None, None, None))])
-    columns = ("class", "pictures", "right", "accuracy", "lower 95 %", "upper 95 %")
-    return Table("class_accuracy", "Accuracy of each class", columns, rows)
+    for name, correct, count in zip(context.classes, *class_counts(context), strict=True):
+        measured = (correct / count, *wilson_interval(correct, count)) if count else (None, None, None)
+        rows.append([name, count, correct, *measured])
+    columns = ("class", "images", "correct", "accuracy", "lower 95 %", "upper 95 %")
+    return columns, rows
+
+
+def metrics(context: ReportContext) -> Content:
+    """Every metric of every epoch; the last epoch's row has the measurements of the whole trial, too."""
+    epochs = by_epoch(context.records)
+    names = list(dict.fromkeys(name for measured in epochs.values() for name in measured))
+    rows = [[epoch, *map(measured.get, names)] for epoch, measured in epochs.items()]
+    return ("epoch", *names), rows

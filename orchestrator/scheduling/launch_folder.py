@@ -83,7 +83,7 @@ class LaunchFolder:
         try:
             lock.acquire()
         except Timeout as problem:
-            raise StorageError(f"{self.path} is being run by another process; wait for it, or use --again") from problem
+            raise StorageError(f"{self.path} is in use by another process; wait for it, or `run --again`") from problem
         try:
             yield
         finally:
@@ -126,8 +126,11 @@ def fetch_launches(storage: Storage, experiment: str) -> None:
         storage.fetch(storage.root / experiment, lambda name: PurePosixPath(name).match("*/launch.json"))
 
 
-def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[str, Any]]:
-    """The last launch of ``experiment`` and its experiment as JSON values. Raises StorageError if there is none."""
+def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> tuple[LaunchFolder, dict[str, Any]]:
+    """The last launch of ``experiment``, or the one in the folder ``launch``, and its experiment as JSON values.
+
+    Raises StorageError, which lists what there is, if there is none.
+    """
     if problem := name_problem(experiment):
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
     found = [(content["created"], path.parent, content) for path, content in _read_all(storage / experiment)]
@@ -136,7 +139,9 @@ def newest_launch(storage: Path, experiment: str) -> tuple[LaunchFolder, dict[st
         raise StorageError(
             f"{storage} holds no launch of {experiment!r}; it holds: {', '.join(names) or 'nothing'} (see --storage)"
         )
-    _, path, content = max(found, key=lambda item: item[0])
+    if launch is not None and launch not in (there := [path.name for _, path, _ in found]):
+        raise StorageError(f"{storage / experiment} holds no launch {launch!r}; it holds: {', '.join(there)}")
+    _, path, content = max((item for item in found if launch in (None, item[1].name)), key=lambda item: item[0])
     if content["experiment"].get("name") != experiment:
         raise StorageError(f"{path / 'launch.json'}: damaged (not of {experiment!r}); move its folder away")
     return LaunchFolder(path), content["experiment"]

@@ -10,11 +10,24 @@ from orchestrator import records as keys
 from orchestrator.errors import RequestError
 from orchestrator.records import Record, TrialRow
 from orchestrator.tracking.runs import children
-from orchestrator.tracking.tags import KIND, LAUNCH, NUMBER, REASON, SEED, SETTINGS, STATUS, TARGET, TRIAL, VARIANT
+from orchestrator.tracking.tags import (
+    KIND,
+    LAUNCH,
+    LAUNCH_ID,
+    NUMBER,
+    REASON,
+    SEED,
+    SETTINGS,
+    STATUS,
+    TARGET,
+    TRIAL,
+    VARIANT,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     from mlflow import MlflowClient
+    from mlflow.entities import Run
     from numpy.typing import NDArray
 
 NAME = re.compile(r"[\w.-]+")  # of a launch: that of its folder
@@ -36,6 +49,21 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
         )
     tags = runs[0].data.tags
     return str(runs[0].info.run_id), str(tags[LAUNCH]), float(tags[TARGET])
+
+
+def trial_runs(client: "MlflowClient", experiment: str, launch: str, launch_id: str | None) -> "dict[str, Run]":
+    """The runs of the trials of the launch kept in the folder ``launch``, by trial. Raises RequestError if it has none.
+
+    Launches of earlier versions have no id: they are found by the folder's name.
+    """
+    known = client.get_experiment_by_name(experiment)
+    mine = f"{LAUNCH} = '{launch}'" if launch_id is None else f"{LAUNCH_ID} = '{launch_id}'"
+    wanted = f"tags.{KIND} = 'launch' and tags.{mine}"
+    parents = [] if known is None else client.search_runs([known.experiment_id], wanted, max_results=1)
+    if not parents:
+        raise RequestError(f"MLflow has no launch {launch!r} of {experiment!r}; give its store with --tracking-uri")
+    runs = children(client, str(parents[0].info.experiment_id), str(parents[0].info.run_id))
+    return {run.data.tags[TRIAL]: run for run in runs}
 
 
 def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None = None) -> list[TrialRow]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, Status
@@ -12,6 +13,10 @@ from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.runs import LaunchRuns, reopen
 from orchestrator.tracking.tags import CANNOT_BE_MADE, FAILURE, MADE, MODEL, NOTE, REASON, REPORT, STATUS, shorten
 from orchestrator.trial import TrialFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
@@ -85,9 +90,7 @@ class Writer:
         run_id, client = str(run.info.run_id), self.runs.client
         tags: dict[str, str] = {}
         if report and (folder / REPORT_FILE).is_file():
-            log_report(artifacts_of(client, run), folder)
-            link = f"#/experiments/{self.runs.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
-            tags |= {REPORT: MADE, NOTE: f"[**Open the report**]({link}): figures and tables on one page."}
+            publish_report(client, run, folder)
         elif report:
             tags[REPORT] = CANNOT_BE_MADE
         if model and (folder / MODEL / MODEL_FILE).is_file():
@@ -95,7 +98,8 @@ class Writer:
             tags[MODEL] = MADE
         elif model:
             tags[MODEL] = CANNOT_BE_MADE
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+        if tags:
+            client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
     def summarize(self, outcome: Outcome) -> None:
         """The summary of the trial's records, and the machine that it ran on."""
@@ -137,15 +141,26 @@ class Writer:
         client.set_terminated(parent, MLFLOW_STATUS[status])
 
 
+def publish_report(client: "MlflowClient", run: "Run", folder: Path) -> None:
+    """Send the report in a trial folder, and say in its ``run`` that it is there; a second time replaces it."""
+    from mlflow.entities import RunTag
+
+    log_report(artifacts_of(client, run), folder)
+    run_id = str(run.info.run_id)
+    link = f"#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
+    note = f"[**Open the report**]({link}): figures and tables on one page."
+    client.log_batch(run_id, tags=[RunTag(REPORT, MADE), RunTag(NOTE, note)])
+
+
 def _without(record: Record, published: set[tuple[str, int]]) -> Record:
     """``record`` without what has been published: an epoch goes out as a whole, a final record in two parts."""
     if not record.final:
         return replace(record, metrics={}) if (keys.TRAIN_LOSS, record.epoch) in published else record
     left = dict(record.metrics)
     if (keys.BEST_EPOCH, record.epoch) in published:
-        left = {name: value for name, value in left.items() if name in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+        left = {name: value for name, value in left.items() if name.startswith(keys.TEST)}
     if (keys.TEST_ACCURACY, record.epoch) in published:
-        left = {name: value for name, value in left.items() if name not in (keys.TEST_LOSS, keys.TEST_ACCURACY)}
+        left = {name: value for name, value in left.items() if not name.startswith(keys.TEST)}
     return replace(record, metrics=left)
 
 

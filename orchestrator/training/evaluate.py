@@ -1,16 +1,17 @@
 """What a network says about images that it does not learn from."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.errors import DivergedError
 from orchestrator.training.cuda_graph import GraphedCallable
 from orchestrator.training.device import Placement
 from orchestrator.training.host_state import host_state_problem
+from orchestrator.training.metrics import EVALUATION
 from orchestrator.training.randomness import seed_everything
 
 
@@ -70,17 +71,16 @@ class Evaluation:
         yield from self.network.buffers()
 
 
-def score(logits: Tensor, labels: Tensor, where: str) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy (fraction) of logits (N, classes) for labels (N,).
+def score(logits: Tensor, labels: Tensor, where: str) -> dict[str, float]:
+    """Every metric of ``EVALUATION``, by name, of logits (N, classes) for labels (N,); absent where it is not a number.
 
     Raises DivergedError, which says ``where``, if a logit or the loss is not a finite number: argmax would still name a
     class, and an accuracy would come of it.
     """
     if broken := int((~torch.isfinite(logits)).any(dim=1).sum()):
         raise DivergedError(f"the logits of {broken:,} of {len(labels):,} images became inf or nan", where)
-    loss = F.cross_entropy(logits, labels)
-    if not torch.isfinite(loss):
-        raise DivergedError(f"the loss became {float(loss)}", where)
-    accuracy = (logits.argmax(dim=1) == labels).float().mean()
-    both = torch.stack([loss, accuracy]).tolist()
-    return both[0], both[1]
+    measured = {name: metric(logits, labels) for name, metric in EVALUATION.items()}
+    found = {name: float(value) for name, value in measured.items() if value is not None}
+    if not math.isfinite(found["loss"]):
+        raise DivergedError(f"the loss became {found['loss']}", where)
+    return {name: value for name, value in found.items() if math.isfinite(value)}

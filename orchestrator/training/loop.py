@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -16,14 +16,15 @@ from orchestrator.training.batches import Batches
 from orchestrator.training.cuda_graph import GraphedCallable, changing
 from orchestrator.training.host_state import host_state_problem
 from orchestrator.training.learner import Learner
+from orchestrator.training.metrics import TRAINING
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import Step
 from orchestrator.training.system_metrics import SystemMetrics
 
 _logger = logging.getLogger(__name__)
 
-# The loss and the accuracy (fraction) after an epoch, on the split that choices are made by.
-Evaluate = Callable[[int], tuple[float, float]]
+# The metrics of EVALUATION after an epoch, by name, on the split that choices are made by.
+Evaluate = Callable[[int], Mapping[str, float]]
 
 
 def fit(
@@ -41,10 +42,10 @@ def fit(
     def take(size: int) -> None:
         images, labels = batches.batch(size)
         learning_rate.set(batches.step)
-        loss, right, updated = step(images, labels)
+        sums, updated = step(images, labels)
         if updated:
             learning_rate.after_batch()
-        tally.add(batches.step, loss * size, right)
+        tally.add(batches.step, sums)
         batches.step.add_(1)
 
     take_step = recorded(take, learner, batches, tally, recipe)
@@ -58,22 +59,20 @@ def fit(
         for size in batches.sizes:
             take_step(size)
         batches.prepare(epoch + 1)  # on the host, while the device still works
-        train_loss, train_accuracy = summarise(tally, batches.images, epoch)
+        trained_on = summarise(tally, batches.images, epoch)
         trained = time.perf_counter()
-        judged_loss, accuracy = evaluate(epoch)
-        learning_rate.after_epoch(accuracy)
+        judged = evaluate(epoch)
+        learning_rate.after_epoch(judged["accuracy"])
         metrics = {
-            keys.TRAIN_LOSS: train_loss,
-            keys.TRAIN_ACCURACY: train_accuracy,
-            f"{evaluated}/loss": judged_loss,
-            f"{evaluated}/accuracy": accuracy,
+            **keys.of_split("train", trained_on),
+            **keys.of_split(evaluated, judged),
             keys.LR: learning_rate.used,
             keys.EPOCH_SECONDS: time.perf_counter() - started,
             keys.IMAGES_PER_SECOND: batches.images / (trained - started),
             **system_metrics.read(),
         }
         record = Record(epoch, time.time(), metrics)
-        learner.keep(record, accuracy, judged_loss)
+        learner.keep(record, judged["accuracy"], judged["loss"])
         yield record
 
 
@@ -83,28 +82,32 @@ def reached(recipe: Recipe, best_accuracy: float) -> bool:
 
 
 class Tally:
-    """The loss and the number of right answers of every step of an epoch, on the device until it ends."""
+    """The sums of every metric of ``TRAINING`` of every step of an epoch, on the device until it ends."""
 
     def __init__(self, steps: int, device: torch.device) -> None:
         # One place for each step, made before the first: thousands of scalars made among large tensors would keep the
         # memory between them from being used again.
-        self.table = torch.zeros(2, steps, device=device)
+        self.table = torch.zeros(len(TRAINING), steps, device=device)
         self._places = torch.arange(steps, device=device)
 
-    def add(self, step: Tensor, loss: Tensor, right: Tensor) -> None:
-        """Note the sum of the losses of one batch, (), and its right answers, (), at place ``step``, (1,) int64."""
+    def add(self, step: Tensor, sums: Tensor) -> None:
+        """Note the ``sums`` of one batch, (metrics,) float32, at place ``step``, (1,) int64."""
         # Not by an index: torch's deterministic form of that sorts.
-        self.table.copy_(torch.where(self._places == step, torch.stack([loss, right.float()])[:, None], self.table))
+        self.table.copy_(torch.where(self._places == step, sums[:, None], self.table))
 
 
-def summarise(tally: Tally, images: int, epoch: int) -> tuple[float, float]:
-    """Mean loss and accuracy (fraction) of an epoch: the one moment at which the host waits for the device."""
-    by_step, right = tally.table.cpu().double()
-    total = float(by_step.sum())
-    if not math.isfinite(total):
-        step = int((~torch.isfinite(by_step)).nonzero()[0]) + 1
-        raise DivergedError(f"the loss became {float(by_step[step - 1])}", f"epoch {epoch}, step {step}")
-    return total / images, float(right.sum()) / images
+def summarise(tally: Tally, images: int, epoch: int) -> dict[str, float]:
+    """Means over the images of an epoch, by metric: the one moment at which the host waits for the device.
+
+    A metric whose mean is not a number is absent. Raises DivergedError if that is the loss.
+    """
+    by_step = dict(zip(TRAINING, tally.table.cpu().double(), strict=True))
+    losses = by_step["loss"]
+    if not math.isfinite(float(losses.sum())):
+        step = int((~torch.isfinite(losses)).nonzero()[0]) + 1
+        raise DivergedError(f"the loss became {float(losses[step - 1])}", f"epoch {epoch}, step {step}")
+    means = {name: float(sums.sum()) / images for name, sums in by_step.items()}
+    return {name: mean for name, mean in means.items() if math.isfinite(mean)}
 
 
 def recorded(

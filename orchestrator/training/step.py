@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from orchestrator.spec import Recipe
 from orchestrator.training.learner import Learner
+from orchestrator.training.metrics import TRAINING, Batch
 
-# images (B, 3, H, W) and labels (B,) in; the loss and the number of right answers out, both () and still on the
-# device: reading them would make the host wait for every step. Last, whether the weights were updated.
-Step = Callable[[Tensor, Tensor], tuple[Tensor, Tensor, bool]]
+# images (B, 3, H, W) and labels (B,) in; the sums of the metrics of TRAINING out, (M,) float32 and still on the device:
+# reading them would make the host wait for every step. Last, whether the weights were updated.
+Step = Callable[[Tensor, Tensor], tuple[Tensor, bool]]
 
 
 def build_step(learner: Learner, recipe: Recipe) -> Step:
@@ -21,7 +22,7 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     precision, kind = learner.placement.precision, learner.placement.device.type
     forward = torch.compile(network) if recipe.compile else network
 
-    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, bool]:
+    def step(images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
             logits = forward(images)
@@ -30,9 +31,12 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
         scaler.scale(loss).backward()
         if recipe.gradient_clip is not None:
             scaler.unscale_(optimizer)
+        with torch.no_grad():
+            batch = Batch(loss.detach(), logits.detach(), labels, parameters)
+            sums = torch.stack([metric(batch).float() for metric in TRAINING.values()])
+        if recipe.gradient_clip is not None:
             nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
-        right = (logits.detach().argmax(dim=1) == labels).sum()
-        return loss.detach(), right, update(optimizer, scaler)
+        return sums, update(optimizer, scaler)
 
     return step
 

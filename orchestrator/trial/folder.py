@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
-from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status
+from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, by_epoch
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
@@ -234,10 +234,8 @@ class TrialFolder:
 
 
 def _as_csv(records: Sequence[Record]) -> str:
-    """One row an epoch; the final measurements join the row of the last epoch."""
-    rows: dict[int, dict[str, float]] = {}
-    for record in records:
-        rows.setdefault(record.epoch, {}).update(record.metrics)
+    """One row an epoch, with every metric that any epoch has."""
+    rows = by_epoch(records)
     columns = list(dict.fromkeys(name for row in rows.values() for name in row))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

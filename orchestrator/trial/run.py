@@ -105,7 +105,7 @@ def _train(
 
     logits_of_judged = evaluation(resident(judged, placement.device).images, recipe.cuda_graph)
 
-    def evaluate(epoch: int) -> tuple[float, float]:
+    def evaluate(epoch: int) -> dict[str, float]:
         return score(logits_of_judged(), judged.labels, f"the evaluation after epoch {epoch}")
 
     for record in fit(learner, build_step(learner, recipe), batches, evaluate, recipe, spec.seed):
@@ -123,9 +123,8 @@ def _train(
         test = dataset.test
         logits = evaluation(test.images, cuda_graph=False)()
         where = f"the evaluation of the test split with the weights of epoch {chosen}"
-        loss, accuracy = score(logits, test.labels, where)
+        measured = keys.of_split("test", score(logits, test.labels, where))
         folder.save_predictions(logits, test.labels)
-        measured = {keys.TEST_LOSS: loss, keys.TEST_ACCURACY: accuracy}
         # By the published protocol the last epoch's record holds the same test figures.
         metrics |= {keys.PUBLISHED_BEST: learner.best_accuracy} if recipe.protocol == "published" else measured
     final = Record(learner.epoch, time.time(), metrics, final=True)

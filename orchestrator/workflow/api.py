@@ -91,6 +91,39 @@ def load(name: str, *, launch: str | None = None, tracking_uri: str | None = Non
         return read_results(client, name, launch)
 
 
+def report(
+    name: str,
+    trial: str | None = None,
+    *,
+    launch: str | None = None,
+    storage: str | Path | None = None,
+    tracking_uri: str | None = None,
+    data_dir: str | Path | None = None,
+    display: Literal["auto", "none"] | Display = "auto",
+) -> list[Trial]:
+    """Draw the reports of the experiment ``name`` again, of every ended trial or of ``trial``, and return the trials.
+
+    Like ``orchestrator report``: figures, tables and page are written into the trial folders and published in MLflow.
+    ``launch`` is the folder of a launch (default: the newest). Raises a RequestError if a name is unknown, the data is
+    missing or the launch is running, and OrchestratorError if a report could not be drawn.
+    """
+    import os
+
+    from orchestrator.scheduling.storage import open_storage
+    from orchestrator.workflow.redraw import redraw
+
+    with open_storage(str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))) as kept:
+        return redraw(
+            name,
+            trial,
+            launch=launch,
+            data_dir=_data_dir(data_dir),
+            storage=kept,
+            tracking_uri=tracking_uri,
+            display=_display(display),
+        )
+
+
 def train(
     variant: "str | type[nn.Module]",
     *,

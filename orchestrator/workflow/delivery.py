@@ -20,7 +20,8 @@ from orchestrator.tracking.tags import MODEL, REPORT
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.check import Checked
-from orchestrator.workflow.reports import Order, Reporter
+from orchestrator.workflow.reporter import Reporter
+from orchestrator.workflow.reports import Order
 
 
 class Delivery:
@@ -135,7 +136,7 @@ class Delivery:
         )
         self.reporter.order(order, self.specs[trial])
 
-    def _deliver(self, order: Order) -> None:
+    def _deliver(self, order: Order, _reported: bool) -> None:
         """What was made is in the trial's folder in the storage; deliver it to MLflow from there."""
         self.storage.fetch(order.folder, lambda name: not name.startswith(f"{CHECKPOINTS}/"))
         self.sink.on_report(order.trial, order.folder, order.report, order.model)

@@ -13,8 +13,13 @@ def preload() -> None:
     MLflow and torch.export import much more when the first model is saved, so one is saved and thrown away.
     """
     with no_garbage_collection():
-        importlib.import_module("orchestrator.reporting.figures")
-        importlib.import_module("orchestrator.workflow.reports")
+        for needed in (
+            "orchestrator.reporting.figures",
+            "orchestrator.workflow.reports",
+            "scipy.stats",
+            "sklearn.metrics",
+        ):
+            importlib.import_module(needed)
         import torch
 
         from orchestrator.data import measure

@@ -1,8 +1,6 @@
 """Reports and models of ended trials: made in the trial's folder by :func:`make`, on free cores while others train."""
 
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,13 +12,12 @@ from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
 from orchestrator.records import TrialRow
-from orchestrator.reporting.made import Made
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.parts import ReportParts
 from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
-from orchestrator.text import in_one_line
 from orchestrator.tracking.models import save_model
 from orchestrator.tracking.tags import MODEL
 from orchestrator.trial import TrialFolder, training_indices
@@ -41,18 +38,21 @@ class Order:
     published: Sequence[tuple[int, float]] = field(default=(), repr=False)  # a published curve to draw
 
 
-def make(order: Order, packed: Mapping[str, Any], shared: Made | None) -> list[str]:
-    """In any process on any node: make what is ordered, in the trial's folder; returns warnings, one line each."""
+def make(order: Order, packed: Mapping[str, Any], shared: ReportParts | None) -> tuple[bool, list[str]]:
+    """In any process on any node: make what is ordered, in the trial's folder.
+
+    Returns whether it has the report that was ordered, and warnings, one line each.
+    """
     warnings: list[str] = []
-    dataset = from_arrays(packed)
+    dataset, reported = from_arrays(packed), False
     with order.storage.reached(order.folder) as folder:
         if order.report:
             with _costs_a_warning("no report", warnings.append):
-                write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
+                reported = write_report(folder, dataset, order.analysis, warnings.append, order.published, shared)
         if order.model:
             with _costs_a_warning("no model", warnings.append):
                 write_model(folder, dataset, warnings.append)
-    return [f"{order.trial}: {line}" for line in warnings]
+    return reported, [f"{order.trial}: {line}" for line in warnings]
 
 
 @contextmanager
@@ -76,14 +76,14 @@ def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[Tr
     return comparison_page(name, launch, comparison, trials)
 
 
-def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[Made, list[str]]:
+def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[ReportParts, list[str]]:
     """In any process: what the reports of all trials of the variant of ``spec`` share, and warnings, one line each."""
     from orchestrator.reporting.report import draw_shared  # with matplotlib, which the driver does not need
 
     warnings: list[str] = []
     dataset = from_arrays(packed)
-    material = Material.untrained(spec, dataset, training_indices(spec, dataset), analysis)
-    return draw_shared(material, warnings.append), warnings
+    context = ReportContext.untrained(spec, dataset, training_indices(spec, dataset), analysis)
+    return draw_shared(context, warnings.append), warnings
 
 
 def write_report(
@@ -92,14 +92,19 @@ def write_report(
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]] = (),
-    shared: Made | None = None,
-) -> None:
-    """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning."""
+    shared: ReportParts | None = None,
+) -> bool:
+    """Figures, tables and report.html in the trial folder ``folder``; a part that cannot be made becomes a warning.
+
+    Returns whether there is a report: not if the folder is damaged, or does not fit its network.
+    """
     from orchestrator.reporting.report import render_report
 
-    material = _material(folder, dataset, analysis, warn, published)
-    if material is not None:
-        render_report(material, folder, warn, shared)
+    context = _context(folder, dataset, analysis, warn, published)
+    if context is None:
+        return False
+    render_report(context, folder, warn, shared)
+    return True
 
 
 def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> None:
@@ -116,97 +121,13 @@ def write_model(folder: Path, dataset: Dataset, warn: Callable[[str], None]) -> 
         warn(str(problem))
 
 
-class Reporter:
-    """Lets ``executor`` make what is ordered, and calls ``deliver`` with each finished order.
-
-    What all trials of a variant share is drawn once, before the first of them. An order that fails calls ``warn``
-    once; the launch is then incomplete, and the next command makes what is missing.
-    """
-
-    def __init__(
-        self,
-        executor: Executor,
-        packed: Any,
-        deliver: Callable[[Order], None],
-        warn: Callable[[str], None],
-    ) -> None:
-        self.executor = executor
-        self.packed = packed  # placeholder of the packed dataset among the executor's arguments
-        self.deliver = deliver
-        self.warn = warn
-        self.ordered = self.made = self.failed = 0
-        self._changed = threading.Condition()
-        self._shared: dict[str, Future[Any]] = {}  # by network_key
-
-    def prepare(self, spec: TrialSpec, analysis: Analysis | None) -> "Future[Any]":
-        """Draw what the reports of all trials of this variant share, unless ordered already; returns at once."""
-        key = spec.network_key
-        if key not in self._shared:
-            self._shared[key] = self.executor.submit(draw, spec, analysis, self.packed)
-        return self._shared[key]
-
-    def order(self, order: Order, spec: TrialSpec) -> None:
-        """Make it as soon as a core is free; returns at once."""
-        with self._changed:
-            self.ordered += 1
-        if not order.report:
-            self._make(order, None)
-            return
-        self.prepare(spec, order.analysis).add_done_callback(lambda drawn: self._make(order, drawn))
-
-    def wait(self, progress: Callable[[str], None] = lambda _: None) -> bool:
-        """Wait until every order has ended; returns whether all were made. ``progress`` is called with the state."""
-        with self._changed:
-            while (ended := self.made + self.failed) < self.ordered:
-                progress(f"making reports: {ended} of {self.ordered}")
-                self._changed.wait()
-        return not self.failed
-
-    def _count(self, made: bool) -> None:
-        with self._changed:
-            self.made, self.failed = self.made + made, self.failed + (not made)
-            self._changed.notify_all()
-
-    def _make(self, order: Order, drawn: "Future[Any] | None") -> None:
-        shared = None
-        if drawn is not None and not drawn.cancelled() and drawn.exception() is None:
-            shared, warnings = drawn.result()
-            for line in warnings:
-                self.warn(f"{order.trial}: {line}")
-            warnings.clear()  # reported once, by the first trial of the variant
-        try:
-            self.executor.submit(make, order, self.packed, shared).add_done_callback(
-                lambda future: self._end(order, future)
-            )
-        except RuntimeError:  # shut down meanwhile
-            self._count(made=False)
-
-    def _end(self, order: Order, future: "Future[Any]") -> None:
-        if future.cancelled():
-            self._count(made=False)
-            return
-        if (problem := future.exception()) is not None:
-            self.warn(f"{order.trial}: no report: {in_one_line(problem)}")
-            self._count(made=False)
-            return
-        for line in future.result():
-            self.warn(line)
-        try:
-            self.deliver(order)
-        except Exception as problem:  # of the storage that it is fetched from: counted, otherwise all would wait for it
-            self.warn(f"{order.trial}: its report could not be delivered: {one_line(str(problem))}")
-            self._count(made=False)
-        else:
-            self._count(made=True)
-
-
-def _material(
+def _context(
     folder: Path,
     dataset: Dataset,
     analysis: Analysis | None,
     warn: Callable[[str], None],
     published: Sequence[tuple[int, float]],
-) -> Material | None:
+) -> ReportContext | None:
     trial = TrialFolder(folder)
     spec = trial.spec()
     normalisation = _normalisation(trial)
@@ -216,7 +137,7 @@ def _material(
             spec.trainer.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape
         )
     try:
-        return Material(
+        return ReportContext(
             spec=spec,
             records=trial.records(),
             dataset=dataset,

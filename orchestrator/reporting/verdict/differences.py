@@ -48,7 +48,7 @@ class Difference:
     low: float | None = None  # None without an interval
     high: float | None = None
     unknown: str | None = None  # the reason for no bounds: ONE_SEED or NO_SPREAD
-    pictures: int | None = None  # number of test images that the interval covers; None: it covers seeds only
+    images: int | None = None  # number of test images that the interval covers; None: it covers seeds only
     seeds_to_tell: int | None = None  # per variant, to confirm this difference; None: more than 100, or unknown
 
     @property
@@ -69,13 +69,13 @@ def _difference(best: Sample, other: Sample, groups: int) -> Difference:
     if min(len(best.accuracies), len(other.accuracies)) < 2:
         return replace(found, unknown=ONE_SEED)
     chance = _chance(best, other)
-    if chance.seeds + chance.pictures == 0:
+    if chance.seeds + chance.images == 0:
         return replace(found, unknown=NO_SPREAD)
     half = chance.half_width(groups)
     low, high = max(found.difference - half, -1.0), min(found.difference + half, 1.0)
     present = min(len(best.accuracies), len(other.accuracies))
     seeds = None if low > 0 else _seeds_to_tell(found.difference, chance, groups, present)
-    return replace(found, low=low, high=high, pictures=chance.count, seeds_to_tell=seeds)
+    return replace(found, low=low, high=high, images=chance.count, seeds_to_tell=seeds)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Chance:
 
     seeds: float
     df: float  # degrees of freedom with which the seeds' variance is known; the images' are many
-    pictures: float
+    images: float
     count: int | None  # of test images
     one_seed: float  # the seeds' variance with one seed for each variant
     df_each: float  # degrees of freedom that each further seed of both would give: 1, if one spreads alone, to 2
@@ -92,12 +92,12 @@ class _Chance:
     def half_width(self, groups: int) -> float:
         """Half the width of an interval that is simultaneous for all pairs of ``groups`` variants."""
         seeds = critical(LEVEL, groups, self.df) ** 2 * self.seeds if self.seeds else 0.0
-        return math.sqrt((seeds + critical(LEVEL, groups, math.inf) ** 2 * self.pictures) / 2)
+        return math.sqrt((seeds + critical(LEVEL, groups, math.inf) ** 2 * self.images) / 2)
 
 
 def _chance(first: Sample, second: Sample) -> _Chance:
     """Welch's variance and degrees of freedom for the seeds, McNemar's variance for the shared test images."""
-    seeds = doubt = one_seed = squares = pictures = 0.0
+    seeds = doubt = one_seed = squares = images = 0.0
     count = None
     for accuracies in (first.accuracies, second.accuracies):
         spread = statistics.variance(accuracies)  # exact: that of equal accuracies is 0, without rounding
@@ -108,9 +108,9 @@ def _chance(first: Sample, second: Sample) -> _Chance:
     if first.right is not None and second.right is not None:
         apart = first.right.mean(axis=0) - second.right.mean(axis=0)  # (N,)
         count = len(apart)
-        pictures = float(np.var(apart)) / max(count - 1, 1)
+        images = float(np.var(apart)) / max(count - 1, 1)
     df, df_each = (seeds**2 / doubt, one_seed**2 / squares) if doubt else (math.inf, math.inf)
-    return _Chance(seeds, df, pictures, count, one_seed, df_each)
+    return _Chance(seeds, df, images, count, one_seed, df_each)
 
 
 def _seeds_to_tell(difference: float, chance: _Chance, groups: int, present: int) -> int | None:
@@ -118,7 +118,7 @@ def _seeds_to_tell(difference: float, chance: _Chance, groups: int, present: int
 
     def suffices(count: int) -> bool:
         planned = replace(chance, seeds=chance.one_seed / count, df=chance.df_each * (count - 1))
-        deviation = math.sqrt(planned.seeds + planned.pictures)
+        deviation = math.sqrt(planned.seeds + planned.images)
         return planned.half_width(groups) + POWER_QUANTILE * deviation <= difference
 
     if present >= MOST_SEEDS or not suffices(MOST_SEEDS):

@@ -21,14 +21,14 @@ CAPTION = (
 
 def comparison_page(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
     """The HTML text for the launch ``launch`` of the experiment ``name``; all user text is escaped."""
-    picture = html.Picture("comparison", "Comparison", CAPTION, to_png(draw_comparison(comparison, trials)))
+    image = html.FigureImage("comparison", "Comparison", CAPTION, to_png(draw_comparison(comparison, trials)))
     return html.document(
         f"{name}: comparison",
         [
             f"<h1>{escape(name)}</h1>",
             f'<p class="sub">launch {escape(launch)}</p>',
             f"<p>{escape(sentence(comparison)).replace(' %', '&nbsp;%')}</p>",
-            html.figure(picture),
+            html.figure(image),
             html.table(_variants(comparison), opened=True),
             html.table(_differences(comparison), opened=True) if comparison.differences else "",
             html.table(_trials(trials)),

@@ -97,7 +97,7 @@ def difference_table(comparison: Comparison) -> Group | None:
             *([seeds] if advice else []),
             style=None if d.told_apart else "yellow",
         )
-    chance = "seeds and test images" if any(d.pictures for d in comparison.differences) else "seeds"
+    chance = "seeds and test images" if any(d.images for d in comparison.differences) else "seeds"
     return Group(table, Text(f"simultaneous intervals over {chance}; see docs/verdict.md", "table.caption"))
 
 

@@ -66,8 +66,8 @@ def _advice(close: Difference) -> str:
     points = f"{100 * close.difference:.2f} points"
     if close.seeds_to_tell is not None:
         return f"About {close.seeds_to_tell} seeds per variant would be needed to confirm {points}."
-    pictures = "" if close.pictures is None else f" on {close.pictures:,} test images"
-    return f"Even {MOST_SEEDS} seeds per variant would probably not confirm {points}{pictures}."
+    images = "" if close.images is None else f" on {close.images:,} test images"
+    return f"Even {MOST_SEEDS} seeds per variant would probably not confirm {points}{images}."
 
 
 def _absent(variants: Sequence[str]) -> str:

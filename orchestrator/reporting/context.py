@@ -19,7 +19,7 @@ Curve = list[tuple[int, float]]  # (epoch, value)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class ReportContext:
     """One trial, however it ended; what it did not reach is None or empty."""
 
     spec: TrialSpec
@@ -36,7 +36,9 @@ class Material:
     outcome: Outcome | None = None
 
     @classmethod
-    def untrained(cls, spec: TrialSpec, dataset: Dataset, learned: Tensor, analysis: Analysis | None) -> "Material":
+    def untrained(
+        cls, spec: TrialSpec, dataset: Dataset, learned: Tensor, analysis: Analysis | None
+    ) -> "ReportContext":
         """What is known about a trial before it starts; ``learned`` are its training indices."""
         return cls(
             spec=spec,
@@ -52,7 +54,7 @@ class Material:
         )
 
     @property
-    def judged(self) -> str:
+    def evaluated(self) -> str:
         """Which split is evaluated every epoch: ``val``, or ``test`` in the published protocol."""
         return "test" if self.spec.trainer.protocol == "published" else "val"
 
@@ -65,6 +67,12 @@ class Material:
     def final(self) -> Mapping[str, float]:
         """The metrics of the final record; empty if the trial did not get there."""
         return next((record.metrics for record in reversed(self.records) if record.final), {})
+
+    @cached_property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of all metrics that an epoch has, in the order of the records."""
+        names = (name for record in self.records if not record.final for name in record.metrics)
+        return tuple(dict.fromkeys(names))
 
     def curve(self, key: str) -> Curve:
         """A metric by epoch, in order; epochs without it are omitted."""
@@ -80,10 +88,10 @@ class Material:
         """The epoch whose weights were kept: as recorded, or else the best so far; None without any epoch."""
         if keys.BEST_EPOCH in self.final:
             return int(self.final[keys.BEST_EPOCH])
-        accuracies = self.curve(f"{self.judged}/accuracy")
+        accuracies = self.curve(f"{self.evaluated}/accuracy")
         if not accuracies:
             return None
-        if self.judged == "test":  # nothing was held out to choose by
+        if self.evaluated == "test":  # nothing was held out to choose by
             return accuracies[-1][0]
         return max(accuracies, key=lambda point: (point[1], -point[0]))[0]
 
@@ -114,11 +122,11 @@ class Material:
         """(N_test,) whether the predicted class is the true one."""
         return np.asarray(self.predicted == self.labels)
 
-    def test_picture(self, index: int) -> NDArray[np.uint8]:
+    def test_image(self, index: int) -> NDArray[np.uint8]:
         """(H, W, 3) of the test split."""
-        return as_picture(self.dataset.test.images[index])
+        return as_image(self.dataset.test.images[index])
 
 
-def as_picture(image: Tensor) -> NDArray[np.uint8]:
+def as_image(image: Tensor) -> NDArray[np.uint8]:
     """(3, H, W), 0 to 255, as (H, W, 3) uint8."""
     return np.asarray(image.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

@@ -1,4 +1,4 @@
-"""A trial's material made up for tests of reports: odd names, every kind of figure, no training."""
+"""A made-up trial for tests of reports: odd names, every kind of figure, no training."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -11,7 +11,7 @@ from orchestrator import records as keys
 from orchestrator.analysis import analyse
 from orchestrator.data import Dataset, Split
 from orchestrator.records import Outcome, Record, Status
-from orchestrator.reporting.material import Material
+from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.report import render_report
 from orchestrator.spec import Recipe, TrialSpec
 
@@ -49,7 +49,7 @@ def make_dataset(classes: tuple[str, ...] = CLASSES, count: int = 60, size: tupl
     return Dataset("noise", split(), split(), classes)
 
 
-def make_records(epochs: int, judged: str = "val", final: bool = True) -> list[Record]:
+def make_records(epochs: int, evaluated: str = "val", final: bool = True) -> list[Record]:
     made = [
         Record(
             epoch,
@@ -57,9 +57,11 @@ def make_records(epochs: int, judged: str = "val", final: bool = True) -> list[R
             {
                 keys.TRAIN_LOSS: 2 / epoch,
                 keys.TRAIN_ACCURACY: 1 - 0.9 / epoch,
-                f"{judged}/loss": 2.2 / epoch,
-                f"{judged}/accuracy": 0.8 - 0.6 / epoch - (0.1 if epoch == epochs > 1 else 0),
+                f"{evaluated}/loss": 2.2 / epoch,
+                f"{evaluated}/accuracy": 0.8 - 0.6 / epoch - (0.1 if epoch == epochs > 1 else 0),
+                f"{evaluated}/top5_accuracy": 0.9 - 0.3 / epoch,
                 keys.LR: 0.1 / epoch,
+                keys.IMAGES_PER_SECOND: 1000.0 + epoch,
             },
         )
         for epoch in range(1, epochs + 1)
@@ -67,19 +69,19 @@ def make_records(epochs: int, judged: str = "val", final: bool = True) -> list[R
     if final:
         best = float(max(1, epochs - 1))
         metrics = {keys.TEST_ACCURACY: 0.5, keys.TEST_LOSS: 1.0, keys.BEST_EPOCH: best}
-        if judged == "test":  # the published protocol: the last epoch holds the test figures
+        if evaluated == "test":  # the published protocol: the last epoch holds the test figures
             metrics = {keys.PUBLISHED_BEST: 0.65, keys.BEST_EPOCH: float(epochs)}
         made.append(Record(epochs, epochs + 1.0, metrics, final=True))
     return made
 
 
-def make_material(dataset: Dataset | None = None, **changes: object) -> Material:
+def make_context(dataset: Dataset | None = None, **changes: object) -> ReportContext:
     """A complete trial; ``changes`` replace parts of it."""
     dataset = dataset or make_dataset()
     torch.manual_seed(0)
     network = Net(len(dataset.classes)).eval()
     spec = TrialSpec(variant="networks.py:<b>Net<b>", seed=3, trainer=Recipe(epochs=5))
-    whole = Material(
+    whole = ReportContext(
         spec=spec,
         records=make_records(5),
         dataset=dataset,
@@ -95,10 +97,10 @@ def make_material(dataset: Dataset | None = None, **changes: object) -> Material
     return replace(whole, **changes)  # type: ignore[arg-type]
 
 
-def rendered(material: Material, folder: Path) -> tuple[set[str], str]:
+def rendered(context: ReportContext, folder: Path) -> tuple[set[str], str]:
     """Render without a single warning; returns the figures' names and the page."""
     warnings: list[str] = []
-    render_report(material, folder, warnings.append)
+    render_report(context, folder, warnings.append)
     assert warnings == []
     return {path.stem for path in (folder / "figures").glob("*.png")}, (folder / "report.html").read_text("utf-8")
 

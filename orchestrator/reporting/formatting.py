@@ -1,4 +1,4 @@
-"""How sizes along one or two axes are written."""
+"""Sizes and counts as text."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from orchestrator.analysis import Extent
 
 
 def height_and_width(extent: Extent) -> tuple[int, int]:
-    """One number stands for both."""
+    """Both sizes of ``extent``; one number stands for both."""
     return extent if isinstance(extent, tuple) else (extent, extent)
 
 
@@ -21,3 +21,8 @@ def extent_text(extent: Extent | None) -> str:
 def shape_text(sizes: Sequence[float]) -> str:
     """``3 × 32 × 32``."""
     return " × ".join(f"{size:.10g}" for size in sizes)
+
+
+def millions(count: int | None) -> str:
+    """``45,300,000`` as ``45.30 M``."""
+    return "unknown" if count is None else f"{count / 1e6:,.2f} M"

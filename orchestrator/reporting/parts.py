@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass, field
 
-from orchestrator.reporting.html import Picture
+from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.tables import Table
 
 
 @dataclass
-class Made:
+class ReportParts:
     """Figures by name and tables by title, and for each missing one the reason, by the same keys."""
 
-    figures: dict[str, Picture] = field(default_factory=dict)
+    figures: dict[str, FigureImage] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)

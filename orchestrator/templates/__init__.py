@@ -1,0 +1,1 @@
+"""The files that ``orchestrator init`` writes: an experiment and a network to begin with."""
