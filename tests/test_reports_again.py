@@ -12,7 +12,7 @@ from driving import orchestrator
 
 import orchestrator as orc
 from orchestrator.errors import RequestError, StorageError
-from orchestrator.scheduling.storage import newest_launch
+from orchestrator.scheduling.launch_folder import newest_launch
 from orchestrator.tracking.store import connect
 
 pytestmark = pytest.mark.ray
