@@ -236,6 +236,7 @@ def test_results_are_tables_with_the_figures_of_the_command_line(
     assert (folder / "spec.json").exists()  # although nothing refers to its trial any more
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_the_documentation_shows_works(tmp_path: Path) -> None:
     text = (Path(orc.__file__).parents[1] / "docs" / "python.md").read_text()

@@ -13,7 +13,7 @@ from orchestrator.scheduling import ray_session
 from orchestrator.scheduling.each_node import node_names
 from orchestrator.spec import Plan
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -146,6 +146,7 @@ def test_the_best_can_be_registered(launched: Launched, client: Any, tmp_path: P
     assert (refused.returncode, "must not be empty or contain / or :" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_the_same_command_tries_again_what_failed_and_another_storage_trains_anew(
     launched: Launched, rows: dict[str, dict[str, Any]], tmp_path: Path
 ) -> None:

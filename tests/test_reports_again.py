@@ -57,6 +57,7 @@ def make_stale(copy: Launched, client: Any) -> None:
         (both[0] / "of_an_earlier_version.png").write_bytes(STALE)
 
 
+@pytest.mark.slow
 def test_reports_of_all_trials_are_drawn_again_and_published(copy: Launched) -> None:
     client = connect(copy.store)
     before = curves(copy, client)
@@ -83,6 +84,7 @@ def test_one_report_is_drawn_again_in_python(copy: Launched, monkeypatch: pytest
     assert after["Tiny/seed-0"] == [STALE, STALE]
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_drawn_keeps_the_old_one_and_says_so(copy: Launched) -> None:
     [folder] = copy.folder.glob("storage/small/*/trials/Tiny/seed-0")
     page = (folder / "report.html").read_bytes()

@@ -20,6 +20,7 @@ tracking: {{models: all, reports: all}}
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_reports_and_models_of_all_trials_know_what_was_measured(
     tmp_path: Path, network_file: Path, packed: Path

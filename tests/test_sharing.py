@@ -118,6 +118,7 @@ def test_what_fails_is_told_and_not_waited_for(ailing_file: Path, network: str, 
     assert time.monotonic() - began < PATIENCE
 
 
+@pytest.mark.slow
 def test_processes_end_with_whoever_started_them(ailing_file: Path, tmp_path: Path) -> None:
     code = (
         "from orchestrator.sharing import side_by_side; from orchestrator.spec import *; "
