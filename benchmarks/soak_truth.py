@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.records import VAL_ACCURACY, Record, Status, varies
-from orchestrator.scheduling.rungs import Decision, Rungs, read_log, stopped
+from orchestrator.scheduling.asha_log import Decision, read_log, stopped
+from orchestrator.scheduling.asha_rule import Rungs
 from orchestrator.spec import Scheduler
 from orchestrator.tracking.read import launch_content
 from orchestrator.tracking.store import connect

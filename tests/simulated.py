@@ -1,9 +1,10 @@
-"""A launch without training: trials with given curves and paces in so many slots, judged by the rule of rungs.py."""
+"""A launch without training: trials with given curves and paces in so many slots, judged by the rule of ASHA."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
-from orchestrator.scheduling.rungs import Decision, Rungs
+from orchestrator.scheduling.asha_log import Decision
+from orchestrator.scheduling.asha_rule import Rungs
 from orchestrator.spec import Scheduler
 
 

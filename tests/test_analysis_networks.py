@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator.analysis import analyse
-from orchestrator.analysis.receptive_field import Field
+from orchestrator.analysis.field import Field
 from orchestrator.analysis.trace import trace
 
 SHAPE = (3, 64, 48)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from orchestrator.architectures import build_network, load_class, source_digest
-from orchestrator.architectures.locate import source_notes
+from orchestrator.architectures.untracked import source_notes
 from orchestrator.errors import VariantError
 
 HEAD = """

@@ -8,7 +8,7 @@ from driving import orchestrator
 
 import orchestrator as orc
 from orchestrator.errors import RequestError
-from orchestrator.workflow.begin import begin
+from orchestrator.workflow.init import begin
 
 
 @pytest.mark.ray

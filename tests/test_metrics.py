@@ -22,7 +22,7 @@ from orchestrator.tracking.sink import Sink
 from orchestrator.training import checkpoint
 from orchestrator.training.metrics import EVALUATION, TRAINING, Batch, top_accuracy
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.reports import write_report
+from orchestrator.workflow.make_report import write_report
 from orchestrator.workflow.results import read_results
 from orchestrator.workflow.trial import Trial
 

@@ -22,7 +22,7 @@ from orchestrator.tracking.registry import register
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.trial import run_trial
-from orchestrator.workflow.reports import write_model, write_report
+from orchestrator.workflow.make_report import write_model, write_report
 
 IMAGES = torch.randint(0, 256, (5, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

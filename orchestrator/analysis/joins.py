@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from orchestrator.analysis.field import NOTHING, Field, Part
 from orchestrator.analysis.intervals import Intervals, UnknownFieldError
-from orchestrator.analysis.layout import broadcast, compressed
-from orchestrator.analysis.receptive_field import NOTHING, Field, Part
+from orchestrator.analysis.rearrange import broadcast, compressed
 
 
 def united(fields: Sequence[Field], shape: Sequence[int]) -> Field:

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
+from orchestrator.analysis.field import AXES, Field
 from orchestrator.analysis.intervals import UnknownFieldError
 from orchestrator.analysis.operations import POOLINGS
-from orchestrator.analysis.receptive_field import AXES, Field
 from orchestrator.analysis.record import Operation
 from orchestrator.analysis.results import Extent, LayerRow, Step
 from orchestrator.analysis.trace import TracedLayer

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from orchestrator.analysis.field import Field, image_field
 from orchestrator.analysis.layers import layer_rows, size_of
 from orchestrator.analysis.operations import NORMALISATIONS, POOLINGS
-from orchestrator.analysis.receptive_field import Field, image_field
 from orchestrator.analysis.record import BATCH, Operation
 from orchestrator.analysis.results import Analysis, Extent, ReceptiveField
 from orchestrator.analysis.trace import Shape, Trace, trace
-from orchestrator.analysis.training import training_operations
+from orchestrator.analysis.training_mode import training_operations
 
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:

@@ -3,8 +3,8 @@
 import torch
 from torch._ops import OpOverload
 
-from orchestrator.analysis import rules
-from orchestrator.analysis.rules import Rule
+from orchestrator.analysis import receptive_field
+from orchestrator.analysis.receptive_field import Rule
 
 # Those of three dimensions take (N, C, H, W) too, for a volume of C layers.
 AVERAGE = (
@@ -45,37 +45,39 @@ NEW = (
 )  # fmt: skip
 
 RULES: dict[str, Rule] = {
-    **dict.fromkeys(REDUCTIONS, rules.reduction),
-    **dict.fromkeys((*NORMALISATIONS, *DROPOUTS, *COPIES), rules.unchanged),
-    **dict.fromkeys(UPSAMPLING, rules.interpolation),
+    **dict.fromkeys(REDUCTIONS, receptive_field.reduction),
+    **dict.fromkeys((*NORMALISATIONS, *DROPOUTS, *COPIES), receptive_field.unchanged),
+    **dict.fromkeys(UPSAMPLING, receptive_field.interpolation),
     **dict.fromkeys(
-        ("avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices"), rules.pooling
+        ("avg_pool2d", "avg_pool3d", "max_pool2d_with_indices", "max_pool3d_with_indices"), receptive_field.pooling
     ),
     **dict.fromkeys(
         ("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
-        rules.adaptive_pooling,
+        receptive_field.adaptive_pooling,
     ),
-    **dict.fromkeys(PRODUCTS, rules.matrix_product),
-    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "sort"), rules.along),
-    **dict.fromkeys(RESHAPES, rules.reshape),
-    **dict.fromkeys((*PERMUTATIONS, *PICKING), rules.rearrangement),
-    **dict.fromkeys(PADDING, rules.padding),
-    **dict.fromkeys(NEW, rules.new),
-    "convolution": rules.convolution,
-    "im2col": rules.unfolding,
-    "glu": rules.gated_halves,
-    "cat": rules.concatenation,
-    "stack": rules.stack,
-    "expand": rules.expansion,
-    "copy_": rules.copy,
-    **dict.fromkeys(("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp", "rsub"), rules.pointwise),
+    **dict.fromkeys(PRODUCTS, receptive_field.matrix_product),
+    **dict.fromkeys(("_softmax", "_log_softmax", "_safe_softmax", "cumsum", "cumprod", "sort"), receptive_field.along),
+    **dict.fromkeys(RESHAPES, receptive_field.reshape),
+    **dict.fromkeys((*PERMUTATIONS, *PICKING), receptive_field.rearrangement),
+    **dict.fromkeys(PADDING, receptive_field.padding),
+    **dict.fromkeys(NEW, receptive_field.new),
+    "convolution": receptive_field.convolution,
+    "im2col": receptive_field.unfolding,
+    "glu": receptive_field.gated_halves,
+    "cat": receptive_field.concatenation,
+    "stack": receptive_field.stack,
+    "expand": receptive_field.expansion,
+    "copy_": receptive_field.copy,
+    **dict.fromkeys(
+        ("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp", "rsub"), receptive_field.pointwise
+    ),
 }  # fmt: skip
 
 
 def rule_of(operation: OpOverload) -> Rule | None:
     """The rule of ``operation``; torch itself marks the operations that act on each element alone."""
     known = RULES.get(name_of(operation))
-    return rules.pointwise if known is None and torch.Tag.pointwise in operation.tags else known
+    return receptive_field.pointwise if known is None and torch.Tag.pointwise in operation.tags else known
 
 
 def name_of(operation: OpOverload) -> str:

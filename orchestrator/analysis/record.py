@@ -9,12 +9,12 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from orchestrator.analysis.field import Field
 from orchestrator.analysis.intervals import UnknownFieldError
 from orchestrator.analysis.joins import same
 from orchestrator.analysis.macs import MacCounter
 from orchestrator.analysis.operations import name_of, rule_of
-from orchestrator.analysis.receptive_field import Field
-from orchestrator.analysis.rules import Call
+from orchestrator.analysis.receptive_field import Call
 from orchestrator.analysis.windows import everything
 
 IN_PLACE = "a tensor was changed in place through another that shares its memory"

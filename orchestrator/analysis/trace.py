@@ -8,9 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, fx, nn
 
-from orchestrator.analysis.copies import copy_on, dtype_of
+from orchestrator.analysis.copy_network import copy_on, dtype_of
+from orchestrator.analysis.field import image_field
 from orchestrator.analysis.operations import AVERAGE, MAXIMUM, RESHAPES, UPSAMPLING
-from orchestrator.analysis.receptive_field import image_field
 from orchestrator.analysis.record import BATCH, Known, Operation, Recorder, attach, known
 
 Shape = tuple[int, int, int]  # channels, height, width

@@ -6,9 +6,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from orchestrator.analysis.field import IRREGULAR, NOTHING, Field, Part, in_steps
 from orchestrator.analysis.intervals import Taps, UnknownFieldError
 from orchestrator.analysis.joins import united
-from orchestrator.analysis.receptive_field import IRREGULAR, NOTHING, Field, Part, in_steps
 
 
 def reduced(field: Field, dims: Sequence[int]) -> Field:

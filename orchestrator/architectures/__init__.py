@@ -6,7 +6,8 @@ from orchestrator import lazy
 
 if TYPE_CHECKING:
     from orchestrator.architectures.build import build_network
-    from orchestrator.architectures.locate import load_class, own_root, source_digest
+    from orchestrator.architectures.digest import own_root, source_digest
+    from orchestrator.architectures.locate import load_class
     from orchestrator.architectures.table import VARIANTS, family
 
 __all__ = [
@@ -24,7 +25,7 @@ __getattr__ = lazy.names(
         "build_network": "build",
         "family": "table",
         "load_class": "locate",
-        "own_root": "locate",
-        "source_digest": "locate",
+        "own_root": "digest",
+        "source_digest": "digest",
     },
 )

@@ -15,7 +15,7 @@ def command(name: str, debug: bool) -> int:
 
     Existing files are never overwritten.
     """
-    from orchestrator.workflow.begin import begin
+    from orchestrator.workflow.init import begin
 
     experiment, network = begin(name, Path())
     click.echo(f"wrote {experiment} and {network}; next:")

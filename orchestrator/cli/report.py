@@ -20,7 +20,7 @@ def command(name: str, trial: str | None, storage: str, quiet: bool, debug: bool
     """
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.display import Terminal
-    from orchestrator.workflow.redraw import redraw
+    from orchestrator.workflow.report import redraw
 
     with open_storage(storage) as kept:
         redraw(name, trial, storage=kept, display=Terminal(quiet=quiet), **flags)

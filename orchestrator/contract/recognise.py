@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from orchestrator.analysis import Analysis, rules
+from orchestrator.analysis import Analysis, receptive_field
+from orchestrator.analysis.field import AXES, Field
 from orchestrator.analysis.network import last_large_map
 from orchestrator.analysis.operations import (
     AVERAGE,
@@ -15,7 +16,6 @@ from orchestrator.analysis.operations import (
     RESHAPES,
     RULES,
 )
-from orchestrator.analysis.receptive_field import AXES, Field
 from orchestrator.analysis.record import Operation
 
 # What picks elements by their size, along a dimension or of two tensors: of the negative, the least is the largest.
@@ -175,7 +175,9 @@ def layers_before(operations: Sequence[Operation]) -> dict[int, frozenset[int]]:
 
 
 def _passes(operation: Operation) -> bool:
-    return operation.name in PASSING or RULES.get(operation.name, rules.pointwise) is rules.pointwise
+    return (
+        operation.name in PASSING or RULES.get(operation.name, receptive_field.pointwise) is receptive_field.pointwise
+    )
 
 
 def _is_depthwise(operation: Operation) -> bool:

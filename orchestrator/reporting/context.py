@@ -85,15 +85,15 @@ class ReportContext:
 
     @cached_property
     def chosen_epoch(self) -> int | None:
-        """The epoch whose weights were kept: as recorded, or else the best so far; None without any epoch."""
+        """The epoch whose weights were kept: as recorded, or else, as the trainer keeps them, the best so far.
+
+        Of equally accurate epochs that is the one of least loss, and the earliest of those; None without any epoch.
+        """
         if keys.BEST_EPOCH in self.final:
             return int(self.final[keys.BEST_EPOCH])
-        accuracies = self.curve(f"{self.evaluated}/accuracy")
-        if not accuracies:
-            return None
-        if self.evaluated == "test":  # nothing was held out to choose by
-            return accuracies[-1][0]
-        return max(accuracies, key=lambda point: (point[1], -point[0]))[0]
+        losses = dict(self.curve(f"{self.evaluated}/loss"))
+        found = self.curve(f"{self.evaluated}/accuracy")
+        return max(found, key=lambda point: (point[1], -losses.get(point[0], 0.0), -point[0]), default=(None, 0.0))[0]
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:

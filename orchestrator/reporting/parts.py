@@ -8,7 +8,7 @@ from orchestrator.reporting.tables import Table
 
 @dataclass
 class ReportParts:
-    """Figures by name and tables by title, and for each missing one the reason, by the same keys."""
+    """Figures by name, tables by file name; why one is missing by ``figure NAME`` or ``table NAME``."""
 
     figures: dict[str, FigureImage] = field(default_factory=dict)
     tables: dict[str, Table] = field(default_factory=dict)

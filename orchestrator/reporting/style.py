@@ -19,7 +19,7 @@ DPI = 110  # pixels an inch: sharp on a page, small in a file
 
 # Okabe and Ito, Color Universal Design (2008).
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-SKY, PURPLE, YELLOW = "#56B4E9", "#CC79A7", "#F0E442"
+SKY, PURPLE = "#56B4E9", "#CC79A7"
 INK, QUIET, HAIRLINE = "#1a1a1a", "#666666", "#dddddd"  # text, secondary text, grid
 
 SMALL, NORMAL, LARGE = 9.0, 10.0, 12.0  # points

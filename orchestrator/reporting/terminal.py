@@ -95,10 +95,11 @@ class View:
         """Listener: an epoch is done."""
         with self._lock:
             line = self.lines[trial]
-            line.epoch = record.epoch
+            known, line.epoch = bool(line.metrics), record.epoch
             line.metrics.update(record.metrics)
         if not record.final:
-            self._say(f"{trial}: epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
+            goes_on = "" if known or record.epoch == 1 else "resumes after "
+            self._say(f"{trial}: {goes_on}epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
 
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the trial has ended."""

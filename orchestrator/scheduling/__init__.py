@@ -1,4 +1,4 @@
-"""Ray Tune: spreads a plan's trials over the machine or the cluster. The only package that imports Ray."""
+"""Ray Tune: spreads a plan's trials over the machine or the cluster."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Asynchronous successive halving under Ray Tune: the rule and its log are in rungs.py, here Tune asks for them."""
+"""Asynchronous successive halving under Ray Tune: the rule is in asha_rule.py, its memory in asha_log.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 from ray.tune.schedulers import TrialScheduler
 
-from orchestrator.files import append_line
 from orchestrator.records import EPOCH, VAL_ACCURACY
+from orchestrator.scheduling.asha_log import Decision, append, read_log
+from orchestrator.scheduling.asha_rule import Rungs
 from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.fifo import ActorReuseFIFO
-from orchestrator.scheduling.rungs import Decision, Rungs, as_line, read_log
 from orchestrator.spec import Scheduler
 
 
@@ -51,16 +51,5 @@ class ASHA(ActorReuseFIFO):
 
     def _remember(self, decision: Decision | None) -> None:
         if decision is not None:
-            line = as_line(decision)
-            if self._cut_off():
-                line = "\n" + line
-            append_line(self._log, line)
+            append(self._log, decision)
             self._written(self._log)
-
-    def _cut_off(self) -> bool:
-        """Whether the log ends within a line, since a driver was killed while it wrote it."""
-        if not self._log.exists() or not self._log.stat().st_size:
-            return False
-        with self._log.open("rb") as log:
-            log.seek(-1, 2)
-            return log.read(1) != b"\n"

@@ -9,10 +9,10 @@ from typing import Any
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import to_arrays
 from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
+from orchestrator.scheduling.asha_rule import rung_epochs
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
 from orchestrator.scheduling.resources import larger_share
-from orchestrator.scheduling.rungs import rung_epochs
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder
@@ -123,8 +123,8 @@ def _run_trials(
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
+    from orchestrator.scheduling.asha_log import read_log, stopped
     from orchestrator.scheduling.callback import collect_trial
-    from orchestrator.scheduling.rungs import read_log, stopped
 
     settled = {}
     names = {spec.name for spec in launch.plan.trials} - launch.finished

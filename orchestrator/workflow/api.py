@@ -110,7 +110,7 @@ def report(
     import os
 
     from orchestrator.scheduling.storage import open_storage
-    from orchestrator.workflow.redraw import redraw
+    from orchestrator.workflow.report import redraw
 
     with open_storage(str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))) as kept:
         return redraw(

@@ -7,8 +7,8 @@ from pathlib import Path
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network
 from orchestrator.architectures.build import passed
-from orchestrator.architectures.locate import source_notes
 from orchestrator.architectures.probe import Behaviour, probe
+from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from orchestrator.architectures.locate import unimported_digest
+from orchestrator.architectures.digest import unimported_digest
 from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json

@@ -20,8 +20,8 @@ from orchestrator.tracking.tags import MODEL, REPORT
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.check import Checked
-from orchestrator.workflow.reporter import Reporter
-from orchestrator.workflow.reports import Order
+from orchestrator.workflow.make_report import Order
+from orchestrator.workflow.report_queue import Reporter
 
 
 class Delivery:

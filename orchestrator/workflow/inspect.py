@@ -9,8 +9,9 @@ from torch import nn
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network, family
 from orchestrator.architectures.build import Shape, passed
-from orchestrator.architectures.locate import name_of, source_notes
+from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.probe import probe
+from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.spec import Contract, variant_label
 from orchestrator.workflow.check import evaluation_notes

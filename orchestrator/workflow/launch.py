@@ -1,4 +1,4 @@
-"""One launch, top to bottom: check, plan, open the folder, open the store, start Ray, run, read back."""
+"""One launch, top to bottom: check, plan, open the folder and the store, wait for Ray, train, read back."""
 
 import importlib
 import shlex
@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
@@ -21,7 +21,7 @@ from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
-from orchestrator.spec import Experiment
+from orchestrator.spec import Experiment, Plan
 from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
@@ -32,7 +32,7 @@ from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
-from orchestrator.workflow.reports import compared
+from orchestrator.workflow.make_report import compared
 from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
 from orchestrator.workflow.train_all import train_all
 
@@ -67,19 +67,14 @@ def launch(
     uri = choose_store(tracking_uri)
     mark = fingerprint(experiment, data_dir, uri)  # before anything is read, so that a later edit is noticed
     checked = _check(experiment, data_dir, address, display)
-    plan = checked.plan
     threads = ThreadPoolExecutor(1, "store")
     connecting = threads.submit(connect, uri)  # while Ray starts
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
-    if folder is None:
-        fetch_launches(storage, experiment.name)
-        folder = open_launch_folder(storage.root, plan, again)
-    folder.fetch(storage)
-    storage.push(folder.path / "launch.json")
+    folder = _open_folder(experiment.name, checked.plan, storage, folder, again)
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = _resume_command(experiment.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
-    folder.check_plan(plan)
+    folder.check_plan(checked.plan)
     with folder.locked():
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
@@ -98,13 +93,8 @@ def launch(
                 with asked(uri):
                     result = read_results(runs.client, experiment.name, runs.launch)
                 display.result(result)
-                if status is not Status.STOPPED:
-                    delivery.order_chosen(result.rows)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                _publish(runs.client, result, executor, metrics, display)  # while the last reports are made
-                if status is not Status.STOPPED:
-                    with display.waiting("making reports") as progress:
-                        whole = delivery.finish_reports(progress)
+                whole = _publish(runs.client, result, status, executor, delivery, metrics, display)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
@@ -113,16 +103,26 @@ def launch(
             delivery.close(status)
         if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
             mark_complete(folder, storage, mark, result.launch)
-    interrupted = InterruptedLaunchError(f"interrupted; resume with: {resume}")
-    if result is None:
-        raise interrupted
-    display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
-    on = " (on the head)" if as_job else ""
-    compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
-    display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
-    if status is Status.STOPPED:
-        raise interrupted
+    if result is not None:
+        display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
+        on = " (on the head)" if as_job else ""
+        compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
+        display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
+    if result is None or status is Status.STOPPED:
+        raise InterruptedLaunchError(f"interrupted; resume with: {resume}")
     return result
+
+
+def _open_folder(
+    experiment: str, plan: Plan, storage: Storage, folder: LaunchFolder | None, again: bool
+) -> LaunchFolder:
+    """``folder`` if it is given, else the newest launch of the same plan or a new one; what is stored is at hand."""
+    if folder is None:
+        fetch_launches(storage, experiment)
+        folder = open_launch_folder(storage.root, plan, again)
+    folder.fetch(storage)
+    storage.push(folder.path / "launch.json")
+    return folder
 
 
 def _resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
@@ -157,8 +157,17 @@ def _open_runs(
 
 
 def _publish(
-    client: Any, result: Results, executor: RayExecutor, metrics: Mapping[str, float], display: Display
-) -> None:
+    client: "MlflowClient",
+    result: Results,
+    status: Status,
+    executor: RayExecutor,
+    delivery: Delivery,
+    metrics: Mapping[str, float],
+    display: Display,
+) -> bool:
+    """The comparison into MLflow while the last reports are made; whether all of them are."""
+    if status is not Status.STOPPED:
+        delivery.order_chosen(result.rows)
     try:
         page = executor.submit_first(
             compared, result.experiment, result.launch, result.comparison, result.rows
@@ -166,6 +175,10 @@ def _publish(
         publish_result(client, result, page, metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
+    if status is Status.STOPPED:
+        return False
+    with display.waiting("making reports") as progress:
+        return delivery.finish_reports(progress)
 
 
 def _check(experiment: Experiment, data_dir: Path, address: str | None, display: Display) -> Checked:

@@ -15,7 +15,7 @@ def preload() -> None:
     with no_garbage_collection():
         for needed in (
             "orchestrator.reporting.figures",
-            "orchestrator.workflow.reports",
+            "orchestrator.workflow.make_report",
             "scipy.stats",
             "sklearn.metrics",
         ):

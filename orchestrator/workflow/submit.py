@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orchestrator.architectures import VARIANTS, own_root, source_digest
-from orchestrator.architectures.source import files_of
+from orchestrator.architectures.files import files_of
 from orchestrator.cluster.locations import location_problems
 from orchestrator.cluster.submit import Submission
 from orchestrator.cluster.working_dir import WorkingDir, working_dir

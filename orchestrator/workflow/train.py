@@ -71,7 +71,7 @@ def train(
 
 def _report(folder: Path, dataset: Dataset, log: Callable[[str], None]) -> None:
     from orchestrator.analysis import analyse
-    from orchestrator.workflow.reports import write_report
+    from orchestrator.workflow.make_report import write_report
 
     spec = TrialFolder(folder).spec()
     network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from orchestrator.analysis.receptive_field import Field, Part
+from orchestrator.analysis.field import Field, Part
 
 
 def rearranged(field: Field, function: Callable[[Tensor], Tensor], step: int = 1) -> Field:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import fx, nn
 
-from orchestrator.analysis.copies import copy_on
+from orchestrator.analysis.copy_network import copy_on
 from orchestrator.analysis.record import Operation
 from orchestrator.analysis.trace import Shape, Trace, trace
 

@@ -1,23 +1,11 @@
-"""Asynchronous successive halving as a rule on its own, and the log by which its decisions outlive a process."""
+"""The rule of asynchronous successive halving (ASHA): who is stopped at which epoch."""
 
-import json
 from collections.abc import Iterable
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from orchestrator.scheduling.asha_log import Decision
 from orchestrator.spec import Scheduler
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided of one trial at one rung."""
-
-    name: str
-    epoch: int
-    value: float  # what it was judged by, for which more is better: validation accuracy, a fraction
-    stopped: bool
 
 
 class Rungs:
@@ -85,30 +73,3 @@ def rung_epochs(settings: Scheduler, epochs: int) -> list[int]:
         found.append(epoch)
         epoch *= settings.reduction_factor
     return found
-
-
-def read_log(log: Path) -> list[Decision]:
-    """Every decision in ``log``, in order; of several about one trial and epoch the first, which was obeyed."""
-    decisions: dict[tuple[str, int], Decision] = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        try:
-            name, epoch, value, stopped = json.loads(line)
-        except ValueError:
-            continue  # the driver was killed while it wrote this line, and its decision was never carried out
-        decision = Decision(str(name), int(epoch), float(value), bool(stopped))
-        decisions.setdefault((decision.name, decision.epoch), decision)
-    return list(decisions.values())
-
-
-def as_line(decision: Decision) -> str:
-    """``decision`` as :func:`read_log` reads it."""
-    return json.dumps([decision.name, decision.epoch, decision.value, decision.stopped])
-
-
-def stopped(decisions: Iterable[Decision]) -> dict[str, int]:
-    """The epoch at which each stopped trial was stopped, by name."""
-    ended: dict[str, int] = {}
-    for decision in decisions:
-        if decision.stopped:
-            ended.setdefault(decision.name, decision.epoch)
-    return ended

@@ -26,8 +26,8 @@ from orchestrator.tracking.writer import publish_report
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.workflow.display import Display
-from orchestrator.workflow.reporter import Reporter
-from orchestrator.workflow.reports import Order
+from orchestrator.workflow.make_report import Order
+from orchestrator.workflow.report_queue import Reporter
 from orchestrator.workflow.trial import Trial
 
 if TYPE_CHECKING:

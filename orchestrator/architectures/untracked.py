@@ -1,13 +1,15 @@
-"""The Python source files of a user's own network: one digest of them all."""
+"""What of a user's own network its digest cannot follow, found in the source files."""
 
 import ast
-import hashlib
 import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from orchestrator.architectures.imports import IMPORTERS, OWN, called, imported_files, is_module, package_root
+from orchestrator.architectures.files import files_of
+from orchestrator.architectures.imports import IMPORTERS, OWN, called, is_module, package_root
+from orchestrator.architectures.table import VARIANTS
+from orchestrator.spec import variant_label
 
 UNSEEN = "its content is not tracked, and a change in it is not noticed"
 LOADING = ("run_path", "spec_from_file_location", "exec_module", "load_module", "SourceFileLoader")
@@ -18,21 +20,12 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
-def file_digest(file: Path) -> str:
-    """sha256 (hexadecimal) of ``file`` and of what it imports from beside it, independent of the folder.
-
-    For a file that is part of a package, the whole package. Raises OSError if the file cannot be read, and TooManyError
-    if it imports a package that is too large.
-    """
-    return _digest(file.read_bytes(), package_root(file), files_of(file))
-
-
-def files_of(file: Path) -> list[Path]:
-    """The other files of ``file``: what it imports from beside it, or its whole package."""
-    root = package_root(file)
-    beside = imported_files(file.parent, [file])
-    package = [] if root == file.parent else imported_files(root, [], [file.relative_to(root).parts[0]])
-    return [path for path in dict.fromkeys([*beside, *package]) if path != file]
+def source_notes(variant: str) -> list[str]:
+    """Notes about a user's own file, one line each: mainly what is not tracked."""
+    source = variant.rpartition(":")[0]
+    if variant in VARIANTS or not source.endswith(".py"):
+        return []
+    return [f"{variant_label(variant)}: {line}" for line in unfollowed(Path(source).expanduser().resolve())]
 
 
 def unfollowed(file: Path) -> list[str]:
@@ -107,15 +100,3 @@ def _hides(node: ast.Call, name: str) -> bool:
     if name in ("exec", "eval"):  # network.eval() is something else
         return isinstance(node.func, ast.Name) or ast.unparse(node.func).startswith("builtins.")
     return name in LOADING
-
-
-def package_digest(root: Path, top: str) -> str:
-    """The same of the module or package that ``import top`` finds in ``root``."""
-    return _digest(b"", root, imported_files(root, [], [top]))
-
-
-def _digest(content: bytes, root: Path, files: list[Path]) -> str:
-    digest = hashlib.sha256(content)
-    for path in sorted(files):
-        digest.update(b"\0" + path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()

@@ -9,7 +9,7 @@ from orchestrator.analysis import Analysis
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.text import in_one_line
-from orchestrator.workflow.reports import Order, draw, make
+from orchestrator.workflow.make_report import Order, draw, make
 
 
 class Reporter:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from simulated import decided, simulate
 
 from orchestrator.records import EPOCH, VAL_ACCURACY
-from orchestrator.scheduling.rungs import Rungs, as_line, read_log, stopped
+from orchestrator.scheduling.asha_log import append, read_log, stopped
+from orchestrator.scheduling.asha_rule import Rungs
 from orchestrator.spec import Scheduler
 
 VALUES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.77, 0.8, 1.0]) | st.floats(0, 1)
@@ -87,7 +88,8 @@ def test_of_two_decisions_in_a_log_the_first_counts_for_every_reader(tmp_path: P
     assert [(d.name, d.epoch, d.stopped) for d in found] == [("a", 1, False), ("b", 1, True)]
     assert stopped(found) == {"b": 1}
     assert Rungs(Scheduler(name="asha"), 9, found).judge("b", 1, 0.1) == (True, None)
-    log.write_text("".join(f"{as_line(decision)}\n" for decision in found))
+    for decision in found:
+        append(log, decision)
     assert read_log(log) == found
 
 
