@@ -10,10 +10,10 @@ from rich.console import Console
 from orchestrator.analysis import analyse
 from orchestrator.architectures import build_network
 from orchestrator.records import TEST_ACCURACY, TrialRow
-from orchestrator.reporting.verdict.comparison import compare
-from orchestrator.reporting.verdict.figure import draw_comparison
-from orchestrator.reporting.verdict.tables import comparison_table, difference_table
-from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.reporting.comparison.figure import draw_comparison
+from orchestrator.reporting.comparison.tables import comparison_table, difference_table
+from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.comparison.wording import sentence
 
 SHAPE = (3, 32, 32)
 TARGET = 0.85  # fraction

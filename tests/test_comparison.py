@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.figure import draw_comparison
+from orchestrator.reporting.comparison.page import comparison_page
+from orchestrator.reporting.comparison.tables import comparison_table, difference_table, settings_table, trouble_table
+from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.comparison.wording import sentence
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.style import literal
-from orchestrator.reporting.verdict.comparison import compare
-from orchestrator.reporting.verdict.figure import draw_comparison
-from orchestrator.reporting.verdict.page import comparison_page
-from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
-from orchestrator.reporting.verdict.wording import sentence
 from orchestrator.selection import chosen_trials
 
 

@@ -13,7 +13,7 @@ from test_comparison import trial
 from orchestrator.data import Normalisation
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.reporting.verdict.comparison import compare
+from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import representative
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.store import connect

@@ -14,7 +14,7 @@ from orchestrator.errors import RequestError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
-from orchestrator.reporting.verdict.comparison import compare
+from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.read import find_launch, read_right, read_trials

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy import stats
 
-from orchestrator.reporting.verdict import differences as rules
-from orchestrator.reporting.verdict.differences import MOST_SEEDS, NO_SPREAD, ONE_SEED, Sample, differences
-from orchestrator.reporting.verdict.studentized_range import critical, exceeds
+from orchestrator.reporting.comparison import differences as rules
+from orchestrator.reporting.comparison.differences import MOST_SEEDS, NO_SPREAD, ONE_SEED, Sample, differences
+from orchestrator.reporting.comparison.studentized_range import critical, exceeds
 
 ACCURACIES = st.lists(st.integers(0, 1000).map(lambda i: i / 1000), min_size=2, max_size=6)
 

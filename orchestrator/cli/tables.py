@@ -6,8 +6,8 @@ from dataclasses import asdict
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
-from orchestrator.reporting.verdict.tables import comparison_table, difference_table, settings_table, trouble_table
-from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.reporting.comparison.tables import comparison_table, difference_table, settings_table, trouble_table
+from orchestrator.reporting.comparison.wording import sentence
 from orchestrator.tracking.registry import Registered
 from orchestrator.workflow.results import Results
 

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from orchestrator.cli.options import options, print_json
 from orchestrator.records import short_names
-from orchestrator.reporting.verdict.tables import shown
+from orchestrator.reporting.comparison.tables import shown
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan

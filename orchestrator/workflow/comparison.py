@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, fields
 
-from orchestrator.reporting.verdict import comparison
-from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.reporting.comparison import comparison
+from orchestrator.reporting.comparison.wording import sentence
 
 
 @dataclass(frozen=True, repr=False)
@@ -20,6 +20,6 @@ class Comparison(comparison.Comparison):
 
     def _repr_html_(self) -> str:
         """In a notebook: the verdict in words, and its tables."""
-        from orchestrator.reporting.verdict.page import comparison_tables  # with matplotlib
+        from orchestrator.reporting.comparison.page import comparison_tables  # with matplotlib
 
         return comparison_tables(self)

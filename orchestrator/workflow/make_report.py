@@ -12,9 +12,9 @@ from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
 from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.variants import Comparison
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.parts import ReportParts
-from orchestrator.reporting.verdict.comparison import Comparison
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
@@ -71,7 +71,9 @@ def _costs_a_warning(what: str, warn: Callable[[str], None]) -> Iterator[None]:
 
 def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
     """In any process: the HTML page of a launch's comparison, with its figure."""
-    from orchestrator.reporting.verdict.page import comparison_page  # with matplotlib, which the driver does not need
+    from orchestrator.reporting.comparison.page import (
+        comparison_page,  # with matplotlib, which the driver does not need
+    )
 
     return comparison_page(name, launch, comparison, trials)
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import RequestError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.verdict.comparison import compare
-from orchestrator.reporting.verdict.wording import sentence
+from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.comparison.wording import sentence
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
@@ -181,8 +181,8 @@ def write_result(result: Results, figure: Path | None, html: Path | None) -> Non
     """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
     if figure is None and html is None:
         return
-    from orchestrator.reporting.verdict.figure import draw_comparison
-    from orchestrator.reporting.verdict.page import comparison_page
+    from orchestrator.reporting.comparison.figure import draw_comparison
+    from orchestrator.reporting.comparison.page import comparison_page
 
     if figure is not None:
         drawn, kind = draw_comparison(result.comparison, result.rows), figure.suffix[1:].lower()

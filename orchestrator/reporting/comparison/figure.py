@@ -6,6 +6,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.differences import LEVEL, NO_SPREAD, ONE_SEED, Difference
+from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 from orchestrator.reporting.style import (
     BLUE,
     INK,
@@ -19,8 +21,6 @@ from orchestrator.reporting.style import (
     quiet_axes,
     title,
 )
-from orchestrator.reporting.verdict.comparison import Comparison, VariantRow
-from orchestrator.reporting.verdict.differences import LEVEL, NO_SPREAD, ONE_SEED, Difference
 from orchestrator.selection import chosen_trials
 
 LONGEST = 28  # characters of a variant's name

@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.records import TrialRow, short_names
+from orchestrator.reporting.comparison.differences import LEVEL, MOST_SEEDS
+from orchestrator.reporting.comparison.variants import Comparison
+from orchestrator.reporting.comparison.wording import interval
 from orchestrator.reporting.terminal import STYLES
-from orchestrator.reporting.verdict.comparison import Comparison
-from orchestrator.reporting.verdict.differences import LEVEL, MOST_SEEDS
-from orchestrator.reporting.verdict.wording import interval
 
 
 def comparison_table(comparison: Comparison) -> Table:

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from orchestrator.reporting.verdict.comparison import Comparison, VariantRow
-from orchestrator.reporting.verdict.differences import LEVEL, MOST_SEEDS, NO_SPREAD, ONE_SEED, Difference
+from orchestrator.reporting.comparison.differences import LEVEL, MOST_SEEDS, NO_SPREAD, ONE_SEED, Difference
+from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 
 NAMED = 4  # variants that a sentence names
 UNKNOWN = {ONE_SEED: "too few seeds", NO_SPREAD: "no spread between seeds"}

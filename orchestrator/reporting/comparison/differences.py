@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.reporting.verdict.studentized_range import critical
+from orchestrator.reporting.comparison.studentized_range import critical
 
 LEVEL = 0.95  # simultaneous, of all intervals
 POWER_QUANTILE = 0.8416  # of the normal distribution at 0.8: the power with which an existing difference is found

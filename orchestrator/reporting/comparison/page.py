@@ -6,12 +6,12 @@ from typing import Any
 
 from orchestrator.records import TrialRow, short_names
 from orchestrator.reporting import html
+from orchestrator.reporting.comparison.figure import draw_comparison
+from orchestrator.reporting.comparison.tables import shown
+from orchestrator.reporting.comparison.variants import Comparison
+from orchestrator.reporting.comparison.wording import sentence
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.tables import Cell, Table
-from orchestrator.reporting.verdict.comparison import Comparison
-from orchestrator.reporting.verdict.figure import draw_comparison
-from orchestrator.reporting.verdict.tables import shown
-from orchestrator.reporting.verdict.wording import sentence
 
 CAPTION = (
     "Left: one dot per trial and a bar at the mean, best variant on top. Right: how far each variant is behind the "

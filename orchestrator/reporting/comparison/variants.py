@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.records import TrialRow
-from orchestrator.reporting.verdict.differences import LEVEL, Difference, Right, Sample, differences
+from orchestrator.reporting.comparison.differences import LEVEL, Difference, Right, Sample, differences
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials
 
 
