@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass, fields
 
-from orchestrator.reporting.comparison import comparison
+from orchestrator.reporting.comparison import variants
 from orchestrator.reporting.comparison.wording import sentence
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(comparison.Comparison):
+class Comparison(variants.Comparison):
     """All variants, best first, their differences to the best, and whether these are significant."""
 
     @classmethod
-    def of(cls, computed: comparison.Comparison) -> "Comparison":
+    def of(cls, computed: variants.Comparison) -> "Comparison":
         """The same comparison."""
         return cls(**{field.name: getattr(computed, field.name) for field in fields(computed)})
 
