@@ -8,6 +8,7 @@ from orchestrator.verdict import ranks, rounding
 from orchestrator.verdict.student import StandardError, critical, lower_tail, mean, standard_error
 
 ONE_SEED = "a variant with one seed: its spread is unknown"
+TOO_FEW_SEEDS = "fewer than three seeds"
 NO_SPREAD = "no spread between seeds: it says nothing about chance"
 Seeds = Mapping[Any, float]  # accuracy (fraction) by seed
 

@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from orchestrator.verdict import arguments, images, rounding
-from orchestrator.verdict.comparing import Evidence, Seeds, gather
+from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, gather
 from orchestrator.verdict.images import Right
 from orchestrator.verdict.multiplicity import holm
 from orchestrator.verdict.pareto import pareto_front
@@ -17,7 +17,6 @@ from orchestrator.verdict.sentence import with_sentence
 from orchestrator.verdict.student import critical, mean, no_spread, variance
 
 ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
-TOO_FEW_SEEDS = "fewer than three seeds"
 
 
 def judge(

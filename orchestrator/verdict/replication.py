@@ -7,11 +7,10 @@ from typing import Any
 
 from orchestrator.verdict import rounding
 from orchestrator.verdict.arguments import check_accuracies, check_confidence, check_margin
-from orchestrator.verdict.comparing import NO_SPREAD, ONE_SEED
+from orchestrator.verdict.comparing import NO_SPREAD, ONE_SEED, TOO_FEW_SEEDS
 from orchestrator.verdict.planning import LEAST_SEEDS
 from orchestrator.verdict.student import critical, lower_tail, mean, standard_error
 
-TOO_FEW_SEEDS = "fewer than three seeds"
 NO_SEED = "no complete seed"
 
 
@@ -62,17 +61,16 @@ def replicate(scores: Sequence[float], published: float, margin: float, confiden
     error = standard_error([scores], rounding.variance(rounding.step(scores)))
     if error is None:
         reason = ONE_SEED if n < 2 else NO_SPREAD
-        return Replication(published, margin, n, center, difference=apart, confidence=confidence, reason=reason)
+        return Replication(published, margin, n, center, None, None, apart, Outcome.UNDECIDED, confidence, reason)
     se, df = error.value(), error.df()
     half = critical(df, alpha) * se
     different = abs(apart) > half
     within = lower_tail((abs(apart) - margin) / se, df) <= alpha
-    decision, reason = Outcome.UNDECIDED, None
-    if n < LEAST_SEEDS:
-        reason = TOO_FEW_SEEDS
-    elif within:
+    decision = Outcome.UNDECIDED
+    if n >= LEAST_SEEDS and within:
         decision = Outcome.REPLICATED
-    elif different:
+    elif n >= LEAST_SEEDS and different:
         decision = Outcome.BETTER if apart > 0 else Outcome.NOT_REPLICATED
+    few = TOO_FEW_SEEDS if n < LEAST_SEEDS else None
     low, high = max(center - half, 0.0), min(center + half, 1.0)
-    return Replication(published, margin, n, center, low, high, apart, decision, confidence, reason)
+    return Replication(published, margin, n, center, low, high, apart, decision, confidence, few)

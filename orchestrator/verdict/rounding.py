@@ -1,9 +1,9 @@
 """Accuracies are rounded: counts of right images over the number of images.
 
 With few seeds and few images, differences are often equal or nearly so by rounding alone. Their standard deviation is
-then too small and t too large. Rounding to steps of g has a variance of g^2 / 12 for a value and g^2 / 6 for a difference
-of two. It is added to the sample variance, which so cannot come near zero. docs/verdict.md has the errors with and
-without it.
+then too small and t too large. Rounding to steps of g has a variance of g^2 / 12 for a value and g^2 / 6 for a
+difference of two. It is added to the sample variance, which so cannot come near zero; docs/verdict.md has the error
+rates with and without it.
 """
 
 from collections.abc import Iterable

@@ -82,7 +82,7 @@ def _groups(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> list[str]:
         names = _listed([f"{pair.a} {_than(pair, verdict)}" for pair in slightly])
         parts.append(f"Better, but by less than {margin}: {names}.")
     if equivalent := groups[Decision.EQUIVALENT]:
-        names = _listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in equivalent])
+        names = _listed([f"{_other(pair, subject)} ({_points(pair.difference)} points)" for pair in equivalent])
         parts.append(f"{subject} is equivalent to {names}: the difference is shown to be below {margin}.")
     if undecided := groups[Decision.UNDECIDED]:
         parts.append(_undecided(verdict, undecided, subject))
