@@ -10,10 +10,9 @@ from rich.console import Console
 from orchestrator.analysis import analyse
 from orchestrator.architectures import build_network
 from orchestrator.records import TEST_ACCURACY, TrialRow
-from orchestrator.reporting.comparison.figure import draw_comparison
-from orchestrator.reporting.comparison.tables import comparison_table, difference_table
+from orchestrator.reporting.comparison.tables import comparison_table, cost_table
 from orchestrator.reporting.comparison.variants import compare
-from orchestrator.reporting.comparison.wording import sentence
+from orchestrator.workflow.comparison import Comparison
 
 SHAPE = (3, 32, 32)
 TARGET = 0.85  # fraction
@@ -54,11 +53,10 @@ def main() -> int:
     comparison = compare(trials, TARGET, right)
     console = Console(width=100)
     console.print(comparison_table(comparison))
-    if (behind := difference_table(comparison)) is not None:
-        console.print(behind)
-    console.print(sentence(comparison))
+    console.print(cost_table(comparison))
+    console.print(comparison.sentence)
     if len(sys.argv) > 2:
-        draw_comparison(comparison, trials).savefig(sys.argv[2], dpi=110)
+        Comparison.of(comparison, trials=tuple(trials)).plot().savefig(sys.argv[2], dpi=110)
     return 0
 
 

@@ -1,7 +1,7 @@
-"""Text for messages: the first or last line of a problem, and the nearest spelling of a word."""
+"""Text for messages: the first or last line of a problem, the nearest spelling of a word, a list of names."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def first_line(problem: object, default: str | None = None) -> str:
@@ -29,3 +29,9 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in allowed}
     near = difflib.get_close_matches(word.lower(), by_lower_case, n=1)
     return f" (did you mean {by_lower_case[near[0]]}?)" if near else ""
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """``a, b and c``: the first ``most`` of ``names``, which are not empty, and the number of the others."""
+    parts = [*names[:most], f"{len(names) - most} more"] if len(names) > most else list(names)
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"

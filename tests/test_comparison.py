@@ -1,27 +1,24 @@
-"""The comparison: one row a variant, the best marked, and words that do not say more than the numbers."""
+"""The comparison: one row per variant, the best marked, and words that do not say more than the numbers."""
 
 import io
 import json
 import re
 import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from html import escape
+from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison.figure import draw_comparison
-from orchestrator.reporting.comparison.page import comparison_page
-from orchestrator.reporting.comparison.tables import comparison_table, difference_table, settings_table, trouble_table
-from orchestrator.reporting.comparison.variants import compare
-from orchestrator.reporting.comparison.wording import sentence
-from orchestrator.reporting.figures import to_png
-from orchestrator.reporting.style import literal
+from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
+from orchestrator.reporting.comparison.variants import Comparison, compare
 from orchestrator.selection import chosen_trials
+from orchestrator.spec import VerdictSettings
 
 
 def trial(
@@ -76,7 +73,13 @@ def test_trials_that_did_not_end_well_are_counted_and_not_averaged() -> None:
     assert compare(trials[1:2], 0.85).to_dict()["best"] is None
 
 
-APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
+APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.52, 0.51]}
+SCOPE = "This is about these networks with this recipe on this data and split."
+
+
+def judged(accuracies: Mapping[str, Sequence[float | None]], **settings: Any) -> Comparison:
+    trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
+    return compare(trials, 0.85, settings=VerdictSettings(**settings))
 
 
 @pytest.mark.parametrize(
@@ -84,91 +87,82 @@ APART = {"a": [0.90, 0.91, 0.92], "b": [0.50, 0.51, 0.52]}
     [
         ({"a": [0.9]}, "none", "no other variant"),
         ({"a": [None]}, "none", "No test accuracy yet"),
-        ({"a": [0.9], "b": [0.1]}, "none", "One seed says nothing"),
-        ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "without any spread"),
-        (APART, "decided", "ahead of every other variant, of b by 3"),
-        ({**APART, "c": [0.1, 0.1, 0.1]}, "decided", "ahead of every other variant, of b by 3"),
-        (
-            {"a": [0.9, 0.91], "b": [0.2, 0.8]},
-            "undecided",
-            r"not significantly better than b \(-100\.00 to 100\.00 points behind\)\. About \d+ seeds",
-        ),
-        (
-            {"a": [0.90, 0.91, 0.92], "b": [0.90, 0.91, 0.9199]},
-            "undecided",
-            "Even 100 seeds per variant would probably not confirm 0.00",
-        ),
-        ({**APART, "c": [0.91]}, "undecided", r"than c \(too few seeds\)\. One seed says nothing"),
-        (
-            {"a": [0.9, 0.9], "b": [0.9, 0.9]},
-            "none",
-            "All seeds of a have the same accuracy, and so have all seeds of b",
-        ),
-        (
-            {"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.5, 0.6]},
-            "undecided",
-            r"than b \(no spread between seeds\) and c \(.* behind\)\. All seeds of a have the same accuracy",
-        ),
-        ({"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.9]}, "none", "All seeds of a have the same accuracy"),
+        ({"a": [0.9], "b": [0.1]}, "none", "One seed cannot decide"),
+        ({"a": [0.9, 0.9], "b": [0.8, 0.8]}, "none", "cannot decide"),
+        ({"a": [0.9, 0.91], "b": [0.2, 0.8]}, "undecided", "cannot decide"),
+        ({"a": [0.92, 0.90, 0.91], "b": [0.50, 0.51, 0.52]}, "decided", "a is better than"),
+        ({"a": [0.9, 0.91, 0.93], "b": [0.9, 0.92, 0.91]}, "undecided", "not told apart"),
+        ({"a": [0.9] * 3, "b": [0.9] * 3}, "none", "not told apart"),
     ],
 )
 def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, evidence: str, words: str) -> None:
-    trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
-    comparison = compare(trials, 0.85)
+    comparison = judged(accuracies)
     assert comparison.evidence == comparison.to_dict()["evidence"] == evidence
-    assert re.search(words, sentence(comparison))
+    assert words in comparison.sentence
     json.dumps(comparison.to_dict(), allow_nan=False)
 
 
-def test_the_figure_says_why_a_variant_has_no_interval() -> None:
-    accuracies = {"a": [0.9, 0.9], "b": [0.9, 0.9], "c": [0.5, 0.52], "d": [0.1]}
-    trials = [trial(v, i, a) for v, mine in accuracies.items() for i, a in enumerate(mine)]
-    drawn = draw_comparison(compare(trials, 0.85), trials)
-    texts = [text.get_text() for text in drawn.axes[1].texts]
-    assert texts == ["best", "no spread: no interval", "one seed: no interval"]
-    to_png(drawn)
+def test_the_json_document_keeps_its_keys_and_has_the_verdict() -> None:
+    document = judged(APART, margin=0.01).to_dict()
+    assert {"best", "runner_up", "margin", "evidence", "level", "running", "target_accuracy"} <= document.keys()
+    assert {"sentence", "leaders", "pairs", "variants", "front", "confidence", "baseline"} <= document.keys()
+    assert (document["best"], document["runner_up"], document["leaders"]) == ("a", "b", ["a"])
+    assert document["margin"] == pytest.approx(0.4)
+    assert document["equivalence_margin"] == 0.01
+    [pair] = document["pairs"]
+    assert {
+        "a", "b", "n", "difference", "low", "high", "p_adjusted", "p_a_beats_b", "decision", "detectable", "more_seeds",
+        "low_new_images", "high_new_images",
+    } <= pair.keys()  # fmt: skip
+    first = document["variants"][0]
+    assert first["leader"]
+    assert first["test_accuracy"] == pytest.approx(0.91)
+    assert first["interval"] == pytest.approx([0.91 - 0.02484, 0.91 + 0.02484], abs=1e-4)  # Student's t, n = 3
+    assert document["front"] == {"parameters": ["a"], "macs": ["a"], "seconds": ["a"]}
 
 
-def test_the_caption_says_whose_chance_is_in_the_intervals() -> None:
-    # The nearest variant has one seed and so no interval, with or without images.
-    accuracies = {"a": [0.9, 0.8], "b": [0.8], "c": [0.5, 0.6]}
-    trials = [replace(trial(v, i, a), run_id=f"{v}{i}") for v, mine in accuracies.items() for i, a in enumerate(mine)]
-    right = {t.run_id: np.arange(10) < 10 * (t.test_accuracy or 0) for t in trials}
-    for known, chance in ((right, "seeds and test images"), ({}, "seeds")):
-        console = Console(width=80, record=True, file=io.StringIO())
-        console.print(difference_table(compare(trials, 0.85, known)))
-        assert f"simultaneous intervals over {chance};" in console.export_text()
+def test_the_settings_of_the_verdict_are_followed() -> None:
+    three = {**APART, "c": [0.905, 0.912, 0.921]}
+    assert len(judged(three).verdict.pairs) == 3
+    against = judged(three, baseline="b")
+    assert {(pair.a, pair.b) for pair in against.verdict.pairs} == {("a", "b"), ("c", "b")}
+    assert against.reference == "b"
+    narrow, wide = judged(APART, confidence=0.6), judged(APART, confidence=0.99)
+    assert narrow.rows[0].interval[0] > wide.rows[0].interval[0]
+    assert judged({"a": [0.9, 0.91, 0.92], "b": [0.9, 0.9101, 0.92]}, margin=0.05).verdict.pairs[0].decision == (
+        "equivalent"
+    )
+    with pytest.raises(RequestError, match="baseline: strid is not a variant"):
+        judged(APART, baseline="strid")
 
 
 def test_survivors_are_named_as_such() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
-    assert "too optimistic" not in sentence(compare(trials, 0.85))
+    assert "too optimistic" not in compare(trials, 0.85).sentence
     lost = [trial("a", 3, None, "stopped"), trial("b", 3, None, "failed")]
-    assert "2 failed or were stopped early" in sentence(compare([*trials, *lost], 0.85))
+    assert "2 failed or were stopped early" in compare([*trials, *lost], 0.85).sentence
 
 
 def test_variants_without_a_complete_trial_are_named_and_not_claimed() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
     lost = [trial("c", i, None, "stopped") for i in range(3)]
-    said = sentence(compare([*trials, *lost], 0.85))
-    assert "ahead of every other variant compared, of b" in said
-    assert said.endswith("c has no trial with a test accuracy and is not compared.")
-    said = sentence(compare([*trials, *lost, *(trial(v, 0, None, "failed") for v in "defg")], 0.85))
-    assert said.endswith("c, d, e, f and 1 more have no trial with a test accuracy and are not compared.")
+    said = compare([*trials, *lost], 0.85).sentence
+    assert "c has no complete seed." in said
+    said = compare([*trials, *lost, *(trial(v, 0, None, "failed") for v in "defg")], 0.85).sentence
+    assert "c, d, e, f and 1 more have no complete seed." in said
 
 
 @pytest.mark.parametrize("status", ["failed", "stopped", "running"])
 def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: str) -> None:
     trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
-    said = sentence(compare(trials, 0.85))
-    assert said.startswith(
-        "a has 91.00 ± 1.41 % test accuracy over n = 2. b has no trial with a test accuracy and is not compared."
-    )
+    said = compare(trials, 0.85).sentence
+    assert said.startswith("a has 91.00 ± 1.41 % test accuracy over n = 2")
+    assert "b has no complete seed." in said
     assert ("1 trial is still running: the verdict may change." in said) == (status == "running")
 
 
 def test_the_lost_trials_of_a_variant_alone_are_counted() -> None:
-    said = sentence(compare([trial("a", 0, 0.9), trial("a", 1, None, "failed"), trial("a", 2, None, "stopped")], 0.85))
+    said = compare([trial("a", 0, 0.9), trial("a", 1, None, "failed"), trial("a", 2, None, "stopped")], 0.85).sentence
     assert "no other variant" in said
     assert "2 failed or were stopped early" in said
 
@@ -178,16 +172,14 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     comparison = compare([*trials, trial("a", 3, None, "running"), trial("c", 0, None, "running")], 0.85)
     assert [(row.variant, row.running) for row in comparison.rows] == [("a", 1), ("b", 0), ("c", 1)]
     assert comparison.to_dict()["running"] == 2
-    assert sentence(comparison).endswith("2 trials are still running: the verdict may change.")
+    assert comparison.sentence.endswith("2 trials are still running: the verdict may change.")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_table(comparison))
     text = console.export_text()
     assert re.search(r"a \*.* 3/4 ", text)
     assert re.search(r"c .* 0/1 ", text)
-    assert ">still running<" in comparison_page("x", "abc", comparison, trials)
-    assert "still running" not in comparison_page("x", "abc", compare(trials, 0.85), trials)
-    assert sentence(compare([trial("a", 0, None, "running")], 0.85)) == (
-        "No trial is complete, so there is nothing to compare. 1 trial is still running: the verdict may change."
+    assert compare([trial("a", 0, None, "running")], 0.85).sentence == (
+        "No seed is complete, so there is nothing to compare. 1 trial is still running: the verdict may change."
     )
 
 
@@ -195,13 +187,13 @@ def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:
     trials = [replace(trial("a", 0, 0.9), sample=0), replace(trial("a", 0, None, "running"), sample=1)]
     comparison = compare(trials, 0.85)
     assert (comparison.rows[0].running, comparison.running) == (0, 1)
-    assert "1 trial is still running" in sentence(comparison)
+    assert "1 trial is still running" in comparison.sentence
 
 
 def test_unequal_numbers_of_seeds_are_said() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
-    assert "different numbers" not in sentence(compare(trials, 0.85))
-    assert "The variants have different numbers of complete seeds: 2 to 3." in sentence(compare(trials[:-1], 0.85))
+    assert "different numbers" not in compare(trials, 0.85).sentence
+    assert "The variants have different numbers of complete seeds: 2 to 3." in compare(trials[:-1], 0.85).sentence
 
 
 def test_of_a_search_the_sample_is_chosen_by_validation_and_all_seeds() -> None:
@@ -257,39 +249,34 @@ def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:
     console.print(comparison_table(of_a_search))
     console.print(settings_table(of_a_search))
     assert settings_table(compare(trials, 0.95)) is None
-    console.print(difference_table(compare(trials, 0.95)))
+    console.print(cost_table(compare(trials, 0.95)))
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert re.search(r"dilated_separable +32 +0.01235", text)
     assert "dilated_separable *" in text
-    assert re.search(r"stride +10\.90 +\d+\.\d\d to \d+\.\d\d +yes", text)
-    assert "91.00 ± 1.00" in text
+    assert re.search(r"stride +80\.10 +\d+\.\d\d to \d+\.\d\d +3 +10\.90 +\d+\.\d\d to \d+\.\d\d +worse", text)
+    assert re.search(r"dilated_separable \* +91\.00 +88\.52 to 93\.48 +3", text)
     assert "…" not in text
     assert "depthwise_stride/seed-0" in text
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 12])
-def test_the_figure_and_the_page_hold_every_variant(count: int) -> None:
-    names = [f"v<{i}>&$x$" for i in range(count)]
-    trials = [trial(name, s, 0.9 - i / 50 + s / 1000) for i, name in enumerate(names) for s in range(1 + i % 4)]
-    trials.append(trial("lost", 0, None, "failed"))
-    comparison = compare(trials, 0.85)
-    drawn = draw_comparison(comparison, trials)
-    to_png(drawn)
-    labels = [label.get_text() for axes in drawn.axes[:1] for label in axes.get_yticklabels()]
-    assert labels == [f"{literal(row.variant)}  n = {row.trials}" for row in comparison.rows if row.trials]
-    page = comparison_page("ex<p>", "abc", comparison, trials)
-    assert "<p>ex" not in page
-    assert "ex&lt;p&gt;" in page
-    for name in names:
-        assert name not in page
-        assert f"{escape(name)}/seed-0" in page
-    assert "http" not in page.replace("http-equiv", "")
+@pytest.mark.parametrize("baseline", [None, "b"])
+def test_the_table_says_each_decision_from_the_point_of_view_of_its_row(baseline: str | None) -> None:
+    comparison = judged({**APART, "c": [0.93, 0.91, 0.90], "d": [0.2, 0.21, 0.22]}, baseline=baseline)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(comparison_table(comparison))
+    lines = {line.split()[0]: line for line in console.export_text().splitlines() if line[:1] in "abcd"}
+    words = {name: line.rstrip().rpartition(" ")[2] for name, line in lines.items()}
+    if baseline is None:
+        assert words == {"a": "undecided", "b": "worse", "c": words["c"], "d": "worse"}
+        assert re.search(r" 40\.33 +\d\d\.\d\d to \d\d\.\d\d", lines["b"])  # behind the best
+    else:
+        assert words == {"a": "better", "b": "baseline", "c": "better", "d": "worse"}
+        assert re.search(r" -30\.00 +-3\d\.\d\d to -[23]\d\.\d\d", lines["d"])  # above the baseline
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 1)), max_size=9))
 def test_whatever_the_accuracies_there_are_words_and_json(drawn: list[tuple[str, float]]) -> None:
     comparison = compare([trial(v, i, a) for i, (v, a) in enumerate(drawn)], 0.85)
-    assert sentence(comparison).endswith(".")
-    assert (difference_table(comparison) is None) == (comparison.evidence == "none")
+    assert comparison.sentence.endswith(".")
     json.dumps(comparison.to_dict(), allow_nan=False)

@@ -17,7 +17,7 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import log_comparison
-from orchestrator.tracking.read import find_launch, read_right, read_trials
+from orchestrator.tracking.read import find_launch, read_predictions, read_trials
 from orchestrator.tracking.runs import flatten
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
@@ -156,29 +156,33 @@ def test_which_pictures_were_right_comes_back_from_the_artifacts(
     sink = Sink(open_runs(uri, plan))
     for position, spec in enumerate(plan.trials):
         folder = TrialFolder.create(tmp_path / str(position), spec)
-        logits = torch.eye(4)[torch.tensor([0, 1, 2, position])]
-        labels = torch.tensor([0, 1, 2, 3 if position < 3 else 2])  # three of four are right, each time other ones
-        folder.save_predictions(logits.roll(position, 0), labels.roll(position))
+        labels = torch.arange(4)
+        predicted = labels.clone()
+        predicted[(3 + position) % 4] += 1 if position != 0 else -1  # three of four are right, each time other ones
+        folder.save_predictions(torch.eye(4)[predicted], labels)
         sink.on_record(spec.name, record(1, final=True))
         sink.on_end(Outcome(spec.name, Status.COMPLETE, "", folder.path))
     sink.close(Status.COMPLETE)
     client = connect(uri)
     trials = read_trials(client, find_launch(client, "exp")[0])
     capfd.readouterr()
-    right = read_right(client, trials)
+    predicted = read_predictions(client, trials)
     assert capfd.readouterr() == ("", "")  # no progress bars
-    assert len(right) == len(plan.trials) == 4
+    assert len(predicted) == len(plan.trials) == 4
     for position, trial in enumerate(trials):
-        assert right[trial.run_id].tolist() == [place != (3 + position) % 4 for place in range(4)]
-    compared = compare(trials, 0.85, right).differences
-    assert [d.images for d in compared] == [4]
-    assert read_right(client, [*trials[1:], replace(trials[0], test_accuracy=0.5)]) == {}  # not what was measured
+        assert predicted[trial.run_id].right.tolist() == [place != (3 + position) % 4 for place in range(4)]
+    compared = compare(trials, 0.85, {run: found.right for run, found in predicted.items()})
+    assert compared.verdict.images == 4
+    assert read_predictions(client, [*trials[1:], replace(trials[0], test_accuracy=0.5)]) == {}  # not what was measured
     file = next(tmp_path.rglob("mlruns/**/predictions.csv"))
+    whole = file.read_text()
+    file.write_text(whole.replace("3,", "0,", 1))  # of another test split
+    assert read_predictions(client, trials) == {}
     file.write_text("label,predicted\n1,\n")
-    assert read_right(client, trials) == {}
+    assert read_predictions(client, trials) == {}
     file.unlink()
-    assert read_right(client, trials) == {}
-    assert [d.images for d in compare(trials, 0.85).differences] == [None]
+    assert read_predictions(client, trials) == {}
+    assert compare(trials, 0.85).verdict.images is None
 
 
 def test_launches_of_one_plan_from_several_folders_share_no_run(uri: str, plan: Plan) -> None:
@@ -248,20 +252,21 @@ def test_params_are_the_flat_specification() -> None:
 
 
 @pytest.mark.parametrize("description", ["Why.\n\n---\n\nHow.", "Long. " * 830, ""])
-def test_the_note_of_a_launch_keeps_its_description_and_its_verdict(uri: str, description: str) -> None:
+def test_the_note_of_a_launch_keeps_its_description_and_its_verdict(uri: str, description: str, tmp_path: Path) -> None:
+    page = tmp_path / "page"
+    page.mkdir()
+    (page / "comparison.html").write_text("<p>a page</p>")
     plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "description": description}, "x"))
     runs = open_runs(uri, plan)
     for position, sentence in enumerate(
         ("The first verdict.", "The second verdict. " * 50, "The last verdict.", "v" * 9_000), start=1
     ):
-        log_comparison(
-            runs.client, runs.parent_run_id, sentence, "<p>a page</p>", {"wall_seconds": 2.0, "trials/failed": 1.0}
-        )
+        log_comparison(runs.client, runs.parent_run_id, sentence, page, {"wall_seconds": 2.0, "trials/failed": 1.0})
         tags = runs.client.get_run(runs.parent_run_id).data.tags
         assert tags["verdict"] == sentence[:5_000]
         note = tags["mlflow.note.content"]
         assert len(note) <= 5_000
-        assert note.endswith("behind the best.")
+        assert note.endswith("curves, costs.")
         assert note.count("Open the comparison") == 1
         assert sentence[:4_000] in note
         metrics = runs.client.get_run(runs.parent_run_id).data.metrics

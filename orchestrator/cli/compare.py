@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import options
+from orchestrator.cli.options import log, options
 
 
 @click.command("compare")
@@ -31,7 +31,25 @@ from orchestrator.cli.options import options
     show_default="none",
     help="Register the best variant's network as this model's `champion` and the second best's as its `challenger`.",
 )
-@options("tracking_uri", "json")
+@click.option(
+    "--baseline",
+    metavar="VARIANT",
+    show_default="the experiment's verdict.baseline",
+    help="Compare every other variant with this one; otherwise all pairs are compared.",
+)
+@click.option(
+    "--margin",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    show_default="the experiment's verdict.margin",
+    help="Difference of accuracy (fraction) below which variants count as equivalent.",
+)
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    show_default="the experiment's verdict.confidence",
+    help="Confidence (fraction) of all intervals together.",
+)
+@options("data_dir", "tracking_uri", "json")
 def command(
     name: str,
     launch: str | None,
@@ -39,6 +57,10 @@ def command(
     figure: Path | None,
     html: Path | None,
     register: str | None,
+    baseline: str | None,
+    margin: float | None,
+    confidence: float | None,
+    data_dir: Path,
     tracking_uri: str | None,
     as_json: bool,
     debug: bool,
@@ -47,7 +69,7 @@ def command(
     from orchestrator.cli.tables import print_result
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
-    from orchestrator.workflow.results import read_results, register_result, write_result
+    from orchestrator.workflow.results import read_results, register_result
 
     for file, flag, allowed in ((figure, "--figure", (".png", ".svg", ".pdf")), (html, "--html", (".html",))):
         if file is not None and file.suffix.lower() not in allowed:
@@ -57,8 +79,12 @@ def command(
     uri = choose(tracking_uri)
     client = connect(uri, make=False)
     with asked(uri):
-        result = read_results(client, name, launch, target)
+        result = read_results(client, name, launch, target).judged_by(baseline, margin, confidence)
         registered = [] if register is None else register_result(client, result, register)
     print_result(result, as_json, registered)
-    write_result(result, figure, html)
+    if figure is not None or html is not None:
+        from orchestrator.workflow.comparison_page import write_result
+
+        with asked(uri):
+            write_result(result, figure, html, data_dir, log)
     return 0

@@ -6,8 +6,7 @@ from dataclasses import asdict
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
-from orchestrator.reporting.comparison.tables import comparison_table, difference_table, settings_table, trouble_table
-from orchestrator.reporting.comparison.wording import sentence
+from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
 from orchestrator.tracking.registry import Registered
 from orchestrator.workflow.results import Results
 
@@ -20,13 +19,13 @@ def print_result(result: Results, as_json: bool, registered: Sequence[Registered
         return
     console = Console()
     console.print(comparison_table(result.comparison))
-    tables = settings_table(result.comparison), difference_table(result.comparison), trouble_table(result.rows)
+    tables = cost_table(result.comparison), settings_table(result.comparison), trouble_table(result.rows)
     for table in tables:
         if table is not None:
             console.print()
             console.print(table)
     console.print()
-    console.print(sentence(result.comparison), highlight=False)
+    console.print(result.comparison.sentence, highlight=False)
     for entry in registered:
         line = f"registered: models:/{entry.model}@{entry.alias} is version {entry.version}, {entry.trial}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)

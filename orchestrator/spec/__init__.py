@@ -12,6 +12,7 @@ from orchestrator.spec.experiment import (
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.search import Distribution, Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
+from orchestrator.spec.verdict import VerdictSettings
 
 __all__ = [
     "Contract",
@@ -29,6 +30,7 @@ __all__ = [
     "Tracking",
     "TrialSpec",
     "Variant",
+    "VerdictSettings",
     "digest",
     "variant_label",
 ]

@@ -7,6 +7,8 @@ from orchestrator.spec.fields import Range, check, to_json
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.search import Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
+from orchestrator.spec.verdict import VerdictSettings
+from orchestrator.text import did_you_mean
 
 Layer = Literal[
     "depthwise_separable",
@@ -154,6 +156,8 @@ class Experiment:
     always kept. null: no limit. Unit: bytes."""
     contract: Contract = field(default_factory=Contract)
     """Limits that every variant must meet, checked before training starts."""
+    verdict: VerdictSettings = field(default_factory=VerdictSettings)
+    """How the verdict on the variants is reached."""
     tracking: Tracking = field(default_factory=Tracking)
     """What MLflow stores of each trial besides its metrics."""
     published_curve: str | None = None
@@ -178,6 +182,12 @@ class Experiment:
                     else ""
                 )
                 problems.append(f"{what}: listed twice: {', '.join(twice)}{hint}")
+        labels = [variant.label for variant in self.variants]
+        if (baseline := self.verdict.baseline) is not None and baseline not in labels:
+            problems.append(
+                f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
+                f"{', '.join(labels)}"
+            )
         if self.scheduler.name == "asha" and self.trainer.protocol == "published":
             problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":

@@ -59,22 +59,22 @@ def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
 
 
 def log_comparison(
-    client: "MlflowClient", parent_run_id: str, sentence: str, page: str, metrics: Mapping[str, float]
+    client: "MlflowClient", parent_run_id: str, sentence: str, folder: Path, metrics: Mapping[str, float]
 ) -> None:
-    """Store the HTML ``page``, the verdict's ``sentence`` and ``metrics`` in the launch's own run.
+    """Store the files of the comparison in ``folder``, the verdict's ``sentence`` and ``metrics`` in the launch's run.
 
     Calling it again replaces them, except for the wall time, which is added up.
     """
     from mlflow.entities import Metric
 
-    client.log_text(parent_run_id, page, COMPARISON)
+    client.log_artifacts(parent_run_id, str(folder))
     run = client.get_run(parent_run_id)
     wall_seconds = run.data.metrics.get(WALL_SECONDS, 0.0) + metrics.get(WALL_SECONDS, 0.0)
     now = int(1000 * time.time())
     measured = [Metric(name, value, now, 0) for name, value in {**metrics, WALL_SECONDS: wall_seconds}.items()]
     client.log_batch(parent_run_id, metrics=measured)
     link = f"#/experiments/{run.info.experiment_id}/runs/{parent_run_id}/artifacts/{COMPARISON}"
-    opens = f" [**Open the comparison**]({link}): every trial, and how far each variant is behind the best."
+    opens = f" [**Open the comparison**]({link}): intervals, every pair of variants, curves, costs."
     note = MARK + sentence[: LONGEST_TAG - len(MARK) - len(opens)] + opens
     begun = run.data.tags.get(NOTE, "").partition(MARK)[0].rstrip()
     client.set_tag(parent_run_id, VERDICT, sentence[:LONGEST_TAG])

@@ -1,9 +1,11 @@
 """Find or create a launch in MLflow: its experiment, its own run, and the runs that its trials have already."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.spec import Plan
+from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.lease import lease_end
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
@@ -18,6 +20,7 @@ from orchestrator.tracking.tags import (
     SOURCE_NAME,
     SPEC_HASH,
     TARGET,
+    VERDICT_SETTINGS,
     shorten,
 )
 
@@ -59,6 +62,8 @@ def open_launch(
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
+        for name, value in _judging_tags(plan).items():  # they may have been edited: nothing was trained by them
+            client.set_tag(parent, name, value)
         reopen(client, parent)
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
     else:
@@ -75,13 +80,19 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
         KIND: "launch",
         LAUNCH: launch,
         SPEC_HASH: plan.identity(),
-        TARGET: str(plan.experiment.target_accuracy),
+        **_judging_tags(plan),
         REJECTED: str(plan.rejected_samples),
         LEASE: lease_end(),
         **tags,
         **({} if launch_id is None else {LAUNCH_ID: launch_id}),
         **({NOTE: plan.experiment.description} if plan.experiment.description else {}),
     }
+
+
+def _judging_tags(plan: Plan) -> dict[str, str]:
+    """What the results are read with."""
+    experiment = plan.experiment
+    return {TARGET: str(experiment.target_accuracy), VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict))}
 
 
 def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) -> list[Any]:

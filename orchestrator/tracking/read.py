@@ -1,36 +1,66 @@
-"""Read a launch back from MLflow: one row per trial, and which test images each classified correctly."""
+"""Read a launch back from MLflow: one row per trial, its epochs, and what it predicted on the test split."""
 
 import json
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
 from orchestrator.records import Record, TrialRow
+from orchestrator.spec import VerdictSettings
+from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
     KIND,
     LAUNCH,
     LAUNCH_ID,
+    NOTE,
     NUMBER,
     REASON,
     SEED,
     SETTINGS,
+    SOURCE_NAME,
     STATUS,
     TARGET,
     TRIAL,
     VARIANT,
+    VERDICT_SETTINGS,
 )
 
 if TYPE_CHECKING:
-    import numpy as np
     from mlflow import MlflowClient
     from mlflow.entities import Run
-    from numpy.typing import NDArray
 
+Epochs = dict[int, dict[str, float]]  # metrics by epoch
 NAME = re.compile(r"[\w.-]+")  # of a launch: that of its folder
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Of every test image its class and the predicted one: (N,) int64 each."""
+
+    labels: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(N,), whether the prediction is correct."""
+        return self.labels == self.predicted
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What a launch's results are read with, and what it was made from."""
+
+    verdict: VerdictSettings
+    source: str | None = None  # the experiment file
+    description: str = ""
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -79,15 +109,13 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     return [_row(client, run, own, own if target is None else target) for run in runs]
 
 
-def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str, NDArray[np.bool_]]":
-    """By run, which test images (N,) each complete trial classified correctly; empty unless all are available.
+def read_predictions(client: "MlflowClient", trials: Sequence[TrialRow]) -> dict[str, Predictions]:
+    """By run, what each complete trial predicted on the test split; empty unless all predictions are available.
 
-    Runs of earlier versions have no predictions, and an artifact store may be unreachable: the intervals then cover
-    the seeds alone, and the verdict says so.
+    Runs of earlier versions have none, and an artifact store may be unreachable: the verdict then says nothing about
+    other test images.
     """
-    import numpy as np
-
-    found: dict[str, NDArray[np.bool_]] = {}
+    found: dict[str, Predictions] = {}
     with tempfile.TemporaryDirectory() as folder:
         for trial in trials:
             if trial.status != "complete" or trial.test_accuracy is None:
@@ -97,23 +125,40 @@ def read_right(client: "MlflowClient", trials: Sequence[TrialRow]) -> "dict[str,
                 labels, predicted = np.loadtxt(file, np.int64, delimiter=",", skiprows=1, unpack=True, ndmin=2)
             except Exception:  # whatever an artifact store raises
                 return {}
-            right = labels == predicted
-            if abs(float(right.mean()) - trial.test_accuracy) > 1e-6:  # not the predictions that were evaluated
+            if abs(float(np.mean(labels == predicted)) - trial.test_accuracy) > 1e-6:  # not those that were evaluated
                 return {}
-            found[trial.run_id] = right
-    return found if len({len(right) for right in found.values()}) == 1 else {}
+            found[trial.run_id] = Predictions(labels, predicted)
+    first = next(iter(found.values()), None)
+    return found if first and all(np.array_equal(first.labels, p.labels) for p in found.values()) else {}
 
 
-def read_epochs(client: "MlflowClient", run_id: str) -> dict[int, dict[str, float]]:
-    """Every per-epoch metric of a trial's run, by epoch."""
-    epochs: dict[int, dict[str, float]] = {}
+def read_epochs(client: "MlflowClient", run_id: str, names: Container[str] | None = None) -> Epochs:
+    """Per-epoch metrics of a trial's run, by epoch: all, or those called ``names``."""
+    epochs: Epochs = {}
     if keys.TRAIN_LOSS not in (metrics := client.get_run(run_id).data.metrics):
         return epochs
-    for name in [keys.TRAIN_LOSS, *(name for name in metrics if name != keys.TRAIN_LOSS)]:
+    wanted = [name for name in metrics if name != keys.TRAIN_LOSS and (names is None or name in names)]
+    for name in [keys.TRAIN_LOSS, *wanted]:
         for metric in client.get_metric_history(run_id, name):
             if name == keys.TRAIN_LOSS or metric.step in epochs:
                 epochs.setdefault(int(metric.step), {})[name] = float(metric.value)
     return {epoch: metrics for epoch, metrics in epochs.items() if epoch > 0}
+
+
+def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
+    """How the launch's own run says that its results are judged; launches of earlier versions by the defaults."""
+    tags = client.get_run(parent_run_id).data.tags
+    settings = VerdictSettings(**json.loads(tags.get(VERDICT_SETTINGS, "{}")))
+    return Judging(settings, tags.get(SOURCE_NAME), tags.get(NOTE, "").partition(MARK)[0].strip())
+
+
+def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:
+    """Name, as an experiment file gives it, and digest of the dataset of a trial's run; None if it has none."""
+    inputs = client.get_run(run_id).inputs
+    if inputs is None or not inputs.dataset_inputs:
+        return None
+    dataset = inputs.dataset_inputs[0].dataset
+    return str(json.loads(dataset.source)["uri"]), str(dataset.digest)
 
 
 def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:

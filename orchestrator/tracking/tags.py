@@ -23,6 +23,7 @@ CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
 VERDICT = "verdict"  # of a launch, in a sentence
+VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next

@@ -95,7 +95,7 @@ class Verdict:
             "sentence": self.sentence,
             "leaders": list(self.leaders),
             "confidence": self.confidence,
-            "margin": self.margin,
+            "equivalence_margin": self.margin,
             "baseline": self.baseline,
             "test_images": self.images,
             "variants": [variant.to_dict() for variant in self.variants],

@@ -2,12 +2,13 @@
 
 import importlib
 import shlex
+import tempfile
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
@@ -23,17 +24,18 @@ from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, Plan
 from orchestrator.spec.json_values import one_line
+from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.check import Checked, check_experiment
+from orchestrator.workflow.comparison_page import draw, read_context
 from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
-from orchestrator.workflow.make_report import compared
-from orchestrator.workflow.results import Results, launch_metrics, publish_result, read_results
+from orchestrator.workflow.results import Results, launch_metrics, read_results
 from orchestrator.workflow.train_all import train_all
 
 if TYPE_CHECKING:
@@ -94,7 +96,7 @@ def launch(
                     result = read_results(runs.client, experiment.name, runs.launch)
                 display.result(result)
                 metrics = launch_metrics(result, resources, time.monotonic() - begun)
-                whole = _publish(runs.client, result, status, executor, delivery, metrics, display)
+                whole = _publish(runs.client, result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
@@ -161,6 +163,7 @@ def _publish(
     result: Results,
     status: Status,
     executor: RayExecutor,
+    dataset_ref: Any,
     delivery: Delivery,
     metrics: Mapping[str, float],
     display: Display,
@@ -169,10 +172,16 @@ def _publish(
     if status is not Status.STOPPED:
         delivery.order_chosen(result.rows)
     try:
-        page = executor.submit_first(
-            compared, result.experiment, result.launch, result.comparison, result.rows
-        ).result()
-        publish_result(client, result, page, metrics)
+        context = read_context(result, delivery.published)
+        files, warnings = executor.submit_first(draw, context, dataset_ref).result()
+        for line in warnings:
+            display.log(line)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                file = Path(folder) / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            log_comparison(client, result.parent_run_id, result.comparison.sentence, Path(folder), metrics)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
     if status is Status.STOPPED:

@@ -11,8 +11,6 @@ from orchestrator.data import Dataset, Normalisation, build_augmentation
 from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
-from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison.variants import Comparison
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.parts import ReportParts
 from orchestrator.scheduling.storage import FOLDERS, Storage
@@ -67,15 +65,6 @@ def _costs_a_warning(what: str, warn: Callable[[str], None]) -> Iterator[None]:
         if isinstance(problem, (MemoryError, StorageError, DiskFullError)) or getattr(problem, "errno", None) in FULL:
             raise
         warn(f"{what}: {type(problem).__name__}: {one_line(str(problem))}")
-
-
-def compared(name: str, launch: str, comparison: Comparison, trials: Sequence[TrialRow]) -> str:
-    """In any process: the HTML page of a launch's comparison, with its figure."""
-    from orchestrator.reporting.comparison.page import (
-        comparison_page,  # with matplotlib, which the driver does not need
-    )
-
-    return comparison_page(name, launch, comparison, trials)
 
 
 def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) -> tuple[ReportParts, list[str]]:

@@ -1,22 +1,27 @@
 """A launch read back from MLflow, and the outputs of its comparison: a page, a figure, registered models."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import RequestError, StorageError
-from orchestrator.files import write_atomically, write_text
+from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison.variants import compare
-from orchestrator.reporting.comparison.wording import sentence
 from orchestrator.selection import chosen_trials, representative
-from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
+from orchestrator.spec import VerdictSettings
+from orchestrator.tracking.artifacts import WALL_SECONDS
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.read import find_launch, read_epochs, read_right, read_trials
+from orchestrator.tracking.read import (
+    Judging,
+    Predictions,
+    find_launch,
+    read_epochs,
+    read_judging,
+    read_predictions,
+    read_trials,
+)
 from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
@@ -38,6 +43,8 @@ class Results:
     parent_run_id: str
     rows: list[TrialRow]  # in the order of the plan
     comparison: Comparison
+    judging: Judging = field(default=Judging(VerdictSettings()), repr=False)
+    predicted: Mapping[str, Predictions] = field(default_factory=dict, repr=False, compare=False)  # by run
     client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
 
     @property
@@ -91,9 +98,24 @@ class Results:
             raise RequestError(f"no trial of {variant or self.experiment} is complete")
         return self._trial(found)
 
-    def compare(self) -> Comparison:
-        """The comparison of the variants, best first, as ``compare`` prints it."""
-        return self.comparison
+    def compare(
+        self, baseline: str | None = None, margin: float | None = None, confidence: float | None = None
+    ) -> Comparison:
+        """The comparison of the variants, best first, as ``compare`` prints it.
+
+        What is not given is as the experiment file says: by default all pairs, no ``margin`` (a difference of accuracy
+        as a fraction, below which variants count as equivalent), and a ``confidence`` of 0.95. Raises RequestError if
+        a value is not possible.
+        """
+        given: dict[str, Any] = {"baseline": baseline, "margin": margin, "confidence": confidence}
+        settings = replace(self.judging.verdict, **{name: value for name, value in given.items() if value is not None})
+        if settings == self.judging.verdict:
+            return self.comparison
+        return _compare(self.experiment, self.launch, self.rows, self.comparison.target, self.predicted, settings)
+
+    def judged_by(self, baseline: str | None, margin: float | None, confidence: float | None) -> "Results":
+        """The same results, compared as :meth:`compare` compares them."""
+        return replace(self, comparison=self.compare(baseline, margin, confidence))
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
@@ -137,10 +159,23 @@ def read_results(
     """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own."""
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
+    judging = read_judging(client, parent)
     rows = read_trials(client, parent, target)
-    compared = [trial for mine in chosen_trials(rows).values() for trial in mine]
-    comparison = Comparison.of(compare(rows, target or own_target, read_right(client, compared)))
-    return Results(experiment, launch, parent, rows, comparison, client)
+    predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
+    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict)
+    return Results(experiment, launch, parent, rows, comparison, judging, predicted, client)
+
+
+def _compare(
+    experiment: str,
+    launch: str,
+    rows: Sequence[TrialRow],
+    target: float,
+    predicted: Mapping[str, Predictions],
+    settings: VerdictSettings,
+) -> Comparison:
+    right = {run: predictions.right for run, predictions in predicted.items()}
+    return Comparison.of(compare(rows, target, right, settings), experiment, launch, tuple(rows))
 
 
 def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds: float) -> dict[str, float]:
@@ -160,11 +195,6 @@ def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds
     }
 
 
-def publish_result(client: Any, result: Results, page: str, metrics: Mapping[str, float]) -> None:
-    """Put the comparison's ``page`` and the launch's ``metrics`` into MLflow, at the launch's own run."""
-    log_comparison(client, result.parent_run_id, sentence(result.comparison), page, metrics)
-
-
 def register_result(client: Any, result: Results, model: str) -> list[Registered]:
     """Register the networks of the two best variants as versions of ``model``. Raises RequestError if it cannot."""
     mine = chosen_trials(result.rows)
@@ -173,30 +203,5 @@ def register_result(client: Any, result: Results, model: str) -> list[Registered
         raise RequestError(f"nothing to register: no trial of {result.experiment} is complete")
     tags = {"experiment": result.experiment, "launch": result.launch, "evidence": result.comparison.evidence}
     return register(
-        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), sentence(result.comparison), tags
+        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), result.comparison.sentence, tags
     )
-
-
-def write_result(result: Results, figure: Path | None, html: Path | None) -> None:
-    """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
-    if figure is None and html is None:
-        return
-    from orchestrator.reporting.comparison.figure import draw_comparison
-    from orchestrator.reporting.comparison.page import comparison_page
-
-    if figure is not None:
-        drawn, kind = draw_comparison(result.comparison, result.rows), figure.suffix[1:].lower()
-        with _writing(figure):
-            write_atomically(figure, lambda partial: drawn.savefig(partial, format=kind))
-    if html is not None:
-        page = comparison_page(result.experiment, result.launch, result.comparison, result.rows)
-        with _writing(html):
-            write_text(html, page)
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise StorageError(f"{file} cannot be written: {problem.strerror}") from problem

@@ -9,39 +9,83 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.records import TrialRow, short_names
-from orchestrator.reporting.comparison.differences import LEVEL, MOST_SEEDS
-from orchestrator.reporting.comparison.variants import Comparison
-from orchestrator.reporting.comparison.wording import interval
+from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 from orchestrator.reporting.terminal import STYLES
+from orchestrator.verdict import Decision, Pair, interval_in_points
+
+_STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.fromkeys(
+    (Decision.BETTER, Decision.SLIGHTLY_BETTER), ""
+)
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row per variant, best first."""
+    """One row per variant, best first: its accuracy, and how it compares with the best, or with the baseline."""
+    level = f"{100 * comparison.verdict.confidence:g} %\ninterval"
     table = _table("Comparison")
     table.add_column("variant", no_wrap=True)
+    for name in ("test\nacc. %", level, "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    compared = bool(comparison.verdict.pairs)
+    baseline = comparison.verdict.baseline
+    if compared:
+        for name in ("above\nbaseline" if baseline else "behind\nbest", level):
+            table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("decision")
+    for row in comparison.rows:
+        missing = row.failed + row.stopped + row.running
+        mean, (low, high) = row.test_accuracy, row.interval or (None, None)
+        table.add_row(
+            f"{row.variant} *" if row.best else row.variant,
+            "" if mean is None else f"{100 * mean:.2f}",
+            "" if low is None else interval_in_points(low, high),
+            f"{row.trials}/{row.trials + missing}" if missing else str(row.trials),
+            *(_against(comparison, row) if compared else ()),
+            style="bold green" if row.best else None,
+        )
+    said = "* best mean test accuracy over n seeds"
+    table.caption = f"{said}; differences in points, intervals simultaneous" if compared else said
+    table.caption_justify = "left"
+    return table
+
+
+def _against(comparison: Comparison, row: VariantRow) -> tuple[str, str, Text]:
+    """How ``row`` compares with the reference: difference, interval, and the decision from the row's point of view."""
+    pair = comparison.against(row, comparison.reference)
+    if pair is None:
+        is_baseline = row.variant == comparison.verdict.baseline
+        return "", "", Text("baseline" if is_baseline else "")
+    ahead = pair.a == row.variant
+    sign = 1 if ahead == bool(comparison.verdict.baseline) else -1  # above the baseline, behind the best
+    low, high = (pair.low, pair.high) if sign > 0 else (pair.high, pair.low)
+    bounds = "unknown" if low is None or high is None else interval_in_points(sign * low, sign * high)
+    return f"{100 * sign * pair.difference + 0.0:.2f}", bounds, Text(_decision(pair, ahead), _STYLE[pair.decision])
+
+
+def _decision(pair: Pair, ahead: bool) -> str:
+    better = "better" if ahead else "worse"
+    words = {Decision.BETTER: better, Decision.SLIGHTLY_BETTER: f"slightly {better}"}
+    return words.get(pair.decision, str(pair.decision))
+
+
+def cost_table(comparison: Comparison) -> Table:
+    """One row per variant, in the same order: its size, and what it took to train it."""
+    table = _table("Cost")
+    table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
-    for name in ("para-\nmeters", "million\nMACs", "receptive\nfield", "test\naccuracy %", "n", target, "seconds"):
+    for name in ("parameters", "million\nMACs", "receptive\nfield", target, "seconds\nper trial"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in comparison.rows:
-        spread = "" if row.spread is None else f" ± {100 * row.spread:.2f}"
-        accuracy = "" if row.test_accuracy is None else f"{100 * row.test_accuracy:.2f}{spread}"
-        missing = row.failed + row.stopped + row.running
         reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
         if row.epochs_to_target is not None and row.reached_target < row.trials:
             reached += f" ({row.reached_target}/{row.trials})"
         table.add_row(
-            f"{row.variant} *" if row.best else row.variant,
+            row.variant,
             "" if row.parameters is None else f"{row.parameters:,}",
             "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
             "" if row.receptive_field is None else str(row.receptive_field),
-            accuracy,
-            f"{row.trials}/{row.trials + missing}" if missing else str(row.trials),
             reached,
             "" if row.seconds is None else f"{row.seconds:.1f}",
-            style="bold green" if row.best else None,
         )
-    table.caption = "* best mean test accuracy over n seeds; ± standard deviation; seconds per trial"
-    table.caption_justify = "left"
     return table
 
 
@@ -76,29 +120,6 @@ def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
         style = STYLES.get(trial.status)
         table.add_row(trial.trial, Text(trial.status, style=style or ""), str(trial.epochs), Text(trial.reason))
     return table
-
-
-def difference_table(comparison: Comparison) -> Group | None:
-    """How far each variant is behind the best, and whether that is significant; None without any interval."""
-    if comparison.evidence == "none":
-        return None
-    table = _table(f"Behind {comparison.differences[0].best}")
-    table.add_column("variant", no_wrap=True)
-    advice = ["seeds needed"] if comparison.evidence == "undecided" else []
-    for name in ("points", f"{100 * LEVEL:g} % interval", "significant", *advice):
-        table.add_column(name, justify="right", no_wrap=True)
-    for d in comparison.differences:
-        seeds = "" if d.told_apart or d.low is None else str(d.seeds_to_tell or f"> {MOST_SEEDS}")
-        table.add_row(
-            d.variant,
-            f"{100 * d.difference:.2f}",
-            interval(d),
-            "unknown" if d.low is None else "yes" if d.told_apart else "no",
-            *([seeds] if advice else []),
-            style=None if d.told_apart else "yellow",
-        )
-    chance = "seeds and test images" if any(d.images for d in comparison.differences) else "seeds"
-    return Group(table, Text(f"simultaneous intervals over {chance}; see docs/verdict.md", "table.caption"))
 
 
 def _table(title: str) -> Table:

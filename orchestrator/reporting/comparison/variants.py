@@ -1,4 +1,4 @@
-"""The comparison of variants: one row per variant, over its seeds, and the differences to the best."""
+"""The comparison of variants: one row per variant, over its seeds, and the verdict on them."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -6,10 +6,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison.differences import LEVEL, Difference, Right, Sample, differences
+from orchestrator.reporting.comparison import wording
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials
+from orchestrator.spec import VerdictSettings
+from orchestrator.verdict import Pair, Verdict, judge
+
+Right = NDArray[np.bool_]  # (N,), by test image
+DEFAULTS = VerdictSettings()
 
 
 @dataclass(frozen=True)
@@ -35,66 +41,124 @@ class VariantRow:
     reached_target: int  # trials
     seconds: float | None  # mean wall time of training one trial
     best: bool = False
+    leader: bool = False  # the best, or not told apart from it
+    interval: tuple[float, float] | None = None  # of the mean, Student's t
     sample: int | None = None  # of a search
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All variants, best first, the target accuracy for epochs (fraction), and how far each is behind."""
+    """All variants, best first, the verdict on them, and the target accuracy that epochs are counted to (fraction)."""
 
     rows: tuple[VariantRow, ...]
     target: float
-    differences: tuple[Difference, ...] = ()
+    verdict: Verdict
     running: int = 0  # trials, including those of a search's other samples, which may still be selected
     unmeasured: int = 0  # complete trials that are compared but not yet evaluated on the test split
 
     @property
+    def measured(self) -> list[VariantRow]:
+        """The rows with a test accuracy, best first."""
+        return [row for row in self.rows if row.test_accuracy is not None]
+
+    @property
+    def reference(self) -> str | None:
+        """The variant that the table compares all others with: the baseline, or the best."""
+        return self.verdict.baseline or (self.measured[0].variant if self.measured else None)
+
+    @property
     def evidence(self) -> str:
         """``decided`` if the best is significantly better than every compared variant, ``undecided``, or ``none``."""
-        if not self.differences or all(d.low is None for d in self.differences):
+        against = [pair for row in self.measured[1:] if (pair := self.against(row, self.measured[0].variant))]
+        if all(pair.low is None for pair in against):
             return "none"
-        return "decided" if all(d.told_apart for d in self.differences) else "undecided"
+        return "decided" if all(pair.told_apart for pair in against) else "undecided"
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words, and what else must be known to believe it."""
+        return self.verdict.sentence
+
+    def against(self, row: VariantRow, reference: str | None) -> Pair | None:
+        """The comparison of ``row`` with the variant ``reference``; None if they are not compared."""
+        return None if reference is None else self.verdict.pair(row.variant, reference)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON: the best variant, its margin over the next, the evidence for it, and every row."""
-        measured = [row for row in self.rows if row.test_accuracy is not None]
-        nearest = self.differences[0] if self.differences else None
+        """Plain JSON: the verdict, the best variant, its margin over the next, the evidence for it, and every row."""
+        measured = self.measured
+        best, runner_up = [row.variant for row in measured[:2]] + [None] * (2 - len(measured[:2]))
+        means = [row.test_accuracy or 0.0 for row in measured]
         return {
-            "best": measured[0].variant if measured else None,
-            "runner_up": nearest.variant if nearest else None,
-            "margin": nearest.difference if nearest else None,
+            **self.verdict.to_dict(),
+            "best": best,
+            "runner_up": runner_up,
+            "margin": means[0] - means[1] if len(means) > 1 else None,
             "evidence": self.evidence,
-            "level": LEVEL,
-            "differences": [{**asdict(d), "told_apart": d.told_apart} for d in self.differences],
+            "level": self.verdict.confidence,
             "running": self.running,
             "unmeasured": self.unmeasured,
             "target_accuracy": self.target,
-            "variants": [asdict(row) for row in self.rows],
+            "variants": [{**asdict(row), "interval": row.interval and list(row.interval)} for row in self.rows],
         }
 
 
-def compare(trials: Sequence[TrialRow], target: float, right: Mapping[str, Right] | None = None) -> Comparison:
+def compare(
+    trials: Sequence[TrialRow],
+    target: float,
+    right: Mapping[str, Right] | None = None,
+    settings: VerdictSettings = DEFAULTS,
+) -> Comparison:
     """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
-    classified correctly; given for all trials of a variant or for none.
+    classified correctly. Raises RequestError if the baseline of ``settings`` is not one of the variants.
     """
     chosen = chosen_trials(trials)
     rows = [_row(label, mine) for label, mine in chosen.items()]
-    rows.sort(key=lambda row: -(row.test_accuracy if row.test_accuracy is not None else -1.0))
-    samples = [_sample(row.variant, measured_trials(chosen[row.variant]), right or {}) for row in rows if row.trials]
-    if rows and rows[0].test_accuracy is not None:
-        rows[0] = replace(rows[0], best=True)
+    verdict = _judge(rows, chosen, right or {}, settings)
+    places = {score.variant: place for place, score in enumerate(verdict.variants)}
+    rows.sort(key=lambda row: places[row.variant])
     running = sum(trial.status == "running" for trial in trials)
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
-    return Comparison(tuple(rows), target, tuple(differences(samples)) if samples else (), running, unmeasured)
+    judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
+    verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, judged, running, unmeasured))
+    return Comparison(judged, target, verdict, running, unmeasured)
 
 
-def _sample(variant: str, complete: Sequence[TrialRow], right: Mapping[str, Right]) -> Sample:
-    accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
-    known = [right[t.run_id] for t in complete if t.run_id in right]
-    return Sample(variant, accuracies, np.stack(known) if len(known) == len(complete) else None)
+def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
+    """What the variants cost, by name of the cost and variant, as far as it is known."""
+    costs = {
+        "parameters": {row.variant: row.parameters for row in rows},
+        "macs": {row.variant: row.macs for row in rows},
+        "seconds": {row.variant: row.seconds for row in rows},
+    }
+    known = {name: {v: float(c) for v, c in cost.items() if c is not None} for name, cost in costs.items()}
+    return {name: cost for name, cost in known.items() if cost}
+
+
+def _judge(
+    rows: Sequence[VariantRow],
+    chosen: Mapping[str, Sequence[TrialRow]],
+    right: Mapping[str, Right],
+    settings: VerdictSettings,
+) -> Verdict:
+    measured = {label: measured_trials(mine) for label, mine in chosen.items()}
+    return judge(
+        {label: {t.seed: t.test_accuracy or 0.0 for t in mine} for label, mine in measured.items()},
+        predictions={(t.variant, t.seed): right[t.run_id] for m in measured.values() for t in m if t.run_id in right},
+        baseline=settings.baseline,
+        margin=settings.margin,
+        confidence=settings.confidence,
+        costs=costs_of(rows),
+    )
+
+
+def _with_verdict(row: VariantRow, verdict: Verdict, first: bool) -> VariantRow:
+    score = next(score for score in verdict.variants if score.variant == row.variant)
+    interval = None if score.low is None or score.high is None else (score.low, score.high)
+    best = first and row.test_accuracy is not None
+    return replace(row, best=best, leader=row.variant in verdict.leaders, interval=interval)
 
 
 def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:

@@ -1,0 +1,126 @@
+"""The page of a launch's comparison: what it shows is read from MLflow, and it is drawn in any process."""
+
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import records as keys
+from orchestrator.data import load_dataset
+from orchestrator.data.arrays import from_arrays
+from orchestrator.errors import DataError, StorageError
+from orchestrator.files import write_atomically, write_text
+from orchestrator.reporting.comparison.context import ComparisonContext
+from orchestrator.selection import chosen_trials, measured_trials
+from orchestrator.spec import DatasetSpec
+from orchestrator.tracking.artifacts import COMPARISON
+from orchestrator.tracking.read import read_dataset, read_epochs
+from orchestrator.workflow.results import Results
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchestrator.data import Dataset
+
+MOST_ADVISED = 20  # seeds of a variant in a command to copy; with more, nobody would run it as it is
+CURVES = (keys.VAL_ACCURACY, keys.TEST_ACCURACY, keys.TRAIN_LOSS)
+
+
+def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) -> ComparisonContext:
+    """What the page shows of ``results``, without the images; curves are read from MLflow."""
+    client = results.client
+    compared = [t for mine in chosen_trials(results.rows).values() for t in measured_trials(mine)]
+    predicted = {(t.variant, t.seed): results.predicted[t.run_id] for t in compared if t.run_id in results.predicted}
+    labels = next(iter(predicted.values())).labels if predicted else None
+    return replace(
+        results.comparison.context(),
+        description=results.judging.description,
+        curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
+        published=published,
+        predicted={trial: p.predicted for trial, p in predicted.items()},
+        labels=labels,
+        more_evidence=_more_evidence(results),
+        more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch} "
+        "--data-dir FOLDER --html comparison.html",
+    )
+
+
+def with_images(context: ComparisonContext, dataset: "Dataset") -> ComparisonContext:
+    """The same with the images and the names of the classes, if they are those that were classified."""
+    labels = dataset.test.labels.numpy()
+    if context.labels is not None and context.labels.tolist() != labels.tolist():
+        return context
+    return replace(context, labels=labels, classes=dataset.classes, images=dataset.test.images)
+
+
+def draw(context: ComparisonContext, packed: Mapping[str, Any]) -> tuple[dict[str, bytes], list[str]]:
+    """In any process: the files of the page by relative path, with the images of a dataset, and warnings."""
+    from orchestrator.reporting.comparison.write import write_comparison  # with matplotlib
+
+    warnings: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparison(with_images(context, from_arrays(packed)), Path(folder), warnings.append)
+        files = [path for path in Path(folder).rglob("*") if path.is_file()]
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}, warnings
+
+
+def write_result(results: Results, figure: Path | None, html: Path | None, data_dir: Path, log: Any) -> None:
+    """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
+    if figure is not None:
+        drawn, kind = results.comparison.plot(), figure.suffix[1:].lower()
+        with _writing(figure):
+            write_atomically(figure, lambda partial: drawn.savefig(partial, format=kind))
+    if html is None:
+        return
+    from orchestrator.reporting.comparison.write import write_comparison
+
+    context = read_context(results)
+    dataset = _dataset(results, data_dir, log)
+    with tempfile.TemporaryDirectory() as folder:
+        write_comparison(with_images(context, dataset) if dataset else context, Path(folder), log)
+        page = (Path(folder) / COMPARISON).read_text(encoding="utf-8")
+    with _writing(html):
+        write_text(html, page)
+
+
+def _dataset(results: Results, data_dir: Path, log: Any) -> "Dataset | None":
+    """The dataset that the launch used, from ``data_dir``; None, said in a line, if it is not there or is another."""
+    trial = next((row for row in results.rows if row.test_accuracy is not None), None)
+    found = None if trial is None or results.client is None else read_dataset(results.client, trial.run_id)
+    if found is None:
+        return None
+    name, digest = found
+    try:
+        dataset = load_dataset(DatasetSpec(name=name), data_dir)
+    except DataError as problem:
+        log(f"the page shows no images: {str(problem).splitlines()[0]}")
+        return None
+    if dataset.digest[: len(digest)] != digest:
+        log(f"the page shows no images: {name} in {data_dir} is not the data that the launch used")
+        return None
+    return dataset
+
+
+def _more_evidence(results: Results) -> str:
+    """The command that trains as many seeds as the undecided pairs need; empty if nothing is undecided."""
+    pairs = [pair for pair in results.comparison.verdict.pairs if pair.more_seeds]
+    seeds = sorted({row.seed for row in results.rows})
+    if not pairs or not seeds:
+        return ""
+    wanted = max(pair.n + (pair.more_seeds or 0) for pair in pairs)
+    total = max(len(seeds) + 1, min(wanted, MOST_ADVISED))
+    more = range(seeds[-1] + 1, seeds[-1] + 1 + total - len(seeds))
+    listed = ",".join(map(str, [*seeds, *more]))
+    source = results.judging.source or "EXPERIMENT.yaml"
+    return f"orchestrator run {shlex.quote(source)} --set 'seeds=[{listed}]'"
+
+
+@contextmanager
+def _writing(file: Path) -> "Iterator[None]":
+    try:
+        yield
+    except OSError as problem:
+        raise StorageError(f"{file} cannot be written: {problem.strerror}") from problem
