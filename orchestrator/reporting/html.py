@@ -52,12 +52,13 @@ th { color: var(--quiet); font-weight: 600; } .number { text-align: right; }
 
 @dataclass(frozen=True)
 class FigureImage:
-    """A finished figure: PNG bytes, name, title and caption."""
+    """A finished figure: PNG bytes, name, title and caption, and what it says to those who do not see it."""
 
     name: str
     title: str
     caption: str
     png: bytes
+    alternative: str = ""  # the title, if empty
 
     def write(self, path: Path) -> None:
         """Write the PNG."""
@@ -70,13 +71,13 @@ class FigureImage:
         return int(width), int(height)
 
 
-def document(title: str, body: Iterable[str]) -> str:
-    """The whole file, with ``title`` in the browser's tab; empty parts of the ``body`` are omitted."""
+def document(title: str, body: Iterable[str], style: str = "") -> str:
+    """The whole file, with ``title`` in the browser's tab and further ``style``; empty parts of it are omitted."""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body><main>",
+        f"<title>{escape(title)}</title><style>{STYLE}{style}</style></head><body><main>",
         *body,
         "</main></body></html>",
     ]
@@ -94,9 +95,10 @@ def figure(image: FigureImage) -> str:
     """An image inside the page, with its caption."""
     width, height = image.size
     data = base64.b64encode(image.png).decode("ascii")
+    text = escape(image.alternative or image.title)
     return (
         f'<figure id="{escape(image.name)}"><div class="scroll"><img src="data:image/png;base64,{data}" '
-        f'width="{width}" height="{height}" style="--width: {width}px" alt="{escape(image.title)}"></div>'
+        f'width="{width}" height="{height}" style="--width: {width}px" alt="{text}"></div>'
         f"<figcaption><strong>{escape(image.title)}.</strong> {escape(image.caption)}</figcaption></figure>"
     )
 

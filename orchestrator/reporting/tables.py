@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from orchestrator.records import by_epoch
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.measures import class_counts, wilson_interval
 
+TINIEST = 1e-300  # smaller numbers say their sign only
 Cell = str | int | float | None
 Content = tuple[tuple[str, ...], Sequence[Sequence[Cell]]]  # the columns of a table, and its rows
 
@@ -47,8 +49,13 @@ def shown(cell: Cell) -> str:
     if cell is None:
         return ""
     if isinstance(cell, float):
-        return f"{cell:.4f}"
+        return f"{cell:.4f}" if cell == 0 or abs(cell) >= 5e-5 or math.isnan(cell) else _tiny(cell)
     return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def _tiny(value: float) -> str:
+    """What four decimals would show as zero and is not; a bound that only excludes zero is no more than that."""
+    return f"{value:.1e}" if abs(value) > TINIEST else "> 0" if value > 0 else "< 0"
 
 
 def _line(cells: Sequence[str]) -> str:

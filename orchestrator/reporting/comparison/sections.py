@@ -1,0 +1,171 @@
+"""The sections of a launch's page, as HTML, in the order in which they are read."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+
+from orchestrator.reporting import html
+from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
+from orchestrator.reporting.comparison.disagreement import shown_pair
+from orchestrator.reporting.comparison.matrix import MATRIX_STYLE, matrix_table
+from orchestrator.reporting.html import FigureImage
+from orchestrator.reporting.tables import Table
+from orchestrator.verdict.sentence import SCOPE
+
+STYLE = (
+    MATRIX_STYLE
+    + """
+.verdict { font-size: 1.3rem; line-height: 1.45; margin: 1rem 0 .4rem; overflow-wrap: anywhere; }
+.scope, .note { color: var(--quiet); margin: 0 0 1rem; overflow-wrap: anywhere; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem;
+  margin: 0 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: .9rem; }
+summary, figcaption, nav a, h2 { overflow-wrap: anywhere; } nav a { white-space: normal; }
+td { max-width: 24rem; overflow-wrap: anywhere; } td:first-child { min-width: 6rem; white-space: normal; }
+@media print { @page { margin: 14mm; } :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #1a1a1a;
+  --quiet: #5b6470; --line: #c8ccd2; --accent: #0072b2; }
+  body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; } h2 { break-after: avoid; }
+  details::details-content { content-visibility: visible; display: block; block-size: auto; }
+  .wide, .scroll { overflow: visible; } figure img { max-width: 100%; width: auto; max-height: 230mm; }
+  table { font-size: 6.5pt; } th, td { white-space: normal; overflow-wrap: anywhere; padding: .15rem .3rem .15rem 0; }
+  .matrix th, .matrix td { min-width: 0; padding: .2rem .3rem; } td:first-child { min-width: 0; }
+  tr { break-inside: avoid; } .better, .slightly, .equivalent, .worse, .less { print-color-adjust: exact; } }
+"""
+)
+
+
+def page(
+    context: ComparisonContext,
+    figures: Mapping[str, Sequence[FigureImage]],
+    tables: Mapping[str, Table],
+    absent: Sequence[str],
+) -> str:
+    """The HTML text; ``figures`` by section, ``absent`` one sentence for each missing part. User text is escaped."""
+    sections = [
+        ("intervals", "Intervals", _figures(figures["intervals"])),
+        ("pairs", "Every pair", [*_figures(figures["pairs"]), _matrix(context)]),
+        ("fronts", "Accuracy and cost", _figures(figures["fronts"])),
+        ("curves", "Curves", _figures(figures["curves"])),
+        ("classes", "Classes", [*_figures(figures["classes"]), *_tables(tables, "class_accuracy")]),
+        ("disagreement", "Images on which variants disagree", _disagreement(context, figures, tables)),
+        ("spending", "Where the time went", _captioned(context.spending)),
+        ("search", "Search", _captioned(context.search)),
+        ("evidence", "More evidence", _evidence(context)),
+        ("numbers", "All numbers", _tables(tables, "variants", "pairs", "trials")),
+    ]
+    kept = [(name, heading, parts) for name, heading, parts in sections if any(parts)]
+    links = " ".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading, _ in kept)
+    body = [*_top(context), f"<nav>{links}</nav>"]
+    for name, heading, parts in kept:
+        body += [f'<h2 id="section-{name}">{escape(heading)}</h2>', *parts]
+    if absent:
+        lines = "".join(f"<li>{escape(line)}</li>" for line in absent)
+        body.append(f'<h2>Not on this page</h2><ul class="absent">{lines}</ul>')
+    return html.document(f"{context.experiment}: comparison", body, STYLE)
+
+
+def summary(context: ComparisonContext, tables: Iterable[Table]) -> str:
+    """The verdict in words and its tables, for a notebook."""
+    return f"<p>{escape(context.verdict.sentence)}</p>" + "".join(html.plain_table(table) for table in tables)
+
+
+def _top(context: ComparisonContext) -> list[str]:
+    """Title, verdict in words, its scope, what is missing, and the headline figures."""
+    said, scope = context.verdict.sentence, ""
+    if said.endswith(SCOPE):
+        said, scope = said.removesuffix(SCOPE).rstrip(), SCOPE
+    about = f"<br>{escape(context.description)}" if context.description else ""
+    return [
+        f"<h1>{escape(context.experiment)}</h1>",
+        f'<p class="sub">launch {escape(context.launch)}{about}</p>',
+        f'<p class="verdict">{_unbroken(said)}</p>' if said else "",
+        f'<p class="scope">{escape(scope)}</p>' if scope else "",
+        f'<p class="reason">{escape(missing)}</p>' if (missing := _missing(context)) else "",
+        '<dl class="facts">',
+        *(html.fact(name, value, note) for name, value, note in _facts(context)),
+        "</dl>",
+    ]
+
+
+def _missing(context: ComparisonContext) -> str:
+    """Which trials take no part, if any."""
+    counts = Counter(trial.status for trial in context.trials if trial.status != "complete")
+    if not counts:
+        return ""
+    parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
+    running = " The verdict may change while trials are running." if counts["running"] else ""
+    return f"Of {len(context.trials)} trials, not complete: {parts}. They take no part in the comparison.{running}"
+
+
+def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:
+    """Name, value and a note of each headline figure."""
+    verdict, measured = context.verdict, context.measured
+    seeds = sorted({score.n for score in measured})
+    complete = sum(trial.status == "complete" for trial in context.trials)
+    facts = [("Variants", str(len(verdict.variants)), f"{len(verdict.leaders)} leading" if measured else "")]
+    if measured:
+        facts.append(("Seeds", str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}", "of each variant"))
+        facts.append(("Best mean", f"{100 * (measured[0].mean or 0):.2f} %", "test accuracy"))
+    facts.append(("Trials", f"{complete} of {len(context.trials)}", "complete"))
+    if verdict.images is not None:
+        facts.append(("Test images", f"{verdict.images:,}", ""))
+    facts.append(
+        (
+            "Confidence",
+            f"{100 * verdict.confidence:g} %",
+            "" if verdict.margin is None else f"margin {100 * verdict.margin:g} points",
+        )
+    )
+    return facts
+
+
+def _figures(images: Sequence[FigureImage]) -> list[str]:
+    return [html.figure(image) for image in images]
+
+
+def _tables(tables: Mapping[str, Table], *names: str) -> list[str]:
+    return [html.table(tables[name]) for name in names if name in tables]
+
+
+def _matrix(context: ComparisonContext) -> str:
+    """Folded, since the figure shows the same."""
+    content = matrix_table(context)
+    return f"<details><summary>The same as a table</summary>{content}</details>" if content else ""
+
+
+def _disagreement(
+    context: ComparisonContext, figures: Mapping[str, Sequence[FigureImage]], tables: Mapping[str, Table]
+) -> list[str]:
+    parts = _figures(figures["disagreement"])
+    if shown_pair(context) is not None and context.images is None:
+        parts.append(
+            '<p class="note">The dataset was not at hand when this page was made, so the images are listed by number.'
+            f"{' With the dataset at hand, this shows them:' if context.more_images else ''}</p>"
+        )
+        parts.append(_command(context.more_images))
+    return [*parts, *_tables(tables, "disagreement", "disagreement_images")]
+
+
+def _captioned(tables: Sequence[CaptionedTable]) -> list[str]:
+    parts = []
+    for one in tables:
+        caption = f'<p class="note">{escape(one.caption)}</p>' if one.caption else ""
+        parts += [caption, html.table(one.table, opened=True)]
+    return parts
+
+
+def _evidence(context: ComparisonContext) -> list[str]:
+    if not context.more_evidence:
+        return []
+    return [
+        '<p class="note">More seeds narrow the intervals. The same command finds what is trained already:</p>',
+        _command(context.more_evidence),
+    ]
+
+
+def _command(text: str) -> str:
+    return f"<pre>{escape(text)}</pre>" if text else ""
+
+
+def _unbroken(text: str) -> str:
+    """Escaped, with no line break between a number and its percent sign."""
+    return escape(text).replace(" %", "&nbsp;%")
