@@ -51,7 +51,7 @@ class Predictions:
     @property
     def right(self) -> NDArray[np.bool_]:
         """(N,), whether the prediction is correct."""
-        return self.labels == self.predicted
+        return np.equal(self.labels, self.predicted)
 
 
 @dataclass(frozen=True)

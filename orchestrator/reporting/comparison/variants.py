@@ -128,7 +128,7 @@ def compare(
 
 def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
     """What the variants cost, by name of the cost and variant, as far as it is known."""
-    costs = {
+    costs: dict[str, dict[str, float | None]] = {
         "parameters": {row.variant: row.parameters for row in rows},
         "macs": {row.variant: row.macs for row in rows},
         "seconds": {row.variant: row.seconds for row in rows},
