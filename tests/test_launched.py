@@ -103,10 +103,12 @@ def test_launches_can_be_compared_by_their_own_runs(launched: Launched, client: 
 def test_the_verdict_is_at_the_launchs_own_run(launched: Launched, client: Any) -> None:
     launch = client.get_run(launched.result["parent_run_id"])
     assert launch.data.tags["verdict"].startswith("Tiny has ")
-    assert "Failing has no trial with a test accuracy and is not compared." in launch.data.tags["verdict"]
+    assert "Failing has no complete seed." in launch.data.tags["verdict"]
     assert launch.data.tags["mlflow.note.content"].count("Open the comparison") == 1
-    [page] = [a.path for a in client.list_artifacts(launch.info.run_id)]
-    assert "Tiny/seed-0" in Path(client.download_artifacts(launch.info.run_id, page)).read_text()
+    assert {a.path for a in client.list_artifacts(launch.info.run_id)} == {"comparison.html", "figures", "tables"}
+    assert "Tiny/seed-0" in Path(client.download_artifacts(launch.info.run_id, "comparison.html")).read_text()
+    tables = {a.path for a in client.list_artifacts(launch.info.run_id, "tables")}
+    assert {"tables/variants.csv", "tables/variants.md", "tables/trials.csv"} <= tables
 
 
 def test_compare_prints_draws_and_writes(launched: Launched, tmp_path: Path) -> None:
