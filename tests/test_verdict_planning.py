@@ -10,7 +10,7 @@ from scipy import stats
 
 from orchestrator.verdict import judge
 from orchestrator.verdict.planning import MOST_SEEDS, detectable, more_seeds
-from orchestrator.verdict.student import StandardError, noncentrality
+from orchestrator.verdict.student import StandardError, noncentrality, upper_bound
 
 
 @pytest.mark.parametrize(("ratio", "pairs"), [(0.5, 34), (1.0, 10), (1.5, 6), (2.0, 5)])
@@ -29,8 +29,8 @@ def test_the_noncentrality_gives_that_power(df: int, alpha: float) -> None:
 @pytest.mark.parametrize(("n", "factor"), [(2, 3.947), (3, 2.117), (5, 1.557)])
 def test_plans_are_made_with_the_upper_bound_of_the_standard_deviation(n: int, factor: float) -> None:
     error = StandardError(((1.0, n),))
-    assert error.upper_bound_factor() == pytest.approx(factor, abs=1e-3)
-    assert error.upper_bound_factor() == pytest.approx(math.sqrt((n - 1) / stats.chi2.ppf(0.2, n - 1)))
+    assert upper_bound(n - 1) == pytest.approx(factor, abs=1e-3)
+    assert upper_bound(n - 1) == pytest.approx(math.sqrt((n - 1) / stats.chi2.ppf(0.2, n - 1)))
     assert detectable(error, 0.05) == pytest.approx(noncentrality(n - 1, 0.05) * factor / math.sqrt(n), rel=1e-3)
 
 

@@ -43,19 +43,6 @@ def test_equal_variants_are_told_apart_one_time_in_twenty_at_most(law: str, k: i
         assert at_most(means, times * k, 0.05)
 
 
-def test_without_the_variance_of_rounding_it_would_be_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(times: int) -> int:
-        stream, found = np.random.default_rng(5), 0
-        for _ in range(times):
-            counts = np.rint(0.9 * 200 + 1.2 * stream.standard_normal((5, 5)) + stream.random())
-            found += any(pair.told_apart for pair in judged(counts / 200).pairs)
-        return found
-
-    assert at_most(wrong(600), 600, 0.05)
-    monkeypatch.setattr("orchestrator.verdict.rounding.variance", lambda *_: 0.0)
-    assert not at_most(wrong(3000), 3000, 0.05)
-
-
 @pytest.mark.parametrize("truth", [(0, 0, 40), (0, 0, 0, 40, 80)])
 def test_the_decisions_hold_for_mixtures_and_both_intervals_and_decisions_within_their_limits(
     truth: tuple[int, ...],

@@ -36,12 +36,6 @@ class StandardError:
         """
         return min(n for _, n in self.parts) - 1 + more
 
-    def upper_bound_factor(self) -> float:
-        """What to multiply the standard error by for the 80 % upper bound of the standard deviation."""
-        from scipy import special
-
-        return math.sqrt(self.df() / float(special.chdtri(self.df(), UPPER)))
-
 
 def standard_error(samples: Sequence[Sequence[float]], rounding: float) -> StandardError | None:
     """Of the mean of one sample, or of the difference of two; None without a standard deviation or any spread.
@@ -81,6 +75,14 @@ def critical(df: float, alpha: float) -> float:
     from scipy import special
 
     return -float(special.stdtrit(df, alpha / 2))
+
+
+@lru_cache(maxsize=1 << 12)
+def upper_bound(df: int) -> float:
+    """The 80 % upper bound of a standard deviation with ``df`` degrees of freedom, over its estimate."""
+    from scipy import special
+
+    return math.sqrt(df / float(special.chdtri(df, UPPER)))
 
 
 @lru_cache(maxsize=1 << 16)
