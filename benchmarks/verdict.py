@@ -29,7 +29,9 @@ def main() -> int:
             if not asked.json:
                 limit = row.at_most if row.at_most is not None else row.at_least
                 word = (
-                    "" if limit is None else f"{'at most' if row.at_most is not None else 'at least'} {100 * limit:g} %"
+                    ""
+                    if limit is None
+                    else f"{'at most' if row.at_most is not None else 'at least'} {100 * limit:.2g} %"
                 )
                 print(
                     f"{row.experiment:17} {row.setting:42} {row.figure:42} {100 * row.found:6.2f} %  n = {row.times:6,}"

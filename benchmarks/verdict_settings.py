@@ -2,90 +2,13 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special, stats
+from scipy import special
+from verdict_common import SD, TOP, Law, Row, covered, heavy, normal, one_skewed, scores, skewed, true_difference, wrong
 
-from orchestrator.verdict import Decision, Verdict, judge
-
-SD = 0.005  # of the accuracy over seeds (fraction)
-TOP = 0.9  # mean accuracy
-Array = NDArray[np.float64]
-Law = Callable[[np.random.Generator, int, int], Array]  # (k, n) deviations in standard deviations, of mean 0
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure: a proportion of ``times`` repetitions, and what it must be at least or at most."""
-
-    experiment: str
-    setting: str
-    figure: str
-    found: float
-    times: int
-    at_most: float | None = None
-    at_least: float | None = None
-
-    @property
-    def holds(self) -> bool:
-        """Within its limit, or beyond it by no more than chance explains (one time in a thousand)."""
-        count = round(self.found * self.times)
-        for limit, side in ((self.at_most, "greater"), (self.at_least, "less")):
-            if limit is not None and stats.binomtest(count, self.times, limit, side).pvalue < 0.001:
-                return False
-        return True
-
-
-def normal(stream: np.random.Generator, k: int, n: int) -> Array:
-    """Gaussian seeds."""
-    return stream.standard_normal((k, n))
-
-
-def skewed(stream: np.random.Generator, k: int, n: int) -> Array:
-    """Some seeds are much worse: minus an exponential, skewness -2."""
-    return 1 - stream.standard_exponential((k, n))
-
-
-def heavy(stream: np.random.Generator, k: int, n: int) -> Array:
-    """Student's t with three degrees of freedom."""
-    return stream.standard_t(3, (k, n)) / math.sqrt(3)
-
-
-def one_skewed(stream: np.random.Generator, k: int, n: int) -> Array:
-    """The first variant has skewed seeds, the others Gaussian ones."""
-    return np.concatenate([skewed(stream, 1, n), normal(stream, k - 1, n)])
-
-
-def scores(accuracies: Array, images: int | None = None) -> dict[str, dict[int, float]]:
-    """``accuracies`` (k, n) by variant and seed, as counts of ``images`` right ones where that is given."""
-    rounded = accuracies if images is None else np.rint(accuracies * images) / images
-    return {f"v{i}": dict(enumerate(row.tolist())) for i, row in enumerate(rounded.clip(0, 1))}
-
-
-def wrong(verdict: Verdict, truth: Sequence[float]) -> bool:
-    """Whether any pair is said to be better that is not."""
-    return any(pair.told_apart and true_difference(pair, truth) <= 1e-9 for pair in verdict.pairs)
-
-
-def true_difference(pair: Any, truth: Sequence[float]) -> float:
-    return truth[int(pair.a[1:])] - truth[int(pair.b[1:])]
-
-
-def covered(verdict: Verdict, truth: Sequence[float], cut: bool = True) -> bool:
-    """Whether every interval of a pair has the true difference in it; ``cut`` at zero where the decision needs it."""
-    for pair in verdict.pairs:
-        low = pair.low
-        if low is None or pair.high is None:
-            continue
-        if not cut and low < 1e-9:  # symmetric about the difference before
-            low = 2 * pair.difference - pair.high
-        if not low <= true_difference(pair, truth) <= pair.high:
-            return False
-    return True
+from orchestrator.verdict import Decision, Pair, judge
 
 
 def equal(repetitions: int, stream: np.random.Generator) -> Iterator[Row]:
@@ -229,10 +152,10 @@ def both_noises(repetitions: int, stream: np.random.Generator) -> Iterator[Row]:
             yield Row("seeds and images", setting, "new-image intervals right", fixed / times, times, None, 0.95)
 
 
-def _new_images_right(pair: Any, true: Sequence[float]) -> bool:
-    if pair.low_new_images is None:
+def _new_images_right(pair: Pair, true: Sequence[float]) -> bool:
+    if pair.low_new_images is None or pair.high_new_images is None:
         return True
-    return bool(pair.low_new_images <= true_difference(pair, true) <= pair.high_new_images)
+    return pair.low_new_images <= true_difference(pair, true) <= pair.high_new_images
 
 
 def rounded(repetitions: int, stream: np.random.Generator) -> Iterator[Row]:
@@ -251,6 +174,21 @@ def rounded(repetitions: int, stream: np.random.Generator) -> Iterator[Row]:
         yield Row("rounding", setting, "the same by Student's test as it is", plain / repetitions, repetitions)
 
 
+def welch(repetitions: int, stream: np.random.Generator) -> Iterator[Row]:
+    """Why Welch's own degrees of freedom are not used: his test at the level of one of ten variants' 45 pairs."""
+    level, times = 0.05 / 45, 100 * repetitions
+    for first, second, ratio in ((3, 10, 3.0), (3, 10, 1.0), (3, 3, 10.0), (5, 10, 3.0)):
+        runs = [ratio * stream.standard_normal((times, first)), stream.standard_normal((times, second))]
+        shares = np.array([run.var(axis=1, ddof=1) / run.shape[1] for run in runs])
+        t = np.abs(runs[0].mean(axis=1) - runs[1].mean(axis=1)) / np.sqrt(shares.sum(axis=0))
+        theirs = shares.sum(axis=0) ** 2 / (shares**2 / np.array([[first - 1], [second - 1]])).sum(axis=0)
+        for name, df in (("Welch's", theirs), ("the smaller number's", min(first, second) - 1)):
+            found = float(np.mean(2 * special.stdtr(df, -t) <= level))
+            setting = f"n = {first}, {second}; sd {ratio:g} to 1"
+            limit = None if name == "Welch's" else level
+            yield Row("level 0.11 %", setting, f"false `better`, {name} df", found, times, limit)
+
+
 EXPERIMENTS: Mapping[str, Callable[[int, np.random.Generator], Iterable[Row]]] = {
     "equal": equal,
     "mixtures": mixtures,
@@ -259,4 +197,5 @@ EXPERIMENTS: Mapping[str, Callable[[int, np.random.Generator], Iterable[Row]]] =
     "unpaired": unpaired,
     "both": both_noises,
     "rounding": rounded,
+    "welch": welch,
 }
