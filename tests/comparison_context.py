@@ -20,7 +20,7 @@ ODD = (
     "grouped_concat",
     "networks/experimental/2026/very_long_module_name.py:DepthwiseA",
     "networks/experimental/2026/very_long_module_name.py:DepthwiseB",
-    "50%_smaller & \"better\"",
+    '50%_smaller & "better"',
 )
 
 
@@ -116,7 +116,9 @@ def make_comparison(
         classes=CLASSES,
         images=torch.arange(images * 192).reshape(images, 3, 8, 8).remainder(251).byte(),
         spending=[
-            CaptionedTable(Table("spending", "By variant", ("variant", "seconds"), [[r.variant, 9.5] for r in rows]), "x")
+            CaptionedTable(
+                Table("spending", "By variant", ("variant", "seconds"), [[r.variant, 9.5] for r in rows]), "x"
+            )
         ],
         more_evidence="orchestrator run made.yaml --set seeds=[0,1,2,3]",
     )
