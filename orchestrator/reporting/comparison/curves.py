@@ -118,10 +118,10 @@ def _draw_panels(
     down = -(-len(curves) // ACROSS)
     figure = new_figure(9.4, 0.7 + 1.75 * down)
     grid = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False)
+    every = np.hstack([[[*curve.epochs, np.nan], [*curve.mean, np.nan]] for curve in curves])  # one line with gaps
     for axes, curve in zip(grid.flat, curves, strict=False):
         _prepare(axes, curves, show)
-        for other in curves:
-            axes.plot(other.epochs, other.mean, color=HAIRLINE, linewidth=1, zorder=1)
+        axes.plot(*every, color=HAIRLINE, linewidth=1, zorder=1)
         if published:
             axes.plot(*zip(*published, strict=True), "--", color=INK, linewidth=1)
         _draw_one(axes, curve, BLUE)

@@ -91,6 +91,6 @@ def short_number(value: float, unit: str = "") -> str:
     """``120000`` as ``120 k``, ``0.00025`` with the unit s as ``0.25 ms``: few digits, and a prefix."""
     prefixes = ((1.0, ""), (1e-3, "m"), (1e-6, "µ")) if unit else ((1e9, "G"), (1e6, "M"), (1e3, "k"))
     for factor, prefix in prefixes:
-        if abs(value) >= factor * (0.0999 if prefix == "m" else 1):
+        if abs(value) >= factor * (0.0999 if prefix == "m" else 1):  # 0.4 ms, not 400 µs
             return f"{value / factor:.4g} {prefix}{unit}"
     return f"{value:.4g} {unit}".rstrip()

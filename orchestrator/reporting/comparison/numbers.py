@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.context import ComparisonContext
-from orchestrator.reporting.comparison.front import known_costs
+from orchestrator.reporting.comparison.front import cost_name, known_costs
 from orchestrator.reporting.tables import Cell, Table
 
 
@@ -33,7 +33,7 @@ def variants_table(context: ComparisonContext) -> Table:
     columns = (
         "variant", "settings", "n", "mean test accuracy", "standard deviation", f"lower {level}", f"upper {level}",
         leading, "baseline", "parameters", "MACs", "receptive field", "epochs to target", "seconds per trial",
-        "failed", "stopped", "still running", *further,
+        "failed", "stopped", "still running", *map(cost_name, further),
     )  # fmt: skip
     return _filled("variants", "Variants", columns, lines)
 

@@ -143,8 +143,8 @@ def disagreement_figures(context: ComparisonContext) -> list[FigureEntry]:
         alone = " With one seed each, this is one network against another." if seeds == 1 else ""
         text = f"Test images that {right} classifies correctly and {wrong} does not"
         caption = (
-            f"{text}, by more than half of the seeds; the fractions say how many seeds of each are right. First those on "
-            f"which they differ most, and of those what most networks of the launch classify correctly.{alone}"
+            f"{text}, by more than half of the seeds; the fractions say how many seeds of each are right. First those "
+            f"on which they differ most, and of those what most networks of the launch classify correctly.{alone}"
         )
         count = f"{text}: {len(known.images):,}, of which {known.unanimous:,} with all seeds."
         draw = partial(draw_disagreement, context, right, wrong)

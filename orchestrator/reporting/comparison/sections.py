@@ -33,7 +33,8 @@ td { max-width: 24rem; overflow-wrap: anywhere; } td:first-child { min-width: 6r
   .wide, .scroll { overflow: visible; } figure { padding: .5rem; margin-bottom: .8rem; }
   figure img { max-width: 100%; width: auto; max-height: 215mm; } figcaption { margin-top: .3rem; }
   table { font-size: 6.5pt; } th, td { white-space: normal; padding: .15rem .4rem .15rem 0; }
-  th, td:first-child, td:nth-child(2) { overflow-wrap: anywhere; } td.number { white-space: nowrap; } td:first-child { min-width: 0; } tr { break-inside: avoid; } }
+  th, td:first-child, td:nth-child(2) { overflow-wrap: anywhere; } td.number { white-space: nowrap; }
+  td:first-child { min-width: 0; } tr { break-inside: avoid; } }
 """
 )
 
