@@ -55,8 +55,9 @@ def draw_class_accuracy(context: ComparisonContext) -> Figure:
     image = axes.imshow(cells, cmap=BLUES, vmin=min(low, 0.99), vmax=1.0, aspect="auto")
     names = figure_names(variants)
     axes.set_yticks(range(len(variants)), [names[v] for v in variants], fontsize=NORMAL)
-    texts = [literal(shortened(context.classes[c], 16)) for c in shown]
+    texts = [shortened(context.classes[c], 16) for c in shown]
     turned = max(map(len, texts)) > 7 or not numbers
+    texts = [literal(text) for text in texts]
     axes.set_xticks(range(len(shown)), texts, fontsize=SMALL if numbers else 7.5, rotation=90 if turned else 0)
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_visible(False)

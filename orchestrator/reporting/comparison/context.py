@@ -61,6 +61,14 @@ class ComparisonContext:
         return self.verdict.baseline or best
 
     @cached_property
+    def leading(self) -> frozenset[str]:
+        """The best and all that are not told apart from it; with a baseline, those that are better than it."""
+        if self.verdict.baseline is None:
+            return frozenset(self.verdict.leaders)
+        pairs = self.verdict.pairs
+        return frozenset(pair.a for pair in pairs if pair.told_apart and pair.a != self.verdict.baseline)
+
+    @cached_property
     def compared(self) -> dict[str, list[TrialRow]]:
         """By variant, the trials that are compared: complete, evaluated, and in a search of one sample."""
         return {variant: measured_trials(mine) for variant, mine in chosen_trials(self.trials).items()}

@@ -36,7 +36,6 @@ from orchestrator.selection import chosen_trials
 
 COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)  # of as many variants as one pair of axes can hold
 ACROSS = 3  # panels side by side, where there are more variants
-PUBLISHED = "published test"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def draw_accuracy_curves(context: ComparisonContext) -> Figure:
 
 def draw_loss_curves(context: ComparisonContext) -> Figure:
     """Training loss."""
-    return _draw(context, keys.TRAIN_LOSS, "Training loss", lambda value: f"{value:.3g}")
+    return _draw(context, keys.TRAIN_LOSS, "Training loss", lambda value: f"{value:#.3g}")
 
 
 def _draw(context: ComparisonContext, metric: str, heading: str, show: Callable[[float], str]) -> Figure:
@@ -99,7 +98,7 @@ def _draw(context: ComparisonContext, metric: str, heading: str, show: Callable[
         ends.append((f"{names[curve.variant]} {show(curve.mean[-1])}", float(curve.mean[-1]), colour))
     if published:
         axes.plot(*zip(*published, strict=True), "--", color=INK, linewidth=1.4)
-        ends.append((f"{PUBLISHED} {show(published[-1][1])}", published[-1][1], INK))
+        ends.append((_published_text(published, curves, show), published[-1][1], INK))
     low, high = axes.get_ylim()
     for (text, _, colour), height in zip(ends, spread([e[1] for e in ends], (high - low) * 0.055), strict=True):
         axes.annotate(
@@ -119,10 +118,10 @@ def _draw_panels(
     down = -(-len(curves) // ACROSS)
     figure = new_figure(9.4, 0.7 + 1.75 * down)
     grid = figure.subplots(down, ACROSS, sharex=True, sharey=True, squeeze=False)
+    every = np.hstack([[[*curve.epochs, np.nan], [*curve.mean, np.nan]] for curve in curves])  # one line with gaps
     for axes, curve in zip(grid.flat, curves, strict=False):
         _prepare(axes, curves, show)
-        for other in curves:
-            axes.plot(other.epochs, other.mean, color=HAIRLINE, linewidth=1, zorder=1)
+        axes.plot(*every, color=HAIRLINE, linewidth=1, zorder=1)
         if published:
             axes.plot(*zip(*published, strict=True), "--", color=INK, linewidth=1)
         _draw_one(axes, curve, BLUE)
@@ -157,6 +156,13 @@ def _draw_one(axes: Any, curve: SeedCurve, colour: str) -> None:
     if len(curve.values) > 1:
         axes.fill_between(curve.epochs, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.plot(curve.epochs, curve.mean, color=colour, linewidth=2, marker="o" if len(curve.epochs) < 3 else "")
+
+
+def _published_text(published: list[tuple[int, float]], curves: list[SeedCurve], show: Callable[[float], str]) -> str:
+    """The published curve's last value, and its epoch if the axes end elsewhere."""
+    last = max(int(curve.epochs[-1]) for curve in curves)
+    where = "" if published[-1][0] == last else f", epoch {published[-1][0]}"
+    return f"published test {show(published[-1][1])}{where}"
 
 
 def seeds_note(curves: list[SeedCurve]) -> str:

@@ -1,4 +1,4 @@
-"""Test images on which two variants disagree with all of their seeds: one is right, the other wrong."""
+"""Test images on which two variants disagree, whichever of their seeds is looked at."""
 
 from dataclasses import dataclass
 
@@ -9,25 +9,29 @@ from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.tables import Cell, Table
 
 Images = NDArray[np.int64]  # indices in the test split
+APART = 0.5  # by more than this fraction of the seeds, two variants disagree on an image
 
 
 @dataclass(frozen=True)
 class Disagreement:
-    """The images that all seeds of ``right`` classify correctly and all seeds of ``wrong`` do not.
+    """The images that seeds of ``right`` classify correctly and seeds of ``wrong`` do not, most apart first.
 
-    First those that most other networks of the launch classify correctly, so that ``wrong`` stands alone.
+    Of equally many seeds, first what most networks of the launch classify correctly, so that ``wrong`` stands alone.
     """
 
     right: str
     wrong: str
     images: Images
+    unanimous: int  # the first so many: all seeds of ``right`` are right, all of ``wrong`` wrong
 
 
 def disagreement(context: ComparisonContext, right: str, wrong: str) -> Disagreement:
     """Of two variants with predictions."""
-    found = np.flatnonzero(context.right[right].all(axis=0) & ~context.right[wrong].any(axis=0))
+    apart = context.right[right].mean(axis=0) - context.right[wrong].mean(axis=0)  # (N,)
     others = np.concatenate(list(context.right.values())).mean(axis=0)  # (N,)
-    return Disagreement(right, wrong, found[np.argsort(-others[found], kind="stable")])
+    found = np.flatnonzero(apart > APART)
+    ordered = found[np.lexsort((found, -others[found], -apart[found]))]
+    return Disagreement(right, wrong, ordered, int((apart[found] == 1).sum()))
 
 
 def shown_pair(context: ComparisonContext) -> tuple[str, str] | None:
@@ -38,10 +42,12 @@ def shown_pair(context: ComparisonContext) -> tuple[str, str] | None:
     return None if first is None or second is None else (first, second)
 
 
-def majority(context: ComparisonContext, variant: str, image: int) -> int:
-    """The class that most seeds of ``variant`` say; of equally many the first."""
+def wrong_majority(context: ComparisonContext, variant: str, image: int) -> int:
+    """The wrong class that most seeds of ``variant`` say; of equally many the first."""
+    true = None if context.labels is None else int(context.labels[image])
     said = [int(context.predicted[variant, trial.seed][image]) for trial in context.compared[variant]]
-    return max(sorted(set(said)), key=said.count)
+    wrong = [index for index in said if index != true]
+    return max(sorted(set(wrong)), key=wrong.count)
 
 
 def count_table(context: ComparisonContext) -> Table:
@@ -52,7 +58,7 @@ def count_table(context: ComparisonContext) -> Table:
     for variant in context.right if pair else ():
         if variant != first:
             one, other = disagreement(context, first, variant), disagreement(context, variant, first)
-            rows.append([variant, len(one.images), len(other.images)])
+            rows.append([variant, one.unanimous, other.unanimous])
     columns = ("variant", f"only {first} right", "only the variant right")
     return Table("disagreement", "Images that all seeds of one have right, and all of the other wrong", columns, rows)
 
@@ -65,9 +71,18 @@ def image_table(context: ComparisonContext) -> Table:
         for right, wrong in (pair, pair[::-1]):
             for image in disagreement(context, right, wrong).images.tolist():
                 true = class_name(context, int(context.labels[image]))
-                rows.append([image, true, right, wrong, class_name(context, majority(context, wrong, image))])
-    columns = ("image", "class", "right", "wrong", "predicted instead")
-    return Table("disagreement_images", "Numbers of these images in the test split", columns, rows)
+                instead = class_name(context, wrong_majority(context, wrong, image))
+                rows.append(
+                    [image, true, right, share(context, right, image), wrong, share(context, wrong, image), instead]
+                )
+    columns = ("image", "class", "right", "seeds right", "wrong", "its seeds right", "predicted instead")
+    return Table("disagreement_images", "Images on which they disagree, by number in the test split", columns, rows)
+
+
+def share(context: ComparisonContext, variant: str, image: int) -> str:
+    """How many of the variant's seeds classify the image correctly: ``2/3``."""
+    seeds = context.right[variant]
+    return f"{int(seeds[:, image].sum())}/{len(seeds)}"
 
 
 def class_name(context: ComparisonContext, index: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.labels import place_labels
@@ -49,11 +49,13 @@ def draw_front(context: ComparisonContext, cost: str) -> Figure:
     figure = new_figure(8.4, 4.3)
     FigureCanvasAgg(figure)  # measures the texts
     axes: Any = figure.add_subplot()
-    _scale(axes, [x for x, _ in points.values()])
+    _scale(axes, [x for x, _ in points.values()], "s" if "seconds" in cost else "")
     joined = [points[variant] for variant in front]
     axes.plot(*zip(*joined, strict=True), color=SKY, linewidth=1.6, zorder=1) if joined else None
+    bars = []
     for variant, (x, y) in points.items():
         seeds = [100 * accuracy for accuracy in context.seeds(variant)] or [y]
+        bars.append([(x, min(seeds)), (x, max(seeds))])
         axes.plot([x, x], [min(seeds), max(seeds)], color=QUIET, alpha=0.45, linewidth=1.4, zorder=1)
         on = variant in front
         axes.plot(
@@ -65,7 +67,7 @@ def draw_front(context: ComparisonContext, cost: str) -> Figure:
     axes.set_ylabel("mean test accuracy (%)", fontsize=NORMAL, color=QUIET)
     title(axes, f"Accuracy and {_short(cost)}", "filled, joined: not dominated", BLUE)
     names = figure_names([score.variant for score in scores])
-    place_labels(axes, {names[v]: p for v, p in points.items()}, {names[v] for v in front}, joined)
+    place_labels(axes, {names[v]: p for v, p in points.items()}, {names[v] for v in front}, [joined, *bars])
     return figure
 
 
@@ -73,24 +75,22 @@ def _short(cost: str) -> str:
     return {"macs": "MACs", "seconds": "training time"}.get(cost, cost.replace("_", " "))
 
 
-def _scale(axes: Any, values: Sequence[float]) -> None:
+def _scale(axes: Any, values: Sequence[float], unit: str) -> None:
     """Logarithmic where the costs spread over a decade; few ticks with short numbers."""
     if min(values) > 0 and max(values) / min(values) > DECADE:
+        many = max(values) / min(values) > 100 * DECADE
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0, 2.0, 5.0), numticks=12))
+        axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if many else (1.0, 2.0, 5.0), numticks=12))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_minor_formatter(NullFormatter())
     else:
-        axes.xaxis.set_major_locator(MaxNLocator(nbins=6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short_number(value, unit)))
 
 
-def short_number(value: float) -> str:
-    """``120000`` as ``120 k``, ``0.00025`` as ``0.25 m``: at most four digits and a prefix."""
-    size = abs(value)
-    for limit, factor, prefix in ((1e9, 1e9, " G"), (1e6, 1e6, " M"), (1e3, 1e3, " k"), (0.1, 1.0, "")):
-        if size >= limit:
-            return f"{value / factor:.4g}{prefix}"
-    if size == 0:
-        return "0"
-    return f"{value * 1e3:.4g} m" if size >= 1e-4 else f"{value * 1e6:.4g} µ"
+def short_number(value: float, unit: str = "") -> str:
+    """``120000`` as ``120 k``, ``0.00025`` with the unit s as ``0.25 ms``: few digits, and a prefix."""
+    prefixes = ((1.0, ""), (1e-3, "m"), (1e-6, "µ")) if unit else ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+    for factor, prefix in prefixes:
+        if abs(value) >= factor * (0.0999 if prefix == "m" else 1):  # 0.4 ms, not 400 µs
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}".rstrip()

@@ -16,9 +16,9 @@ GAP = 4.0  # pixels between a point and its name
 
 
 def place_labels(
-    axes: Any, points: Mapping[str, Point], emphasised: Collection[str], line: Sequence[Point] = ()
+    axes: Any, points: Mapping[str, Point], emphasised: Collection[str], lines: Sequence[Sequence[Point]] = ()
 ) -> None:
-    """Write each name near its point, with a thin line where it is not beside it; off ``line`` if there is room.
+    """Write each name near its point, with a thin line where it is not beside it; off the ``lines`` if there is room.
 
     Fixes the limits of the axes, whose figure must have a canvas.
     """
@@ -29,7 +29,7 @@ def place_labels(
     room = axes.get_window_extent()
     pixels = {name: tuple(axes.transData.transform(point)) for name, point in points.items()}
     taken = [_around(x, y, POINT, POINT) for x, y in pixels.values()]
-    drawn = _along([tuple(axes.transData.transform(point)) for point in line])
+    drawn = [spot for line in lines for spot in _along([tuple(axes.transData.transform(p)) for p in line])]
     for name in points:
         text = axes.annotate(
             name, points[name], xytext=(0, 0), textcoords="offset pixels", va="center", ha="center", fontsize=SMALL,

@@ -25,6 +25,7 @@ from orchestrator.reporting.style import (
 from orchestrator.verdict.result import Decision
 
 ROOMY = 6  # columns up to which cells hold words
+MOST = 14  # columns up to which they hold numbers; a table has those of more
 CHARACTER = 0.083  # inches, about, of text of normal size
 FILL = {  # of a cell, by symbol: colour, and the text's colour
     "▲": (BLUE, "white"),
@@ -67,8 +68,7 @@ def draw_matrix(context: ComparisonContext) -> Figure:
     matrix = pair_matrix(context)
     if not matrix.cells:
         return message("There are no two variants with a test accuracy.")
-    roomy = len(matrix.columns) <= ROOMY
-    wide, high = (1.32, 0.72) if roomy else (max(0.7, 8.0 / len(matrix.columns)), 0.44)
+    wide, high = _cell_size(len(matrix.columns))
     names = figure_names([*matrix.rows, *matrix.columns])
     stairs = len(matrix.columns) > 1
     lengths = [len(names[row]) * CHARACTER + 0.15 - (wide * i if stairs else 0) for i, row in enumerate(matrix.rows)]
@@ -76,13 +76,14 @@ def draw_matrix(context: ComparisonContext) -> Figure:
         lengths.append(len(names[matrix.columns[-1]]) * CHARACTER + 0.15 - wide * len(matrix.columns))
     left = MARGIN + max(lengths)
     top = MARGIN + (0.4 if stairs else 0.68)
-    width = max(left + wide * len(matrix.columns) + MARGIN, 6.2)
+    legend = _legend(context, matrix)
+    width = max(left + wide * len(matrix.columns), MARGIN + 0.073 * len(legend)) + MARGIN
     figure, axes = sheet(width, top + high * len(matrix.rows) + (0.85 if stairs else 0.5))
     heading = "Every pair" if context.verdict.baseline is None else "Against the baseline"
     axes.text(MARGIN, MARGIN, heading, fontsize=LARGE, fontweight="bold", color=INK, va="top")
     for (row, column), cell in matrix.cells.items():
         i, j = matrix.rows.index(row), matrix.columns.index(column)
-        _draw_cell(axes, cell, (left + wide * j, top + high * i), (wide, high), roomy)
+        _draw_cell(axes, cell, (left + wide * j, top + high * i), (wide, high))
     for i, row in enumerate(matrix.rows):
         step = left + (wide * i if stairs else 0) - 0.08
         _name(axes, names[row], step, top + high * (i + 0.5), "right")
@@ -91,7 +92,7 @@ def draw_matrix(context: ComparisonContext) -> Figure:
         _name(axes, names[matrix.columns[-1]], end, top + high * (len(matrix.rows) + 0.5) - 0.1, "right")
     else:
         _name(axes, names[matrix.columns[0]], left, top - 0.13, "left")
-    _legend(axes, context, MARGIN, figure.get_figheight() - MARGIN)
+    axes.text(MARGIN, figure.get_figheight() - MARGIN, legend, fontsize=SMALL, color=QUIET, va="bottom")
     return figure
 
 
@@ -99,12 +100,22 @@ def _name(axes: Any, text: str, x: float, y: float, side: str) -> None:
     axes.text(x, y, text, fontsize=NORMAL, color=INK, ha=side, va="center")
 
 
-def _draw_cell(axes: Any, cell: Seen, corner: tuple[float, float], size: tuple[float, float], roomy: bool) -> None:
+def _cell_size(columns: int) -> tuple[float, float]:
+    """Inches: for words, for numbers, or of very many columns for a symbol."""
+    if columns <= ROOMY:
+        return 1.32, 0.72
+    return (max(0.7, 8.0 / columns), 0.44) if columns <= MOST else (0.3, 0.26)
+
+
+def _draw_cell(axes: Any, cell: Seen, corner: tuple[float, float], size: tuple[float, float]) -> None:
     fill, ink = FILL[cell.symbol]
     axes.add_patch(Rectangle(corner, *size, facecolor=fill, edgecolor=HAIRLINE, linewidth=1))
     beats = "" if cell.beats is None else f"{cell.beats:.2f}"
     lines = [f"{cell.symbol} {cell.points}", f"P {beats}" if beats else ""]
-    if roomy:
+    roomy = size[0] > 1
+    if size[0] < 0.5:
+        lines = [cell.symbol]
+    elif roomy:
         lines = [f"{cell.symbol} {cell.word}", f"{cell.points} points", f"P(A > B) = {beats}" if beats else ""]
     for number, line in enumerate(lines):
         offset = 0.2 * (number - (len(lines) - 1) / 2) * (1 if roomy else 0.85)
@@ -114,15 +125,13 @@ def _draw_cell(axes: Any, cell: Seen, corner: tuple[float, float], size: tuple[f
         )  # fmt: skip
 
 
-def _legend(axes: Any, context: ComparisonContext, x: float, y: float) -> None:
-    present = {cell.symbol for cell in pair_matrix(context).cells.values()}
+def _legend(context: ComparisonContext, matrix: Matrix) -> str:
     words = [f"{SYMBOLS[d]} {SHORT[d]}" for d in Decision]
-    if present & {"▼", "▽"}:
+    if {cell.symbol for cell in matrix.cells.values()} & {"▼", "▽"}:
         words += ["▼ worse", "▽ slightly worse"]
     if context.verdict.margin is None:
         words = [word for word in words if not word.startswith(("△", "≈", "▽"))]
-    text = "     ".join([*words, "points of accuracy", "P: one run beats one run"])
-    axes.text(x, y, text, fontsize=SMALL, color=QUIET, va="bottom")
+    return "    ".join([*words, "P: one run beats one run"])
 
 
 def matrix_table(context: ComparisonContext) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.context import ComparisonContext
-from orchestrator.reporting.comparison.front import known_costs
+from orchestrator.reporting.comparison.front import cost_name, known_costs
 from orchestrator.reporting.tables import Cell, Table
 
 
@@ -20,8 +20,8 @@ def variants_table(context: ComparisonContext) -> Table:
         row = rows.get(score.variant)
         lines.append([
             score.variant, None if row is None else _settings(row.settings), score.n, score.mean, score.sd, score.low,
-            score.high, "leading" if score.variant in verdict.leaders else None,
-            "baseline" if score.variant == verdict.baseline else None,
+            score.high, "yes" if score.variant in context.leading else None,
+            "yes" if score.variant == verdict.baseline else None,
             *([None] * 8 if row is None else [
                 row.parameters, row.macs, row.receptive_field, row.epochs_to_target, row.seconds, row.failed or None,
                 row.stopped or None, row.running or None,
@@ -29,10 +29,11 @@ def variants_table(context: ComparisonContext) -> Table:
             *(values.get(score.variant) for values in further.values()),
         ])  # fmt: skip
     level = f"{100 * verdict.confidence:g} %"
+    leading = "leading" if verdict.baseline is None else "better than the baseline"
     columns = (
         "variant", "settings", "n", "mean test accuracy", "standard deviation", f"lower {level}", f"upper {level}",
-        "leading", "baseline", "parameters", "MACs", "receptive field", "epochs to target", "seconds per trial",
-        "failed", "stopped", "still running", *further,
+        leading, "baseline", "parameters", "MACs", "receptive field", "epochs to target", "seconds per trial",
+        "failed", "stopped", "still running", *map(cost_name, further),
     )  # fmt: skip
     return _filled("variants", "Variants", columns, lines)
 

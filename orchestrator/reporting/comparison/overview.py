@@ -1,10 +1,12 @@
 """The launch in one figure: every seed, the interval of each mean, and how far apart the variants are."""
 
 import math
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.decisions import Seen, against
@@ -26,6 +28,7 @@ from orchestrator.reporting.style import (
 from orchestrator.verdict.result import Decision, VariantScore
 
 NOTHING = "No trial is complete, so there is nothing to compare."
+BELOW = 0.24  # of a line: seeds lie below the interval, so that neither hides the other
 LEAST_SPAN = 0.5  # points: differences below are not drawn larger
 MARKS = {  # of a decision: colour and marker, so that it is seen without colours
     Decision.BETTER: (BLUE, "o"),
@@ -41,7 +44,7 @@ def draw_overview(context: ComparisonContext) -> Figure:
     if not scores or context.reference is None:
         return message(NOTHING)
     known = {v: s for v, s in against(context.verdict, context.reference).items() if s.low is not None}
-    figure = new_figure(10.5 if known else 7.5, 1.7 + 0.42 * len(scores))
+    figure = new_figure(9.8 if known else 7.5, 1.7 + 0.42 * len(scores))
     axes: Any = figure.subplots(1, 2 if known else 1, squeeze=False, sharey=True)[0]
     _draw_seeds(axes[0], context, scores)
     if known:
@@ -55,13 +58,13 @@ def _draw_seeds(axes: Any, context: ComparisonContext, scores: Sequence[VariantS
     span = max(max(every) - min(every), LEAST_SPAN)
     edges = (max(min(every) - span, 0.0), min(max(every) + span, 100.0))
     for height, score in enumerate(scores):
-        colour = BLUE if score.variant in context.verdict.leaders else QUIET
+        colour = BLUE if score.variant in context.leading else QUIET
         seeds = [100 * accuracy for accuracy in context.seeds(score.variant)]
         if score.low is not None and score.high is not None:
             _bar(axes, height, (100 * score.low, 100 * score.high), edges, colour)
-        axes.plot(seeds, [height] * len(seeds), "o", color=colour, alpha=0.55, markersize=6, markeredgewidth=0)
+        axes.plot(seeds, [height + BELOW] * len(seeds), "o", color=colour, alpha=0.55, markersize=5, markeredgewidth=0)
         axes.plot([100 * (score.mean or 0)], [height], "|", color=INK, markersize=17, markeredgewidth=2)
-    names = figure_names([score.variant for score in scores])
+    names = figure_names([score.variant for score in scores], 24)
     ticks = []
     for score in scores:
         marked = " (baseline)" if score.variant == context.verdict.baseline else ""
@@ -71,22 +74,22 @@ def _draw_seeds(axes: Any, context: ComparisonContext, scores: Sequence[VariantS
     quiet_axes(axes, grid="x")
     axes.tick_params(axis="y", labelsize=NORMAL)
     for tick, score in zip(axes.get_yticklabels(), scores, strict=True):
-        tick.set_fontweight("bold" if score.variant in context.verdict.leaders else "normal")
+        tick.set_fontweight("bold" if score.variant in context.leading else "normal")
     axes.margins(x=0.03)
-    confidence = f"{100 * context.verdict.confidence:g}"
-    explained = (
-        f"dot: a seed, bar: the mean and its {confidence} % t interval"
-        if any(score.low is not None for score in scores)
-        else "dot: a seed, bar: the mean"
-    )
-    axes.set_xlabel(f"test accuracy (%)\n{explained}", fontsize=SMALL, color=QUIET)
-    title(axes, "Each seed, and the mean", "bold: leading", BLUE)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    interval = f", {100 * context.verdict.confidence:g} % t interval" if any(s.low is not None for s in scores) else ""
+    bold = "leading" if context.verdict.baseline is None else "above baseline"
+    lines = ["test accuracy (%)", f"bar: mean{interval}; dots: seeds", *([f"bold: {bold}"] if context.leading else [])]
+    axes.set_xlabel("\n".join(lines), fontsize=SMALL, color=QUIET)
+    title(axes, "Each seed, and the mean")
 
 
 def _draw_differences(
     axes: Any, context: ComparisonContext, scores: Sequence[VariantScore], known: dict[str, Seen]
 ) -> None:
-    span = max(2.5 * max(abs(100 * s.difference) for s in known.values()), LEAST_SPAN)
+    farthest = max(abs(100 * s.difference) for s in known.values())
+    usual = statistics.median(100 * max(abs(s.low or 0), abs(s.high or 0)) for s in known.values())
+    span = max(2.5 * farthest, min(1.2 * usual, 10 * farthest), LEAST_SPAN)
     if (margin := context.verdict.margin) is not None:
         span = max(span, 150 * margin)
         axes.axvspan(-100 * margin, 100 * margin, color=HAIRLINE, alpha=0.5, linewidth=0)
@@ -106,12 +109,13 @@ def _draw_differences(
             text, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(8, 0), textcoords="offset points",
             va="center", fontsize=SMALL, color=INK if s else QUIET, annotation_clip=False,
         )  # fmt: skip
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.tick_params(axis="y", left=False, labelleft=False)
     quiet_axes(axes, grid="x")
     shaded = "" if context.verdict.margin is None else "\nshaded: less than the margin"
     confidence = f"{100 * context.verdict.confidence:g}"
     axes.set_xlabel(
-        f"percentage points of test accuracy\nbar: {confidence} % interval, simultaneous for all pairs{shaded}",
+        f"percentage points of test accuracy\nbar: {confidence} % interval for all pairs at once{shaded}",
         fontsize=SMALL, color=QUIET,
     )  # fmt: skip
     title(axes, f"Minus the {'baseline' if context.verdict.baseline else 'best'}")

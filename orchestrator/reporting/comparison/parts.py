@@ -36,14 +36,21 @@ class FigureEntry:
 
 def interval_figure(context: ComparisonContext) -> FigureEntry:
     """The intervals, which are the overview of the launch."""
-    level, margin = f"{100 * context.verdict.confidence:g} %", context.verdict.margin
-    other = "best" if context.verdict.baseline is None else "baseline"
-    shaded = "" if margin is None else f" Within the shaded margin of {100 * margin:g} points, a difference is small."
+    verdict, margin = context.verdict, context.verdict.margin
     caption = (
-        f"Left: a dot per seed, the mean, and its {level} Student t interval; bold: the best variant and all that are "
-        f"not told apart from it. Right: the difference to the {other}, with intervals for all pairs at once; "
-        f"hollow points are undecided. An arrow: the interval goes on.{shaded}"
+        f"A dot per seed, the mean, and its {100 * verdict.confidence:g} % Student t interval; an arrow: it goes on."
     )
+    if verdict.baseline is not None:
+        caption += " Bold: better than the baseline."
+    elif len(context.measured) > 1:
+        caption += " Bold: the best variant, and all that are not told apart from it."
+    if any(pair.low is not None for pair in verdict.pairs):
+        other = "best" if verdict.baseline is None else "baseline"
+        shaded = "" if margin is None else f" Shaded: less than the margin of {100 * margin:.2f} points."
+        caption += (
+            f" Right: the difference to the {other}, with intervals for all pairs at once; hollow points are undecided."
+            f"{shaded}"
+        )
     absent = "" if context.measured else NOT_COMPLETE
     draw = partial(overview.draw_overview, context)
     return FigureEntry("intervals", "Intervals", caption, _overview_text(context), draw, absent)
@@ -60,7 +67,7 @@ def matrix_figure(context: ComparisonContext) -> FigureEntry:
         sides, one, other = "Each variant against the baseline", "the variant", "the baseline"
     caption = (
         f"{sides}: the decision, the difference in points of test accuracy, and P(A > B), the probability that one run "
-        f"of {one} beats one of {other}."
+        f"of {one} beats one of {other}, estimated from these seeds."
     )
     draw = partial(matrix.draw_matrix, context)
     absent = "" if matrix.pair_matrix(context).cells else "no two variants are compared"
@@ -70,18 +77,19 @@ def matrix_figure(context: ComparisonContext) -> FigureEntry:
 def front_figures(context: ComparisonContext) -> list[FigureEntry]:
     """Accuracy against each cost."""
     found = []
+    absent = "" if len(context.measured) > 1 else "no two variants have a test accuracy"
     for cost in known_costs(context):
         front = context.verdict.front.get(cost, ())
         caption = (
             "Mean test accuracy, with a bar from the lowest to the highest seed. The joined variants are the Pareto "
-            "front: no other is both as cheap and as accurate. The front is of means and tests nothing."
+            "front: no other is both as cheap and as accurate. It compares means, and is no test."
         )
         names = f" Pareto front, cheapest first: {', '.join(front)}." if front else ""
         found.append(
             FigureEntry(
                 f"front_{_file_name(cost)}", f"Accuracy and {cost_name(cost)}", caption,
                 f"Scatter plot of mean test accuracy against {cost_name(cost)}.{names}",
-                partial(draw_front, context, cost), "" if context.measured else NOT_COMPLETE,
+                partial(draw_front, context, cost), absent,
             )
         )  # fmt: skip
     return found
@@ -91,7 +99,6 @@ def curve_figures(context: ComparisonContext) -> list[FigureEntry]:
     """Accuracy and loss by epoch."""
     split = "test" if context.evaluated == "test" else "validation"
     published = " The dashed line is the published test accuracy." if context.published else ""
-    over = "Mean over the seeds of each variant; the band goes from the lowest to the highest seed."
     found = []
     for name, heading, draw, metric, further in (
         ("accuracy_curves", f"{split.capitalize()} accuracy by epoch", curves.draw_accuracy_curves,
@@ -100,10 +107,10 @@ def curve_figures(context: ComparisonContext) -> list[FigureEntry]:
     ):  # fmt: skip
         known = curves.seed_curves(context, metric)
         last = ", ".join(f"{c.variant} {c.mean[-1]:.4f} at epoch {c.epochs[-1]}" for c in known[:MANY])
-        note = f" Epochs that all seeds of a variant have ({curves.seeds_note(known)})." if known else ""
+        over = f"At epochs that all seeds of a variant have: {curves.seeds_note(known)}." if known else ""
         found.append(
             FigureEntry(
-                name, heading, f"{over}{note}{further}", f"Curves of {heading.lower()}. Means at the end: {last}.",
+                name, heading, f"{over}{further}", f"Curves of {heading.lower()}. Means at the end: {last}.",
                 partial(draw, context), "" if known else "no epoch is known",
             )
         )  # fmt: skip
@@ -131,18 +138,19 @@ def disagreement_figures(context: ComparisonContext) -> list[FigureEntry]:
         return []
     found = []
     for place, (right, wrong) in enumerate((pair, pair[::-1]), 1):
-        count = len(disagreement.disagreement(context, right, wrong).images)
+        known = disagreement.disagreement(context, right, wrong)
         seeds = min(len(context.right[right]), len(context.right[wrong]))
         alone = " With one seed each, this is one network against another." if seeds == 1 else ""
-        found.append(
-            FigureEntry(
-                f"disagreement_{place}", f"Only {right} is right",
-                f"Test images that every seed of {right} classifies correctly and no seed of {wrong}; first those that "
-                f"most of the launch’s networks classify correctly.{alone}",
-                f"{count:,} test images that every seed of {right} classifies correctly and no seed of {wrong}.",
-                partial(draw_disagreement, context, right, wrong),
-            )
-        )  # fmt: skip
+        text = f"Test images that {right} classifies correctly and {wrong} does not"
+        caption = (
+            f"{text}, by more than half of the seeds; the fractions say how many seeds of each are right. First those "
+            f"on which they differ most, and of those what most networks of the launch classify correctly.{alone}"
+        )
+        count = f"{text}: {len(known.images):,}, of which {known.unanimous:,} with all seeds."
+        draw = partial(draw_disagreement, context, right, wrong)
+        absent = "" if len(known.images) else "there is no such image"
+        name, heading = f"disagreement_{place}", f"{right} right, {wrong} wrong"
+        found.append(FigureEntry(name, heading, caption, count, draw, absent))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from html import escape
 
 from orchestrator.reporting import html
@@ -12,23 +13,28 @@ from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.tables import Table
 from orchestrator.verdict.sentence import SCOPE
 
+MOST_ROWS = 200  # of a table that lists images
 STYLE = (
     MATRIX_STYLE
     + """
-.verdict { font-size: 1.3rem; line-height: 1.45; margin: 1rem 0 .4rem; overflow-wrap: anywhere; }
+.verdict { font-size: 1.3rem; line-height: 1.45; margin: 1rem 0 .6rem; } main > p { overflow-wrap: anywhere; }
 .scope, .note { color: var(--quiet); margin: 0 0 1rem; overflow-wrap: anywhere; }
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem;
   margin: 0 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: .9rem; }
-summary, figcaption, nav a, h2 { overflow-wrap: anywhere; } nav a { white-space: normal; }
+summary, figcaption, nav a, h2 { overflow-wrap: anywhere; } nav a { white-space: normal; display: inline-block; }
 td { max-width: 24rem; overflow-wrap: anywhere; } td:first-child { min-width: 6rem; white-space: normal; }
-@media print { @page { margin: 14mm; } :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #1a1a1a;
-  --quiet: #5b6470; --line: #c8ccd2; --accent: #0072b2; }
-  body { font-size: 11pt; } main { max-width: none; padding: 0; } nav { display: none; } h2 { break-after: avoid; }
+@media (max-width: 40rem) { figure img { width: max(100%, calc(.72 * var(--width))); } }
+@media print { @page { margin: 14mm; } @page numbers { size: landscape; margin: 12mm; }
+  :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #1a1a1a; --quiet: #5b6470; --line: #c8ccd2;
+  --accent: #0072b2; }
+  body { font-size: 10pt; } main { max-width: none; padding: 0; } nav, .again { display: none; }
+  h2 { break-after: avoid; margin-top: 1.2rem; } .numbers { page: numbers; }
   details::details-content { content-visibility: visible; display: block; block-size: auto; }
-  .wide, .scroll { overflow: visible; } figure img { max-width: 100%; width: auto; max-height: 230mm; }
-  table { font-size: 6.5pt; } th, td { white-space: normal; overflow-wrap: anywhere; padding: .15rem .3rem .15rem 0; }
-  .matrix th, .matrix td { min-width: 0; padding: .2rem .3rem; } td:first-child { min-width: 0; }
-  tr { break-inside: avoid; } .better, .slightly, .equivalent, .worse, .less { print-color-adjust: exact; } }
+  .wide, .scroll { overflow: visible; } figure { padding: .5rem; margin-bottom: .8rem; }
+  figure img { max-width: 100%; width: auto; max-height: 215mm; } figcaption { margin-top: .3rem; }
+  table { font-size: 6.5pt; } th, td { white-space: normal; padding: .15rem .4rem .15rem 0; }
+  th, td:first-child, td:nth-child(2) { overflow-wrap: anywhere; } td.number { white-space: nowrap; }
+  td:first-child { min-width: 0; } tr { break-inside: avoid; } }
 """
 )
 
@@ -50,13 +56,17 @@ def page(
         ("spending", "Where the time went", _captioned(context.spending)),
         ("search", "Search", _captioned(context.search)),
         ("evidence", "More evidence", _evidence(context)),
-        ("numbers", "All numbers", _tables(tables, "variants", "pairs", "trials")),
+        (
+            "numbers",
+            "All numbers",
+            ['<div class="numbers">', *_tables(tables, "variants", "pairs", "trials"), "</div>"],
+        ),
     ]
     kept = [(name, heading, parts) for name, heading, parts in sections if any(parts)]
     links = " ".join(f'<a href="#section-{name}">{escape(heading)}</a>' for name, heading, _ in kept)
     body = [*_top(context), f"<nav>{links}</nav>"]
     for name, heading, parts in kept:
-        body += [f'<h2 id="section-{name}">{escape(heading)}</h2>', *parts]
+        body += [f'<section class="{name}"><h2 id="section-{name}">{escape(heading)}</h2>', *parts, "</section>"]
     if absent:
         lines = "".join(f"<li>{escape(line)}</li>" for line in absent)
         body.append(f'<h2>Not on this page</h2><ul class="absent">{lines}</ul>')
@@ -73,11 +83,14 @@ def _top(context: ComparisonContext) -> list[str]:
     said, scope = context.verdict.sentence, ""
     if said.endswith(SCOPE):
         said, scope = said.removesuffix(SCOPE).rstrip(), SCOPE
+    first, dot, rest = said.partition(". ")
+    first += dot.strip()
     about = f"<br>{escape(context.description)}" if context.description else ""
     return [
         f"<h1>{escape(context.experiment)}</h1>",
         f'<p class="sub">launch {escape(context.launch)}{about}</p>',
-        f'<p class="verdict">{_unbroken(said)}</p>' if said else "",
+        f'<p class="verdict">{_unbroken(first)}</p>' if first else "",
+        f"<p>{_unbroken(rest)}</p>" if rest else "",
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
         f'<p class="reason">{escape(missing)}</p>' if (missing := _missing(context)) else "",
         '<dl class="facts">',
@@ -101,20 +114,19 @@ def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:
     verdict, measured = context.verdict, context.measured
     seeds = sorted({score.n for score in measured})
     complete = sum(trial.status == "complete" for trial in context.trials)
-    facts = [("Variants", str(len(verdict.variants)), f"{len(verdict.leaders)} leading" if measured else "")]
+    ahead = "leading" if verdict.baseline is None else "better than the baseline"
+    note = f"{len(context.leading)} {ahead}" if len(measured) > 1 else ""
+    facts = [("Variants", str(len(verdict.variants)), note)]
+    each = ""
     if measured:
-        facts.append(("Seeds", str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}", "of each variant"))
         facts.append(("Best mean", f"{100 * (measured[0].mean or 0):.2f} %", "test accuracy"))
-    facts.append(("Trials", f"{complete} of {len(context.trials)}", "complete"))
+        count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        each = f", n = {count} for each variant"
+    facts.append(("Trials", f"{complete} of {len(context.trials)}", f"complete{each}"))
     if verdict.images is not None:
         facts.append(("Test images", f"{verdict.images:,}", ""))
-    facts.append(
-        (
-            "Confidence",
-            f"{100 * verdict.confidence:g} %",
-            "" if verdict.margin is None else f"margin {100 * verdict.margin:g} points",
-        )
-    )
+    margin = "" if verdict.margin is None else f"margin {100 * verdict.margin:.2f} points"
+    facts.append(("Confidence", f"{100 * verdict.confidence:g} %", margin))
     return facts
 
 
@@ -129,7 +141,7 @@ def _tables(tables: Mapping[str, Table], *names: str) -> list[str]:
 def _matrix(context: ComparisonContext) -> str:
     """Folded, since the figure shows the same."""
     content = matrix_table(context)
-    return f"<details><summary>The same as a table</summary>{content}</details>" if content else ""
+    return f'<details class="again"><summary>The same as a table</summary>{content}</details>' if content else ""
 
 
 def _disagreement(
@@ -142,7 +154,19 @@ def _disagreement(
             f"{' With the dataset at hand, this shows them:' if context.more_images else ''}</p>"
         )
         parts.append(_command(context.more_images))
-    return [*parts, *_tables(tables, "disagreement", "disagreement_images")]
+    counts = [html.table(tables["disagreement"], opened=True)] if "disagreement" in tables else []
+    numbers = html.table(_first(tables["disagreement_images"])) if "disagreement_images" in tables else ""
+    if numbers and figures["disagreement"]:  # on paper, the images are enough
+        numbers = f'<div class="again">{numbers}</div>'
+    return [*parts, *counts, numbers]
+
+
+def _first(table: Table) -> Table:
+    """The table without the rows that would make the page long; its files have all of them."""
+    if len(table.rows) <= MOST_ROWS:
+        return table
+    title = f"{table.title}: the first {MOST_ROWS} of {len(table.rows):,}"
+    return replace(table, title=title, rows=table.rows[:MOST_ROWS])
 
 
 def _captioned(tables: Sequence[CaptionedTable]) -> list[str]:
@@ -167,5 +191,5 @@ def _command(text: str) -> str:
 
 
 def _unbroken(text: str) -> str:
-    """Escaped, with no line break between a number and its percent sign."""
-    return escape(text).replace(" %", "&nbsp;%")
+    """Escaped, with no line break inside of ``95 %`` and ``n = 3``."""
+    return escape(text).replace(" %", "&nbsp;%").replace("n = ", "n&nbsp;=&nbsp;")
