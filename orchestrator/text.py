@@ -1,4 +1,4 @@
-"""Text for messages: the first or last line of a problem, and the nearest spelling of a word."""
+"""Text for messages: the first or last line of a problem, the nearest spelling of a word, and durations."""
 
 import difflib
 from collections.abc import Iterable
@@ -29,3 +29,15 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     by_lower_case = {candidate.lower(): candidate for candidate in allowed}
     near = difflib.get_close_matches(word.lower(), by_lower_case, n=1)
     return f" (did you mean {by_lower_case[near[0]]}?)" if near else ""
+
+
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``36 s``, ``12 min`` or ``3.4 h``, with the digits that matter."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{_two_digits(seconds / size)} {unit}"
+    return f"{_two_digits(seconds)} s"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"

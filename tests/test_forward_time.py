@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from recording import open_runs, record
 from torch import Tensor, nn
 
 from orchestrator import records as keys
@@ -18,7 +19,6 @@ from orchestrator.tracking.store import connect
 from orchestrator.training.device import Placement
 from orchestrator.training.forward_time import CPU_BATCH, LEAST, forward_seconds
 from orchestrator.trial import TrialFolder, run_trial
-from recording import open_runs, record
 
 ON_CPU = Placement(torch.device("cpu"), torch.float32, channels_last=True)
 
