@@ -1,4 +1,4 @@
-"""What a search tried for each variant, which configuration it chose, and how much that gained.
+"""What a search tried for each variant, which configuration was chosen, and what every variant was given to spend.
 
 A configuration is one draw of settings, trained with every seed. A variant's figures are those of one configuration,
 chosen by validation accuracy alone; the others are described here and never averaged in. Test accuracies take no part.
@@ -15,11 +15,10 @@ from orchestrator.records import INTERRUPTED, Status, TrialRow, short_names
 from orchestrator.reporting.tables import Table
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import chosen_trials, complete_trials
-from orchestrator.text import duration
 
 CAPTION = (
-    "Validation accuracy of a configuration: mean over its complete seeds, or, if none is complete, over those that were "
-    "stopped early, each with the best that it had reached. Gain: best minus median."
+    "Validation accuracy of a configuration: mean over its complete seeds, or, if none is complete, over those that "
+    "were stopped early, each with the best that it had reached. Gain: best minus median."
 )
 _COUNTS = ("complete", "stopped", "failed", "unfinished")
 
@@ -34,9 +33,10 @@ class Searched:
     stopped: int  # early by the scheduler, with at least one seed
     failed: int  # with at least one seed
     unfinished: int  # still running, or interrupted
+    trials: int
     epochs: int  # of all trials
     seconds: float  # of all trials, wall time of training
-    chosen: int | None  # index of the draw with which the variant is compared; None: none has a complete trial yet
+    chosen: int | None = None  # index of the draw with which the variant is compared; None: it has no complete trial
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
     accuracy: float | None = None  # of the chosen one
     best: float | None = None  # higher than ``accuracy`` if that configuration has fewer complete seeds
@@ -51,8 +51,12 @@ class Searched:
 
 
 def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
-    """One row per variant, in the order of the plan; empty if the launch is not a search."""
-    if all(trial.sample is None for trial in trials):
+    """One row per variant, in the order of the plan; empty if nothing was searched and nothing stopped early.
+
+    Trials that a scheduler stops early share out what is spent as well: without a search, each variant has one
+    configuration.
+    """
+    if all(trial.sample is None and not _stopped_early(trial) for trial in trials):
         return ()
     blind = [_without_value(trial) for trial in trials]
     chosen, seeds = chosen_trials(blind), {trial.seed for trial in blind}
@@ -65,12 +69,14 @@ def sentences(rows: Sequence[Searched]) -> str:
     """What was chosen from how many, and whether every variant was given the same to spend."""
     if not rows:
         return ""
-    parts = [
-        "Each variant is compared with one configuration, chosen by its mean validation accuracy over seeds; test "
-        "accuracies of the others take no part.",
-        _budgets(rows),
-        *(_not_the_best(row) for row in rows),
-    ]
+    counts = [row.configurations for row in rows]
+    how = (
+        f"Each variant is compared with one of {_range(counts, 'configuration')}, chosen by its mean validation "
+        "accuracy over seeds; test accuracies of the others take no part."
+        if max(counts) > 1
+        else ""
+    )
+    parts = [how, _budgets(rows), *(_not_the_best(row) for row in rows)]
     return " ".join(part for part in parts if part)
 
 
@@ -80,6 +86,7 @@ def search_table(rows: Sequence[Searched]) -> Table:
         "variant",
         "configurations",
         *(c for c in _COUNTS if any(getattr(row, c) for row in rows)),
+        "trials",
         "epochs",
         "seconds",
         "chosen",
@@ -100,19 +107,7 @@ def search_table(rows: Sequence[Searched]) -> Table:
 
 def terminal_search(rows: Sequence[Searched]) -> TerminalTable:
     """For a terminal: accuracies in percent, the gain in points; the chosen settings have a table of their own."""
-    columns = (
-        "variant",
-        "tried",
-        "stopped",
-        "failed",
-        "best %",
-        "median %",
-        "lowest %",
-        "sd",
-        "gain",
-        "epochs",
-        "time",
-    )
+    columns = ("variant", "tried", "stopped", "failed", "best", "median", "lowest", "sd", "gain", "epochs")
     cells = [
         (
             row.variant,
@@ -121,7 +116,6 @@ def terminal_search(rows: Sequence[Searched]) -> TerminalTable:
             _count(row.failed),
             *(_percent(value) for value in (row.best, row.median, row.lowest, row.spread, row.gain)),
             f"{row.epochs:,}",
-            duration(row.seconds),
         )
         for row in rows
     ]
@@ -146,14 +140,18 @@ def _searched(variant: str, trials: Sequence[TrialRow], compared: Sequence[Trial
     accuracies = [a for mine in configurations.values() if (a := _accuracy(mine)) is not None]
     found = Searched(
         variant,
-        len(configurations),
-        *(states.count(state) for state in _COUNTS),
+        configurations=len(configurations),
+        complete=states.count("complete"),
+        stopped=states.count("stopped"),
+        failed=states.count("failed"),
+        unfinished=states.count("unfinished"),
+        trials=len(trials),
         epochs=sum(trial.epochs for trial in trials),
         seconds=sum(trial.seconds or 0.0 for trial in trials),
-        chosen=None,
     )
     if complete_trials(compared):
-        found = replace(found, chosen=compared[0].sample, settings=compared[0].settings, accuracy=_accuracy(compared))
+        first = compared[0]
+        found = replace(found, chosen=first.sample, settings=first.settings, accuracy=_accuracy(compared))
     if not accuracies:
         return found
     best, median = max(accuracies), statistics.median(accuracies)
@@ -168,24 +166,29 @@ def _state(trials: Sequence[TrialRow], seeds: int) -> str:
     """
     if any(trial.status == Status.FAILED for trial in trials):
         return "failed"
-    if any(trial.status == Status.STOPPED and trial.reason != INTERRUPTED for trial in trials):
+    if any(map(_stopped_early, trials)):
         return "stopped"
     return "complete" if len(complete_trials(trials)) == seeds else "unfinished"
 
 
 def _accuracy(trials: Sequence[TrialRow]) -> float | None:
     """Mean validation accuracy of one configuration; None if no trial of it has ended without failing."""
-    ended = complete_trials(trials) or [t for t in trials if t.status == Status.STOPPED and t.reason != INTERRUPTED]
+    ended = complete_trials(trials) or [trial for trial in trials if _stopped_early(trial)]
     accuracies = [trial.val_accuracy for trial in ended if trial.val_accuracy is not None]
     return statistics.fmean(accuracies) if accuracies else None
 
 
+def _stopped_early(trial: TrialRow) -> bool:
+    """Whether the scheduler stopped it, and not an interruption of the whole launch."""
+    return trial.status == Status.STOPPED and trial.reason != INTERRUPTED
+
+
 def _budgets(rows: Sequence[Searched]) -> str:
-    counts, epochs = [row.configurations for row in rows], [row.epochs for row in rows]
-    given = f"{_range(counts, 'configuration')} and {_range(epochs, 'epoch')}"
+    trials, epochs = [row.trials for row in rows], [row.epochs for row in rows]
+    given = f"{_range(trials, 'trial')} and {_range(epochs, 'epoch')}"
     if len(rows) == 1:
         return f"{rows[0].variant} was given {given}."
-    if len(set(counts)) == len(set(epochs)) == 1:
+    if len(set(trials)) == len(set(epochs)) == 1:
         return f"Every variant was given {given}."
     return f"The variants were not given the same to spend: {given}."
 
@@ -195,7 +198,7 @@ def _not_the_best(row: Searched) -> str:
         return ""
     return (
         f"Another configuration of {row.variant} has a higher validation accuracy ({_percent(row.best)} instead of "
-        f"{_percent(row.accuracy)} %) and was not chosen, because fewer of its seeds were complete."
+        f"{_percent(row.accuracy)} %) and was not chosen: fewer of its seeds were complete when the choice was made."
     )
 
 

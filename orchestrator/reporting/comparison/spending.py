@@ -136,15 +136,14 @@ def _spent(variant: str, trials: Sequence[TrialRow], share: Share, reused: Colle
     others = [trial for trial in trials if trial.trial in reused]
     failed = [trial for trial in own if trial.status == Status.FAILED]
     seconds = _seconds(own)
-    saved = {trial.trial: _epochs_saved(trial) for trial in own}
     return Spent(
         variant,
         trials=len(own),
         seconds=seconds,
         cpu_seconds=_times(seconds, share.cpus),
         gpu_seconds=_times(seconds, share.gpus),
-        saved_epochs=sum(saved.values()),
-        saved_seconds=sum(saved[t.trial] * (t.seconds or 0.0) / t.epochs for t in own if t.epochs),
+        saved_epochs=sum(map(_epochs_saved, own)),
+        saved_seconds=sum(_epochs_saved(t) * (t.seconds or 0.0) / t.epochs for t in own if t.epochs),
         failed=len(failed),
         lost_seconds=_seconds(failed),
         reused=len(others),
