@@ -3,8 +3,10 @@
 import io
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from driving import orchestrator
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -23,6 +25,7 @@ from orchestrator.reporting.comparison.spending import (
 )
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.text import duration
+from orchestrator.tracking.store import connect
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.results import Results, launch_metrics
 
@@ -129,3 +132,30 @@ def test_a_trial_that_reached_its_target_saved_the_rest_and_an_interrupted_one_n
     rows = [trial("a", 0, epochs=4), trial("a", 1, "stopped", 4, INTERRUPTED), trial("a", 2, "failed", 0)]
     [spent] = spending([*rows, replace(rows[0], seed=3, planned_epochs=None)], Share())
     assert (spent.saved_epochs, spent.saved_seconds, spent.failed, spent.lost_seconds) == (6, 18.0, 1, 0.0)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_finished_launch_with_another_price_is_the_same_launch(
+    network_file: Path, packed: Path, tmp_path: Path
+) -> None:
+    tree = {
+        "name": "priced",
+        "variants": [f"{network_file}:Tiny"],
+        "dataset": {"name": str(packed)},
+        "trainer": {"epochs": 1, "batch_size": 32},
+        "tracking": {"models": "none", "reports": "none"},
+    }
+    (tmp_path / "x.yaml").write_text(json.dumps(tree))
+    found = []
+    for price in ("null", "36", "72"):
+        run = orchestrator("run", "x.yaml", "--set", f"resources.price_per_hour={price}", "--json", cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+        result = json.loads(run.stdout)
+        metrics = connect(f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(result["parent_run_id"]).data.metrics
+        found.append((result["parent_run_id"], result["trials"], metrics.get("price")))
+    (parent, trials, none), (_, _, cheap), (_, _, dear) = found
+    assert [entry[:2] for entry in found] == [(parent, trials)] * 3  # nothing is trained again
+    assert none is None
+    assert cheap == pytest.approx(36 / 3600 * trials[0]["seconds"])
+    assert dear == pytest.approx(2 * cheap)

@@ -36,7 +36,7 @@ class Restless(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         self.seen.append(x.shape)
         self.in_place += 1
-        self.replaced = self.replaced + torch.rand(1) + random.random() + float(np.random.rand())
+        self.replaced = self.replaced + torch.rand(1, device=x.device) + random.random() + float(np.random.rand())
         self.head.weight.data.add_(1)
         return self.head(self.norm(x).mean((2, 3)))
 
@@ -52,19 +52,23 @@ class Picky(nn.Module):
 
 def state(network: nn.Module) -> list[tuple[str, bytes]]:
     named = [*network.named_parameters(), *network.named_buffers()]
-    return [(name, tensor.detach().numpy().tobytes()) for name, tensor in named]
+    return [(name, tensor.detach().cpu().numpy().tobytes()) for name, tensor in named]
 
 
-def test_measuring_changes_no_weight_no_buffer_no_mode_and_no_random_state(dataset: Dataset) -> None:
-    network = Restless().train()
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def test_measuring_changes_no_weight_no_buffer_no_mode_and_no_random_state(device: str, dataset: Dataset) -> None:
+    network = Restless().train().to(device)
     network.norm.eval()
     before = state(network), torch.get_rng_state(), random.getstate(), np.random.get_state()
+    on_cuda = [] if device == "cpu" else [torch.cuda.get_rng_state()]
+    placement = Placement(torch.device(device), torch.float32, channels_last=True)
     references = network.in_place, network.replaced, network.head.weight
-    found = forward_seconds(network, dataset.test.images, measure(dataset.train.images), ON_CPU, 1000)
+    found = forward_seconds(network, dataset.test.images, measure(dataset.train.images), placement, 1000)
     assert set(found) == set(keys.FORWARD)
     assert all(seconds > 0 for seconds in found.values())
     assert state(network) == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])
+    assert all(torch.equal(torch.cuda.get_rng_state(), drawn) for drawn in on_cuda)
     assert random.getstate() == before[2]
     np.testing.assert_equal(np.random.get_state(), before[3])
     assert (network.training, network.norm.training, network.head.training) == (True, False, True)

@@ -72,6 +72,7 @@ def test_only_what_was_chosen_is_measured_and_a_variant_is_one_configuration(
             metrics = client.get_run(row["run_id"]).data.metrics
             assert (row["test_accuracy"] is not None) is (row in chosen)
             assert (keys.TEST_ACCURACY in metrics) is (row in chosen)
+            assert [row[name] is not None for name in keys.FORWARD] == [row in chosen] * 2
             assert (TrialFolder(place).predictions() is not None) is (row in chosen)
             assert (place / keys.PREDICTIONS).exists() is (row in chosen)
             for name in (keys.BEST_EPOCH, keys.TRAIN_LOSS, *([keys.TEST_ACCURACY] if row in chosen else [])):
