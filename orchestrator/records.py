@@ -24,6 +24,11 @@ TEST_ACCURACY = "test/accuracy"  # fraction
 BEST_EPOCH = "best_epoch"  # the epoch whose weights were chosen
 PUBLISHED_BEST = "published/best_test_accuracy"  # chosen on the test set: for replication only, never compared
 
+# Seconds of a forward pass per image, measured with the test split. Whatever else the machine does takes part.
+FORWARD_SECONDS = "forward_seconds"  # of a batch of one image
+FORWARD_SECONDS_BATCHED = "forward_seconds_batched"  # of a batch of the evaluation's size, on a CPU at most 64 images
+FORWARD = (FORWARD_SECONDS, FORWARD_SECONDS_BATCHED)
+
 # Metrics of the whole trial, written when it ends, so that a launch is read back without every trial's history.
 EPOCHS = "epochs"  # trained
 BEST_VAL_ACCURACY = "best_val_accuracy"  # fraction, at the chosen epoch
@@ -128,6 +133,9 @@ class TrialRow:
     epochs_to_target: int | None = None
     sample: int | None = None  # index of the draw from the search space
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
+    planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
+    forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy
+    forward_seconds_batched: float | None = None  # per image, in batches
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Text for messages: the first or last line of a problem, the nearest spelling of a word, a list of names."""
+"""Text for messages: the first or last line of a problem, the nearest spelling of a word, lists, durations."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -35,3 +35,15 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     """``a, b and c``: the first ``most`` of ``names``, which are not empty, and the number of the others."""
     parts = [*names[:most], f"{len(names) - most} more"] if len(names) > most else list(names)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def duration(seconds: float) -> str:
+    """``4.2 s``, ``36 s``, ``12 min`` or ``3.4 h``, with the digits that matter."""
+    for size, unit in ((3600.0, "h"), (60.0, "min")):
+        if seconds >= 2 * size:
+            return f"{_two_digits(seconds / size)} {unit}"
+    return f"{_two_digits(seconds)} s"
+
+
+def _two_digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 9.95 else f"{value:.2g}"

@@ -14,11 +14,13 @@ import torch
 from PIL import Image
 from report_context import CLASSES, REASON, Page, make_context, make_records, rendered
 
+from orchestrator import records as keys
 from orchestrator.errors import StorageError
 from orchestrator.records import Outcome, Status
 from orchestrator.reporting import report
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.figures import FIGURES
+from orchestrator.reporting.page import write_page
 from orchestrator.reporting.report import TABLES, render_report
 from orchestrator.spec import Recipe, TrialSpec
 
@@ -87,6 +89,25 @@ def test_the_page_states_the_facts(complete: Path) -> None:
     for fact in ("50.00 %", "5 of 5", "complete", f"{analysis.parameters:,}", "seed 3", "validation 65.00 %"):
         assert fact in text
     assert f"{analysis.receptive_field.output} px" in text
+
+
+@pytest.mark.parametrize(
+    ("measured", "words"),
+    [
+        (
+            {keys.FORWARD_SECONDS: 0.00042, keys.FORWARD_SECONDS_BATCHED: 0.00005},
+            "0.42 ms 0.05 ms per image in batches",
+        ),
+        ({keys.FORWARD_SECONDS_BATCHED: 0.00005}, "Forward pass not measured 0.05 ms per image in batches"),
+        ({}, ""),
+    ],
+)
+def test_the_page_says_how_long_a_forward_pass_takes(measured: dict[str, float], words: str) -> None:
+    *epochs, final = make_records(5)
+    context = make_context(records=[*epochs, replace(final, metrics={**final.metrics, **measured})])
+    text = " ".join(" ".join(Page(write_page(context, [], [], [])).text).split())
+    assert words in text
+    assert ("Forward pass" in text) is bool(measured)
 
 
 @pytest.mark.parametrize("epochs", [0, 1])

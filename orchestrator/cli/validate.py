@@ -16,16 +16,30 @@ from orchestrator.reporting.comparison.tables import shown
 if TYPE_CHECKING:
     from orchestrator.spec import Plan
     from orchestrator.workflow.check import Checked
+    from orchestrator.workflow.estimate import Estimate
 
 MOST_SETTINGS = 20  # of a search, at most so many are listed
 
 
 @click.command("validate")
 @click.option("--schema", is_flag=True, is_eager=True, help="Print the JSON schema of experiment files and exit.")
+@click.option(
+    "--estimate",
+    is_flag=True,
+    show_default="only if resources.price_per_hour is given",
+    help="Estimate time and price from earlier launches in MLflow.",
+)
 @click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
-@options("set", "data_dir", "json")
+@options("set", "data_dir", "tracking_uri", "json")
 def command(
-    schema: bool, experiment: Path | None, overrides: tuple[str, ...], data_dir: Path, as_json: bool, debug: bool
+    schema: bool,
+    estimate: bool,
+    experiment: Path | None,
+    overrides: tuple[str, ...],
+    data_dir: Path,
+    tracking_uri: str | None,
+    as_json: bool,
+    debug: bool,
 ) -> int:
     """Check EXPERIMENT.yaml, its dataset and its networks, and print the plan; train nothing."""
     from orchestrator.experiment.reader import json_schema, read_file
@@ -39,14 +53,20 @@ def command(
     from orchestrator.workflow.plan import to_dict
 
     checked = check_experiment(read_file(experiment, overrides), data_dir, lambda line: click.echo(line, err=True))
+    expected = None
+    if estimate or checked.plan.experiment.resources.price_per_hour is not None:
+        from orchestrator.tracking.store import tracking_uri as choose
+        from orchestrator.workflow.estimate import estimate as expect
+
+        expected = expect(checked, choose(tracking_uri))
     if as_json:
-        print_json(to_dict(checked))
+        print_json({**to_dict(checked), "estimate": None if expected is None else expected.to_dict()})
     else:
-        _print(checked)
+        _print(checked, expected)
     return 0
 
 
-def _print(checked: "Checked") -> None:
+def _print(checked: "Checked", expected: "Estimate | None") -> None:
     from orchestrator.workflow.plan import training_cost
 
     plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
@@ -86,6 +106,8 @@ def _print(checked: "Checked") -> None:
         f"about {_in_units(training_cost(checked))} multiply-accumulates in total",
         highlight=False,
     )
+    if expected is not None:
+        console.print(str(expected), markup=False, highlight=False)
     if plan.rejected_samples:
         console.print(f"{plan.rejected_samples} draws broke the contract and were replaced", highlight=False)
 

@@ -81,6 +81,7 @@ def _facts(context: ReportContext) -> list[tuple[str, str, str, str]]:
         ("Epochs", f"{context.epochs} of {context.spec.trainer.epochs}", "", ""),
         ("Status", status, "", status),
         ("Seed", str(context.spec.seed), "", ""),
+        *_forward(context),
     ]
     if (analysis := context.analysis) is not None:
         field = analysis.receptive_field
@@ -90,6 +91,15 @@ def _facts(context: ReportContext) -> list[tuple[str, str, str, str]]:
             ("Receptive field", extent_text(field.output), f"{extent_text(field.features)} before global pooling", ""),
         ]
     return facts
+
+
+def _forward(context: ReportContext) -> list[tuple[str, str, str, str]]:
+    """How long a forward pass takes for an image; nothing unless it was measured."""
+    alone, batched = (context.final.get(name) for name in keys.FORWARD)
+    if alone is None and batched is None:
+        return []
+    note = "" if batched is None else f"{1e3 * batched:.3g} ms per image in batches"
+    return [("Forward pass", "not measured" if alone is None else f"{1e3 * alone:.3g} ms", note, "")]
 
 
 def _status(context: ReportContext) -> str:

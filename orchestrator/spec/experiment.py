@@ -90,6 +90,9 @@ class Resources:
     first trial starts, else 0. Unit: GPUs."""
     max_concurrent_trials: Count | None = None
     """Largest number of trials that run at the same time. null: as many as fit."""
+    price_per_hour: Annotated[float, Range(ge=0)] | None = None
+    """Price of a GPU for an hour, or where trials get no GPU, of a CPU core. A trial is charged for its share while it
+    trains. null: no prices are shown. Unit: your currency."""
 
     def __post_init__(self) -> None:
         check(self)

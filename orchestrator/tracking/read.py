@@ -185,7 +185,10 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         seconds=metrics.get(keys.SECONDS),
         epochs_to_target=_whole(metrics.get(keys.EPOCHS_TO_TARGET)),
         settings=json.loads(tags.get(SETTINGS, "{}")),
-        sample=int(sample) if (sample := run.data.params.get("sample", "")).isdecimal() else None,
+        sample=_whole_text(run.data.params.get("sample")),
+        planned_epochs=_whole_text(run.data.params.get("trainer.epochs")),
+        forward_seconds=metrics.get(keys.FORWARD_SECONDS),
+        forward_seconds_batched=metrics.get(keys.FORWARD_SECONDS_BATCHED),
     )
 
 
@@ -205,6 +208,10 @@ def _records(client: "MlflowClient", run: Any) -> list[Record]:
 
 def _whole(value: float | None) -> int | None:
     return None if value is None else int(value)
+
+
+def _whole_text(param: str | None) -> int | None:
+    return int(param) if param is not None and param.isdecimal() else None
 
 
 def launch_content(client: "MlflowClient", experiment: str) -> dict[str, dict[str, Any]]:

@@ -156,11 +156,13 @@ def _without(record: Record, published: set[tuple[str, int]]) -> Record:
     """``record`` without what has been published: an epoch goes out as a whole, a final record in two parts."""
     if not record.final:
         return replace(record, metrics={}) if (keys.TRAIN_LOSS, record.epoch) in published else record
+    # By the published protocol the test accuracy is that of an epoch, and the final record is one part.
+    measured = {n for n in record.metrics if n.startswith(keys.TEST) or n in keys.FORWARD}
+    measured = measured if keys.TEST_ACCURACY in record.metrics else set()
     left = dict(record.metrics)
-    if (keys.BEST_EPOCH, record.epoch) in published:
-        left = {name: value for name, value in left.items() if name.startswith(keys.TEST)}
-    if (keys.TEST_ACCURACY, record.epoch) in published:
-        left = {name: value for name, value in left.items() if not name.startswith(keys.TEST)}
+    for mark, part in ((keys.BEST_EPOCH, left.keys() - measured), (keys.TEST_ACCURACY, measured)):
+        if (mark, record.epoch) in published:
+            left = {name: value for name, value in left.items() if name not in part}
     return replace(record, metrics=left)
 
 

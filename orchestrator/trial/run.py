@@ -21,6 +21,7 @@ from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import Placement, describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
+from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.process import training_process
@@ -48,7 +49,8 @@ def run_trial(
     A folder in which this trial was begun is resumed from its last checkpoint, to the same bits as if it had
     never stopped; records that it already holds are not yielded again, and a complete trial yields nothing, unless
     something of it is damaged or missing. Without ``measure`` nothing looks at the test split: the trial is complete
-    without, and run once more with it, it is measured with the weights that it has chosen, to the same figures.
+    without, and run once more with it, it is measured with the weights that it has chosen, to the same figures. Only
+    then is a forward pass timed: of a search, only for the trials that are compared.
     Whatever goes wrong is written to the folder as the trial's outcome and then raised.
 
     An epoch's state is written by ``writer`` while the next one trains: when a record is yielded, the states of the
@@ -127,6 +129,7 @@ def _train(
         folder.save_predictions(logits, test.labels)
         # By the published protocol the last epoch's record holds the same test figures.
         metrics |= {keys.PUBLISHED_BEST: learner.best_accuracy} if recipe.protocol == "published" else measured
+        metrics |= forward_seconds(network, test.images, normalisation, placement, recipe.evaluation_batch_size)
     final = Record(learner.epoch, time.time(), metrics, final=True)
     folder.append(final)
     folder.finish(Status.COMPLETE)

@@ -95,7 +95,8 @@ def launch(
                 with asked(uri):
                     result = read_results(runs.client, experiment.name, runs.launch)
                 display.result(result)
-                metrics = launch_metrics(result, resources, time.monotonic() - begun)
+                price, wall_seconds = experiment.resources.price_per_hour, time.monotonic() - begun
+                metrics = launch_metrics(result, resources, wall_seconds, price)
                 whole = _publish(runs.client, result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
             status = Status.STOPPED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
+from orchestrator.reporting.comparison.spending import Share
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings
@@ -178,12 +179,16 @@ def _compare(
     return Comparison.of(compare(rows, target, right, settings), experiment, launch, tuple(rows))
 
 
-def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds: float) -> dict[str, float]:
+def launch_metrics(
+    result: Results, resources: Mapping[str, float], wall_seconds: float, price_per_hour: float | None = None
+) -> dict[str, float]:
     """The metrics of the launch's own run, for comparing launches.
 
-    ``resources`` are those of one trial; ``wall_seconds`` of this process are added to those of earlier ones.
+    ``resources`` are those of one trial, ``price_per_hour`` is that of a GPU, or without one of a CPU core;
+    ``wall_seconds`` of this process are added to those of earlier ones.
     """
     trained = sum(trial.seconds or 0.0 for trial in result.rows)
+    price = Share.of(resources, price_per_hour).price_per_second
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
     best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
     return {
@@ -192,6 +197,7 @@ def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds
         WALL_SECONDS: wall_seconds,
         "cpu_seconds": trained * resources.get("CPU", 0.0),  # reserved while training, busy or not
         "gpu_seconds": trained * resources.get("GPU", 0.0),
+        **({} if price is None else {"price": trained * price}),
     }
 
 

@@ -1,0 +1,224 @@
+"""What a search tried for each variant, which configuration was chosen, and what every variant was given to spend.
+
+A configuration is one draw of settings, trained with every seed. A variant's figures are those of one configuration,
+chosen by validation accuracy alone; the others are described here and never averaged in. Test accuracies take no part.
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from rich.table import Table as TerminalTable
+
+from orchestrator.records import INTERRUPTED, Status, TrialRow, short_names
+from orchestrator.reporting.tables import Table
+from orchestrator.reporting.terminal_table import terminal_table
+from orchestrator.selection import chosen_trials, complete_trials
+
+CAPTION = (
+    "Validation accuracy of a configuration: mean over its complete seeds, or, if none is complete, over those that "
+    "were stopped early, each with the best that it had reached. Gain: best minus median."
+)
+_COUNTS = ("complete", "stopped", "failed", "unfinished")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """The search of one variant; accuracies are validation accuracies of configurations, as fractions."""
+
+    variant: str
+    configurations: int  # that were tried
+    complete: int  # with every seed
+    stopped: int  # early by the scheduler, with at least one seed
+    failed: int  # with at least one seed
+    unfinished: int  # still running, or interrupted
+    trials: int
+    epochs: int  # of all trials
+    seconds: float  # of all trials, wall time of training
+    chosen: int | None = None  # index of the draw with which the variant is compared; None: it has no complete trial
+    settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
+    accuracy: float | None = None  # of the chosen one
+    best: float | None = None  # higher than ``accuracy`` if that configuration has fewer complete seeds
+    median: float | None = None
+    lowest: float | None = None
+    spread: float | None = None  # sample standard deviation; None with fewer than two
+    gain: float | None = None  # best minus median; None with fewer than two
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
+    """One row per variant, in the order of the plan; empty if nothing was searched and nothing stopped early.
+
+    Trials that a scheduler stops early share out what is spent as well: without a search, each variant has one
+    configuration.
+    """
+    if all(trial.sample is None and not _stopped_early(trial) for trial in trials):
+        return ()
+    blind = [_without_value(trial) for trial in trials]
+    chosen, seeds = chosen_trials(blind), {trial.seed for trial in blind}
+    return tuple(
+        _searched(name, [t for t in blind if t.variant == name], mine, len(seeds)) for name, mine in chosen.items()
+    )
+
+
+def sentences(rows: Sequence[Searched]) -> str:
+    """What was chosen from how many, and whether every variant was given the same to spend."""
+    if not rows:
+        return ""
+    counts = [row.configurations for row in rows]
+    how = (
+        f"Each variant is compared with one of {_range(counts, 'configuration')}, chosen by its mean validation "
+        "accuracy over seeds; test accuracies of the others take no part."
+        if max(counts) > 1
+        else ""
+    )
+    parts = [how, _budgets(rows), *(_not_the_best(row) for row in rows)]
+    return " ".join(part for part in parts if part)
+
+
+def search_table(rows: Sequence[Searched]) -> Table:
+    """For the page: every figure."""
+    columns = (
+        "variant",
+        "configurations",
+        *(c for c in _COUNTS if any(getattr(row, c) for row in rows)),
+        "trials",
+        "epochs",
+        "seconds",
+        "chosen",
+        "chosen accuracy",
+        "best",
+        "median",
+        "lowest",
+        "standard deviation",
+        "gain",
+    )
+    names = {"chosen accuracy": "accuracy", "standard deviation": "spread"}
+    cells = [
+        [_label(row) if column == "chosen" else getattr(row, names.get(column, column)) for column in columns]
+        for row in rows
+    ]
+    return Table("search", "What was searched, by validation accuracy", columns, cells)
+
+
+def terminal_search(rows: Sequence[Searched]) -> TerminalTable:
+    """For a terminal: accuracies in percent, the gain in points; the chosen settings have a table of their own."""
+    columns = ("variant", "tried", "stopped", "failed", "best", "median", "lowest", "sd", "gain", "epochs")
+    cells = [
+        (
+            row.variant,
+            str(row.configurations),
+            _count(row.stopped),
+            _count(row.failed),
+            *(_percent(value) for value in (row.best, row.median, row.lowest, row.spread, row.gain)),
+            f"{row.epochs:,}",
+        )
+        for row in rows
+    ]
+    return terminal_table(
+        "What was searched, by validation accuracy",
+        columns,
+        cells,
+        "configurations; gain: best minus median, in points",
+    )
+
+
+def _without_value(trial: TrialRow) -> TrialRow:
+    """The trial as the choice sees it: whether it has been evaluated on the test split, not how well it did."""
+    return trial if trial.test_accuracy is None else replace(trial, test_accuracy=0.0)
+
+
+def _searched(variant: str, trials: Sequence[TrialRow], compared: Sequence[TrialRow], seeds: int) -> Searched:
+    configurations: dict[int | None, list[TrialRow]] = {}
+    for trial in trials:
+        configurations.setdefault(trial.sample, []).append(trial)
+    states = [_state(mine, seeds) for mine in configurations.values()]
+    accuracies = [a for mine in configurations.values() if (a := _accuracy(mine)) is not None]
+    found = Searched(
+        variant,
+        configurations=len(configurations),
+        complete=states.count("complete"),
+        stopped=states.count("stopped"),
+        failed=states.count("failed"),
+        unfinished=states.count("unfinished"),
+        trials=len(trials),
+        epochs=sum(trial.epochs for trial in trials),
+        seconds=sum(trial.seconds or 0.0 for trial in trials),
+    )
+    if complete_trials(compared):
+        first = compared[0]
+        found = replace(found, chosen=first.sample, settings=first.settings, accuracy=_accuracy(compared))
+    if not accuracies:
+        return found
+    best, median = max(accuracies), statistics.median(accuracies)
+    found = replace(found, best=best, median=median, lowest=min(accuracies))
+    return found if len(accuracies) < 2 else replace(found, spread=statistics.stdev(accuracies), gain=best - median)
+
+
+def _state(trials: Sequence[TrialRow], seeds: int) -> str:
+    """How a configuration ended, of which there should be a trial for each of ``seeds`` seeds: the worst of its trials.
+
+    One that the scheduler has stopped needs no further seed.
+    """
+    if any(trial.status == Status.FAILED for trial in trials):
+        return "failed"
+    if any(map(_stopped_early, trials)):
+        return "stopped"
+    return "complete" if len(complete_trials(trials)) == seeds else "unfinished"
+
+
+def _accuracy(trials: Sequence[TrialRow]) -> float | None:
+    """Mean validation accuracy of one configuration; None if no trial of it has ended without failing."""
+    ended = complete_trials(trials) or [trial for trial in trials if _stopped_early(trial)]
+    accuracies = [trial.val_accuracy for trial in ended if trial.val_accuracy is not None]
+    return statistics.fmean(accuracies) if accuracies else None
+
+
+def _stopped_early(trial: TrialRow) -> bool:
+    """Whether the scheduler stopped it, and not an interruption of the whole launch."""
+    return trial.status == Status.STOPPED and trial.reason != INTERRUPTED
+
+
+def _budgets(rows: Sequence[Searched]) -> str:
+    trials, epochs = [row.trials for row in rows], [row.epochs for row in rows]
+    given = f"{_range(trials, 'trial')} and {_range(epochs, 'epoch')}"
+    if len(rows) == 1:
+        return f"{rows[0].variant} was given {given}."
+    if len(set(trials)) == len(set(epochs)) == 1:
+        return f"Every variant was given {given}."
+    return f"The variants were not given the same to spend: {given}."
+
+
+def _not_the_best(row: Searched) -> str:
+    if row.accuracy is None or row.best is None or row.best <= row.accuracy:
+        return ""
+    return (
+        f"Another configuration of {row.variant} has a higher validation accuracy ({_percent(row.best)} instead of "
+        f"{_percent(row.accuracy)} %) and was not chosen: fewer of its seeds were complete when the choice was made."
+    )
+
+
+def _range(values: Sequence[int], unit: str) -> str:
+    least, most = min(values), max(values)
+    return f"{least:,} {unit}{'' if most == 1 else 's'}" if least == most else f"{least:,} to {most:,} {unit}s"
+
+
+def _label(row: Searched) -> str | None:
+    """The chosen settings: ``lr 0.1, width 32``."""
+    if row.chosen is None:
+        return None
+    names = short_names(sorted(row.settings))
+    shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in row.settings.items()}
+    return ", ".join(f"{name} {shown[path]}" for path, name in names.items()) or f"sample {row.chosen}"
+
+
+def _count(number: int) -> str:
+    return str(number) if number else ""
+
+
+def _percent(fraction: float | None) -> str:
+    return "" if fraction is None else f"{100 * fraction:.2f}"
