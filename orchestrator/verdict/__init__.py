@@ -1,1 +1,17 @@
 """Which variant is better, by how much, and whether the evidence is enough: statistics, with numpy and scipy only."""
+
+from orchestrator.verdict.judging import judge
+from orchestrator.verdict.replication import Replication, replicate
+from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
+from orchestrator.verdict.sentence import interval_in_points
+
+__all__ = [
+    "Decision",
+    "Pair",
+    "Replication",
+    "VariantScore",
+    "Verdict",
+    "interval_in_points",
+    "judge",
+    "replicate",
+]

@@ -1,0 +1,60 @@
+"""What the statistics can be asked: wrong arguments are refused with the place and what is allowed."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.errors import RequestError
+from orchestrator.text import did_you_mean
+
+
+def check_confidence(confidence: float) -> None:
+    """Raise RequestError unless it is above 0.5 and below 1."""
+    if not 0.5 < confidence < 1:
+        raise RequestError(f"confidence: {confidence} is not between 0.5 and 1; 0.95 is usual")
+
+
+def check_margin(margin: float) -> None:
+    """Raise RequestError unless it is above 0 and below 1."""
+    if not 0 < margin < 1:
+        raise RequestError(
+            f"margin: {margin} is not a difference of accuracy between 0 and 1; 0.005 is half a percentage point"
+        )
+
+
+def check_accuracies(where: str, accuracies: Iterable[tuple[object, float]]) -> None:
+    """Raise RequestError for a score that is not a fraction; ``accuracies`` are pairs of seed and score."""
+    for seed, accuracy in accuracies:
+        if not (math.isfinite(accuracy) and 0 <= accuracy <= 1):
+            raise RequestError(f"{where}, seed {seed}: an accuracy is a fraction from 0 to 1, not {accuracy}")
+
+
+def check_baseline(baseline: str, variants: Iterable[str]) -> None:
+    """Raise RequestError unless it is one of ``variants``."""
+    known = list(variants)
+    if baseline not in known:
+        allowed = ", ".join(known) or "there are none"
+        raise RequestError(
+            f"baseline: {baseline} is not a variant of this comparison{did_you_mean(baseline, known)}; "
+            f"the variants are: {allowed}"
+        )
+
+
+def check_predictions(predictions: Mapping[tuple[str, Any], NDArray[np.bool_]]) -> int | None:
+    """Raise RequestError unless all have one length; that length, or None without predictions."""
+    lengths: dict[int, tuple[str, Any]] = {}
+    for where, right in predictions.items():
+        if right.ndim != 1 or right.dtype != np.bool_ or not len(right):
+            raise RequestError(f"predictions of {_trial(where)}: (N,) bool, one for each test image, are needed")
+        lengths.setdefault(len(right), where)
+    if len(lengths) > 1:
+        counts = ", ".join(f"{count:,} images of {_trial(where)}" for count, where in lengths.items())
+        raise RequestError(f"predictions: of different test splits ({counts}); compare trials on the same images")
+    return next(iter(lengths), None)
+
+
+def _trial(where: tuple[str, Any]) -> str:
+    return f"{where[0]}, seed {where[1]}"

@@ -1,0 +1,72 @@
+"""One pair of variants: the difference of their means, its error, and what can be tested; no decision yet."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.verdict import ranks, rounding
+from orchestrator.verdict.student import StandardError, critical, lower_tail, mean, standard_error
+
+ONE_SEED = "a variant with one seed: its spread is unknown"
+TOO_FEW_SEEDS = "fewer than three seeds"
+NO_SPREAD = "no spread between seeds: it says nothing about chance"
+Seeds = Mapping[Any, float]  # accuracy (fraction) by seed
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Variant ``a``, of the higher mean, against ``b``."""
+
+    a: str
+    b: str
+    n: int  # pairs of seeds, or the smaller number of seeds
+    paired: bool
+    difference: float
+    error: StandardError | None  # None: ``reason`` says why
+    reason: str | None
+    p_sign_flip: float | None
+    p_a_beats_b: float
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p value of no difference."""
+        if self.error is None:
+            return None
+        return 2 * lower_tail(-abs(self.difference) / self.error.value(), self.error.df())
+
+    def p_not_within(self, margin: float) -> float | None:
+        """p value of a difference of at least ``margin`` either way: the larger one of two one-sided tests."""
+        if self.error is None:
+            return None  # a's mean is the higher one, so that the margin above is the nearer one
+        return lower_tail((abs(self.difference) - margin) / self.error.value(), self.error.df())
+
+    def half_width(self, alpha: float) -> float | None:
+        """Half of the interval's width at the level 1 - ``alpha``, for other seeds."""
+        return None if self.error is None else critical(self.error.df(), alpha) * self.error.value()
+
+
+def gather(a: str, b: str, first: Seeds, second: Seeds, grid: float) -> Evidence:
+    """Compare two variants: by seed if they have the same seeds, otherwise all runs of both.
+
+    ``grid``: the step of which accuracies are multiples (fraction).
+    """
+    ones, others = list(first.values()), list(second.values())
+    paired = first.keys() == second.keys()
+    if paired:
+        apart = [accuracy - second[seed] for seed, accuracy in first.items()]
+        error = standard_error([apart], rounding.variance(grid, 2))
+    else:
+        apart = [one - other for one in ones for other in others]
+        error = standard_error([ones, others], rounding.variance(grid))
+    n = min(len(ones), len(others))
+    return Evidence(
+        a,
+        b,
+        n,
+        paired,
+        mean(ones) - mean(others),
+        error,
+        (ONE_SEED if n < 2 else NO_SPREAD) if error is None else None,
+        ranks.sign_flip(apart) if paired else None,
+        ranks.wins(apart),
+    )

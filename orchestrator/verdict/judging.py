@@ -1,0 +1,156 @@
+"""The verdict: every pair of variants tested, the family of tests adjusted together, and one of four decisions."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any
+
+from orchestrator.verdict import arguments, images, rounding
+from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, gather
+from orchestrator.verdict.images import Right
+from orchestrator.verdict.multiplicity import holm
+from orchestrator.verdict.pareto import pareto_front
+from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
+from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
+from orchestrator.verdict.sentence import with_sentence
+from orchestrator.verdict.student import critical, mean, no_spread, variance
+
+ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
+
+
+def judge(
+    scores: Mapping[str, Seeds],
+    *,
+    predictions: Mapping[tuple[str, Any], Right] | None = None,
+    baseline: str | None = None,
+    margin: float | None = None,
+    confidence: float = 0.95,
+    costs: Mapping[str, Mapping[str, float]] | None = None,
+) -> Verdict:
+    """Which variants are better than which, with everything that this rests on; docs/verdict.md has the formulas.
+
+    ``scores``: by variant and seed, the test accuracy (fraction). ``predictions``: by (variant, seed), (N,) bool, which
+    test images were classified correctly; used for a pair of variants if all of their seeds have them. ``baseline``:
+    compare with this variant only. ``margin``: a difference (fraction) below which variants count as equivalent.
+    ``costs``: by name and variant, for the Pareto fronts. Raises RequestError for arguments that make no sense.
+    """
+    right = {trial: r for trial, r in (predictions or {}).items() if trial[1] in scores.get(trial[0], {})}
+    count = _check(scores, right, baseline, margin, confidence)
+    alpha = 1 - confidence
+    variants = sorted((_score(name, seeds, alpha) for name, seeds in scores.items()), key=_rank)
+    grid = 1 / count if count else rounding.step(one for seeds in scores.values() for one in seeds.values())
+    measured = [score.variant for score in variants if score.n]
+    compared = [pair for pair in combinations(measured, 2) if baseline is None or baseline in pair]
+    evidence = [gather(a, b, scores[a], scores[b], grid) for a, b in compared]
+    pairs = _decide(evidence, images.mean_over_seeds(scores, right), margin, alpha)
+    found = Verdict(
+        tuple(variants),
+        tuple(pairs),
+        _leaders(measured, pairs),
+        confidence,
+        margin,
+        baseline,
+        count,
+        {name: pareto_front(variants, cost) for name, cost in (costs or {}).items()},
+    )
+    return with_sentence(found)
+
+
+def _check(
+    scores: Mapping[str, Seeds], right: Mapping[Any, Right], baseline: str | None, margin: float | None, level: float
+) -> int | None:
+    arguments.check_confidence(level)
+    if margin is not None:
+        arguments.check_margin(margin)
+    if baseline is not None:
+        arguments.check_baseline(baseline, scores)
+    for variant, seeds in scores.items():
+        arguments.check_accuracies(variant, seeds.items())
+    return arguments.check_predictions(right)
+
+
+def _score(variant: str, seeds: Seeds, alpha: float) -> VariantScore:
+    """Mean, standard deviation, and Student's interval, which needs a spread."""
+    values = list(seeds.values())
+    if len(values) < 2 or no_spread(values):
+        spread = 0.0 if len(values) > 1 else None
+        return VariantScore(variant, len(values), mean(values) if values else None, spread)
+    center, sd = mean(values), math.sqrt(variance(values))
+    half = critical(len(values) - 1, alpha) * sd / math.sqrt(len(values))
+    return VariantScore(variant, len(values), center, sd, max(center - half, 0.0), min(center + half, 1.0))
+
+
+def _rank(score: VariantScore) -> float:
+    return math.inf if score.mean is None else -score.mean
+
+
+def _decide(
+    evidence: Sequence[Evidence], proportions: Mapping[str, Any], margin: float | None, alpha: float
+) -> list[Pair]:
+    """Every pair with its decision: of both kinds of tests at most ``alpha`` of the families have a wrong one."""
+    different = holm([e.p for e in evidence])
+    equivalent = [None] * len(evidence) if margin is None else holm([e.p_not_within(margin) for e in evidence])
+    each = alpha / max(len(evidence), 1)  # Bonferroni's
+    pairs = []
+    for e, p, q in zip(evidence, different, equivalent, strict=True):
+        enough = e.n >= LEAST_SEEDS
+        better = enough and p is not None and p <= alpha and e.difference > 0
+        within = enough and q is not None and q <= alpha
+        decision = {
+            (True, True): Decision.SLIGHTLY_BETTER,
+            (True, False): Decision.BETTER,
+            (False, True): Decision.EQUIVALENT,
+        }.get((better, within), Decision.UNDECIDED)
+        pairs.append(_pair(e, decision, p, proportions, max(e.difference, margin or 0.0), each))
+    return pairs
+
+
+def _pair(
+    e: Evidence, decision: Decision, p: float | None, proportions: Mapping[str, Any], target: float, alpha: float
+) -> Pair:
+    told_apart = decision in (Decision.BETTER, Decision.SLIGHTLY_BETTER)
+    seeds = e.half_width(alpha)
+    known = e.a in proportions and e.b in proportions
+    other_images = images.half_width(proportions[e.a], proportions[e.b], alpha) if known else None
+    both = None if seeds is None or other_images is None else math.hypot(seeds, other_images)
+    low, high = _bounds(e.difference, seeds)
+    low_new_images, high_new_images = _bounds(e.difference, other_images)
+    low_both, high_both = _bounds(e.difference, both)
+    if low is not None:  # the decision and the interval say the same
+        low = max(low, ABOVE_ZERO) if told_apart else min(low, 0.0)
+    if low_both is not None and not told_apart:
+        low_both = min(low_both, 0.0)
+    more = more_seeds(e.error, alpha, target) if e.error and decision is Decision.UNDECIDED else None
+    return Pair(
+        e.a,
+        e.b,
+        e.n,
+        e.difference,
+        e.paired,
+        decision,
+        low,
+        high,
+        e.p,
+        p,
+        e.p_sign_flip,
+        e.p_a_beats_b,
+        None if e.error is None else detectable(e.error, alpha),
+        more,
+        low_new_images,
+        high_new_images,
+        low_both,
+        high_both,
+        e.reason or (TOO_FEW_SEEDS if e.n < LEAST_SEEDS else None),
+    )
+
+
+def _bounds(center: float, half: float | None) -> tuple[float | None, float | None]:
+    """An interval around ``center``, cut at the largest possible differences."""
+    return (None, None) if half is None else (max(center - half, -1.0), min(center + half, 1.0))
+
+
+def _leaders(measured: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """The best, and every variant that is not told apart from it, which a pair that is not compared is not either."""
+    behind = {pair.b for pair in pairs if pair.told_apart and pair.a == measured[0]}
+    return tuple(variant for variant in measured if variant not in behind)

@@ -1,0 +1,170 @@
+"""The verdict in words, as a careful colleague would say it: no more than the numbers say."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from orchestrator.verdict.planning import LEAST_SEEDS, MOST_SEEDS
+from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
+
+NAMED = 4  # variants that a sentence names
+SCOPE = "This is about these networks with this recipe on this data and split."
+NUMBERS = {1: "One seed", 2: "Two seeds"}
+
+
+def with_sentence(verdict: Verdict) -> Verdict:
+    """The same verdict with its sentence."""
+    return replace(verdict, sentence=sentence(verdict))
+
+
+def sentence(verdict: Verdict) -> str:
+    """What is better than what and by how much, what is not told apart, and what would help."""
+    measured = [score for score in verdict.variants if score.n]
+    absent = [score.variant for score in verdict.variants if not score.n]
+    if not measured:
+        return "No seed is complete, so there is nothing to compare."
+    missing = f"{_listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
+    if verdict.pairs:
+        parts = [_against_baseline(verdict) if verdict.baseline else _against_best(verdict), _new_images(verdict)]
+    elif verdict.baseline and len(measured) > 1:
+        parts = [f"{verdict.baseline} is the baseline, so nothing is compared."]
+    else:
+        parts = [f"{_alone(measured[0], verdict)}; there is no other variant to compare it with."]
+    return " ".join(part for part in (*parts, missing, SCOPE) if part)
+
+
+def interval_in_points(low: float | None, high: float | None) -> str:
+    """``-0.10 to 0.94``, in percentage points; a positive bound that rounds to zero is ``above 0.00``."""
+    if low is None or high is None:
+        return "unknown"
+    above = "above " if 0 < low < 0.00005 else ""
+    return f"{above}{_points(low)} to {_points(high)}"
+
+
+def _points(fraction: float) -> str:
+    return f"{round(100 * fraction, 2) + 0.0:.2f}"  # + 0.0: there is no -0.00
+
+
+def _alone(score: VariantScore, verdict: Verdict) -> str:
+    spread = "" if score.sd is None else f" ± {_points(score.sd)}"
+    accuracy = f"{score.variant} has {_points(score.mean or 0.0)}{spread} % test accuracy over n = {score.n}"
+    if score.low is None:
+        return accuracy
+    interval = f"{interval_in_points(score.low, score.high)} %"
+    return f"{accuracy} ({100 * verdict.confidence:g} % interval of the mean {interval})"
+
+
+def _against_best(verdict: Verdict) -> str:
+    best = verdict.variants[0].variant
+    pairs = [pair for pair in verdict.pairs if pair.a == best]
+    if len(pairs) > 1 and all(pair.decision is Decision.BETTER for pair in pairs):
+        return f"{best} is better than every other variant: {_listed([_than(pair, verdict) for pair in pairs])}."
+    return " ".join(_groups(verdict, pairs, best))
+
+
+def _against_baseline(verdict: Verdict) -> str:
+    """The variants that are better than the baseline, then all others."""
+    baseline = verdict.baseline or ""
+    better = [pair for pair in verdict.pairs if pair.b == baseline and pair.decision is Decision.BETTER]
+    rest = [pair for pair in verdict.pairs if pair not in better]
+    names = _listed([f"{pair.a} {_by(pair, verdict)}" for pair in better]) if better else ""
+    ahead = f"Better than the baseline {baseline}: {names}." if better else ""
+    return " ".join(part for part in (ahead, *_groups(verdict, rest, baseline)) if part)
+
+
+def _groups(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> list[str]:
+    """One statement for each decision; every pair has ``subject`` in it."""
+    groups = {decision: [pair for pair in pairs if pair.decision is decision] for decision in Decision}
+    margin = f"the margin of {_points(verdict.margin or 0.0)} points"
+    parts = []
+    if better := groups[Decision.BETTER]:
+        parts.append(f"{subject} is better {_listed([_than(pair, verdict) for pair in better])}.")
+    if slightly := groups[Decision.SLIGHTLY_BETTER]:
+        names = _listed([f"{pair.a} {_than(pair, verdict)}" for pair in slightly])
+        parts.append(f"Better, but by less than {margin}: {names}.")
+    if equivalent := groups[Decision.EQUIVALENT]:
+        names = _listed([f"{_other(pair, subject)} ({_points(pair.difference)} points)" for pair in equivalent])
+        parts.append(f"{subject} is equivalent to {names}: the difference is shown to be below {margin}.")
+    if undecided := groups[Decision.UNDECIDED]:
+        parts.append(_undecided(verdict, undecided, subject))
+    return parts
+
+
+def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
+    nearest = min(pairs, key=lambda pair: pair.difference)
+    if len(pairs) == 1:
+        said = f"{nearest.a} and {nearest.b} are not told apart ({_size(nearest, verdict)})"
+    else:
+        names = _listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in pairs])
+        said = f"{subject} is not told apart from {names}"
+    advice = _advice(verdict, nearest)
+    if nearest.n < LEAST_SEEDS:
+        return f"{said}. {NUMBERS[nearest.n]} cannot decide: at least three are needed{advice}."
+    if nearest.low is None:
+        return f"{said}. Without any spread between seeds nothing is known about chance: more seeds may show some."
+    return f"{said}{advice}."
+
+
+def _advice(verdict: Verdict, pair: Pair) -> str:
+    """How many more seeds would help, for a pair that is undecided."""
+    target = max(pair.difference, verdict.margin or 0.0)
+    points = f"{_points(target)} points"
+    if pair.low is None or target <= 0:
+        return ""
+    if pair.more_seeds is None:
+        return f"; even {MOST_SEEDS:,} more seeds of each would probably not show {points}"
+    if pair.more_seeds == 0:
+        return f"; these seeds would probably have shown {points}"
+    return f"; about {pair.more_seeds} more {'seed' if pair.more_seeds == 1 else 'seeds'} of each would show {points}"
+
+
+def _new_images(verdict: Verdict) -> str:
+    """Whether what is told apart holds for other test images, where that is known."""
+    subject = verdict.baseline or verdict.variants[0].variant
+    told = [pair for pair in verdict.pairs if subject in (pair.a, pair.b) and pair.told_apart]
+    doubtful = [_other(pair, subject) for pair in told if pair.holds_for_new_images is False]
+    if len(doubtful) == 1:
+        return (
+            f"The difference from {doubtful[0]} holds for new seeds but is not shown for new images: "
+            "it may be a difference of this test split."
+        )
+    if doubtful:
+        return (
+            f"The differences from {_listed(doubtful)} hold for new seeds but are not shown for new images: "
+            "they may be differences of this test split."
+        )
+    known = told and all(pair.holds_for_new_images for pair in told)
+    return "With other seeds and other test images of the same kind this would hold, too." if known else ""
+
+
+def _other(pair: Pair, subject: str) -> str:
+    return pair.b if pair.a == subject else pair.a
+
+
+def _than(pair: Pair, verdict: Verdict) -> str:
+    return f"than {pair.b} {_by(pair, verdict)}"
+
+
+def _by(pair: Pair, verdict: Verdict) -> str:
+    """``by 0.70 points (95 % interval 0.20 to 1.20, n = 3)``."""
+    return f"by {_points(pair.difference)} points ({_error(pair, verdict)})"
+
+
+def _size(pair: Pair, verdict: Verdict) -> str:
+    """``0.20 points, 95 % interval -0.40 to 0.80, n = 3``."""
+    return f"{_points(pair.difference)} points, {_error(pair, verdict)}"
+
+
+def _error(pair: Pair, verdict: Verdict) -> str:
+    n = f"n = {pair.n}"
+    if not pair.paired:
+        seeds = {score.variant: score.n for score in verdict.variants}
+        n = f"n = {seeds[pair.a]} and {seeds[pair.b]}"
+    if pair.low is None:
+        return n
+    return f"{100 * verdict.confidence:g} % interval {interval_in_points(pair.low, pair.high)}, {n}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    """The first four, and the number of others."""
+    parts = [*names[:NAMED], f"{len(names) - NAMED} more"] if len(names) > NAMED else list(names)
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
