@@ -95,6 +95,18 @@ class Results:
         """The comparison of the variants, best first, as ``compare`` prints it."""
         return self.comparison
 
+    def replication(self, confidence: float = 0.95) -> "pd.DataFrame":
+        """One row per published accuracy that the launch replicates; columns as the keys of ``replication --json``.
+
+        Raises RequestError if its experiment names none.
+        """
+        import pandas as pd
+
+        from orchestrator.workflow.replication import read_replications
+
+        rows = read_replications(self._store(), [self.experiment], self.launch, confidence)
+        return pd.DataFrame([row.to_dict() for row in rows])
+
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
         return {
