@@ -177,7 +177,7 @@ def test_the_command_prints_a_table_or_one_document(store: str, tmp_path: Path) 
     given = ("replication", "--tracking-uri", store)
     shown = orchestrator(*given, cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
-    assert re.search(r"same +last +3 +85\.00 ± 1\.00 +85\.03 +84\.\d\d to 85\.\d\d +replicated", shown.stdout)
+    assert re.search(r"same *\n +last +3 +85\.00 ± 1\.00 +85\.03 +84\.\d\d to 85\.\d\d +replicated", shown.stdout)
     assert "few: fewer than three seeds" in shown.stdout
     document = json.loads(orchestrator(*given, "same", "--json", cwd=tmp_path).stdout)
     assert [(row["experiment"], row["figure"], row["decision"]) for row in document["replications"]] == [
@@ -198,6 +198,6 @@ def test_the_table_fits_eighty_columns_and_names_all(store: str) -> None:
     text = console.export_text()
     assert max(len(line.rstrip()) for line in text.splitlines()) <= 80
     assert "…" not in text
-    assert "published-depthwise-str" in text
+    assert "published-depthwise-stride-a" in text
     assert "100.00 ± 12.50" in text
     assert reasons(rows) == ["published-depthwise-stride-again: no complete seed"]

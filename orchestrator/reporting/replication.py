@@ -14,11 +14,8 @@ from orchestrator.verdict import Replication, replicate
 from orchestrator.verdict.replication import Outcome
 
 STYLES = {Outcome.REPLICATED: "green", Outcome.BETTER: "green", Outcome.NOT_REPLICATED: "red"}
-LONGEST_NAME = 23  # characters of an experiment's name in one line of 80
-MEANING = (
-    "last: mean test accuracy of the last epoch over n seeds; best: of the best epoch, which is\n"
-    "chosen on the test split, as the report's was, and serves replication only."
-)
+LONGEST_NAME = 28  # characters of an experiment's name in one line of 80
+MEANING = "n seeds; last: of the last epoch; best: of the best epoch on the test split"
 
 
 @dataclass(frozen=True)
@@ -95,15 +92,15 @@ def replication_table(rows: Sequence[ReplicationRow]) -> Table:
         caption_justify="left",
     )
     table.add_column("experiment", overflow="fold", max_width=LONGEST_NAME)
-    table.add_column("", no_wrap=True)
     for name in ("n", "published\n± margin %", "mean\n%", f"{100 * confidence:g} %\ninterval"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("decision", no_wrap=True)
     for before, row in zip([None, *rows], rows, strict=False):
         result = row.result
+        if before is None or before.parent_run_id != row.parent_run_id:
+            table.add_row(row.experiment)
         table.add_row(
-            "" if before is not None and before.parent_run_id == row.parent_run_id else row.experiment,
-            row.figure,
+            f"  {row.figure}",
             str(result.n),
             f"{100 * result.published:.2f} ± {100 * result.margin:.2f}",
             "" if result.mean is None else f"{100 * result.mean:.2f}",

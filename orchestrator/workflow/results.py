@@ -1,4 +1,4 @@
-"""A launch read back from MLflow, and the outputs of its comparison: a page, a figure, registered models."""
+"""A launch read back from MLflow, and the outputs of its comparison: a page and a figure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,6 @@ from orchestrator.selection import chosen_trials, representative
 from orchestrator.tracking.artifacts import WALL_SECONDS, log_comparison
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import find_launch, read_epochs, read_right, read_trials
-from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
 
@@ -175,18 +174,6 @@ def launch_metrics(result: Results, resources: Mapping[str, float], wall_seconds
 def publish_result(client: Any, result: Results, page: str, metrics: Mapping[str, float]) -> None:
     """Put the comparison's ``page`` and the launch's ``metrics`` into MLflow, at the launch's own run."""
     log_comparison(client, result.parent_run_id, sentence(result.comparison), page, metrics)
-
-
-def register_result(client: Any, result: Results, model: str) -> list[Registered]:
-    """Register the networks of the two best variants as versions of ``model``. Raises RequestError if it cannot."""
-    mine = chosen_trials(result.rows)
-    best = [trial for row in result.comparison.rows if (trial := representative(mine[row.variant])) is not None]
-    if not best:
-        raise RequestError(f"nothing to register: no trial of {result.experiment} is complete")
-    tags = {"experiment": result.experiment, "launch": result.launch, "evidence": result.comparison.evidence}
-    return register(
-        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), sentence(result.comparison), tags
-    )
 
 
 def write_result(result: Results, figure: Path | None, html: Path | None) -> None:
