@@ -143,6 +143,7 @@ def test_the_best_can_be_registered(launched: Launched, client: Any, tmp_path: P
     assert (champion["model"], champion["alias"], champion["version"]) == ("tiny", "champion", "1")
     assert (champion["decision"], champion["forced"]) == ("first", False)
     assert client.get_model_version_by_alias("tiny", "champion").run_id == champion["run_id"]
+    assert len(client.get_run(champion["run_id"]).data.params["dataset_digest"]) == 64  # by which it is compared
     again = orchestrator(*read, "--register", "tiny", cwd=tmp_path)
     assert "registered: models:/tiny@champion is version 1, Tiny/seed-" in again.stdout
     assert again.stdout.endswith("it is the champion already\n")
