@@ -309,7 +309,7 @@ def test_a_published_curve_is_found_beside_its_experiment(tmp_path: Path) -> Non
     curve = read_curve(Path(read_file(ROOT / "experiments" / "published" / "stride.yaml").published_curve or ""))
     assert curve[0] == (1, pytest.approx(0.45))
     assert max(curve, key=lambda point: point[1]) == (47, pytest.approx(0.8636))
-    file = write(tmp_path, "name: x\nvariants: [stride]\npublished_curve: absent.csv\n")
+    file = write(tmp_path, "name: x\nvariants: [stride]\npublished: {curve: absent.csv}\n")
     with pytest.raises(ExperimentError, match="no such file"):
         read_file(file)
     (tmp_path / "bad.csv").write_text("epoch,test_accuracy\n1,many\n")

@@ -141,9 +141,16 @@ def test_epochs_are_counted_to_another_target(launched: Launched, target: float,
 def test_the_best_can_be_registered(launched: Launched, client: Any, tmp_path: Path) -> None:
     read = ("compare", "small", "--tracking-uri", launched.store)
     registered = orchestrator(*read, "--register", "tiny", "--json", cwd=tmp_path)
-    [champion] = json.loads(registered.stdout)["registered"]
+    champion = json.loads(registered.stdout)["registered"]
     assert (champion["model"], champion["alias"], champion["version"]) == ("tiny", "champion", "1")
+    assert (champion["decision"], champion["forced"]) == ("first", False)
     assert client.get_model_version_by_alias("tiny", "champion").run_id == champion["run_id"]
+    assert len(client.get_run(champion["run_id"]).data.params["dataset_digest"]) == 64  # by which it is compared
+    again = orchestrator(*read, "--register", "tiny", cwd=tmp_path)
+    assert "registered: models:/tiny@champion is version 1, Tiny/seed-" in again.stdout
+    assert again.stdout.endswith("it is the champion already\n")
+    alone = orchestrator(*read, "--force", cwd=tmp_path)
+    assert (alone.returncode, "--force belongs to --register MODEL" in alone.stderr) == (2, True)
     refused = orchestrator(*read, "--register", "a/b", cwd=tmp_path)
     assert (refused.returncode, "must not be empty or contain / or :" in refused.stderr) == (2, True)
 

@@ -18,9 +18,10 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Outcome, Status
 from orchestrator.spec import DatasetSpec, Plan, TrialSpec
 from orchestrator.tracking.models import log_model, save_model
-from orchestrator.tracking.registry import register
+from orchestrator.tracking.registry import find_source, make_model, register
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.turn import take_turn
 from orchestrator.trial import run_trial
 from orchestrator.workflow.make_report import write_model, write_report
 
@@ -73,7 +74,10 @@ def test_the_lines_of_readme_and_report_name_the_classes_as_well_as_the_trial_di
     experiment = client.create_experiment("exp", artifact_location=(tmp_path / "artifacts").as_uri())
     run_id = client.create_run(experiment).info.run_id
     log_model(client, run_id, folder / "model")
-    register(client, "MODEL", {"champion": replace(trial("a", 0, 0.9), run_id=run_id)}, "", {})
+    row = replace(trial("a", 0, 0.9), run_id=run_id)
+    make_model(client, "MODEL")
+    with take_turn(client, "MODEL") as turn:
+        register(client, turn, row, find_source(client, row), "champion", "", {})
 
     files = []
     for position, image in enumerate(data.test.images):

@@ -162,7 +162,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         "link.py:Linked",
         "stride",
     ]
-    tree = {"name": "places", "variants": variants, "published_curve": "../curves/published.csv"}
+    tree = {"name": "places", "variants": variants, "published": {"curve": "../curves/published.csv"}}
     (project / "experiments" / "places.yaml").write_text(json.dumps(tree))
     monkeypatch.chdir(project)
     before = set(sys.modules)

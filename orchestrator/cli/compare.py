@@ -29,8 +29,10 @@ from orchestrator.cli.options import log, options
     "--register",
     metavar="MODEL",
     show_default="none",
-    help="Register the best variant's network as this model's `champion` and the second best's as its `challenger`.",
+    help="Register the best variant's network as a version of this model: as `champion` if it is shown to be better "
+    "than the present one on the same test split, or there is none; else as `challenger`.",
 )
+@click.option("--force", is_flag=True, help="With --register: champion whatever the evidence, which is recorded.")
 @click.option(
     "--baseline",
     metavar="VARIANT",
@@ -57,6 +59,7 @@ def command(
     figure: Path | None,
     html: Path | None,
     register: str | None,
+    force: bool,
     baseline: str | None,
     margin: float | None,
     confidence: float | None,
@@ -69,18 +72,32 @@ def command(
     from orchestrator.cli.tables import print_result
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
-    from orchestrator.workflow.results import read_results, register_result
+    from orchestrator.workflow.promote import register_best
+    from orchestrator.workflow.results import read_results
 
     for file, flag, allowed in ((figure, "--figure", (".png", ".svg", ".pdf")), (html, "--html", (".html",))):
         if file is not None and file.suffix.lower() not in allowed:
             raise click.BadParameter(f"{file}: the file name must end in {' or '.join(allowed)}", param_hint=flag)
     if register is not None and (not register.strip() or "/" in register or ":" in register):
         raise click.BadParameter("a model's name must not be empty or contain / or :", param_hint="--register")
+    if force and register is None:
+        raise click.UsageError("--force belongs to --register MODEL")
     uri = choose(tracking_uri)
     client = connect(uri, make=False)
     with asked(uri):
         result = read_results(client, name, launch, target).judged_by(baseline, margin, confidence)
-        registered = [] if register is None else register_result(client, result, register)
+        registered = (
+            None
+            if register is None
+            else register_best(
+                client,
+                result,
+                register,
+                force=force,
+                margin=result.comparison.verdict.margin,
+                confidence=result.comparison.verdict.confidence,
+            )
+        )
     print_result(result, as_json, registered)
     if figure is not None or html is not None:
         from orchestrator.workflow.comparison_page import write_result

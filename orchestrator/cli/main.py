@@ -22,6 +22,7 @@ COMMANDS = {
     "inspect": "Show layers, parameters, MACs, receptive field and contract of a variant.",
     "variants": "List the built-in variants.",
     "compare": "Compare the variants of an MLflow experiment.",
+    "replication": "Compare launches with published accuracies.",
     "report": "Draw the reports of a launch again, in the trial folders and in MLflow.",
     "resume": "Resume an interrupted launch.",
     "verify-resume": "Kill a launch at random points, resume it, and compare it with an undisturbed one.",

@@ -13,7 +13,7 @@ from orchestrator.cli.options import options
 def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
     """Resume the newest launch of the experiment NAME from its files in the storage folder."""
     from orchestrator.cli.show import Show
-    from orchestrator.experiment.reader import read_experiment
+    from orchestrator.experiment.reader import read_stored
     from orchestrator.scheduling.launch_folder import fetch_launches, newest_launch
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run
@@ -21,6 +21,6 @@ def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
     with open_storage(flags.pop("storage")) as storage:
         fetch_launches(storage, name)
         folder, plain = newest_launch(storage.root, name)
-        experiment = read_experiment(plain, str(folder.path / "launch.json"))
+        experiment = read_stored(plain, str(folder.path / "launch.json"))
         result = run(experiment, storage=storage, display=Show(as_json, quiet), folder=folder, **flags)
     return 1 if result.failures else 0

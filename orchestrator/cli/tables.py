@@ -1,20 +1,17 @@
 """The result of a launch as commands print it: tables for people, one document for programs."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
-
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
 from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
-from orchestrator.tracking.registry import Registered
+from orchestrator.workflow.promote import Registration
 from orchestrator.workflow.results import Results
 
 
-def print_result(result: Results, as_json: bool, registered: Sequence[Registered] = ()) -> None:
-    """Print tables and the verdict in words, or the JSON document, and the registered models."""
+def print_result(result: Results, as_json: bool, registered: Registration | None = None) -> None:
+    """Print tables and the verdict in words, or the JSON document, and what was registered."""
     if as_json:
-        more = {"registered": [asdict(entry) for entry in registered]} if registered else {}
+        more = {} if registered is None else {"registered": registered.to_dict()}
         print_json({**result.to_dict(), **more})
         return
     console = Console()
@@ -26,6 +23,15 @@ def print_result(result: Results, as_json: bool, registered: Sequence[Registered
             console.print(table)
     console.print()
     console.print(result.comparison.sentence, highlight=False)
-    for entry in registered:
-        line = f"registered: models:/{entry.model}@{entry.alias} is version {entry.version}, {entry.trial}"
+    if registered is not None:
+        _print_registered(console, registered)
+
+
+def _print_registered(console: Console, registration: Registration) -> None:
+    entry, forced = registration.registered, ", by --force" if registration.forced else ""
+    lines = (
+        f"registered: models:/{entry.model}@{entry.alias} is version {entry.version}, {entry.trial}{forced}",
+        registration.evidence.reason,
+    )
+    for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -20,6 +20,7 @@ from orchestrator.spec.json_values import json_problems, one_line
 from orchestrator.text import did_you_mean
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
+OLD_CURVE = "published_curve"  # what earlier versions called published.curve
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
 
 
@@ -29,22 +30,35 @@ def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     Raises ExperimentError listing every problem.
     """
     experiment = read_experiment(apply_overrides(_load(path), overrides), str(path))
-    if experiment.published_curve is None:
+    published = experiment.published
+    if published is None or published.curve is None:
         return experiment
     try:
-        curve = (path.parent / experiment.published_curve).resolve()
+        curve = (path.parent / published.curve).resolve()
         found = curve.is_file()
     except (OSError, RuntimeError) as problem:  # too long, circular links
-        raise ExperimentError(str(path), [one_line(f"published_curve: {problem}")]) from problem
+        raise ExperimentError(str(path), [one_line(f"published.curve: {problem}")]) from problem
     if not found:
-        raise ExperimentError(str(path), [one_line(f"published_curve: no such file: {curve}")])
-    return dataclasses.replace(experiment, published_curve=str(curve))
+        raise ExperimentError(str(path), [one_line(f"published.curve: no such file: {curve}")])
+    return dataclasses.replace(experiment, published=dataclasses.replace(published, curve=str(curve)))
+
+
+def read_stored(tree: Any, source: str) -> Experiment:
+    """An experiment as a launch's folder keeps it, also one that an earlier version wrote. Raises ExperimentError."""
+    if isinstance(tree, Mapping) and OLD_CURVE in tree:
+        curve = tree[OLD_CURVE]
+        rest = {key: value for key, value in tree.items() if key != OLD_CURVE}
+        tree = rest if curve is None else {**rest, "published": {"curve": curve}}
+    return read_experiment(tree, source)
 
 
 def read_experiment(tree: Any, source: str) -> Experiment:
     """An experiment from JSON values. Raises ExperimentError that lists every problem under the name ``source``."""
     tree = _variants_by_name(tree)
     problems = json_problems(tree)
+    if isinstance(tree, Mapping) and OLD_CURVE in tree:
+        problems.append(f"{OLD_CURVE}: is now published.curve; write `published: {{curve: {tree[OLD_CURVE]}}}`")
+        tree = {key: value for key, value in tree.items() if key != OLD_CURVE}
     try:
         experiment = _adapter().validate_python(tree, strict=False)
     except ValidationError as error:

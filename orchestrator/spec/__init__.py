@@ -9,6 +9,7 @@ from orchestrator.spec.experiment import (
     Tracking,
     Variant,
 )
+from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.search import Distribution, Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
@@ -22,6 +23,7 @@ __all__ = [
     "Failures",
     "Optimizer",
     "Plan",
+    "Published",
     "Recipe",
     "Resources",
     "Schedule",

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from orchestrator.spec.fields import Range, check, to_json
+from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.search import Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
@@ -163,9 +164,8 @@ class Experiment:
     """How the verdict on the variants is reached."""
     tracking: Tracking = field(default_factory=Tracking)
     """What MLflow stores of each trial besides its metrics."""
-    published_curve: str | None = None
-    """CSV file with the columns epoch and test_accuracy (percent) that is drawn next to the trials' curves; its path is
-    relative to the experiment file."""
+    published: Published | None = None
+    """What a report published of the network that is replicated. null: nothing."""
     target_accuracy: Annotated[float, Range(gt=0, le=1)] = 0.85
     """Accuracy that the column "epochs to target" counts to. Unit: fraction."""
 
@@ -195,8 +195,15 @@ class Experiment:
             problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
+        if self.published is not None:
+            problems += misuse(self.published, self)
         if problems:
             raise ValueError("; ".join(problems))
+
+    @property
+    def published_curve(self) -> str | None:
+        """The file of the published curve, or None."""
+        return None if self.published is None else self.published.curve
 
 
 @dataclass(frozen=True, kw_only=True)

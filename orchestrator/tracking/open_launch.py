@@ -8,6 +8,7 @@ from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.lease import lease_end
+from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
@@ -16,6 +17,7 @@ from orchestrator.tracking.tags import (
     LAUNCH_ID,
     LEASE,
     NOTE,
+    PUBLISHED,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
@@ -65,6 +67,7 @@ def open_launch(
         for name, value in _judging_tags(plan).items():  # they may have been edited: nothing was trained by them
             client.set_tag(parent, name, value)
         reopen(client, parent)
+        _put_published(client, found[0], published_tag(plan.experiment.published))
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
     else:
         if named and launch_id is not None:
@@ -83,6 +86,7 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
         **_judging_tags(plan),
         REJECTED: str(plan.rejected_samples),
         LEASE: lease_end(),
+        **published_tag(plan.experiment.published),
         **tags,
         **({} if launch_id is None else {LAUNCH_ID: launch_id}),
         **({NOTE: plan.experiment.description} if plan.experiment.description else {}),
@@ -93,6 +97,14 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
     """What the results are read with."""
     experiment = plan.experiment
     return {TARGET: str(experiment.target_accuracy), VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict))}
+
+
+def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:
+    """What the experiment file says today of published accuracies, in a launch that has been recorded before."""
+    for name, value in tag.items():
+        client.set_tag(run.info.run_id, name, value)
+    if not tag and PUBLISHED in run.data.tags:
+        client.delete_tag(run.info.run_id, PUBLISHED)
 
 
 def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) -> list[Any]:

@@ -1,4 +1,4 @@
-"""MLflow's model registry: the best networks of a comparison, under the aliases by which others load them."""
+"""MLflow's model registry: networks as versions of a registered model, and the aliases by which others load them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.tracking.models import MODEL_FILE, find_model
-from orchestrator.tracking.tags import MODEL, TRIAL, VARIANT
+from orchestrator.tracking.tags import MODEL, PARENT, PROTOCOL, TRIAL, VARIANT
+from orchestrator.tracking.turn import Turn
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-CHAMPION, CHALLENGER = "champion", "challenger"  # the best variant's network, and the next one's
+CHAMPION = "champion"  # the network that was shown to be better than the champion before it
+CHALLENGER = "challenger"  # the last network that was registered without becoming champion
 
 
 @dataclass(frozen=True)
@@ -26,69 +28,120 @@ class Registered:
     run_id: str
 
 
-def register(
-    client: "MlflowClient", name: str, chosen: Mapping[str, TrialRow], description: str, tags: Mapping[str, str]
-) -> list[Registered]:
-    """Register each given trial's network, by alias, as a version of the model ``name``; a second call finds it.
+@dataclass(frozen=True)
+class Source:
+    """Where the registry gets a network from."""
 
-    An alias without a trial is removed. Raises RequestError, before anything is registered, if a trial's run has no
-    model.
-    """
-    sources = {trial.run_id: _source(client, trial) for trial in chosen.values()}
-    aliases = _aliases(client, name)
-    made = []
-    for alias, trial in chosen.items():
-        version = _version(client, name, trial, sources[trial.run_id], description, tags)
-        client.set_registered_model_alias(name, alias, version)
-        made.append(Registered(name, alias, version, trial.trial, trial.run_id))
-    for alias in ({CHAMPION, CHALLENGER} & aliases) - chosen.keys():
-        client.delete_registered_model_alias(name, alias)
-    return made
+    address: str
+    model_id: str | None  # of the logged model; None for artifacts of a run
 
 
-def _aliases(client: "MlflowClient", name: str) -> set[str]:
-    """Those of the registered model ``name``, which is made if there is none."""
+@dataclass(frozen=True)
+class Origin:
+    """The launch and the data of a trial's run, which decide what its test accuracy can be compared with."""
+
+    run_id: str
+    trial: str
+    variant: str
+    parent_run_id: str
+    dataset_digest: str  # empty if it is not recorded
+    protocol: str
+
+
+def find_holder(client: "MlflowClient", name: str, alias: str) -> Registered | None:
+    """The version of the model ``name`` that has ``alias``; None if there is no such model, alias or version."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return set(client.get_registered_model(name).aliases)
+        version = client.get_registered_model(name).aliases.get(alias)
+        if version is None:
+            return None
+        found = client.get_model_version(name, version)
     except MlflowException as problem:
-        if problem.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-    client.create_registered_model(name)
-    return set()
+        if problem.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return None
+        raise
+    return Registered(name, alias, str(version), found.tags.get(TRIAL, ""), found.run_id or "")
 
 
-def _source(client: "MlflowClient", trial: TrialRow) -> tuple[str, str | None]:
-    """The trial's network in MLflow, and its logged model's id. Raises RequestError if there is none."""
+def find_origin(client: "MlflowClient", run_id: str) -> Origin | None:
+    """Where the run's network comes from; None if the store has no such run, or it is of no launch."""
+    from mlflow.exceptions import MlflowException
+
+    if not run_id:
+        return None
+    try:
+        run = client.get_run(run_id)
+        client.get_run(run.data.tags.get(PARENT, ""))
+    except MlflowException as problem:
+        if problem.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    tags = run.data.tags
+    if not {PARENT, TRIAL, VARIANT} <= tags.keys() or run.info.lifecycle_stage == "deleted":
+        return None
+    digest = run.data.params.get("dataset_digest", "")
+    return Origin(run_id, tags[TRIAL], tags[VARIANT], tags[PARENT], digest, tags.get(PROTOCOL, "validation"))
+
+
+def find_source(client: "MlflowClient", trial: TrialRow) -> Source:
+    """The trial's network in MLflow. Raises RequestError if there is none."""
     if (model := find_model(client, client.get_run(trial.run_id))) is not None:
         # A server knows its own models. A database is asked by MLflow's client in this process, which would look the
         # model up in whichever store is the process's default.
         by_server = client.tracking_uri.startswith(("http://", "https://"))
-        return f"models:/{model.model_id}" if by_server else str(model.artifact_location), str(model.model_id)
+        address = f"models:/{model.model_id}" if by_server else str(model.artifact_location)
+        return Source(address, str(model.model_id))
     # Earlier versions of this project sent it as artifacts of the run.
     if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
-        return f"runs:/{trial.run_id}/{MODEL}", None
+        return Source(f"runs:/{trial.run_id}/{MODEL}", None)
     raise RequestError(
         f"nothing is registered: {trial.trial} has no model in MLflow (tracking.models was none, or the network could "
         "not be exported)"
     )
 
 
-def _version(
+def make_model(client: "MlflowClient", name: str) -> None:
+    """Create the registered model ``name`` unless there is one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as problem:
+        if problem.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def register(
     client: "MlflowClient",
-    name: str,
+    turn: Turn,
     trial: TrialRow,
-    source: tuple[str, str | None],
+    source: Source,
+    alias: str,
     description: str,
-    tags: Mapping[str, str],
-) -> str:
-    """The version of this trial's network, created if there is none; its description is always updated."""
+    tags: Mapping[str, str | None],
+) -> Registered:
+    """Give ``alias`` to the trial's version of the turn's model, which is created if there is none.
+
+    ``tags`` replace those of an earlier call; None removes one. A version that becomes champion is no longer
+    challenger. The alias comes last: a call that was interrupted has changed nothing that others load.
+    """
+    name = turn.model
     known = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
-    address, model_id = source
-    found = known[0] if known else client.create_model_version(name, address, trial.run_id, model_id=model_id)
+    before: Mapping[str, str] = known[0].tags if known else {}
+    found = (
+        known[0] if known else client.create_model_version(name, source.address, trial.run_id, model_id=source.model_id)
+    )
     version = str(found.version)
     client.update_model_version(name, version, description)
     for key, value in {**tags, TRIAL: trial.trial, VARIANT: trial.variant}.items():
-        client.set_model_version_tag(name, version, key, value)
-    return version
+        if value is not None:
+            client.set_model_version_tag(name, version, key, value)
+        elif key in before:
+            client.delete_model_version_tag(name, version, key)
+    challenger = find_holder(client, name, CHALLENGER)
+    turn.check()
+    client.set_registered_model_alias(name, alias, version)
+    if alias == CHAMPION and challenger is not None and challenger.version == version:
+        client.delete_registered_model_alias(name, CHALLENGER)
+    return Registered(name, alias, version, trial.trial, trial.run_id)

@@ -22,6 +22,7 @@ PROTOCOL = "protocol"
 CONTRACT = "contract"
 LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the network
 TARGET = "target_accuracy"
+PUBLISHED = "published"  # of a launch: the accuracies that it replicates and the margin, as JSON
 VERDICT = "verdict"  # of a launch, in a sentence
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -163,10 +162,8 @@ def _experiment(given: str | Path | Settings | Experiment, settings: Settings | 
         return read_file(Path(given), overrides)
     from orchestrator.experiment.overrides import apply_overrides
 
-    curve = given.published_curve if isinstance(given, Experiment) else None
     tree = to_json(given) if isinstance(given, Experiment) else given
-    read = read_experiment(apply_overrides(tree, overrides), "the experiment")
-    return replace(read, published_curve=curve) if curve else read
+    return read_experiment(apply_overrides(tree, overrides), "the experiment")
 
 
 def _display(given: Literal["auto", "none"] | Display) -> Display:

@@ -11,7 +11,7 @@ from orchestrator.architectures import build_network, source_digest
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, OrchestratorError, RequestError, VariantError
-from orchestrator.experiment.reader import read_experiment
+from orchestrator.experiment.reader import read_stored
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, newest_launch
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
@@ -56,7 +56,7 @@ def redraw(
     fetch_launches(storage, name)
     folder, content = newest_launch(storage.root, name, launch)
     folder.fetch(storage)
-    experiment = read_experiment(content, str(folder.path / "launch.json"))
+    experiment = read_stored(content, str(folder.path / "launch.json"))
     chosen = _chosen(folder, trial, storage, experiment)
     published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
     uri = choose_store(tracking_uri)

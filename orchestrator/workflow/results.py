@@ -1,4 +1,4 @@
-"""A launch read back from MLflow, and the outputs of its comparison: a page, a figure, registered models."""
+"""A launch read back from MLflow, and the outputs of its comparison: a page and a figure."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,6 @@ from orchestrator.tracking.read import (
     read_predictions,
     read_trials,
 )
-from orchestrator.tracking.registry import CHALLENGER, CHAMPION, Registered, register
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
 
@@ -118,6 +117,18 @@ class Results:
         """The same results, compared as :meth:`compare` compares them."""
         return replace(self, comparison=self.compare(baseline, margin, confidence))
 
+    def replication(self, confidence: float = 0.95) -> "pd.DataFrame":
+        """One row per published accuracy that the launch replicates; columns as the keys of ``replication --json``.
+
+        Raises RequestError if its experiment names none.
+        """
+        import pandas as pd
+
+        from orchestrator.workflow.replication import read_replications
+
+        rows = read_replications(self._store(), [self.experiment], self.launch, confidence)
+        return pd.DataFrame([row.to_dict() for row in rows])
+
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
         return {
@@ -199,15 +210,3 @@ def launch_metrics(
         "gpu_seconds": trained * resources.get("GPU", 0.0),
         **({} if price is None else {"price": trained * price}),
     }
-
-
-def register_result(client: Any, result: Results, model: str) -> list[Registered]:
-    """Register the networks of the two best variants as versions of ``model``. Raises RequestError if it cannot."""
-    mine = chosen_trials(result.rows)
-    best = [trial for row in result.comparison.rows if (trial := representative(mine[row.variant])) is not None]
-    if not best:
-        raise RequestError(f"nothing to register: no trial of {result.experiment} is complete")
-    tags = {"experiment": result.experiment, "launch": result.launch, "evidence": result.comparison.evidence}
-    return register(
-        client, model, dict(zip((CHAMPION, CHALLENGER), best, strict=False)), result.comparison.sentence, tags
-    )

@@ -70,7 +70,7 @@ def prepare(
         working_dir=uploaded,
         folder=here.relative_to(root).as_posix(),
         command=shlex.join(["orchestrator", "submit", str(file), *settings, *places, *again]) + flags,
-        digest=digest([to_json(replace(experiment, published_curve=None)), uploaded.digest(), places]),
+        digest=digest([to_json(_without_curve(experiment)), uploaded.digest(), places]),
     )
 
 
@@ -78,7 +78,7 @@ def _missing(experiment: Experiment, file: Path, uploaded: WorkingDir) -> list[s
     """Problems of what the job needs: networks that cannot be loaded, and files that are not uploaded."""
     needed, problems = [("the experiment", file)], []
     if experiment.published_curve is not None:
-        needed.append(("published_curve", Path(experiment.published_curve)))
+        needed.append(("published.curve", Path(experiment.published_curve)))
     for position, variant in enumerate(experiment.variants):
         try:
             needed += [(f"variants.{position}", path) for path in _files(variant, uploaded.folder)]
@@ -95,8 +95,17 @@ def _adapted(experiment: Experiment, file: Path, here: Path) -> list[str]:
         if (name := _relative(variant, here)) != variant.name
     }
     if experiment.published_curve is not None:
-        overrides["published_curve"] = os.path.relpath(experiment.published_curve, file.resolve().parent)
+        overrides["published.curve"] = os.path.relpath(experiment.published_curve, file.resolve().parent)
     return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
+
+
+def _without_curve(experiment: Experiment) -> Experiment:
+    """Without the curve's path, which differs between folders; its content is uploaded."""
+    published = experiment.published
+    if published is None or published.curve is None:
+        return experiment
+    rest = replace(published, curve=None) if published.figures else None
+    return replace(experiment, published=rest)
 
 
 def _sets(overrides: Sequence[str]) -> list[str]:

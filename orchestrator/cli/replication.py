@@ -1,0 +1,51 @@
+"""``orchestrator replication``: published accuracies against the launches that replicate them."""
+
+import click
+
+from orchestrator.cli.options import options
+
+
+@click.command("replication")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--launch", show_default="the newest", help="Which launch, of one experiment.")
+@click.option(
+    "--confidence",
+    type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Confidence of the intervals and decisions.",
+)
+@options("tracking_uri", "json")
+def command(
+    names: tuple[str, ...],
+    launch: str | None,
+    confidence: float,
+    tracking_uri: str | None,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Compare the MLflow experiments NAME with the accuracies published of their networks.
+
+    Without a name: every experiment whose newest launch names published accuracies. One line each for the last epoch
+    and for the best one: replicated, better, not replicated, or undecided.
+    """
+    from rich.console import Console
+
+    from orchestrator.cli.options import print_json
+    from orchestrator.reporting.replication import reasons, replication_table
+    from orchestrator.tracking.store import asked, connect
+    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.workflow.replication import read_replications
+
+    uri = choose(tracking_uri)
+    client = connect(uri, make=False)
+    with asked(uri):
+        rows = read_replications(client, names, launch, confidence)
+    if as_json:
+        print_json({"replications": [row.to_dict() for row in rows]})
+        return 0
+    console = Console()
+    console.print(replication_table(rows))
+    for line in reasons(rows):
+        console.print(line, markup=False, highlight=False)
+    return 0

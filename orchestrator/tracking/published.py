@@ -1,0 +1,78 @@
+"""Published accuracies in MLflow: a tag of the launch that replicates them, read back without its experiment file."""
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import RequestError
+from orchestrator.records import PUBLISHED_BEST, Status
+from orchestrator.spec import Published
+from orchestrator.spec.fields import from_json
+from orchestrator.tracking.read import find_launch
+from orchestrator.tracking.runs import PAGE, children
+from orchestrator.tracking.tags import KIND, PUBLISHED, STATUS
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@dataclass(frozen=True)
+class PublishedLaunch:
+    """A launch that replicates published accuracies."""
+
+    experiment: str
+    launch: str
+    parent_run_id: str
+    published: Published
+
+
+def published_tag(published: Published | None) -> dict[str, str]:
+    """The tag of the launch's own run; empty if no accuracy was published."""
+    if published is None or not published.figures:
+        return {}
+    return {PUBLISHED: json.dumps({**published.figures, "margin": published.margin})}
+
+
+def find_published(client: "MlflowClient", experiment: str, launch: str | None = None) -> PublishedLaunch:
+    """The launch of ``experiment``, by default the newest. Raises RequestError if it names no published accuracy."""
+    parent, name, _ = find_launch(client, experiment, launch)
+    tag = client.get_run(parent).data.tags.get(PUBLISHED)
+    if tag is None:
+        raise RequestError(
+            f"launch {name} of {experiment} names no published accuracy; give `published: {{last: 0.8556, margin: "
+            "0.005}` in its experiment file and run it again (nothing is trained anew)"
+        )
+    try:
+        return PublishedLaunch(experiment, name, parent, from_json(Published, json.loads(tag), PUBLISHED))
+    except ValueError as problem:
+        raise RequestError(f"launch {name} of {experiment}: its tag {PUBLISHED} is damaged: {problem}") from problem
+
+
+def experiments_with_published(client: "MlflowClient") -> list[str]:
+    """The experiments whose newest launch names published accuracies, by name."""
+    names = {str(e.experiment_id): str(e.name) for e in client.search_experiments()}
+    newest: dict[str, bool] = {}
+    token = None
+    while names:
+        found = client.search_runs(
+            list(names),
+            f"tags.{KIND} = 'launch'",
+            max_results=PAGE,
+            order_by=["attributes.start_time DESC"],
+            page_token=token,
+        )
+        for run in found:
+            newest.setdefault(names[str(run.info.experiment_id)], PUBLISHED in run.data.tags)
+        if not (token := found.token):
+            break
+    return sorted(name for name, published in newest.items() if published)
+
+
+def best_test_accuracies(client: "MlflowClient", parent_run_id: str) -> dict[str, float]:
+    """By run, the best test accuracy of any epoch of each complete trial: chosen on the test split, never compared."""
+    runs = children(client, str(client.get_run(parent_run_id).info.experiment_id), parent_run_id)
+    return {
+        str(run.info.run_id): run.data.metrics[PUBLISHED_BEST]
+        for run in runs
+        if run.data.tags.get(STATUS) == Status.COMPLETE and PUBLISHED_BEST in run.data.metrics
+    }
