@@ -3,6 +3,8 @@
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
+from orchestrator.reporting.comparison.search import sentences, terminal_search
+from orchestrator.reporting.comparison.spending import spending, terminal_spending
 from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
 from orchestrator.workflow.promote import Registration
 from orchestrator.workflow.results import Results
@@ -16,13 +18,23 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         return
     console = Console()
     console.print(comparison_table(result.comparison))
-    tables = cost_table(result.comparison), settings_table(result.comparison), trouble_table(result.rows)
+    searches, spent = result.comparison.searches, spending(result.rows, result.share)
+    odd = any(row.saved_seconds or row.lost_seconds or row.price is not None for row in spent)
+    tables = (
+        cost_table(result.comparison),
+        settings_table(result.comparison),
+        terminal_search(searches) if searches else None,
+        terminal_spending(spent) if odd else None,
+        trouble_table(result.rows),
+    )
     for table in tables:
         if table is not None:
             console.print()
             console.print(table)
-    console.print()
-    console.print(result.comparison.sentence, highlight=False)
+    for text in (sentences(searches), result.comparison.sentence):
+        if text:
+            console.print()
+            console.print(text, highlight=False)
     if registered is not None:
         _print_registered(console, registered)
 

@@ -3,8 +3,8 @@
 import json
 import re
 import tempfile
-from collections.abc import Container, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,7 @@ class Judging:
     verdict: VerdictSettings
     source: str | None = None  # the experiment file
     description: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -147,9 +148,10 @@ def read_epochs(client: "MlflowClient", run_id: str, names: Container[str] | Non
 
 def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     """How the launch's own run says that its results are judged; launches of earlier versions by the defaults."""
-    tags = client.get_run(parent_run_id).data.tags
-    settings = VerdictSettings(**json.loads(tags.get(VERDICT_SETTINGS, "{}")))
-    return Judging(settings, tags.get(SOURCE_NAME), tags.get(NOTE, "").partition(MARK)[0].strip())
+    data = client.get_run(parent_run_id).data
+    settings = VerdictSettings(**json.loads(data.tags.get(VERDICT_SETTINGS, "{}")))
+    description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
+    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics)
 
 
 def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:

@@ -13,7 +13,11 @@ from orchestrator.data import load_dataset
 from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DataError, StorageError
 from orchestrator.files import write_atomically, write_text
-from orchestrator.reporting.comparison.context import ComparisonContext
+from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
+from orchestrator.reporting.comparison.search import CAPTION as SEARCH
+from orchestrator.reporting.comparison.search import search_table, sentences
+from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
+from orchestrator.reporting.comparison.spending import spending, spending_table
 from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec import DatasetSpec
 from orchestrator.tracking.artifacts import COMPARISON
@@ -42,10 +46,17 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
         published=published,
         predicted={trial: p.predicted for trial, p in predicted.items()},
         labels=labels,
+        search=_search(results),
+        spending=[CaptionedTable(spending_table(spending(results.rows, results.share)), SPENDING)],
         more_evidence=_more_evidence(results),
         more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch} "
         "--data-dir FOLDER --html comparison.html",
     )
+
+
+def _search(results: Results) -> list[CaptionedTable]:
+    rows = results.comparison.searches
+    return [CaptionedTable(search_table(rows), f"{sentences(rows)} {SEARCH}")] if rows else []
 
 
 def with_images(context: ComparisonContext, dataset: "Dataset") -> ComparisonContext:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.records import Status
+from orchestrator.reporting.comparison.spending import Share
 from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
@@ -94,9 +96,10 @@ def launch(
                 runs = opening.result()
                 with asked(uri):
                     result = read_results(runs.client, experiment.name, runs.launch)
+                share = Share.of(resources, experiment.resources.price_per_hour)
+                metrics = launch_metrics(result, share, time.monotonic() - begun)
+                result = replace(result, share=Share.recorded(metrics, result.rows))  # as it will be read back
                 display.result(result)
-                price, wall_seconds = experiment.resources.price_per_hour, time.monotonic() - begun
-                metrics = launch_metrics(result, resources, wall_seconds, price)
                 whole = _publish(runs.client, result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
             status = Status.STOPPED

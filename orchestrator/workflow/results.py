@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.comparison.spending import Share
+from orchestrator.reporting.comparison.spending import Share, spending, to_dict
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings
@@ -43,6 +43,7 @@ class Results:
     parent_run_id: str
     rows: list[TrialRow]  # in the order of the plan
     comparison: Comparison
+    share: Share = field(default_factory=Share)  # what one trial reserved, and its price
     judging: Judging = field(default=Judging(VerdictSettings()), repr=False)
     predicted: Mapping[str, Predictions] = field(default_factory=dict, repr=False, compare=False)  # by run
     client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
@@ -137,6 +138,7 @@ class Results:
             "parent_run_id": self.parent_run_id,
             "trials": [asdict(row) for row in self.rows],
             "verdict": self.comparison.to_dict(),
+            "spending": to_dict(spending(self.rows, self.share)),
         }
 
     def __len__(self) -> int:
@@ -175,7 +177,8 @@ def read_results(
     rows = read_trials(client, parent, target)
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
     comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict)
-    return Results(experiment, launch, parent, rows, comparison, judging, predicted, client)
+    share = Share.recorded(judging.metrics, rows)
+    return Results(experiment, launch, parent, rows, comparison, share, judging, predicted, client)
 
 
 def _compare(
@@ -190,23 +193,19 @@ def _compare(
     return Comparison.of(compare(rows, target, right, settings), experiment, launch, tuple(rows))
 
 
-def launch_metrics(
-    result: Results, resources: Mapping[str, float], wall_seconds: float, price_per_hour: float | None = None
-) -> dict[str, float]:
-    """The metrics of the launch's own run, for comparing launches.
+def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:
+    """The metrics of the launch's own run, for comparing launches; ``share`` is what a trial reserves.
 
-    ``resources`` are those of one trial, ``price_per_hour`` is that of a GPU, or without one of a CPU core;
     ``wall_seconds`` of this process are added to those of earlier ones.
     """
     trained = sum(trial.seconds or 0.0 for trial in result.rows)
-    price = Share.of(resources, price_per_hour).price_per_second
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
     best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
     return {
         **metrics,
         **({} if best is None else {"best_variant/test_accuracy": best}),  # mean over its compared trials
         WALL_SECONDS: wall_seconds,
-        "cpu_seconds": trained * resources.get("CPU", 0.0),  # reserved while training, busy or not
-        "gpu_seconds": trained * resources.get("GPU", 0.0),
-        **({} if price is None else {"price": trained * price}),
+        "cpu_seconds": trained * (share.cpus or 0.0),  # reserved while training, busy or not
+        "gpu_seconds": trained * (share.gpus or 0.0),
+        **({} if share.price_per_second is None else {"price": trained * share.price_per_second}),
     }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison import wording
+from orchestrator.reporting.comparison.search import Searched, searched
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials
 from orchestrator.spec import VerdictSettings
 from orchestrator.verdict import Pair, Verdict, judge
@@ -40,6 +41,8 @@ class VariantRow:
     epochs_to_target: float | None  # median, of the trials that reached it
     reached_target: int  # trials
     seconds: float | None  # mean wall time of training one trial
+    forward_seconds: float | None = None  # median over trials, per image, of one image at a time
+    forward_seconds_batched: float | None = None  # the same in batches
     best: bool = False
     leader: bool = False  # the best, or not told apart from it
     interval: tuple[float, float] | None = None  # of the mean, Student's t
@@ -56,6 +59,7 @@ class Comparison:
     verdict: Verdict
     running: int = 0  # trials, including those of a search's other samples, which may still be selected
     unmeasured: int = 0  # complete trials that are compared but not yet evaluated on the test split
+    searches: tuple[Searched, ...] = ()  # by variant, if settings were searched or trials stopped early
 
     @property
     def measured(self) -> list[VariantRow]:
@@ -99,8 +103,12 @@ class Comparison:
             "running": self.running,
             "unmeasured": self.unmeasured,
             "target_accuracy": self.target,
-            "variants": [{**asdict(row), "interval": row.interval and list(row.interval)} for row in self.rows],
+            "variants": [self._variant(row) for row in self.rows],
         }
+
+    def _variant(self, row: VariantRow) -> dict[str, Any]:
+        search = next((search.to_dict() for search in self.searches if search.variant == row.variant), None)
+        return {**asdict(row), "interval": row.interval and list(row.interval), "search": search}
 
 
 def compare(
@@ -123,7 +131,7 @@ def compare(
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, judged, running, unmeasured))
-    return Comparison(judged, target, verdict, running, unmeasured)
+    return Comparison(judged, target, verdict, running, unmeasured, searched(trials))
 
 
 def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
@@ -132,6 +140,8 @@ def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
         "parameters": {row.variant: row.parameters for row in rows},
         "macs": {row.variant: row.macs for row in rows},
         "seconds": {row.variant: row.seconds for row in rows},
+        "forward_seconds": {row.variant: row.forward_seconds for row in rows},
+        "forward_seconds_batched": {row.variant: row.forward_seconds_batched for row in rows},
     }
     known = {name: {v: float(c) for v, c in cost.items() if c is not None} for name, cost in costs.items()}
     return {name: cost for name, cost in known.items() if cost}
@@ -166,6 +176,8 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]
+    single = [t.forward_seconds for t in complete if t.forward_seconds is not None]
+    batched = [t.forward_seconds_batched for t in complete if t.forward_seconds_batched is not None]
     first = trials[0]
     return VariantRow(
         variant=label,
@@ -183,6 +195,8 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         epochs_to_target=statistics.median(epochs) if epochs else None,
         reached_target=len(epochs),
         seconds=statistics.fmean(seconds) if seconds else None,
+        forward_seconds=statistics.median(single) if single else None,
+        forward_seconds_batched=statistics.median(batched) if batched else None,
         sample=first.sample,
         settings=first.settings,
     )
