@@ -143,14 +143,25 @@ def test_continuous_accuracies_have_no_step_and_few_coarse_ones_an_upper_bound()
     assert step([1.0, 0.0]) == 0
 
 
-def test_the_variance_of_rounding_is_added() -> None:
+def test_the_variance_is_at_least_three_times_that_of_rounding() -> None:
     scores = {"a": {0: 0.94, 1: 0.94, 2: 0.96}, "b": {0: 0.90, 1: 0.91, 2: 0.92}}
     apart = [0.04, 0.03, 0.04]
     [pair] = judge(scores).pairs
-    error = math.sqrt((np.var(apart, ddof=1) + 0.01**2 / 6) / 3)
-    assert pair.p == pytest.approx(2 * stats.t.sf(np.mean(apart) / error, 2))
+    assert np.var(apart, ddof=1) < 3 * 0.01**2 / 6  # as little as that may be by rounding alone
+    assert pair.p == pytest.approx(2 * stats.t.sf(np.mean(apart) / math.sqrt(3 * 0.01**2 / 6 / 3), 2))
     right = np.zeros(50, dtype=bool)
     known = {(name, seed): np.roll(right, seed) for name in "ab" for seed in range(3)}
     [coarser] = judge(scores, predictions=known).pairs  # with predictions the step is known: 1 / 50
-    error = math.sqrt((np.var(apart, ddof=1) + 0.02**2 / 6) / 3)
-    assert coarser.p == pytest.approx(2 * stats.t.sf(np.mean(apart) / error, 2))
+    assert coarser.p == pytest.approx(2 * stats.t.sf(np.mean(apart) / math.sqrt(3 * 0.02**2 / 6 / 3), 2))
+    scores["b"][1] = 0.93  # a spread that rounding does not explain is taken as it is
+    [wider] = judge(scores).pairs
+    assert wider.p == pytest.approx(stats.ttest_rel([0.94, 0.94, 0.96], [0.90, 0.93, 0.92]).pvalue)
+
+
+def test_a_difference_that_all_seeds_share_is_judged_by_rounding_if_the_variants_vary() -> None:
+    scores = {"a": {0: 0.90, 1: 0.91, 2: 0.92}, "b": {0: 0.50, 1: 0.51, 2: 0.52}}
+    [pair] = judge(scores).pairs
+    assert str(pair.decision) == "better"
+    assert pair.p == pytest.approx(2 * stats.t.sf(0.4 / math.sqrt(3 * 0.01**2 / 6 / 3), 2))
+    [one_step] = judge({"a": {0: 0.91, 1: 0.92, 2: 0.93}, "b": {0: 0.90, 1: 0.91, 2: 0.92}}).pairs
+    assert str(one_step.decision) == "undecided"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.verdict import ranks, rounding
-from orchestrator.verdict.student import StandardError, critical, lower_tail, mean, standard_error
+from orchestrator.verdict.student import StandardError, critical, lower_tail, mean, no_spread, standard_error
 
 ONE_SEED = "a variant with one seed: its spread is unknown"
 TOO_FEW_SEEDS = "fewer than three seeds"
@@ -54,10 +54,14 @@ def gather(a: str, b: str, first: Seeds, second: Seeds, grid: float) -> Evidence
     paired = first.keys() == second.keys()
     if paired:
         apart = [accuracy - second[seed] for seed, accuracy in first.items()]
-        error = standard_error([apart], rounding.variance(grid, 2))
+        error = standard_error([apart], rounding.least_variance(grid, 2))
     else:
         apart = [one - other for one in ones for other in others]
-        error = standard_error([ones, others], rounding.variance(grid))
+        error = standard_error([ones, others], rounding.least_variance(grid))
+    if no_spread(ones) and no_spread(
+        others
+    ):  # even if the differences have some by rounding: nothing is left to chance
+        error = None
     n = min(len(ones), len(others))
     return Evidence(
         a,

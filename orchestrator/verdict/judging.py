@@ -14,7 +14,7 @@ from orchestrator.verdict.pareto import pareto_front
 from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 from orchestrator.verdict.sentence import with_sentence
-from orchestrator.verdict.student import critical, mean, standard_error, variance
+from orchestrator.verdict.student import critical, mean, no_spread, standard_error, variance
 
 ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
 
@@ -75,7 +75,8 @@ def _score(variant: str, seeds: Seeds, alpha: float, grid: float) -> VariantScor
     values = list(seeds.values())
     if len(values) < 2:
         return VariantScore(variant, len(values), mean(values) if values else None, None)
-    center, error = mean(values), standard_error([values], rounding.variance(grid))
+    center = mean(values)
+    error = None if no_spread(values) else standard_error([values], rounding.least_variance(grid))
     if error is None:
         return VariantScore(variant, len(values), center, 0.0)
     half = critical(error.df(), alpha) * error.value()

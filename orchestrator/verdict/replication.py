@@ -9,7 +9,7 @@ from orchestrator.verdict import rounding
 from orchestrator.verdict.arguments import check_accuracies, check_confidence, check_margin
 from orchestrator.verdict.comparing import NO_SPREAD, ONE_SEED, TOO_FEW_SEEDS
 from orchestrator.verdict.planning import LEAST_SEEDS
-from orchestrator.verdict.student import critical, lower_tail, mean, standard_error
+from orchestrator.verdict.student import critical, lower_tail, mean, no_spread, standard_error
 
 NO_SEED = "no complete seed"
 
@@ -58,7 +58,7 @@ def replicate(scores: Sequence[float], published: float, margin: float, confiden
         return Replication(published, margin, 0, None, confidence=confidence, reason=NO_SEED)
     center = mean(scores)
     apart = center - published
-    error = standard_error([scores], rounding.variance(rounding.step(scores)))
+    error = None if no_spread(scores) else standard_error([scores], rounding.least_variance(rounding.step(scores)))
     if error is None:
         reason = ONE_SEED if n < 2 else NO_SPREAD
         return Replication(published, margin, n, center, None, None, apart, Outcome.UNDECIDED, confidence, reason)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 POWER = 0.8  # the probability with which an existing difference is to be found
 UPPER = 0.8  # the confidence of the upper bound of a standard deviation that plans are made with
-NO_SPREAD = 2e-7  # a range of accuracies (fractions) below which it is float32's rounding, not a spread
+NO_SPREAD = 2e-7  # of accuracies (fractions): what is below it is float32's rounding, not a spread
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,15 @@ class StandardError:
         return min(n for _, n in self.parts) - 1 + more
 
 
-def standard_error(samples: Sequence[Sequence[float]], rounding: float) -> StandardError | None:
+def standard_error(samples: Sequence[Sequence[float]], least: float) -> StandardError | None:
     """Of the mean of one sample, or of the difference of two; None without a standard deviation or any spread.
 
-    ``rounding``: variance that is added to each sample's, because its values were rounded (see ``rounding.py``).
+    ``least``: the least variance of a sample to reckon with, because its values were rounded (see ``rounding.py``).
     """
-    if min(len(sample) for sample in samples) < 2 or all(no_spread(sample) for sample in samples):
+    if min(len(sample) for sample in samples) < 2:
         return None
-    return StandardError(tuple((variance(sample) + rounding, len(sample)) for sample in samples))
+    error = StandardError(tuple((max(variance(sample), least), len(sample)) for sample in samples))
+    return error if error.value() > NO_SPREAD else None
 
 
 def mean(sample: Sequence[float]) -> float:
