@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -141,6 +143,11 @@ def test_every_cost_has_a_front() -> None:
     scores = {"a": {0: 0.9}, "b": {0: 0.8}, "c": {0: 0.85}}
     verdict = judge(scores, costs={"parameters": {"a": 3, "b": 1, "c": 4}, "seconds": {"a": 1, "b": 2}})
     assert verdict.front == {"parameters": ("b", "a"), "seconds": ("a",)}
+
+
+def test_importing_the_statistics_does_not_import_scipy() -> None:
+    code = "import sys, orchestrator.verdict; sys.exit('scipy' in sys.modules or 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_nothing_to_compare_is_no_error() -> None:

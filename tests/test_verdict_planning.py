@@ -26,6 +26,11 @@ def test_the_noncentrality_gives_that_power(df: int, alpha: float) -> None:
     assert stats.nct.sf(critical, df, noncentrality(df, alpha)) == pytest.approx(0.8, abs=1e-4)
 
 
+def test_for_the_smallest_levels_the_noncentrality_is_that_of_the_spread_alone() -> None:
+    critical = stats.t.isf(1e-8, 1)
+    assert noncentrality(1, 2e-8) == pytest.approx(critical * math.sqrt(stats.chi2.ppf(0.8, 1)), rel=1e-6)
+
+
 @pytest.mark.parametrize(("n", "factor"), [(2, 3.947), (3, 2.117), (5, 1.557)])
 def test_plans_are_made_with_the_upper_bound_of_the_standard_deviation(n: int, factor: float) -> None:
     error = StandardError(((1.0, n),))

@@ -45,14 +45,14 @@ def judge(
     evidence = [gather(a, b, scores[a], scores[b], grid) for a, b in compared]
     pairs = _decide(evidence, images.mean_over_seeds(scores, right), margin, alpha)
     found = Verdict(
-        tuple(variants),
-        tuple(pairs),
-        _leaders(measured, pairs),
-        confidence,
-        margin,
-        baseline,
-        count,
-        {name: pareto_front(variants, cost) for name, cost in (costs or {}).items()},
+        variants=tuple(variants),
+        pairs=tuple(pairs),
+        leaders=_leaders(measured, pairs),
+        confidence=confidence,
+        margin=margin,
+        baseline=baseline,
+        images=count,
+        front={name: pareto_front(variants, cost) for name, cost in (costs or {}).items()},
     )
     return with_sentence(found)
 
@@ -127,25 +127,25 @@ def _pair(
         low_both = min(low_both, 0.0)
     more = more_seeds(e.error, alpha, target) if e.error and decision is Decision.UNDECIDED else None
     return Pair(
-        e.a,
-        e.b,
-        e.n,
-        e.difference,
-        e.paired,
-        decision,
-        low,
-        high,
-        e.p,
-        p,
-        e.p_sign_flip,
-        e.p_a_beats_b,
-        None if e.error is None else detectable(e.error, alpha),
-        more,
-        low_new_images,
-        high_new_images,
-        low_both,
-        high_both,
-        e.reason or (TOO_FEW_SEEDS if e.n < LEAST_SEEDS else None),
+        a=e.a,
+        b=e.b,
+        n=e.n,
+        difference=e.difference,
+        paired=e.paired,
+        decision=decision,
+        low=low,
+        high=high,
+        p=e.p,
+        p_adjusted=p,
+        p_sign_flip=e.p_sign_flip,
+        p_a_beats_b=e.p_a_beats_b,
+        detectable=None if e.error is None else detectable(e.error, alpha),
+        more_seeds=more,
+        low_new_images=low_new_images,
+        high_new_images=high_new_images,
+        low_both=low_both,
+        high_both=high_both,
+        reason=e.reason or (TOO_FEW_SEEDS if e.n < LEAST_SEEDS else None),
     )
 
 

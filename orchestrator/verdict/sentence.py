@@ -109,7 +109,7 @@ def _advice(verdict: Verdict, pair: Pair) -> str:
     """How many more seeds would help, for a pair that is undecided."""
     target = max(pair.difference, verdict.margin or 0.0)
     points = f"{_points(target)} points"
-    if pair.low is None or target <= 0:
+    if pair.low is None or target < 0.00005:  # 0.00 points
         return ""
     if pair.more_seeds is None:
         return f"; even {MOST_SEEDS:,} more seeds of each would probably not show {points}"

@@ -8,7 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 POWER = 0.8  # the probability with which an existing difference is to be found
+Z = np.linspace(-8, 8, 801)  # the error of the difference, in true standard errors
+DENSITY = np.exp(-(Z**2) / 2) / math.sqrt(2 * math.pi) * (Z[1] - Z[0])
 UPPER = 0.8  # the confidence of the upper bound of a standard deviation that plans are made with
 NO_SPREAD = 2e-7  # of accuracies (fractions): what is below it is float32's rounding, not a spread
 
@@ -87,8 +91,24 @@ def upper_bound(df: int) -> float:
 
 
 @lru_cache(maxsize=1 << 16)
-def noncentrality(df: float, alpha: float) -> float:
-    """The true difference, in standard errors, that a two-sided test at level ``alpha`` finds with a power of 0.8."""
+def noncentrality(df: int, alpha: float) -> float:
+    """The true difference, in standard errors, that a two-sided test at level ``alpha`` finds with a power of 0.8.
+
+    SciPy's inverse of the noncentral t takes seconds, or does not end, for few degrees of freedom and a small level.
+    """
+    t = critical(df, alpha)
+    low, high = 0.0, t + 1
+    while _power(high, t, df) < POWER:
+        low, high = high, 2 * high
+    while high - low > 1e-7 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if _power(middle, t, df) < POWER else (low, middle)
+    return (low + high) / 2
+
+
+def _power(difference: float, t: float, df: int) -> float:
+    """The probability of a t statistic above ``t``: that the estimated standard error is small enough, over z."""
     from scipy import special
 
-    return float(special.nctdtrinc(df, 1 - POWER, critical(df, alpha)))
+    largest = np.maximum(difference + Z, 0.0) / t  # standard error, in true ones, with which it is still found
+    return float(DENSITY @ special.chdtr(df, df * largest**2))
