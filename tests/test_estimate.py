@@ -56,8 +56,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
     return made
 
 
-def record_launch(checked: Checked, uri: str, folder: Path, resources: dict[str, float], factor: float) -> None:
-    """A finished launch in MLflow, whose epochs took ``factor`` times the usual seconds."""
+def record_launch(checked: Checked, uri: str, folder: Path, resources: dict[str, float] | None, factor: float) -> None:
+    """A launch in MLflow, whose epochs took ``factor`` times the usual seconds; without ``resources``, it goes on."""
     runs = open_launch(
         connect(uri), uri, f"launch{factor:g}", checked.plan, FACTS, trial_facts(checked), {}, None, f"id{factor:g}"
     )
@@ -72,6 +72,8 @@ def record_launch(checked: Checked, uri: str, folder: Path, resources: dict[str,
         trial.finish(Status.COMPLETE)
         sink.on_end(Outcome(spec.name, Status.COMPLETE, folder=trial.path))
     sink.close(Status.COMPLETE)
+    if resources is None:
+        return
     result = read_results(runs.client, "small", runs.launch)
     publish_result(runs.client, result, "<html></html>", launch_metrics(result, resources, 1.0))
 
@@ -90,6 +92,14 @@ def test_earlier_trials_tell_time_share_and_price(sources: Sources) -> None:
     own = {"cpus": 4, "gpus": 0.5, "price_per_hour": 9.0}
     checked = sources.check(resources=own, trainer={"epochs": 3, "batch_size": 32, "threads": 1})
     assert estimate(checked, sources.uri).price == pytest.approx(72 * 0.5 * 9 / 3600)
+
+
+def test_a_launch_that_has_not_ended_tells_the_time_and_not_the_price(sources: Sources, tmp_path: Path) -> None:
+    uri, checked = f"sqlite:///{tmp_path / 'mlflow.db'}", sources.check(resources={"price_per_hour": 9.0})
+    record_launch(sources.check(), uri, tmp_path / "trials", None, 1.0)
+    expected = estimate(checked, uri)
+    assert (expected.seconds, expected.price) == (pytest.approx(48.0), None)
+    assert "48 s of training, one trial after another, price unknown, because no earlier launch" in str(expected)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def command(
 
         expected = expect(checked, choose(tracking_uri))
     if as_json:
-        print_json({**to_dict(checked), "estimate": None if expected is None else expected.to_dict()})
+        print_json(to_dict(checked, expected))
     else:
         _print(checked, expected)
     return 0

@@ -76,7 +76,7 @@ def unchanged(network: nn.Module, device: torch.device) -> Iterator[None]:
     """After this block ``network`` and every global random number generator are as they were before it."""
     modes = [(module, module.training) for module in network.modules()]
     kept: list[tuple[dict[str, Any], str, Tensor, Tensor]] = [
-        (held, name, tensor, tensor.detach().clone())
+        (held, name, tensor, tensor.detach().to("cpu", copy=True))  # a GPU may be full
         for module in network.modules()
         for held in (module._parameters, module._buffers)
         for name, tensor in held.items()

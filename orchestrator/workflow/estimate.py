@@ -26,7 +26,7 @@ class Estimate:
     price: float | None = None  # None also without resources.price_per_hour
     variants: Mapping[str, float | None] = field(default_factory=dict)  # seconds of each variant's trials
     earlier_trials: int = 0  # whose speed this is
-    reason: str = ""  # why the time is unknown
+    reason: str = ""  # why the time is unknown, or the price that was asked for
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -37,7 +37,8 @@ class Estimate:
             return f"estimate: unknown, because {self.reason}"
         known = {"of CPU cores": self.cpu_seconds, "of GPUs": self.gpu_seconds}
         reserved = "".join(f", {duration(seconds)} {of}" for of, seconds in known.items() if seconds)
-        price = "" if self.price is None else f", price {money(self.price)}"
+        price = f", price unknown, because {self.reason}" if self.reason else ""
+        price = price if self.price is None else f", price {money(self.price)}"
         return (
             f"estimate: {duration(self.seconds)} of training, one trial after another{reserved}{price}; less if trials "
             f"stop early (at the speed of {self.earlier_trials} earlier trials)"
@@ -80,6 +81,8 @@ def _by_earlier(checked: Checked, client: Any, uri: str) -> Estimate:
         return Estimate(variants=by_variant, reason=reason)
     share = _share(checked.plan.experiment.resources, client, parent)
     every = sum(seconds.values())
+    priced = checked.plan.experiment.resources.price_per_hour is not None
+    unpriced = priced and share.price_per_second is None
     return Estimate(
         seconds=every,
         cpu_seconds=None if share.cpus is None else every * share.cpus,
@@ -87,6 +90,7 @@ def _by_earlier(checked: Checked, client: Any, uri: str) -> Estimate:
         price=None if share.price_per_second is None else every * share.price_per_second,
         variants=by_variant,
         earlier_trials=len(runs),
+        reason="no earlier launch has recorded what a trial gets" if unpriced else "",
     )
 
 

@@ -13,6 +13,8 @@ from orchestrator.workflow.check import Checked, check_experiment
 if TYPE_CHECKING:
     import pandas as pd
 
+    from orchestrator.workflow.estimate import Estimate
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -78,8 +80,8 @@ def training_cost(checked: Checked) -> float:
     return cost
 
 
-def to_dict(checked: Checked) -> dict[str, Any]:
-    """The document of ``validate --json``."""
+def to_dict(checked: Checked, expected: "Estimate | None" = None) -> dict[str, Any]:
+    """The document of ``validate --json``; ``expected`` is what the launch would take, if that was asked for."""
     return {
         "experiment": to_json(checked.plan.experiment),
         "launch": checked.plan.identity()[:8],
@@ -93,6 +95,7 @@ def to_dict(checked: Checked) -> dict[str, Any]:
         },
         "rejected_samples": checked.plan.rejected_samples,
         "training_macs": training_cost(checked),
+        "estimate": None if expected is None else expected.to_dict(),
         "notes": list(checked.notes),
         "trials": [
             {

@@ -7,14 +7,16 @@ chosen by validation accuracy alone; the others are described here and never ave
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
 from orchestrator.records import INTERRUPTED, Status, TrialRow, short_names
-from orchestrator.reporting.tables import Table
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import chosen_trials, complete_trials
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.tables import Table
 
 CAPTION = (
     "Validation accuracy of a configuration: mean over its complete seeds, or, if none is complete, over those that "
@@ -80,8 +82,10 @@ def sentences(rows: Sequence[Searched]) -> str:
     return " ".join(part for part in parts if part)
 
 
-def search_table(rows: Sequence[Searched]) -> Table:
+def search_table(rows: Sequence[Searched]) -> "Table":
     """For the page: every figure."""
+    from orchestrator.reporting.tables import Table  # torch comes with it: who only reads results does not need it
+
     columns = (
         "variant",
         "configurations",

@@ -2,14 +2,16 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
 from orchestrator.records import INTERRUPTED, Status, TrialRow
-from orchestrator.reporting.tables import Cell, Table
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.text import duration
+
+if TYPE_CHECKING:
+    from orchestrator.reporting.tables import Cell, Table
 
 HOUR = 3600.0  # seconds
 TOTAL = "all variants"
@@ -81,8 +83,10 @@ def to_dict(spent: Sequence[Spent]) -> dict[str, Any]:
     return {"variants": [asdict(row) for row in spent], "total": asdict(total(spent))}
 
 
-def spending_table(spent: Sequence[Spent]) -> Table:
+def spending_table(spent: Sequence[Spent]) -> "Table":
     """For the page: every figure, without columns that say nothing."""
+    from orchestrator.reporting.tables import Table  # torch comes with it: who only reads results does not need it
+
     columns = (
         "variant",
         "trials",
@@ -170,7 +174,7 @@ def _with_total(spent: Sequence[Spent]) -> list[Spent]:
     return [*spent, *([total(spent)] if len(spent) > 1 else [])]
 
 
-def _cells(row: Spent) -> list[Cell]:
+def _cells(row: Spent) -> "list[Cell]":
     """In the order of the columns, which is that of the fields."""
     return [getattr(row, field.name) for field in fields(row)]
 
