@@ -1,12 +1,13 @@
 """Which variant is better, by how much, and whether the evidence is enough: statistics, with numpy and scipy only."""
 
 from orchestrator.verdict.judging import judge
-from orchestrator.verdict.replication import Replication, replicate
+from orchestrator.verdict.replication import Outcome, Replication, replicate
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 from orchestrator.verdict.sentence import interval_in_points
 
 __all__ = [
     "Decision",
+    "Outcome",
     "Pair",
     "Replication",
     "VariantScore",

@@ -46,7 +46,7 @@ class Evidence:
 
 
 def gather(a: str, b: str, first: Seeds, second: Seeds, grid: float) -> Evidence:
-    """Compare two variants: by seed if they have the same seeds, otherwise all runs of both.
+    """Compare two variants: by seed if they have the same seeds, otherwise all runs of both (Welch's t).
 
     ``grid``: the step of which accuracies are multiples (fraction).
     """

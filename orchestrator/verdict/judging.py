@@ -14,7 +14,7 @@ from orchestrator.verdict.pareto import pareto_front
 from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 from orchestrator.verdict.sentence import with_sentence
-from orchestrator.verdict.student import critical, mean, no_spread, variance
+from orchestrator.verdict.student import critical, mean, standard_error, variance
 
 ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
 
@@ -38,8 +38,8 @@ def judge(
     right = {trial: r for trial, r in (predictions or {}).items() if trial[1] in scores.get(trial[0], {})}
     count = _check(scores, right, baseline, margin, confidence)
     alpha = 1 - confidence
-    variants = sorted((_score(name, seeds, alpha) for name, seeds in scores.items()), key=_rank)
     grid = 1 / count if count else rounding.step(one for seeds in scores.values() for one in seeds.values())
+    variants = sorted((_score(name, seeds, alpha, grid) for name, seeds in scores.items()), key=_rank)
     measured = [score.variant for score in variants if score.n]
     compared = [pair for pair in combinations(measured, 2) if baseline is None or baseline in pair]
     evidence = [gather(a, b, scores[a], scores[b], grid) for a, b in compared]
@@ -70,15 +70,18 @@ def _check(
     return arguments.check_predictions(right)
 
 
-def _score(variant: str, seeds: Seeds, alpha: float) -> VariantScore:
+def _score(variant: str, seeds: Seeds, alpha: float, grid: float) -> VariantScore:
     """Mean, standard deviation, and Student's interval, which needs a spread."""
     values = list(seeds.values())
-    if len(values) < 2 or no_spread(values):
-        spread = 0.0 if len(values) > 1 else None
-        return VariantScore(variant, len(values), mean(values) if values else None, spread)
-    center, sd = mean(values), math.sqrt(variance(values))
-    half = critical(len(values) - 1, alpha) * sd / math.sqrt(len(values))
-    return VariantScore(variant, len(values), center, sd, max(center - half, 0.0), min(center + half, 1.0))
+    if len(values) < 2:
+        return VariantScore(variant, len(values), mean(values) if values else None, None)
+    center, error = mean(values), standard_error([values], rounding.variance(grid))
+    if error is None:
+        return VariantScore(variant, len(values), center, 0.0)
+    half = critical(error.df(), alpha) * error.value()
+    return VariantScore(
+        variant, len(values), center, math.sqrt(variance(values)), max(center - half, 0.0), min(center + half, 1.0)
+    )
 
 
 def _rank(score: VariantScore) -> float:

@@ -6,7 +6,7 @@ standard deviation, because that of a few seeds is often much too small.
 
 from bisect import bisect_left
 
-from orchestrator.verdict.student import StandardError, noncentrality
+from orchestrator.verdict.student import StandardError, noncentrality, upper_bound
 
 MOST_SEEDS = 1_000  # more than these are no advice
 LEAST_SEEDS = 3  # of each variant, for a decision
@@ -14,7 +14,7 @@ LEAST_SEEDS = 3  # of each variant, for a decision
 
 def detectable(error: StandardError, alpha: float, more: int = 0) -> float:
     """The smallest difference (fraction) that these seeds, and ``more`` of each, show with a power of 0.8."""
-    return noncentrality(error.df(more), alpha) * error.upper_bound_factor() * error.value(more)
+    return noncentrality(error.df(more), alpha) * upper_bound(error.df()) * error.value(more)
 
 
 def more_seeds(error: StandardError, alpha: float, target: float) -> int | None:

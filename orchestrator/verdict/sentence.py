@@ -22,13 +22,14 @@ def sentence(verdict: Verdict) -> str:
     absent = [score.variant for score in verdict.variants if not score.n]
     if not measured:
         return "No seed is complete, so there is nothing to compare."
-    missing = f"{_listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
     if verdict.pairs:
         parts = [_against_baseline(verdict) if verdict.baseline else _against_best(verdict), _new_images(verdict)]
-    elif verdict.baseline and len(measured) > 1:
-        parts = [f"{verdict.baseline} is the baseline, so nothing is compared."]
+    elif verdict.baseline in absent:
+        absent.remove(verdict.baseline)
+        parts = [f"The baseline {verdict.baseline} has no complete seed, so nothing is compared with it."]
     else:
         parts = [f"{_alone(measured[0], verdict)}; there is no other variant to compare it with."]
+    missing = f"{_listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
     return " ".join(part for part in (*parts, missing, SCOPE) if part)
 
 
