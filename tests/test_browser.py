@@ -1,4 +1,4 @@
-"""What a person sees: the report page, MLflow's run table and its compare page, in a real headless Chromium."""
+"""What a person sees: the report and comparison pages, MLflow's run table and compare page, in headless Chromium."""
 
 import os
 import re
@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from comparison_context import make_comparison, write
 from driving import ORCHESTRATOR, page
 from patience import PATIENCE
 
@@ -77,6 +78,60 @@ def test_the_report_opens_without_a_network(launch: Path, tmp_path: Path) -> Non
         assert "145,114" in page
         assert re.search(r'<img[^>]+src="data:image/png;base64,', page)
         assert not re.search(r'(?:src|href)="https?://', page)
+
+
+PROBE = """<script>
+addEventListener("load", () => {
+  const room = document.documentElement.clientWidth;
+  const wide = document.documentElement.scrollWidth - room;
+  const outside = [...document.querySelectorAll("main *")].filter(e => e.getBoundingClientRect().right > room + 1
+    && !e.closest(".scroll, .wide")).map(e => e.tagName + " " + e.className);
+  const broken = [...document.images].filter(i => !i.naturalWidth).length;
+  parent.postMessage(`width ${innerWidth} wide ${wide} broken ${broken} outside ${outside}.`, "*");
+});
+</script></body>"""
+FRAME = """<body style="margin: 0"><iframe width="{width}" height="2400" style="border: 0" src="{url}"></iframe><script>
+addEventListener("message", message => document.body.dataset.probe = message.data);</script></body>"""
+
+
+@pytest.mark.parametrize(("width", "count", "seeds"), [(360, 2, 1), (360, 12, 3), (1200, 5, 3)])
+def test_the_comparison_fits_a_phone_and_a_desk(width: int, count: int, seeds: int, tmp_path: Path) -> None:
+    """With every table unfolded; wide tables and figures scroll inside their boxes.
+
+    A frame has any width; a window of Chromium is never narrower than 500 pixels.
+    """
+    text, _ = write(make_comparison(count, seeds, judged={"margin": 0.01}), tmp_path)
+    unfolded = text.replace("<details", "<details open").replace("</body>", PROBE)
+    (tmp_path / "open.html").write_text(unfolded, encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.format(width=width, url="open.html"), encoding="utf-8")
+    seen = look(frame.as_uri(), tmp_path / "p", f"comparison-{count}-{width}", "1240,2400")
+    assert f'data-probe="width {width} wide 0 broken 0 outside ."' in seen
+
+
+def test_the_comparison_page_says_nothing_on_the_console(tmp_path: Path) -> None:
+    write(make_comparison(2, 2), tmp_path)
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'p'}", "--enable-logging=stderr", "--dump-dom"]
+    url = (tmp_path / "comparison.html").as_uri()
+    seen = subprocess.run([*command, url], capture_output=True, text=True, timeout=PATIENCE, check=True)
+    assert "made &lt;up&gt;" in seen.stdout
+    assert "CONSOLE" not in seen.stderr
+
+
+def test_the_comparison_prints_with_its_tables(tmp_path: Path) -> None:
+    """Tables that are folded on the screen are on paper, and no number is cut off at its edge."""
+    context = make_comparison(5, 3)
+    write(context, tmp_path)
+    paper = tmp_path / "paper.pdf"
+    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'p'}", f"--print-to-pdf={paper}"]
+    url = (tmp_path / "comparison.html").as_uri()
+    subprocess.run([*command, url], capture_output=True, timeout=PATIENCE, check=True)
+    if (reader := shutil.which("pdftotext")) is None:
+        pytest.skip("pdftotext is not installed")
+    read = subprocess.run([reader, "-layout", str(paper), "-"], capture_output=True, text=True, check=True).stdout
+    for trial in context.trials:
+        assert trial.run_id in read
+    assert f"{context.verdict.pairs[0].difference:.4f}" in read
 
 
 def test_the_run_table_shows_variants_and_figures(launch: Path, server: str, tmp_path: Path) -> None:

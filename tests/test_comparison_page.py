@@ -163,6 +163,12 @@ def one_is_lost() -> ComparisonContext:
     return make_comparison(3, 3, trials=trials)
 
 
+def baseline_is_lost() -> ComparisonContext:
+    trials = make_trials(3, 3, np.random.default_rng(0), 400)
+    trials = [t if t.variant != "grouped_concat" else replace(t, status="failed", test_accuracy=None) for t in trials]
+    return make_comparison(3, 3, trials=trials, judged={"baseline": "grouped_concat"})
+
+
 def no_images() -> ComparisonContext:
     return replace(make_comparison(3, 2), images=None, more_images=MORE_IMAGES)
 
@@ -170,6 +176,7 @@ def no_images() -> ComparisonContext:
 ODD: dict[str, tuple[Callable[[], ComparisonContext], str]] = {
     "nothing is complete": (nothing_complete, "no trial is complete"),
     "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running, 1 stopped"),
+    "the baseline has no complete trial": (baseline_is_lost, "nothing is compared"),
     "one variant": (partial(make_comparison, 1, 3), "no other variant"),
     "one seed": (partial(make_comparison, 3, 1), "one network against another"),
     "no predictions": (partial(make_comparison, 3, 2, predicted={}, labels=None), "predictions of all of their seeds"),

@@ -32,7 +32,7 @@ FILL = {  # of a cell, by symbol: colour, and the text's colour
     "△": ("#cfe5f2", INK),
     "≈": ("#d5efe6", INK),
     "?": ("#ffffff", QUIET),
-    "▼": ("#D55E00", "white"),
+    "▼": ("#a94a00", "white"),
     "▽": ("#fbe0cc", INK),
 }
 

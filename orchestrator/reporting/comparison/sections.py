@@ -22,7 +22,7 @@ STYLE = (
 pre { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem;
   margin: 0 0 1rem; white-space: pre-wrap; overflow-wrap: anywhere; user-select: all; font-size: .9rem; }
 summary, figcaption, nav a, h2 { overflow-wrap: anywhere; } nav a { white-space: normal; display: inline-block; }
-td { max-width: 24rem; overflow-wrap: anywhere; } td:first-child { min-width: 6rem; white-space: normal; }
+td { max-width: 24rem; overflow-wrap: anywhere; } td:first-child { min-width: 9rem; white-space: normal; }
 @media (max-width: 40rem) { figure img { width: max(100%, calc(.72 * var(--width))); } }
 @media print { @page { margin: 14mm; } @page numbers { size: landscape; margin: 12mm; }
   :root { color-scheme: light; --page: #fff; --card: #fff; --ink: #1a1a1a; --quiet: #5b6470; --line: #c8ccd2;
