@@ -83,7 +83,7 @@ def test_a_price_is_that_of_a_share_of_a_gpu_or_of_cores() -> None:
 def test_what_the_launch_records_says_the_share_again(resources: dict[str, float], price: float | None) -> None:
     rows = [trial("a", 0), trial("a", 1, "failed", 2), trial("b", 0, "running", 0)]
     result = Results("x", "abc", "run", rows, Comparison.of(compare(rows, 0.85)))
-    metrics = launch_metrics(result, resources, 1.0, price)
+    metrics = launch_metrics(result, Share.of(resources, price), 1.0)
     assert ("price" in metrics) is (price is not None)
     expected, read = Share.of(resources, price), Share.recorded(metrics, rows)
     assert (read.cpus, read.gpus) == pytest.approx((expected.cpus, expected.gpus))

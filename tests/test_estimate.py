@@ -15,6 +15,8 @@ from orchestrator.cli.main import cli
 from orchestrator.data import save_packed
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
+from orchestrator.reporting.comparison.spending import Share
+from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
@@ -22,7 +24,7 @@ from orchestrator.trial import TrialFolder
 from orchestrator.workflow.check import Checked, check_experiment
 from orchestrator.workflow.estimate import estimate
 from orchestrator.workflow.facts import trial_facts
-from orchestrator.workflow.results import launch_metrics, publish_result, read_results
+from orchestrator.workflow.results import launch_metrics, read_results
 
 SECONDS = {"Tiny": 2.0, "Slow": 6.0}  # of an epoch
 
@@ -75,7 +77,11 @@ def record_launch(checked: Checked, uri: str, folder: Path, resources: dict[str,
     if resources is None:
         return
     result = read_results(runs.client, "small", runs.launch)
-    publish_result(runs.client, result, "<html></html>", launch_metrics(result, resources, 1.0))
+    metrics = launch_metrics(result, Share.of(resources), 1.0)
+    page = folder.with_name("page")
+    page.mkdir(exist_ok=True)
+    (page / "comparison.html").write_text("<html></html>")
+    log_comparison(runs.client, result.parent_run_id, result.comparison.sentence, page, metrics)
 
 
 def test_earlier_trials_tell_time_share_and_price(sources: Sources) -> None:

@@ -121,10 +121,8 @@ def test_the_probability_of_beating_counts_ties_half() -> None:
 def test_one_seed_and_no_spread_have_no_p_value_and_a_reason() -> None:
     [single] = judge({"a": {0: 0.9}, "b": {0: 0.8}}).pairs
     assert (single.p, single.low, single.reason) == (None, None, ONE_SEED)
-    for other in ({0: 0.7, 1: 0.8, 2: 0.75}, {5: 0.9, 6: 0.9, 7: 0.9}):  # the same differences; no spread at all
-        scores = {"a": {seed: accuracy + 0.1 * (seed < 5) for seed, accuracy in other.items()}, "b": other}
-        scores = scores if 0 in other else {"a": {0: 0.95, 1: 0.95, 2: 0.95}, "b": other}
-        [pair] = judge(scores).pairs
+    for seeds in (range(3), range(5, 8)):  # the same seeds, and others
+        [pair] = judge({"a": dict.fromkeys(range(3), 0.95), "b": dict.fromkeys(seeds, 0.9)}).pairs
         assert (pair.p, pair.p_adjusted, pair.low, pair.detectable, pair.more_seeds) == (None,) * 5
         assert (pair.reason, str(pair.decision)) == (NO_SPREAD, "undecided")
     assert judge({"a": dict.fromkeys(range(3), 0.1)}).variants[0].low is None  # 0.1 has means that are not quite 0.1

@@ -87,6 +87,14 @@ def test_too_few_seeds_cannot_decide() -> None:
     )
 
 
+def test_where_the_nearest_pair_is_hopeless_another_one_is_advised() -> None:
+    sentence = said({"a": {0: 0.9, 1: 0.9101}, "b": {0: 0.91, 1: 0.9}, "c": {0: 0.7, 1: 0.7103}})
+    assert sentence.startswith("a is not told apart from b (0.01 points, n = 2) and c (")
+    assert "interval" not in sentence  # of two seeds it says nothing
+    assert "more seed" in sentence.partition(" and even 1,000 more seeds of each would probably not show 0.01")[0]
+    assert " points between a and c, and even 1,000 " in sentence
+
+
 def test_other_seeds_are_counted_for_both() -> None:
     scores = {"a": around(5, a=0.93)["a"], "b": around(3, b=0.9)["b"]}
     assert "n = 5 and 3" in said(scores)

@@ -58,9 +58,7 @@ def gather(a: str, b: str, first: Seeds, second: Seeds, grid: float) -> Evidence
     else:
         apart = [one - other for one in ones for other in others]
         error = standard_error([ones, others], rounding.least_variance(grid))
-    if no_spread(ones) and no_spread(
-        others
-    ):  # even if the differences have some by rounding: nothing is left to chance
+    if no_spread(ones) and no_spread(others):  # nothing here is left to chance, so that it cannot be measured
         error = None
     n = min(len(ones), len(others))
     return Evidence(

@@ -139,7 +139,7 @@ def _pair(
         p_adjusted=p,
         p_sign_flip=e.p_sign_flip,
         p_a_beats_b=e.p_a_beats_b,
-        detectable=None if e.error is None else detectable(e.error, alpha),
+        detectable=None if e.error is None or (shown := detectable(e.error, alpha)) > 1 else shown,
         more_seeds=more,
         low_new_images=low_new_images,
         high_new_images=high_new_images,

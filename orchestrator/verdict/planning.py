@@ -13,7 +13,10 @@ LEAST_SEEDS = 3  # of each variant, for a decision
 
 
 def detectable(error: StandardError, alpha: float, more: int = 0) -> float:
-    """The smallest difference (fraction) that these seeds, and ``more`` of each, show with a power of 0.8."""
+    """The smallest difference (fraction) that these seeds, and ``more`` of each, show with a power of 0.8.
+
+    It may be larger than any difference of two accuracies can be, which is at most 1.
+    """
     return noncentrality(error.df(more), alpha) * upper_bound(error.df()) * error.value(more)
 
 

@@ -48,7 +48,7 @@ class Pair:
     p_adjusted: float | None = None  # Holm's, over all pairs
     p_sign_flip: float | None = None  # exact permutation test; None below six pairs
     p_a_beats_b: float | None = None  # one run of a against one run of b, ties half
-    detectable: float | None = None  # the smallest difference that these seeds show with a power of 0.8
+    detectable: float | None = None  # the smallest difference that these seeds show with a power of 0.8; None: none
     more_seeds: int | None = None  # of each, to show this difference; None: decided, unknown, or more than is sensible
     low_new_images: float | None = None  # for other test images and the same seeds; None without predictions
     high_new_images: float | None = None

@@ -97,7 +97,7 @@ def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
     else:
         names = _listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in pairs])
         said = f"{subject} is not told apart from {names}"
-    advice = _advice(verdict, nearest)
+    advice = _advice(verdict, nearest, pairs)
     if nearest.n < LEAST_SEEDS:
         return f"{said}. {NUMBERS[nearest.n]} cannot decide: at least three are needed{advice}."
     if nearest.low is None:
@@ -105,14 +105,20 @@ def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
     return f"{said}{advice}."
 
 
-def _advice(verdict: Verdict, pair: Pair) -> str:
-    """How many more seeds would help, for a pair that is undecided."""
+def _advice(verdict: Verdict, pair: Pair, pairs: Sequence[Pair]) -> str:
+    """How many more seeds would decide the undecided ``pair``; where none would, what decides another of ``pairs``."""
     target = max(pair.difference, verdict.margin or 0.0)
     points = f"{_points(target)} points"
     if pair.low is None or target < 0.00005:  # 0.00 points
         return ""
     if pair.more_seeds is None:
-        return f"; even {MOST_SEEDS:,} more seeds of each would probably not show {points}"
+        never = f"even {MOST_SEEDS:,} more seeds of each would probably not show {points}"
+        known = [other for other in pairs if other.more_seeds]
+        if not known:
+            return f"; {never}"
+        first = min(known, key=lambda other: other.more_seeds or 0)
+        apart = f"the {_points(first.difference)} points between {first.a} and {first.b}"
+        return f"; about {first.more_seeds} more seeds of each would show {apart}, and {never}"
     if pair.more_seeds == 0:
         return f"; these seeds would probably have shown {points}"
     return f"; about {pair.more_seeds} more {'seed' if pair.more_seeds == 1 else 'seeds'} of each would show {points}"
@@ -160,7 +166,7 @@ def _error(pair: Pair, verdict: Verdict) -> str:
     if not pair.paired:
         seeds = {score.variant: score.n for score in verdict.variants}
         n = f"n = {seeds[pair.a]} and {seeds[pair.b]}"
-    if pair.low is None:
+    if pair.low is None or pair.n < LEAST_SEEDS:  # with two seeds it says nothing but that
         return n
     return f"{100 * verdict.confidence:g} % interval {interval_in_points(pair.low, pair.high)}, {n}"
 
