@@ -58,8 +58,21 @@ def test_accuracies_of_ten_thousand_images_leave_students_test_as_it_is() -> Non
     assert pair.p == pytest.approx(stats.ttest_rel(*[list(s.values()) for s in scores.values()]).pvalue, rel=2e-3)
 
 
+@pytest.mark.parametrize("counts", [(3, 4), (4, 6), (9, 10), (7, 5)])
+def test_other_seeds_have_welchs_test(counts: tuple[int, int]) -> None:
+    scores = drawn(dict(zip("ab", counts, strict=True)), sd=0.001)
+    [pair] = judge(scores).pairs
+    oracle = stats.ttest_ind(*[list(scores[name].values()) for name in (pair.a, pair.b)], equal_var=False)
+    assert (pair.paired, pair.n) == (False, min(counts))
+    assert (pair.p, pair.p_adjusted) == pytest.approx((oracle.pvalue, oracle.pvalue))
+    interval = oracle.confidence_interval(0.95)
+    assert (pair.low, pair.high) == pytest.approx((interval.low, interval.high))
+
+
 @pytest.mark.parametrize("counts", [(3, 5), (3, 10), (8, 4)])
-def test_other_seeds_have_welchs_statistic_with_the_smaller_numbers_degrees_of_freedom(counts: tuple[int, int]) -> None:
+def test_very_unequal_numbers_have_welchs_statistic_with_the_smaller_numbers_degrees_of_freedom(
+    counts: tuple[int, int],
+) -> None:
     scores = drawn(dict(zip("ab", counts, strict=True)), sd=0.001)
     [pair] = judge(scores).pairs
     oracle = stats.ttest_ind(*[list(scores[name].values()) for name in (pair.a, pair.b)], equal_var=False)

@@ -88,7 +88,7 @@ def test_too_few_seeds_cannot_decide() -> None:
 
 
 def test_where_the_nearest_pair_is_hopeless_another_one_is_advised() -> None:
-    sentence = said({"a": {0: 0.9, 1: 0.9101}, "b": {0: 0.91, 1: 0.9}, "c": {0: 0.7, 1: 0.7103}})
+    sentence = said({"a": {0: 0.9, 1: 0.9103}, "b": {0: 0.91, 1: 0.9001}, "c": {0: 0.7, 1: 0.71}})
     assert sentence.startswith("a is not told apart from b (0.01 points, n = 2) and c (")
     assert "interval" not in sentence  # of two seeds it says nothing
     assert "more seed" in sentence.partition(" and even 1,000 more seeds of each would probably not show 0.01")[0]
