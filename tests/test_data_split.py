@@ -2,24 +2,27 @@
 
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.data import train_validation_indices
 from orchestrator.errors import DataError
 
-LABELS = st.lists(st.integers(0, 6), min_size=2, max_size=120).map(torch.tensor)
-FRACTIONS = st.floats(0.01, 0.95)
 SEEDS = st.integers(0, 2**31 - 1)
 
 
-def possible(labels: torch.Tensor, fraction: float) -> bool:
-    return 1 <= round(fraction * len(labels)) <= len(labels) - len(labels.unique())
+@st.composite
+def splits(draw: st.DrawFn) -> tuple[torch.Tensor, float]:
+    """Labels, and a fraction of them of which every class can keep an image in the other part."""
+    labels = draw(st.lists(st.integers(0, 6), min_size=1, max_size=119))
+    labels.append(labels[0])
+    count = draw(st.integers(1, len(labels) - len(set(labels))))
+    return torch.tensor(labels), (count + draw(st.floats(-0.49, 0.49))) / len(labels)
 
 
-@given(LABELS, FRACTIONS, SEEDS)
-def test_the_two_parts_are_disjoint_complete_sorted_and_of_the_exact_size(labels, fraction, seed):
-    assume(possible(labels, fraction))
+@given(splits(), SEEDS)
+def test_the_two_parts_are_disjoint_complete_sorted_and_of_the_exact_size(split, seed):
+    labels, fraction = split
     training, validation = train_validation_indices(labels, fraction, seed)
     assert training.dtype == validation.dtype == torch.int64
     assert torch.equal(torch.cat([training, validation]).sort().values, torch.arange(len(labels)))
@@ -28,9 +31,9 @@ def test_the_two_parts_are_disjoint_complete_sorted_and_of_the_exact_size(labels
     assert len(validation) == round(fraction * len(labels))
 
 
-@given(LABELS, FRACTIONS, SEEDS)
-def test_every_class_has_its_proportion(labels, fraction, seed):
-    assume(possible(labels, fraction))
+@given(splits(), SEEDS)
+def test_every_class_has_its_proportion(split, seed):
+    labels, fraction = split
     training, validation = train_validation_indices(labels, fraction, seed)
     classes = labels.unique().tolist()
     sizes = {c: int((labels == c).sum()) for c in classes}
@@ -47,9 +50,9 @@ def test_every_class_has_its_proportion(labels, fraction, seed):
         assert not up or not down or min(up) >= max(down) - 1e-9
 
 
-@given(LABELS, FRACTIONS, SEEDS, SEEDS)
-def test_only_the_arguments_matter_and_the_global_state_is_left_alone(labels, fraction, seed, other):
-    assume(possible(labels, fraction))
+@given(splits(), SEEDS, SEEDS)
+def test_only_the_arguments_matter_and_the_global_state_is_left_alone(split, seed, other):
+    labels, fraction = split
     torch.manual_seed(other)
     before = torch.get_rng_state()
     first = train_validation_indices(labels, fraction, seed)

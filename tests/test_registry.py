@@ -79,7 +79,7 @@ def test_the_first_network_needs_no_evidence_and_is_called_the_first(client: Any
     assert (made.registered.alias, made.registered.version, made.registered.trial) == ("champion", "1", "stride/seed-1")
     assert made.evidence.reason == "the model has no champion yet, so no evidence is needed"
     version = client.get_model_version_by_alias("first", "champion")
-    assert version.description.startswith("stride is best with 80.20")
+    assert version.description.startswith("stride is better than dilated_stride by 29.20 points")
     assert version.tags == {
         "experiment": "low", "launch": "abc", "evidence": "decided", "trial": "stride/seed-1", "variant": "stride",
         "decision": "first", "reason": made.evidence.reason, "forced": "false",
