@@ -2,7 +2,7 @@
 
 import shlex
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,9 +18,10 @@ from orchestrator.reporting.comparison.search import CAPTION as SEARCH
 from orchestrator.reporting.comparison.search import search_table, sentences
 from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
 from orchestrator.reporting.comparison.spending import spending, spending_table
+from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec import DatasetSpec
-from orchestrator.tracking.artifacts import COMPARISON
+from orchestrator.tracking.artifacts import COMPARISON, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
 from orchestrator.workflow.results import Results
 
@@ -78,7 +79,32 @@ def draw(context: ComparisonContext, packed: Mapping[str, Any]) -> tuple[dict[st
         return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}, warnings
 
 
-def write_result(results: Results, figure: Path | None, html: Path | None, data_dir: Path, log: Any) -> None:
+def publish_comparison(
+    results: Results,
+    published: Sequence[tuple[int, float]],
+    executor: RayExecutor,
+    dataset_ref: Any,
+    metrics: Mapping[str, float],
+    log: Callable[[str], None],
+) -> None:
+    """Have the page drawn by ``executor``, and put it with the launch's ``metrics`` into MLflow.
+
+    Raises whatever MLflow's artifact store raises.
+    """
+    files, warnings = executor.submit_first(draw, read_context(results, published), dataset_ref).result()
+    for line in warnings:
+        log(line)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            file = Path(folder) / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        log_comparison(results.store(), results.parent_run_id, results.comparison.sentence, Path(folder), metrics)
+
+
+def write_result(
+    results: Results, figure: Path | None, html: Path | None, data_dir: Path, log: Callable[[str], None]
+) -> None:
     """Draw the comparison into ``figure`` and write its page into ``html``. Raises StorageError."""
     if figure is not None:
         drawn, kind = results.comparison.plot(), figure.suffix[1:].lower()
@@ -97,7 +123,7 @@ def write_result(results: Results, figure: Path | None, html: Path | None, data_
         write_text(html, page)
 
 
-def _dataset(results: Results, data_dir: Path, log: Any) -> "Dataset | None":
+def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "Dataset | None":
     """The dataset that the launch used, from ``data_dir``; None, said in a line, if it is not there or is another."""
     trial = next((row for row in results.rows if row.test_accuracy is not None), None)
     found = None if trial is None or results.client is None else read_dataset(results.client, trial.run_id)

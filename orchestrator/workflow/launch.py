@@ -2,7 +2,6 @@
 
 import importlib
 import shlex
-import tempfile
 import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -26,13 +25,12 @@ from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, Plan
 from orchestrator.spec.json_values import one_line
-from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.check import Checked, check_experiment
-from orchestrator.workflow.comparison_page import draw, read_context
+from orchestrator.workflow.comparison_page import publish_comparison
 from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
@@ -100,7 +98,7 @@ def launch(
                 metrics = launch_metrics(result, share, time.monotonic() - begun)
                 result = replace(result, share=Share.recorded(metrics, result.rows))  # as it will be read back
                 display.result(result)
-                whole = _publish(runs.client, result, status, executor, dataset_ref, delivery, metrics, display)
+                whole = _publish(result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
             status = Status.STOPPED
         finally:
@@ -163,7 +161,6 @@ def _open_runs(
 
 
 def _publish(
-    client: "MlflowClient",
     result: Results,
     status: Status,
     executor: RayExecutor,
@@ -176,16 +173,7 @@ def _publish(
     if status is not Status.STOPPED:
         delivery.order_chosen(result.rows)
     try:
-        context = read_context(result, delivery.published)
-        files, warnings = executor.submit_first(draw, context, dataset_ref).result()
-        for line in warnings:
-            display.log(line)
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                file = Path(folder) / name
-                file.parent.mkdir(parents=True, exist_ok=True)
-                file.write_bytes(content)
-            log_comparison(client, result.parent_run_id, result.comparison.sentence, Path(folder), metrics)
+        publish_comparison(result, delivery.published, executor, dataset_ref, metrics, display.log)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
     if status is Status.STOPPED:

@@ -72,7 +72,7 @@ class Results:
         rows = [
             {"trial": row.trial, "epoch": epoch, **metrics}
             for row in self.rows
-            for epoch, metrics in sorted(read_epochs(self._store(), row.run_id).items())
+            for epoch, metrics in sorted(read_epochs(self.store(), row.run_id).items())
         ]
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
 
@@ -127,7 +127,7 @@ class Results:
 
         from orchestrator.workflow.replication import read_replications
 
-        rows = read_replications(self._store(), [self.experiment], self.launch, confidence)
+        rows = read_replications(self.store(), [self.experiment], self.launch, confidence)
         return pd.DataFrame([row.to_dict() for row in rows])
 
     def to_dict(self) -> dict[str, Any]:
@@ -159,9 +159,10 @@ class Results:
         return f"<p>{escape(repr(self))}</p>{self.comparison._repr_html_()}{table}"
 
     def _trial(self, row: TrialRow) -> Trial:
-        return Trial(row.trial, run_id=row.run_id, client=self._store())
+        return Trial(row.trial, run_id=row.run_id, client=self.store())
 
-    def _store(self) -> "MlflowClient":
+    def store(self) -> "MlflowClient":
+        """The client of the store that this was read from. Raises RequestError if there is none."""
         if self.client is None:
             raise RequestError(f"{self.experiment} was not read from a store")
         return self.client

@@ -181,7 +181,7 @@ def _evidence(context: ComparisonContext) -> list[str]:
     if not context.more_evidence:
         return []
     return [
-        '<p class="note">More seeds narrow the intervals. The same command finds what is trained already:</p>',
+        '<p class="note">More seeds narrow the intervals. All of these are trained, in a launch of its own:</p>',
         _command(context.more_evidence),
     ]
 
