@@ -181,3 +181,22 @@ def test_wrong_arguments_are_refused_in_words(changed: dict, words: list[str]) -
         judge(**arguments)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_two_seeds_neither_decide_nor_help_another_pair_to_a_decision() -> None:
+    few, none = {0: 0.3001, 1: 0.3003}, {0: 0.9001}
+    a, b = {0: 0.9512, 1: 0.9533, 2: 0.9541}, {0: 0.9475, 1: 0.9482, 2: 0.9475}
+    for c in (few, none):
+        verdict = judge({"a": a, "b": b, "c": c})
+        assert {str(pair.decision) for pair in verdict.pairs} == {"undecided"}
+        assert {pair.p_adjusted for pair in verdict.pairs if "c" in (pair.a, pair.b)} == {1.0 if c is few else None}
+
+
+def test_what_is_worse_than_the_baseline_is_worse_than_what_is_better_than_it() -> None:
+    scores = {
+        "high": {0: 0.95, 1: 0.951, 2: 0.953},
+        "base": {0: 0.90, 1: 0.901, 2: 0.9035},
+        "low": {0: 0.80, 1: 0.802, 2: 0.803},
+    }
+    assert judge(scores, baseline="base").leaders == ("high",)
+    assert judge(scores, baseline="low").leaders == ("high", "base")  # these two are not compared

@@ -30,7 +30,7 @@ def said(scores: Scores, **settings: object) -> str:
 def test_two_variants_that_are_not_told_apart() -> None:
     assert said(around(5, grouped_concat=0.902, dilated_stride=0.9)) == (
         "grouped_concat and dilated_stride are not told apart (0.20 points, 95 % interval -0.09 to 0.49, n = 5); "
-        "about 24 more seeds of each would show 0.20 points."
+        "if 0.20 points is the true difference, about 24 more seeds of each would probably show it."
     )
 
 
@@ -60,8 +60,7 @@ def test_a_margin_makes_equivalents_and_small_differences() -> None:
 
 def test_a_margin_is_what_more_seeds_are_advised_for() -> None:
     sentence = said(around(5, a=0.9005, b=0.9), margin=0.0025)
-    assert "more seed" in sentence
-    assert "of each would show 0.25 points" in sentence
+    assert "; if 0.25 points is the true difference, about " in sentence
     drawn = np.random.default_rng(0).standard_normal(30)
     drawn = (drawn - drawn.mean()) / drawn.std(ddof=1) * 0.001 * np.sqrt(30)  # a standard error of 0.10 points
     scores = {"a": dict(enumerate((0.9019 + drawn).tolist())), "b": dict.fromkeys(range(30), 0.9)}
@@ -80,8 +79,8 @@ def test_a_baseline_is_what_all_are_compared_with() -> None:
 
 def test_too_few_seeds_cannot_decide() -> None:
     two = said(around(2, a=0.92, b=0.9))
-    assert ". Two seeds cannot decide: at least three are needed; about " in two
-    assert two.endswith("of each would show 1.80 points.")
+    assert ". Two seeds cannot decide: at least three are needed; if 1.80 points is the true difference, about " in two
+    assert two.endswith(" of each would probably show it.")
     assert said(around(1, a=0.92, b=0.9)) == (
         "a and b are not told apart (2.00 points, n = 1). One seed cannot decide: at least three are needed."
     )
@@ -91,8 +90,9 @@ def test_where_the_nearest_pair_is_hopeless_another_one_is_advised() -> None:
     sentence = said({"a": {0: 0.9, 1: 0.9103}, "b": {0: 0.91, 1: 0.9001}, "c": {0: 0.7, 1: 0.71}})
     assert sentence.startswith("a is not told apart from b (0.01 points, n = 2) and c (")
     assert "interval" not in sentence  # of two seeds it says nothing
-    assert "more seed" in sentence.partition(" and even 1,000 more seeds of each would probably not show 0.01")[0]
-    assert " points between a and c, and even 1,000 " in sentence
+    assert "even 1,000 more seeds of each would probably not show 0.01 points; " in sentence
+    assert "; if 20.02 points between a and c is the true difference, about " in sentence
+    assert sentence.endswith(" more seeds of each would probably show it.")
 
 
 def test_other_seeds_are_counted_for_both() -> None:

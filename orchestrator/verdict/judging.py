@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.verdict import arguments, images, rounding
 from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, gather
 from orchestrator.verdict.images import Right
-from orchestrator.verdict.multiplicity import holm
+from orchestrator.verdict.multiplicity import holm, steps
 from orchestrator.verdict.pareto import pareto_front
 from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
@@ -93,32 +93,40 @@ def _decide(
     evidence: Sequence[Evidence], proportions: Mapping[str, Any], margin: float | None, alpha: float
 ) -> list[Pair]:
     """Every pair with its decision: of both kinds of tests at most ``alpha`` of the families have a wrong one."""
-    different = holm([e.p for e in evidence])
-    equivalent = [None] * len(evidence) if margin is None else holm([e.p_not_within(margin) for e in evidence])
-    each = alpha / max(len(evidence), 1)  # Bonferroni's
+    tested = [e.p if e.n >= LEAST_SEEDS or e.p is None else 1.0 for e in evidence]  # too few decide nothing
+    different, divisors = holm(tested), steps(tested)
+    equivalent: list[float | None] = [None] * len(evidence)
+    if margin is not None:
+        equivalent = holm([e.p_not_within(margin) if e.n >= LEAST_SEEDS else None for e in evidence])
     pairs = []
-    for e, p, q in zip(evidence, different, equivalent, strict=True):
-        enough = e.n >= LEAST_SEEDS
-        better = enough and p is not None and p <= alpha and e.difference > 0
-        within = enough and q is not None and q <= alpha
+    for e, p, q, divisor in zip(evidence, different, equivalent, divisors, strict=True):
+        better = p is not None and p <= alpha and e.difference > 0
+        within = q is not None and q <= alpha
         decision = {
             (True, True): Decision.SLIGHTLY_BETTER,
             (True, False): Decision.BETTER,
             (False, True): Decision.EQUIVALENT,
         }.get((better, within), Decision.UNDECIDED)
-        pairs.append(_pair(e, decision, p, proportions, max(e.difference, margin or 0.0), each))
+        levels = alpha / len(evidence), alpha / (divisor if better else len(evidence))  # Bonferroni's, Holm's
+        pairs.append(_pair(e, decision, p, proportions, max(e.difference, margin or 0.0), levels))
     return pairs
 
 
 def _pair(
-    e: Evidence, decision: Decision, p: float | None, proportions: Mapping[str, Any], target: float, alpha: float
+    e: Evidence,
+    decision: Decision,
+    p: float | None,
+    proportions: Mapping[str, Any],
+    target: float,
+    levels: tuple[float, float],
 ) -> Pair:
-    told_apart = decision in (Decision.BETTER, Decision.SLIGHTLY_BETTER)
-    seeds = e.half_width(alpha)
+    """The pair with its intervals; ``levels``: of simultaneous intervals, and of the step at which it was decided."""
+    told_apart, (alpha, decisive) = decision in (Decision.BETTER, Decision.SLIGHTLY_BETTER), levels
     known = e.a in proportions and e.b in proportions
-    other_images = images.half_width(proportions[e.a], proportions[e.b], alpha) if known else None
+    other_images = images.half_width(proportions[e.a], proportions[e.b], decisive) if known else None
+    seeds = e.half_width(decisive)
     both = None if seeds is None or other_images is None else math.hypot(seeds, other_images)
-    low, high = _bounds(e.difference, seeds)
+    low, high = _bounds(e.difference, e.half_width(alpha))
     low_new_images, high_new_images = _bounds(e.difference, other_images)
     low_both, high_both = _bounds(e.difference, both)
     if low is not None:  # the decision and the interval say the same
@@ -156,5 +164,13 @@ def _bounds(center: float, half: float | None) -> tuple[float | None, float | No
 
 def _leaders(measured: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:
     """The best, and every variant that is not told apart from it, which a pair that is not compared is not either."""
-    behind = {pair.b for pair in pairs if pair.told_apart and pair.a == measured[0]}
+    worse: dict[str, set[str]] = {variant: set() for variant in measured}
+    for pair in pairs:
+        if pair.told_apart:
+            worse[pair.a].add(pair.b)
+    behind: set[str] = set()
+    found = list(measured[:1])
+    while found:  # what is worse than something that is worse than the best is worse than the best
+        found = [variant for better in found for variant in worse[better] - behind]
+        behind.update(found)
     return tuple(variant for variant in measured if variant not in behind)

@@ -3,6 +3,15 @@
 from collections.abc import Sequence
 
 
+def steps(p_values: Sequence[float | None]) -> list[int]:
+    """By what Holm's step-down procedure divides alpha, for each p value: their number first, then one less."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    divisors = [len(p_values)] * len(p_values)
+    for rank, (_, place) in enumerate(known):
+        divisors[place] -= rank
+    return divisors
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Adjusted p values (Holm, 1979): at most alpha in the same places as his step-down procedure rejects at alpha.
 
@@ -11,8 +20,8 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, place) in enumerate(known):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p))
+    divisors, highest = steps(p_values), 0.0
+    for p, place in known:
+        highest = max(highest, min(1.0, divisors[place] * p))
         adjusted[place] = highest
     return adjusted

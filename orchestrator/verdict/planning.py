@@ -17,7 +17,8 @@ def detectable(error: StandardError, alpha: float, more: int = 0) -> float:
 
     It may be larger than any difference of two accuracies can be, which is at most 1.
     """
-    return noncentrality(error.df(more), alpha) * upper_bound(error.df()) * error.value(more)
+    df = round(error.df(more), 1)  # Welch's are estimates: a plan needs no more digits, and fewer are remembered
+    return noncentrality(df, alpha) * upper_bound(error.df()) * error.value(more)
 
 
 def more_seeds(error: StandardError, alpha: float, target: float) -> int | None:

@@ -52,7 +52,7 @@ class Pair:
     more_seeds: int | None = None  # of each, to show this difference; None: decided, unknown, or more than is sensible
     low_new_images: float | None = None  # for other test images and the same seeds; None without predictions
     high_new_images: float | None = None
-    low_both: float | None = None  # for other seeds and other test images
+    low_both: float | None = None  # for other seeds and other test images, at the level that decided the pair
     high_both: float | None = None
     reason: str | None = None  # why there is no interval or no decision
 

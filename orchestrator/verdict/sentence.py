@@ -117,30 +117,36 @@ def _advice(verdict: Verdict, pair: Pair, pairs: Sequence[Pair]) -> str:
         if not known:
             return f"; {never}"
         first = min(known, key=lambda other: other.more_seeds or 0)
-        apart = f"the {_points(first.difference)} points between {first.a} and {first.b}"
-        return f"; about {first.more_seeds} more seeds of each would show {apart}, and {never}"
+        apart = f"{_points(first.difference)} points between {first.a} and {first.b}"
+        more = f"about {first.more_seeds} more seeds of each would probably show it"
+        return f"; {never}; if {apart} is the true difference, {more}"
     if pair.more_seeds == 0:
         return f"; these seeds would probably have shown {points}"
-    return f"; about {pair.more_seeds} more {'seed' if pair.more_seeds == 1 else 'seeds'} of each would show {points}"
+    more = f"{pair.more_seeds} more {'seed' if pair.more_seeds == 1 else 'seeds'} of each"
+    return f"; if {points} is the true difference, about {more} would probably show it"
 
 
 def _new_images(verdict: Verdict) -> str:
     """Whether what is told apart holds for other test images, where that is known."""
     subject = verdict.baseline or verdict.variants[0].variant
     told = [pair for pair in verdict.pairs if subject in (pair.a, pair.b) and pair.told_apart]
-    doubtful = [_other(pair, subject) for pair in told if pair.holds_for_new_images is False]
-    if len(doubtful) == 1:
-        return (
-            f"The difference from {doubtful[0]} holds for new seeds but is not shown for new images: "
+    doubtful = [pair for pair in told if pair.holds_for_new_images is False]
+    by_split = [_other(p, subject) for p in doubtful if p.low_new_images is not None and p.low_new_images <= 0]
+    barely = [_other(p, subject) for p in doubtful if _other(p, subject) not in by_split]
+    parts = []
+    if by_split:
+        parts.append(
+            f"The difference from {_listed(by_split)} holds for new seeds but is not shown for new images: "
             "it may be a difference of this test split."
         )
-    if doubtful:
-        return (
-            f"The differences from {_listed(doubtful)} hold for new seeds but are not shown for new images: "
-            "they may be differences of this test split."
+    if barely:
+        parts.append(
+            f"The difference from {_listed(barely)} is shown for new seeds and for new images, each alone, but not for "
+            "both at once."
         )
-    known = told and all(pair.holds_for_new_images for pair in told)
-    return "With other seeds and other test images of the same kind this would hold, too." if known else ""
+    if told and all(pair.holds_for_new_images for pair in told):
+        parts.append("This is also significant for other seeds and other test images of the same kind at once.")
+    return " ".join(parts)
 
 
 def _other(pair: Pair, subject: str) -> str:
