@@ -156,9 +156,10 @@ def test_variants_without_a_complete_trial_are_named_and_not_claimed() -> None:
 def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: str) -> None:
     trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
     said = compare(trials, 0.85).sentence
-    assert said.startswith("a has 91.00 ± 1.41 % test accuracy over n = 2")
+    assert "a has 91.00 ± 1.41 % test accuracy over n = 2" in said
     assert "b has no complete seed." in said
-    assert ("1 trial is still running: the verdict may change." in said) == (status == "running")
+    assert said.startswith("Interim, not a result: 1 trial is still running. ") == (status == "running")
+    assert ("still running" in said) == (status == "running")
 
 
 def test_the_lost_trials_of_a_variant_alone_are_counted() -> None:
@@ -172,14 +173,14 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     comparison = compare([*trials, trial("a", 3, None, "running"), trial("c", 0, None, "running")], 0.85)
     assert [(row.variant, row.running) for row in comparison.rows] == [("a", 1), ("b", 0), ("c", 1)]
     assert comparison.to_dict()["running"] == 2
-    assert comparison.sentence.endswith("2 trials are still running: the verdict may change.")
+    assert comparison.sentence.startswith("Interim, not a result: 2 trials are still running. a is better than b by ")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_table(comparison))
     text = console.export_text()
     assert re.search(r"a \*.* 3/4 ", text)
     assert re.search(r"c .* 0/1 ", text)
     assert compare([trial("a", 0, None, "running")], 0.85).sentence == (
-        "No seed is complete, so there is nothing to compare. 1 trial is still running: the verdict may change."
+        "Interim, not a result: 1 trial is still running. No seed is complete, so there is nothing to compare."
     )
 
 

@@ -119,7 +119,8 @@ def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:
     facts = [("Variants", str(len(verdict.variants)), note)]
     each = ""
     if measured:
-        facts.append(("Best mean", f"{100 * (measured[0].mean or 0):.2f} %", "test accuracy"))
+        highest = "test accuracy" if len(measured) == 1 else f"the highest of {len(measured)}, so rather too high"
+        facts.append(("Best mean", f"{100 * (measured[0].mean or 0):.2f} %", highest))
         count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         each = f", n = {count} for each variant"
     facts.append(("Trials", f"{complete} of {len(context.trials)}", f"complete{each}"))

@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 def sentence(verdict: str, rows: "Sequence[VariantRow]", running: int, unmeasured: int) -> str:
-    """``verdict``, which trials of ``rows`` it leaves out, and how many are still ``running``.
+    """How many trials are still ``running``, the ``verdict``, and which trials of ``rows`` it leaves out.
 
     ``unmeasured`` trials are complete and not yet evaluated on the test split.
     """
     measured = [row for row in rows if row.test_accuracy is not None]
     if not measured and unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
-    parts = (verdict, _survivors(measured), _unequal(measured), _running(running))
+    parts = (_running(running), verdict, _survivors(measured), _unequal(measured))
     return " ".join(part for part in parts if part)
 
 
@@ -39,4 +39,4 @@ def _unequal(measured: "Sequence[VariantRow]") -> str:
 def _running(trials: int) -> str:
     if not trials:
         return ""
-    return f"{trials} trial{' is' if trials == 1 else 's are'} still running: the verdict may change."
+    return f"Interim, not a result: {trials} trial{' is' if trials == 1 else 's are'} still running."
