@@ -130,6 +130,14 @@ class Results:
         rows = read_replications(self.store(), [self.experiment], self.launch, confidence)
         return pd.DataFrame([row.to_dict() for row in rows])
 
+    @property
+    def is_judged_as_planned(self) -> bool:
+        """Whether baseline, margin and confidence are those of the experiment file."""
+        verdict, planned = self.comparison.verdict, self.judging.verdict
+        return (
+            VerdictSettings(baseline=verdict.baseline, margin=verdict.margin, confidence=verdict.confidence) == planned
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
         return {

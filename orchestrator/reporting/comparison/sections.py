@@ -92,6 +92,7 @@ def _top(context: ComparisonContext) -> list[str]:
         f'<p class="verdict">{_unbroken(first)}</p>' if first else "",
         f"<p>{_unbroken(rest)}</p>" if rest else "",
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
+        f'<p class="reason">{escape(context.note)}</p>' if context.note else "",
         f'<p class="reason">{escape(missing)}</p>' if (missing := _missing(context)) else "",
         '<dl class="facts">',
         *(html.fact(name, value, note) for name, value, note in _facts(context)),

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.text import listed
+from orchestrator.verdict.sentence import SCOPE
 
 if TYPE_CHECKING:
     from orchestrator.reporting.comparison.variants import VariantRow
@@ -17,7 +18,9 @@ def sentence(verdict: str, rows: "Sequence[VariantRow]", running: int, unmeasure
     measured = [row for row in rows if row.test_accuracy is not None]
     if not measured and unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
-    parts = (_running(running), verdict, _survivors(measured), _unequal(measured))
+    scope = SCOPE if verdict.endswith(SCOPE) else ""
+    said = verdict.removesuffix(SCOPE).rstrip()
+    parts = (_running(running), said, _survivors(measured), _unequal(measured), scope)
     return " ".join(part for part in parts if part)
 
 
