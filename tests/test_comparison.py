@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.errors import RequestError
-from orchestrator.records import TrialRow
+from orchestrator.records import INTERRUPTED, TrialRow
 from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
 from orchestrator.reporting.comparison.variants import Comparison, compare
 from orchestrator.selection import chosen_trials
@@ -157,9 +157,8 @@ def test_one_complete_variant_is_not_best_where_the_others_are_missing(status: s
     trials = [trial("a", 0, 0.90), trial("a", 1, 0.92), trial("b", 0, None, status)]
     said = compare(trials, 0.85).sentence
     assert "a has 91.00 ± 1.41 % test accuracy over n = 2" in said
-    assert "b has no complete seed." in said
-    assert said.startswith("Interim, not a result: 1 trial is still running. ") == (status == "running")
-    assert ("still running" in said) == (status == "running")
+    assert "no other variant has a complete seed (b)." in said
+    assert said.startswith("Interim, not a result: 2 of 3 trials have ended. ") == (status == "running")
 
 
 def test_the_lost_trials_of_a_variant_alone_are_counted() -> None:
@@ -173,22 +172,32 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     comparison = compare([*trials, trial("a", 3, None, "running"), trial("c", 0, None, "running")], 0.85)
     assert [(row.variant, row.running) for row in comparison.rows] == [("a", 1), ("b", 0), ("c", 1)]
     assert comparison.to_dict()["running"] == 2
-    assert comparison.sentence.startswith("Interim, not a result: 2 trials are still running. a is better than b by ")
+    assert comparison.sentence.startswith("Interim, not a result: 6 of 8 trials have ended. a is better than b by ")
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(comparison_table(comparison))
     text = console.export_text()
     assert re.search(r"a \*.* 3/4 ", text)
     assert re.search(r"c .* 0/1 ", text)
     assert compare([trial("a", 0, None, "running")], 0.85).sentence == (
-        "Interim, not a result: 1 trial is still running. No seed is complete, so there is nothing to compare."
+        "Interim, not a result: 0 of 1 trials have ended. No seed is complete, so there is nothing to compare."
     )
+
+
+def test_an_interrupted_launch_is_no_result_and_its_trials_did_not_fail() -> None:
+    trials = [trial("a", 0, 0.9), replace(trial("b", 0, None, "stopped"), reason=INTERRUPTED)]
+    comparison = compare(trials, 0.85, planned=4)
+    assert [(row.stopped, row.running) for row in comparison.rows] == [(0, 0), (0, 1)]
+    assert comparison.sentence.startswith(
+        "Interim, not a result: 1 of 4 trials have ended. The same command resumes the launch. "
+    )
+    assert "too optimistic" not in comparison.sentence
 
 
 def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:
     trials = [replace(trial("a", 0, 0.9), sample=0), replace(trial("a", 0, None, "running"), sample=1)]
     comparison = compare(trials, 0.85)
     assert (comparison.rows[0].running, comparison.running) == (0, 1)
-    assert "1 trial is still running" in comparison.sentence
+    assert comparison.sentence.startswith("Interim, not a result: 1 of 2 trials have ended. ")
 
 
 def test_unequal_numbers_of_seeds_are_said() -> None:

@@ -102,6 +102,7 @@ def test_every_figure_is_of_validation_accuracies_of_configurations(rows: list[T
             ready = {s: means[s] for s, trials in by_sample.items() if len(complete_trials(trials)) == most}
             assert found.accuracy == max(ready.values()) == means[found.chosen]
             assert found.settings == by_sample[found.chosen][0].settings
+        means = {s: mean for s, mean in means.items() if len(complete_trials(by_sample[s])) == len(seeds)}
         if means:
             assert (found.best, found.lowest) == (max(means.values()), min(means.values()))
             assert found.median == statistics.median(means.values())
@@ -120,7 +121,7 @@ def test_what_was_chosen_from_how_many_is_said_and_equal_budgets_as_well() -> No
     assert (first.best, first.median, first.lowest) == pytest.approx((0.7, 0.6, 0.5))
     assert first.gain == pytest.approx(0.1)
     assert sentences((first, second)) == (
-        "Each variant is compared with one of 3 configurations, chosen by its mean validation accuracy over seeds; "
+        "Each variant takes part with one of its 3 configurations, chosen by its mean validation accuracy over seeds; "
         "test accuracies of the others take no part. Every variant was given 6 trials and 24 epochs."
     )
 
@@ -134,14 +135,11 @@ def test_unequal_budgets_are_said_in_one_sentence() -> None:
     assert [(row.complete, row.stopped, row.unfinished) for row in searched(rows)] == [(3, 0, 0), (1, 2, 1)]
 
 
-def test_a_better_configuration_with_fewer_seeds_is_named() -> None:
+def test_a_configuration_with_fewer_seeds_is_no_better_one() -> None:
     rows = [trial("a", 0, seed, 0.6) for seed in (0, 1)]
     rows += [trial("a", 1, 0, 0.9), trial("a", 1, 1, None, "failed", epochs=1)]
     [found] = searched(rows)
-    assert (found.chosen, found.accuracy, found.best, found.failed) == (0, 0.6, 0.9, 1)
-    assert "Another configuration of a has a higher validation accuracy (90.00 instead of 60.00 %)" in sentences(
-        [found]
-    )
+    assert (found.chosen, found.accuracy, found.best, found.failed) == (0, 0.6, 0.6, 1)
 
 
 def test_an_interruption_is_no_early_stop() -> None:

@@ -103,7 +103,7 @@ def test_launches_can_be_compared_by_their_own_runs(launched: Launched, client: 
 def test_the_verdict_is_at_the_launchs_own_run(launched: Launched, client: Any) -> None:
     launch = client.get_run(launched.result["parent_run_id"])
     assert launch.data.tags["verdict"].startswith("Tiny has ")
-    assert "Failing has no complete seed." in launch.data.tags["verdict"]
+    assert "no other variant has a complete seed (Failing)." in launch.data.tags["verdict"]
     assert launch.data.tags["mlflow.note.content"].count("Open the comparison") == 1
     assert {a.path for a in client.list_artifacts(launch.info.run_id)} == {"comparison.html", "figures", "tables"}
     assert "Tiny/seed-0" in Path(client.download_artifacts(launch.info.run_id, "comparison.html")).read_text()

@@ -19,6 +19,7 @@ from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import representative
+from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.models import log_model, save_model
 from orchestrator.tracking.registry import Origin
 from orchestrator.tracking.store import connect
@@ -123,7 +124,7 @@ def test_registered_again_nothing_changes(client: Any, low: Results, middle: Res
         "model": "again", "alias": "champion", "version": "1", "trial": "stride/seed-1",
         "run_id": low.best("stride").run_id, "forced": False,
         "decision": "unchanged", "reason": "it is the champion already",
-        **dict.fromkeys(("compared_with", "n", "difference", "low", "high", "p_adjusted")),
+        **dict.fromkeys(("compared_with", "n", "difference", "low", "high", "p_adjusted", "confidence", "margin")),
     }  # fmt: skip
 
 
@@ -175,13 +176,31 @@ def test_another_seed_of_the_champions_own_variant_is_not_compared(uri: str, cli
     assert "another seed or sample of the same variant in the same launch" in made.evidence.reason
 
 
+def planned(results: Results, **settings: float) -> Results:
+    """The same results of an experiment whose file has these settings of the verdict."""
+    return replace(results, judging=replace(results.judging, verdict=VerdictSettings(**settings)))
+
+
 def test_a_margin_asks_for_more_than_any_difference(uri: str, client: Any) -> None:
     slightly = record_launch(uri, "slightly", {"stride": [0.80, 0.801, 0.802]})
     ahead = record_launch(uri, "ahead", {"stride": [0.8021, 0.803, 0.804]})
     register_best(client, slightly, "margin")
-    made = register_best(client, ahead, "margin", margin=0.01)
+    made = register_best(client, planned(ahead, margin=0.01), "margin")
     assert (made.registered.alias, made.evidence.decision) == ("challenger", "better by less than the margin")
     assert register_best(client, ahead, "margin").registered.alias == "champion"
+
+
+def test_whoever_asks_for_less_confidence_is_judged_with_95_percent(uri: str, client: Any) -> None:
+    register_best(client, record_launch(uri, "steady", {"stride": [0.80, 0.81, 0.82]}), "bar")
+    newcomer = record_launch(uri, "lucky", {"stride": [0.82, 0.815, 0.84]})
+    weak = planned(newcomer, confidence=0.51)
+    made = register_best(client, weak.judged_by(None, None, 0.51), "bar")
+    assert (made.registered.alias, made.evidence.decision, made.evidence.confidence) == (
+        "challenger",
+        "undecided",
+        0.95,
+    )
+    assert client.get_model_version("bar", "2").tags["confidence"] == "0.95"
 
 
 NEWCOMER = Origin("n", "a/seed-0", "a", "new", DATA, "validation")

@@ -153,7 +153,7 @@ def test_the_best_epoch_on_the_test_split_compares_no_variants(store: str) -> No
 
 def test_what_is_asked_wrongly_is_answered_with_what_to_do(store: str, tmp_path: Path) -> None:
     client = connect(store)
-    with pytest.raises(RequestError, match=r"silent names no published accuracy; give `published: \{last"):
+    with pytest.raises(RequestError, match=r"silent names no published accuracy; an experiment with one variant"):
         read_replications(client, ["same", "silent"])
     with pytest.raises(RequestError, match="MLflow has no experiment 'absent'; it has: behind, few, same, silent"):
         read_replications(client, ["absent"])

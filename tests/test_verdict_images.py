@@ -113,4 +113,4 @@ def test_a_difference_of_this_test_split_is_called_that() -> None:
 def test_a_large_difference_holds_for_other_images_too() -> None:
     verdict = judged(predicted({"a": 0.9, "b": 0.5}, 5))
     assert verdict.pairs[0].holds_for_new_images
-    assert "also significant for other seeds and other test images of the same kind at once" in verdict.sentence
+    assert "told apart is so for other seeds and other test images of the same kind at once" in verdict.sentence

@@ -110,7 +110,7 @@ def test_one_variant_and_variants_without_a_seed() -> None:
     assert alone.startswith(
         "a has 90.00 ± 0.16 % test accuracy over n = 5 (95 % interval of the mean 89.80 to 90.20 %)"
     )
-    assert alone.endswith("there is no other variant to compare it with. b and c have no complete seed.")
+    assert alone.endswith("; no other variant has a complete seed (b and c).")
     assert judge({"a": {}}).sentence == "No seed is complete, so there is nothing to compare."
 
 

@@ -86,18 +86,7 @@ def command(
     client = connect(uri, make=False)
     with asked(uri):
         result = read_results(client, name, launch, target).judged_by(baseline, margin, confidence)
-        registered = (
-            None
-            if register is None
-            else register_best(
-                client,
-                result,
-                register,
-                force=force,
-                margin=result.comparison.verdict.margin,
-                confidence=result.comparison.verdict.confidence,
-            )
-        )
+        registered = None if register is None else register_best(client, result, register, force=force)
     print_result(result, as_json, registered)
     if figure is not None or html is not None:
         from orchestrator.workflow.comparison_page import write_result

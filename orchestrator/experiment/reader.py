@@ -142,6 +142,9 @@ def _describe_error(problem: Any) -> str:
         return f"{where}: {_shown(value)} is not allowed{near}; allowed: {', '.join(allowed)}"
     if problem["type"] == "value_error":
         return f"{where}: {problem['ctx']['error']}"
+    if problem["type"] == "dataclass_type":
+        keys = _keys_at(place)
+        return f"{where}: must be a mapping with some of {', '.join(keys)}, not {_shown(problem['input'])}"
     message = problem["msg"].replace("Input should be", "must be").replace("Input must be", "must be")
     return f"{where}: {message}, not {_shown(problem['input'])}"
 

@@ -186,7 +186,7 @@ class Experiment:
                 )
                 problems.append(f"{what}: listed twice: {', '.join(twice)}{hint}")
         labels = [variant.label for variant in self.variants]
-        if (baseline := self.verdict.baseline) is not None and baseline not in labels:
+        if (baseline := self.verdict.baseline) is not None and variant_label(baseline) not in labels:
             problems.append(
                 f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
                 f"{', '.join(labels)}"

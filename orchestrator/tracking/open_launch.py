@@ -17,6 +17,7 @@ from orchestrator.tracking.tags import (
     LAUNCH_ID,
     LEASE,
     NOTE,
+    PLANNED,
     PUBLISHED,
     REJECTED,
     SOURCE_NAME,
@@ -96,7 +97,11 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
 def _judging_tags(plan: Plan) -> dict[str, str]:
     """What the results are read with."""
     experiment = plan.experiment
-    return {TARGET: str(experiment.target_accuracy), VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict))}
+    return {
+        TARGET: str(experiment.target_accuracy),
+        PLANNED: str(len(plan.trials)),
+        VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
+    }
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:

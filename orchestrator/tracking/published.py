@@ -39,8 +39,8 @@ def find_published(client: "MlflowClient", experiment: str, launch: str | None =
     tag = client.get_run(parent).data.tags.get(PUBLISHED)
     if tag is None:
         raise RequestError(
-            f"launch {name} of {experiment} names no published accuracy; give `published: {{last: 0.8556, margin: "
-            "0.005}` in its experiment file and run it again (nothing is trained anew)"
+            f"launch {name} of {experiment} names no published accuracy; an experiment with one variant and "
+            "`trainer.protocol: published` may name it: `published: {last: 0.8556, margin: 0.005}`"
         )
     try:
         return PublishedLaunch(experiment, name, parent, from_json(Published, json.loads(tag), PUBLISHED))

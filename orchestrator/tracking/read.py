@@ -22,6 +22,7 @@ from orchestrator.tracking.tags import (
     LAUNCH_ID,
     NOTE,
     NUMBER,
+    PLANNED,
     REASON,
     SEED,
     SETTINGS,
@@ -62,6 +63,7 @@ class Judging:
     source: str | None = None  # the experiment file
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
+    planned: int | None = None  # trials of its plan; None: an earlier version recorded it
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -151,7 +153,8 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     data = client.get_run(parent_run_id).data
     settings = VerdictSettings(**json.loads(data.tags.get(VERDICT_SETTINGS, "{}")))
     description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
-    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics)
+    planned = int(data.tags[PLANNED]) if PLANNED in data.tags else None
+    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics, planned)
 
 
 def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:

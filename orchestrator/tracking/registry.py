@@ -96,8 +96,8 @@ def find_source(client: "MlflowClient", trial: TrialRow) -> Source:
     if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
         return Source(f"runs:/{trial.run_id}/{MODEL}", None)
     raise RequestError(
-        f"nothing is registered: {trial.trial} has no model in MLflow (tracking.models was none, or the network could "
-        "not be exported)"
+        f"nothing is registered: {trial.trial} has no model in MLflow (the launch is not complete, tracking.models was "
+        "none, or the network could not be exported)"
     )
 
 

@@ -28,7 +28,9 @@ def sentence(verdict: Verdict) -> str:
         absent.remove(verdict.baseline)
         parts = [f"The baseline {verdict.baseline} has no complete seed, so nothing is compared with it."]
     else:
-        parts = [f"{_alone(measured[0], verdict)}; there is no other variant to compare it with."]
+        others = f"no other variant has a complete seed ({_listed(absent)})" if absent else ""
+        parts = [f"{_alone(measured[0], verdict)}; {others or 'there is no other variant to compare it with'}."]
+        absent = []
     missing = f"{_listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
     return " ".join(part for part in (*parts, missing, SCOPE) if part)
 
@@ -145,7 +147,7 @@ def _new_images(verdict: Verdict) -> str:
             "both at once."
         )
     if told and all(pair.holds_for_new_images for pair in told):
-        parts.append("This is also significant for other seeds and other test images of the same kind at once.")
+        parts.append("What is told apart is so for other seeds and other test images of the same kind at once, too.")
     return " ".join(parts)
 
 

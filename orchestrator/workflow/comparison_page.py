@@ -23,6 +23,8 @@ from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec import DatasetSpec
 from orchestrator.tracking.artifacts import COMPARISON, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
+from orchestrator.verdict import Decision
+from orchestrator.verdict.planning import LEAST_SEEDS
 from orchestrator.workflow.results import Results
 
 if TYPE_CHECKING:
@@ -146,13 +148,17 @@ def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "D
 
 
 def _more_evidence(results: Results) -> str:
-    """The command that trains as many seeds as the undecided pairs need; empty if nothing is undecided."""
-    pairs = [pair for pair in results.comparison.verdict.pairs if pair.more_seeds]
+    """The command that trains the seeds that undecided pairs with the best or the baseline need; empty without any."""
+    comparison = results.comparison
+    pairs = [pair for row in comparison.rows if (pair := comparison.against(row, comparison.reference))]
+    undecided = [pair for pair in pairs if pair.decision == Decision.UNDECIDED]
     seeds = sorted({row.seed for row in results.rows})
-    if not pairs or not seeds:
+    if not undecided or not seeds:
         return ""
-    wanted = max(pair.n + (pair.more_seeds or 0) for pair in pairs)
-    total = max(len(seeds) + 1, min(wanted, MOST_ADVISED))
+    wanted = min((pair.n + pair.more_seeds for pair in undecided if pair.more_seeds), default=LEAST_SEEDS)
+    total = min(max(wanted, LEAST_SEEDS), MOST_ADVISED)
+    if total <= len(seeds):
+        return ""
     more = range(seeds[-1] + 1, seeds[-1] + 1 + total - len(seeds))
     listed = ",".join(map(str, [*seeds, *more]))
     source = results.judging.source or "EXPERIMENT.yaml"

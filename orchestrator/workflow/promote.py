@@ -1,7 +1,7 @@
 """Register an experiment's best network, as champion only if it is shown to be better than the one before it."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.errors import RequestError
@@ -24,6 +24,7 @@ from orchestrator.tracking.turn import take_turn
 from orchestrator.verdict import Decision, Pair, interval_in_points, judge
 from orchestrator.workflow.results import Results
 
+LEAST_CONFIDENCE = 0.95
 FIRST, NOT_COMPARABLE, UNCHANGED = "first", "not comparable", "unchanged"  # decisions without a test
 OPPOSITE = {Decision.BETTER: "worse", Decision.SLIGHTLY_BETTER: "worse by less than the margin"}
 TITLE_HOLDER = "/champion"  # among the variants of the newcomer's launch, none of which can be named so
@@ -43,6 +44,8 @@ class Evidence:
     low: float | None = None
     high: float | None = None
     p_adjusted: float | None = None
+    confidence: float | None = None  # of the interval and the decision
+    margin: float | None = None
 
     @property
     def enough(self) -> bool:
@@ -69,14 +72,13 @@ def register_best(
     model: str,
     *,
     force: bool = False,
-    margin: float | None = None,
-    confidence: float = 0.95,
 ) -> Registration:
     """Register the best variant's network of ``result`` as a version of ``model``.
 
     It becomes champion if there is none, if it is better than the champion on the same test split, or by ``force``;
-    otherwise challenger. The champion itself, registered again, changes nothing. Raises RequestError, before anything
-    is registered, if there is no network.
+    otherwise challenger. The champion itself, registered again, changes nothing. The evidence is judged with the margin
+    of the newcomer's experiment file, and with its confidence if that is above 0.95: whoever wants to become champion
+    cannot ask for less. Raises RequestError, before anything is registered, if there is no network.
     """
     best = _best_trial(result)
     source = find_source(client, best)
@@ -84,7 +86,8 @@ def register_best(
         champion = find_holder(client, model, CHAMPION)
         if champion is not None and champion.run_id == best.run_id:
             return Registration(champion, Evidence(UNCHANGED, "it is the champion already"))
-        evidence = _compare(client, result, best, champion, margin, confidence)
+        planned = result.judging.verdict
+        evidence = _compare(client, result, best, champion, planned.margin, max(planned.confidence, LEAST_CONFIDENCE))
         make_model(client, model)
         with take_turn(client, model) as turn:
             if find_holder(client, model, CHAMPION) == champion:  # else another process was faster: compare with it
@@ -159,7 +162,9 @@ def weigh(
     if pair is None:
         why = f"{newcomer.variant} has no test accuracy"
         return Evidence(NOT_COMPARABLE, f"it cannot be compared with the champion, version {version}: {why}", version)
-    return _evidence(pair, newcomer.variant, version, holder.variant, confidence)
+    return replace(
+        _evidence(pair, newcomer.variant, version, holder.variant, confidence), confidence=confidence, margin=margin
+    )
 
 
 def _not_comparable(newcomer: Origin | None, holder: Origin | None, held: Mapping[int, float]) -> str | None:
@@ -188,7 +193,7 @@ def _evidence(pair: Pair, newcomer: str, version: str, variant: str, confidence:
     if not ahead:
         low, high = None if high is None else -high, None if low is None else -low
     bounds = "" if low is None else f", {100 * confidence:g} % interval {interval_in_points(low, high)}"
-    chance = "" if pair.p_adjusted is None else f", p = {pair.p_adjusted:.2g}"
+    chance = "" if pair.p_adjusted is None else f", adjusted p = {pair.p_adjusted:.2g}"
     reason = "" if pair.reason is None else f"; {pair.reason}"
     words = (
         f"{newcomer} against the champion, version {version} ({variant}): {decision}; {100 * difference:+.2f} points"

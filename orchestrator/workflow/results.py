@@ -11,7 +11,8 @@ from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison.spending import Share, spending, to_dict
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, representative
-from orchestrator.spec import VerdictSettings
+from orchestrator.spec import VerdictSettings, variant_label
+from orchestrator.text import first_line
 from orchestrator.tracking.artifacts import WALL_SECONDS
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import (
@@ -109,10 +110,22 @@ class Results:
         a value is not possible.
         """
         given: dict[str, Any] = {"baseline": baseline, "margin": margin, "confidence": confidence}
-        settings = replace(self.judging.verdict, **{name: value for name, value in given.items() if value is not None})
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            settings = replace(self.judging.verdict, **given)
+        except (ValueError, TypeError) as problem:
+            raise RequestError(f"the verdict cannot be reached so: {first_line(problem)}") from problem
         if settings == self.judging.verdict:
             return self.comparison
-        return _compare(self.experiment, self.launch, self.rows, self.comparison.target, self.predicted, settings)
+        return _compare(
+            self.experiment,
+            self.launch,
+            self.rows,
+            self.comparison.target,
+            self.predicted,
+            settings,
+            self.judging.planned,
+        )
 
     def judged_by(self, baseline: str | None, margin: float | None, confidence: float | None) -> "Results":
         """The same results, compared as :meth:`compare` compares them."""
@@ -134,9 +147,9 @@ class Results:
     def is_judged_as_planned(self) -> bool:
         """Whether baseline, margin and confidence are those of the experiment file."""
         verdict, planned = self.comparison.verdict, self.judging.verdict
-        return (
-            VerdictSettings(baseline=verdict.baseline, margin=verdict.margin, confidence=verdict.confidence) == planned
-        )
+        return VerdictSettings(
+            baseline=verdict.baseline, margin=verdict.margin, confidence=verdict.confidence
+        ) == replace(planned, baseline=planned.baseline and variant_label(planned.baseline))
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
@@ -185,7 +198,7 @@ def read_results(
     judging = read_judging(client, parent)
     rows = read_trials(client, parent, target)
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
-    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict)
+    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned)
     share = Share.recorded(judging.metrics, rows)
     return Results(experiment, launch, parent, rows, comparison, share, judging, predicted, client)
 
@@ -197,9 +210,10 @@ def _compare(
     target: float,
     predicted: Mapping[str, Predictions],
     settings: VerdictSettings,
+    planned: int | None,
 ) -> Comparison:
     right = {run: predictions.right for run, predictions in predicted.items()}
-    return Comparison.of(compare(rows, target, right, settings), experiment, launch, tuple(rows))
+    return Comparison.of(compare(rows, target, right, settings, planned), experiment, launch, tuple(rows))
 
 
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:

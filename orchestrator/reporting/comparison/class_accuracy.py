@@ -85,6 +85,6 @@ def class_table(context: ComparisonContext) -> Table:
     if context.labels is not None:
         images = np.bincount(context.labels, minlength=len(context.classes)).tolist()
     rows: list[list[Cell]] = []
-    for place, (name, count) in enumerate(zip(context.classes, images, strict=False)):
+    for place, (name, count) in enumerate(zip(context.classes, images, strict=False)) if variants else ():
         rows.append([name, count, *((float(mean) if count else None) for mean in means[:, place])])
     return Table("class_accuracy", "Accuracy of each class", ("class", "images", *variants), rows)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from orchestrator.reporting.tables import Table
 
 CAPTION = (
-    "Validation accuracy of a configuration: mean over its complete seeds, or, if none is complete, over those that "
-    "were stopped early, each with the best that it had reached. Gain: best minus median."
+    "Best, median, lowest and standard deviation are over configurations of which every seed is complete, by the mean "
+    "validation accuracy over seeds; what was stopped early is counted only. Gain: best minus median."
 )
 _COUNTS = ("complete", "stopped", "failed", "unfinished")
 
@@ -41,7 +41,7 @@ class Searched:
     chosen: int | None = None  # index of the draw with which the variant is compared; None: it has no complete trial
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
     accuracy: float | None = None  # of the chosen one
-    best: float | None = None  # higher than ``accuracy`` if that configuration has fewer complete seeds
+    best: float | None = None  # this and what follows: over configurations of which every seed is complete
     median: float | None = None
     lowest: float | None = None
     spread: float | None = None  # sample standard deviation; None with fewer than two
@@ -73,13 +73,12 @@ def sentences(rows: Sequence[Searched]) -> str:
         return ""
     counts = [row.configurations for row in rows]
     how = (
-        f"Each variant is compared with one of {_range(counts, 'configuration')}, chosen by its mean validation "
+        f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen by its mean validation "
         "accuracy over seeds; test accuracies of the others take no part."
         if max(counts) > 1
         else ""
     )
-    parts = [how, _budgets(rows), *(_not_the_best(row) for row in rows)]
-    return " ".join(part for part in parts if part)
+    return " ".join(part for part in (how, _budgets(rows)) if part)
 
 
 def search_table(rows: Sequence[Searched]) -> "Table":
@@ -141,7 +140,8 @@ def _searched(variant: str, trials: Sequence[TrialRow], compared: Sequence[Trial
     for trial in trials:
         configurations.setdefault(trial.sample, []).append(trial)
     states = [_state(mine, seeds) for mine in configurations.values()]
-    accuracies = [a for mine in configurations.values() if (a := _accuracy(mine)) is not None]
+    whole = [mine for mine, state in zip(configurations.values(), states, strict=True) if state == "complete"]
+    accuracies = [a for mine in whole if (a := _accuracy(mine)) is not None]  # means over the same seeds
     found = Searched(
         variant,
         configurations=len(configurations),
@@ -195,15 +195,6 @@ def _budgets(rows: Sequence[Searched]) -> str:
     if len(set(trials)) == len(set(epochs)) == 1:
         return f"Every variant was given {given}."
     return f"The variants were not given the same to spend: {given}."
-
-
-def _not_the_best(row: Searched) -> str:
-    if row.accuracy is None or row.best is None or row.best <= row.accuracy:
-        return ""
-    return (
-        f"Another configuration of {row.variant} has a higher validation accuracy ({_percent(row.best)} instead of "
-        f"{_percent(row.accuracy)} %) and was not chosen: fewer of its seeds were complete when the choice was made."
-    )
 
 
 def _range(values: Sequence[int], unit: str) -> str:

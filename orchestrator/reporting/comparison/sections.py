@@ -113,8 +113,9 @@ def _missing(context: ComparisonContext) -> str:
 def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:
     """Name, value and a note of each headline figure."""
     verdict, measured = context.verdict, context.measured
-    seeds = sorted({score.n for score in measured})
+    seeds = sorted({score.n for score in verdict.variants})
     complete = sum(trial.status == "complete" for trial in context.trials)
+    compared = sum(score.n for score in verdict.variants)
     ahead = "leading" if verdict.baseline is None else "better than the baseline"
     note = f"{len(context.leading)} {ahead}" if len(measured) > 1 else ""
     facts = [("Variants", str(len(verdict.variants)), note)]
@@ -123,8 +124,9 @@ def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:
         highest = "test accuracy" if len(measured) == 1 else f"the highest of {len(measured)}, so rather too high"
         facts.append(("Best mean", f"{100 * (measured[0].mean or 0):.2f} %", highest))
         count = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        each = f", n = {count} for each variant"
-    facts.append(("Trials", f"{complete} of {len(context.trials)}", f"complete{each}"))
+        each = f"n = {count} for each variant"
+    of_them = "" if compared == complete else f"{compared} of them compared, "
+    facts.append(("Trials", f"{complete} of {len(context.trials)}", f"complete, {of_them}{each}".rstrip(", ")))
     if verdict.images is not None:
         facts.append(("Test images", f"{verdict.images:,}", ""))
     margin = "" if verdict.margin is None else f"margin {100 * verdict.margin:.2f} points"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.records import TrialRow
+from orchestrator.records import INTERRUPTED, Status, TrialRow
 from orchestrator.reporting.comparison import wording
 from orchestrator.reporting.comparison.search import Searched, searched
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials
-from orchestrator.spec import VerdictSettings
+from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.verdict import Pair, Verdict, judge
 
 Right = NDArray[np.bool_]  # (N,), by test image
@@ -33,7 +33,7 @@ class VariantRow:
     trials: int  # complete ones
     failed: int
     stopped: int
-    running: int
+    running: int  # or interrupted
     test_accuracy: float | None  # mean
     spread: float | None  # None with fewer than two complete trials
     lowest: float | None
@@ -116,11 +116,13 @@ def compare(
     target: float,
     right: Mapping[str, Right] | None = None,
     settings: VerdictSettings = DEFAULTS,
+    planned: int | None = None,
 ) -> Comparison:
     """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
-    classified correctly. Raises RequestError if the baseline of ``settings`` is not one of the variants.
+    classified correctly. ``planned``: how many trials the launch has, started or not. Raises RequestError if the
+    baseline of ``settings`` is not one of the variants.
     """
     chosen = chosen_trials(trials)
     rows = [_row(label, mine) for label, mine in chosen.items()]
@@ -130,7 +132,8 @@ def compare(
     running = sum(trial.status == "running" for trial in trials)
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
-    verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, judged, running, unmeasured))
+    counts = wording.Counts(planned or len(trials), sum(map(_has_ended, trials)), running, unmeasured)
+    verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, judged, counts))
     return Comparison(judged, target, verdict, running, unmeasured, searched(trials))
 
 
@@ -157,7 +160,7 @@ def _judge(
     return judge(
         {label: {t.seed: t.test_accuracy or 0.0 for t in mine} for label, mine in measured.items()},
         predictions={(t.variant, t.seed): right[t.run_id] for m in measured.values() for t in m if t.run_id in right},
-        baseline=settings.baseline,
+        baseline=settings.baseline and variant_label(settings.baseline),
         margin=settings.margin,
         confidence=settings.confidence,
         costs=costs_of(rows),
@@ -169,6 +172,11 @@ def _with_verdict(row: VariantRow, verdict: Verdict, first: bool) -> VariantRow:
     interval = None if score.low is None or score.high is None else (score.low, score.high)
     best = first and row.test_accuracy is not None
     return replace(row, best=best, leader=row.variant in verdict.leaders, interval=interval)
+
+
+def _has_ended(trial: TrialRow) -> bool:
+    """Whether nothing more comes of it: it does not run, and was not interrupted with its launch."""
+    return trial.status != "running" and not (trial.status == Status.STOPPED and trial.reason == INTERRUPTED)
 
 
 def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
@@ -186,8 +194,8 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         receptive_field=first.receptive_field,
         trials=len(complete),
         failed=sum(t.status == "failed" for t in trials),
-        stopped=sum(t.status == "stopped" for t in trials),
-        running=sum(t.status == "running" for t in trials),
+        stopped=sum(t.status == "stopped" and _has_ended(t) for t in trials),
+        running=sum(not _has_ended(t) for t in trials),
         test_accuracy=statistics.fmean(accuracies) if accuracies else None,
         spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         lowest=min(accuracies, default=None),

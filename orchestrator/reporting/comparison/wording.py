@@ -1,6 +1,7 @@
 """The comparison in words: the verdict, and what else must be known to believe it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.text import listed
@@ -10,17 +11,24 @@ if TYPE_CHECKING:
     from orchestrator.reporting.comparison.variants import VariantRow
 
 
-def sentence(verdict: str, rows: "Sequence[VariantRow]", running: int, unmeasured: int) -> str:
-    """How many trials are still ``running``, the ``verdict``, and which trials of ``rows`` it leaves out.
+@dataclass(frozen=True)
+class Counts:
+    """How many trials of a launch are planned, have ended, run, and are complete but not yet evaluated."""
 
-    ``unmeasured`` trials are complete and not yet evaluated on the test split.
-    """
+    planned: int
+    ended: int
+    running: int
+    unmeasured: int
+
+
+def sentence(verdict: str, rows: "Sequence[VariantRow]", counts: Counts) -> str:
+    """Whether the launch is at its end, the ``verdict``, and which trials of ``rows`` it leaves out."""
     measured = [row for row in rows if row.test_accuracy is not None]
-    if not measured and unmeasured:
+    if not measured and counts.unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
-    parts = (_running(running), said, _survivors(measured), _unequal(measured), scope)
+    parts = (_interim(counts), said, _survivors(measured), _unequal(measured), scope)
     return " ".join(part for part in parts if part)
 
 
@@ -39,7 +47,8 @@ def _unequal(measured: "Sequence[VariantRow]") -> str:
     return "" if least == most else f"The variants have different numbers of complete seeds: {least} to {most}."
 
 
-def _running(trials: int) -> str:
-    if not trials:
+def _interim(counts: Counts) -> str:
+    if counts.ended >= counts.planned:
         return ""
-    return f"Interim, not a result: {trials} trial{' is' if trials == 1 else 's are'} still running."
+    resume = "" if counts.running else " The same command resumes the launch."
+    return f"Interim, not a result: {counts.ended} of {counts.planned} trials have ended.{resume}"
