@@ -118,7 +118,8 @@ def test_everything_is_written_and_the_page_is_self_contained(count: int, tmp_pa
         "intervals", "pairs", "front_parameters", "front_macs", "front_seconds", "front_forward_seconds",
         "accuracy_curves", "loss_curves", "class_accuracy", "disagreement_1", "disagreement_2",
     }  # fmt: skip
-    names = ("variants", "pairs", "trials", "class_accuracy", "disagreement", "disagreement_images", "spending")
+    names = ["variants", "pairs", "trials", "class_accuracy", "disagreement", "disagreement_images", "spending"]
+    names += ["published_curve"]
     assert {p.name for p in (tmp_path / "tables").iterdir()} == {f"{n}.{kind}" for n in names for kind in ("csv", "md")}
     assert "Not on this page" not in text
 

@@ -3,7 +3,7 @@
 import shlex
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ from orchestrator.reporting.comparison.search import CAPTION as SEARCH
 from orchestrator.reporting.comparison.search import search_table, sentences
 from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
 from orchestrator.reporting.comparison.spending import spending, spending_table
+from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec import DatasetSpec
@@ -50,7 +51,7 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
         description=results.judging.description,
         note="" if results.is_judged_as_planned else GIVEN_LATER,
         curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
-        published=published,
+        published=published or _published_before(results),
         predicted={trial: p.predicted for trial, p in predicted.items()},
         labels=labels,
         search=_search(results),
@@ -64,6 +65,16 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
 def _search(results: Results) -> list[CaptionedTable]:
     rows = results.comparison.searches
     return [CaptionedTable(search_table(rows), f"{sentences(rows)} {SEARCH}")] if rows else []
+
+
+def _published_before(results: Results) -> list[tuple[int, float]]:
+    """The published curve that the launch's own page has in MLflow; empty if it has none."""
+    if results.client is None:
+        return []
+    with tempfile.TemporaryDirectory() as folder, suppress(Exception):  # whatever an artifact store raises
+        file: str = results.client.download_artifacts(results.parent_run_id, "tables/published_curve.csv", folder)
+        return read_curve(Path(file))
+    return []
 
 
 def with_images(context: ComparisonContext, dataset: "Dataset") -> ComparisonContext:

@@ -55,6 +55,12 @@ def pairs_table(context: ComparisonContext) -> Table:
     return _filled("pairs", "Pairs", columns, lines)
 
 
+def published_table(context: ComparisonContext) -> Table:
+    """The published curve, in percent, as a file that ``published.curve`` can name; without rows if there is none."""
+    points = [(epoch, 100 * accuracy) for epoch, accuracy in context.published]
+    return Table("published_curve", "Published test accuracy (%)", ("epoch", "test_accuracy"), points)
+
+
 def trials_table(context: ComparisonContext) -> Table:
     """One row per trial, in the order of the plan."""
     paths = sorted({path for trial in context.trials for path in trial.settings})

@@ -59,7 +59,7 @@ def page(
         (
             "numbers",
             "All numbers",
-            ['<div class="numbers">', *_tables(tables, "variants", "pairs", "trials"), "</div>"],
+            ['<div class="numbers">', *_tables(tables, "variants", "pairs", "trials", "published_curve"), "</div>"],
         ),
     ]
     kept = [(name, heading, parts) for name, heading, parts in sections if any(parts)]

@@ -30,6 +30,7 @@ TABLES: dict[str, Callable[[ComparisonContext], Table]] = {
     "variants": numbers.variants_table,
     "pairs": numbers.pairs_table,
     "trials": numbers.trials_table,
+    "published_curve": numbers.published_table,
     "class_accuracy": class_accuracy.class_table,
     "disagreement": disagreement.count_table,
     "disagreement_images": disagreement.image_table,
