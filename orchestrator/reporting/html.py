@@ -46,6 +46,8 @@ th { color: var(--quiet); font-weight: 600; } .number { text-align: right; }
 .absent { color: var(--quiet); font-size: .9rem; }
 @media (max-width: 40rem) { main { padding: 1.2rem .7rem 3rem; } figure { padding: .6rem; }
   figure img { max-width: none; width: max(100%, min(34rem, var(--width))); } }
+@media screen and (max-width: 40rem) { .scroll::before { content: "scroll sideways for all of it"; position: sticky;
+  left: 0; color: var(--quiet); font-size: .75rem; } }
 @media print { details > * { display: block; } figure { break-inside: avoid; } }
 """
 
