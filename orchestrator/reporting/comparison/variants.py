@@ -132,8 +132,16 @@ def compare(
     running = sum(trial.status == "running" for trial in trials)
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
-    counts = wording.Counts(planned or len(trials), sum(map(_has_ended, trials)), running, unmeasured)
-    verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, judged, counts))
+    measured = [row for row in judged if row.test_accuracy is not None]
+    counts = wording.Counts(
+        planned or len(trials),
+        sum(map(_has_ended, trials)),
+        running,
+        unmeasured,
+        [row.trials for row in measured],
+        {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
+    )
+    verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
     return Comparison(judged, target, verdict, running, unmeasured, searched(trials))
 
 

@@ -1,50 +1,47 @@
 """The comparison in words: the verdict, and what else must be known to believe it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from orchestrator.text import listed
 from orchestrator.verdict.sentence import SCOPE
 
-if TYPE_CHECKING:
-    from orchestrator.reporting.comparison.variants import VariantRow
-
 
 @dataclass(frozen=True)
 class Counts:
-    """How many trials of a launch are planned, have ended, run, and are complete but not yet evaluated."""
+    """Of the trials of a launch: how many are planned, have ended, run, and are complete but not yet evaluated."""
 
     planned: int
     ended: int
     running: int
     unmeasured: int
+    seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
+    lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
 
 
-def sentence(verdict: str, rows: "Sequence[VariantRow]", counts: Counts) -> str:
-    """Whether the launch is at its end, the ``verdict``, and which trials of ``rows`` it leaves out."""
-    measured = [row for row in rows if row.test_accuracy is not None]
-    if not measured and counts.unmeasured:
+def sentence(verdict: str, counts: Counts) -> str:
+    """Whether the launch is at its end, the ``verdict``, and which trials it leaves out."""
+    if not counts.seeds and counts.unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
-    parts = (_interim(counts), said, _survivors(measured), _unequal(measured), scope)
+    parts = (_interim(counts), said, _survivors(counts.lost), _unequal(counts.seeds), scope)
     return " ".join(part for part in parts if part)
 
 
-def _survivors(measured: "Sequence[VariantRow]") -> str:
-    lost = sum(row.failed + row.stopped for row in measured)
-    if not lost:
+def _survivors(lost: Mapping[str, int]) -> str:
+    count = sum(lost.values())
+    if not count:
         return ""
-    were = "was" if lost == 1 else "were"
-    where = listed([row.variant for row in measured if row.failed + row.stopped])
-    ended = f"Of the compared trials, {lost} failed or {were} stopped early ({where})"
+    were = "was" if count == 1 else "were"
+    ended = f"Of the compared trials, {count} failed or {were} stopped early ({listed(list(lost))})"
     return f"{ended}, so the mean of the others may be too optimistic."
 
 
-def _unequal(measured: "Sequence[VariantRow]") -> str:
-    least, most = min((row.trials for row in measured), default=0), max((row.trials for row in measured), default=0)
-    return "" if least == most else f"The variants have different numbers of complete seeds: {least} to {most}."
+def _unequal(seeds: Sequence[int]) -> str:
+    if len(set(seeds)) < 2:
+        return ""
+    return f"The variants have different numbers of complete seeds: {min(seeds)} to {max(seeds)}."
 
 
 def _interim(counts: Counts) -> str:
