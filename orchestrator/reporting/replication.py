@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from orchestrator.records import TrialRow
+from orchestrator.reporting.terminal_table import bare_table
 from orchestrator.selection import complete_trials
 from orchestrator.spec import Published
 from orchestrator.verdict import Replication, replicate
@@ -79,18 +79,7 @@ def replication_rows(
 def replication_table(rows: Sequence[ReplicationRow]) -> Table:
     """One line per published accuracy, those of an experiment together; percentages, for 80 columns."""
     confidence = rows[0].result.confidence if rows else 0.95
-    table = Table(
-        title="Replication of published accuracies",
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-        caption=MEANING,
-        caption_justify="left",
-    )
+    table = bare_table("Replication of published accuracies", MEANING)
     table.add_column("experiment", overflow="fold", max_width=LONGEST_NAME)
     for name in ("n", "published\n± margin %", "mean\n%", f"{100 * confidence:g} %\ninterval"):
         table.add_column(name, justify="right", no_wrap=True)

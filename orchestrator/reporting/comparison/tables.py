@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -11,6 +10,7 @@ from rich.text import Text
 from orchestrator.records import TrialRow, short_names
 from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 from orchestrator.reporting.terminal import STYLES
+from orchestrator.reporting.terminal_table import bare_table
 from orchestrator.verdict import Decision, Pair, interval_in_points
 
 _STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.fromkeys(
@@ -21,7 +21,7 @@ _STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.from
 def comparison_table(comparison: Comparison) -> Table:
     """One row per variant, best first: its accuracy, and how it compares with the best, or with the baseline."""
     level = f"{100 * comparison.verdict.confidence:g} %\ninterval"
-    table = _table("Comparison")
+    table = bare_table("Comparison")
     table.add_column("variant", no_wrap=True)
     for name in ("test\nacc. %", level, "n"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -44,7 +44,6 @@ def comparison_table(comparison: Comparison) -> Table:
         )
     said = "* best mean test accuracy over n seeds"
     table.caption = f"{said}; differences in points, intervals simultaneous" if compared else said
-    table.caption_justify = "left"
     return table
 
 
@@ -69,7 +68,7 @@ def _decision(pair: Pair, ahead: bool) -> str:
 
 def cost_table(comparison: Comparison) -> Table:
     """One row per variant, in the same order: its size, and what it took to train it."""
-    table = _table("Cost")
+    table = bare_table("Cost")
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
     for name in ("parameters", "million\nMACs", "receptive\nfield", target, "seconds\nper trial"):
@@ -94,7 +93,7 @@ def settings_table(comparison: Comparison) -> Group | None:
     paths = sorted({path for row in comparison.rows for path in row.settings})
     if not paths:
         return None
-    table = _table("")
+    table = bare_table("")
     table.add_column("variant", no_wrap=True)
     for name in short_names(paths).values():
         table.add_column(name, justify="right", overflow="fold")
@@ -120,16 +119,3 @@ def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
         style = STYLES.get(trial.status)
         table.add_row(trial.trial, Text(trial.status, style=style or ""), str(trial.epochs), Text(trial.reason))
     return table
-
-
-def _table(title: str) -> Table:
-    return Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        padding=0,
-        pad_edge=False,
-        show_edge=False,
-    )
