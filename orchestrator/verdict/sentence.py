@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from orchestrator.text import listed
 from orchestrator.verdict.planning import LEAST_SEEDS, MOST_SEEDS
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 
-NAMED = 4  # variants that a sentence names
 SCOPE = "This is about these networks with this recipe on this data and split."
 NUMBERS = {1: "One seed", 2: "Two seeds"}
 
@@ -28,10 +28,10 @@ def sentence(verdict: Verdict) -> str:
         absent.remove(verdict.baseline)
         parts = [f"The baseline {verdict.baseline} has no complete seed, so nothing is compared with it."]
     else:
-        others = f"no other variant has a complete seed ({_listed(absent)})" if absent else ""
+        others = f"no other variant has a complete seed ({listed(absent)})" if absent else ""
         parts = [f"{_alone(measured[0], verdict)}; {others or 'there is no other variant to compare it with'}."]
         absent = []
-    missing = f"{_listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
+    missing = f"{listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
     return " ".join(part for part in (*parts, missing, SCOPE) if part)
 
 
@@ -60,7 +60,7 @@ def _against_best(verdict: Verdict) -> str:
     best = verdict.variants[0].variant
     pairs = [pair for pair in verdict.pairs if pair.a == best]
     if len(pairs) > 1 and all(pair.decision is Decision.BETTER for pair in pairs):
-        return f"{best} is better than every other variant: {_listed([_than(pair, verdict) for pair in pairs])}."
+        return f"{best} is better than every other variant: {listed([_than(pair, verdict) for pair in pairs])}."
     return " ".join(_groups(verdict, pairs, best))
 
 
@@ -69,7 +69,7 @@ def _against_baseline(verdict: Verdict) -> str:
     baseline = verdict.baseline or ""
     better = [pair for pair in verdict.pairs if pair.b == baseline and pair.decision is Decision.BETTER]
     rest = [pair for pair in verdict.pairs if pair not in better]
-    names = _listed([f"{pair.a} {_by(pair, verdict)}" for pair in better]) if better else ""
+    names = listed([f"{pair.a} {_by(pair, verdict)}" for pair in better]) if better else ""
     ahead = f"Better than the baseline {baseline}: {names}." if better else ""
     return " ".join(part for part in (ahead, *_groups(verdict, rest, baseline)) if part)
 
@@ -80,12 +80,12 @@ def _groups(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> list[str]:
     margin = f"the margin of {_points(verdict.margin or 0.0)} points"
     parts = []
     if better := groups[Decision.BETTER]:
-        parts.append(f"{subject} is better {_listed([_than(pair, verdict) for pair in better])}.")
+        parts.append(f"{subject} is better {listed([_than(pair, verdict) for pair in better])}.")
     if slightly := groups[Decision.SLIGHTLY_BETTER]:
-        names = _listed([f"{pair.a} {_than(pair, verdict)}" for pair in slightly])
+        names = listed([f"{pair.a} {_than(pair, verdict)}" for pair in slightly])
         parts.append(f"Better, but by less than {margin}: {names}.")
     if equivalent := groups[Decision.EQUIVALENT]:
-        names = _listed([f"{_other(pair, subject)} ({_points(pair.difference)} points)" for pair in equivalent])
+        names = listed([f"{_other(pair, subject)} ({_points(pair.difference)} points)" for pair in equivalent])
         parts.append(f"{subject} is equivalent to {names}: the difference is shown to be below {margin}.")
     if undecided := groups[Decision.UNDECIDED]:
         parts.append(_undecided(verdict, undecided, subject))
@@ -97,7 +97,7 @@ def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
     if len(pairs) == 1:
         said = f"{nearest.a} and {nearest.b} are not told apart ({_size(nearest, verdict)})"
     else:
-        names = _listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in pairs])
+        names = listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in pairs])
         said = f"{subject} is not told apart from {names}"
     advice = _advice(verdict, nearest, pairs)
     if nearest.n < LEAST_SEEDS:
@@ -138,12 +138,12 @@ def _new_images(verdict: Verdict) -> str:
     parts = []
     if by_split:
         parts.append(
-            f"The difference from {_listed(by_split)} holds for new seeds but is not shown for new images: "
+            f"The difference from {listed(by_split)} holds for new seeds but is not shown for new images: "
             "it may be a difference of this test split."
         )
     if barely:
         parts.append(
-            f"The difference from {_listed(barely)} is shown for new seeds and for new images, each alone, but not for "
+            f"The difference from {listed(barely)} is shown for new seeds and for new images, each alone, but not for "
             "both at once."
         )
     if told and all(pair.holds_for_new_images for pair in told):
@@ -177,9 +177,3 @@ def _error(pair: Pair, verdict: Verdict) -> str:
     if pair.low is None or pair.n < LEAST_SEEDS:  # with two seeds it says nothing but that
         return n
     return f"{100 * verdict.confidence:g} % interval {interval_in_points(pair.low, pair.high)}, {n}"
-
-
-def _listed(names: Sequence[str]) -> str:
-    """The first four, and the number of others."""
-    parts = [*names[:NAMED], f"{len(names) - NAMED} more"] if len(names) > NAMED else list(names)
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
