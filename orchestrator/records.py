@@ -114,6 +114,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What an ended trial tells whoever decides about the next ones; accuracies are fractions."""
+
+    status: Status  # complete, stopped by a scheduler, or failed; never an interrupted one
+    epochs: int  # trained
+    val_accuracy: float | None = None  # at the chosen epoch
+    test_accuracy: float | None = None  # None unless measured
+    seconds: float = 0.0  # of all epochs
+    curve: Mapping[int, float] = field(default_factory=dict)  # validation accuracy by epoch
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRow:
     """One trial as commands print it; accuracies are fractions, seconds are wall time of training."""
 
@@ -132,6 +144,7 @@ class TrialRow:
     seconds: float | None = None
     epochs_to_target: int | None = None
     sample: int | None = None  # index of the draw from the search space
+    stage: str = ""  # of a launch in stages: search or confirm
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
     planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
     forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy
@@ -186,6 +199,9 @@ def summary(records: Iterable[Record], target: float) -> dict[str, float]:
 
 class Listener(Protocol):
     """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread."""
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """The plan has grown by these trials, since others have ended."""
 
     def on_start(self, trial: str) -> None:
         """The trial has started to train."""

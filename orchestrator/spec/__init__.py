@@ -1,14 +1,15 @@
 """The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
 
+from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.experiment import (
     Contract,
     Experiment,
     Failures,
-    Plan,
     Resources,
     Tracking,
     Variant,
 )
+from orchestrator.spec.plan import Plan
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.search import Distribution, Scheduler, Search
@@ -16,6 +17,7 @@ from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_labe
 from orchestrator.spec.verdict import VerdictSettings
 
 __all__ = [
+    "Confirm",
     "Contract",
     "DatasetSpec",
     "Distribution",
