@@ -11,6 +11,7 @@ from orchestrator.experiment.overrides import put
 from orchestrator.experiment.search_space import extremes, labels, sample_settings
 from orchestrator.spec import Experiment, Plan, Search, TrialSpec
 from orchestrator.spec.fields import to_json
+from orchestrator.spec.trial import SEARCH
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
@@ -44,6 +45,7 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken =
             sample=sample,
             settings=drawn,
             settings_label=label,
+            stage="" if sample is None else SEARCH,
         )
         for sample, label, drawn in samples
         for seed in experiment.seeds

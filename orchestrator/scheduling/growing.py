@@ -29,6 +29,10 @@ class GrowingPlan(BasicVariantGenerator):  # type: ignore[misc]
         self._more = more
         self._ended = ended
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given into its snapshots; ours refers to threads and is never restored."""
+        return {}
+
     def add_configurations(self, experiments: Experiment | list[Experiment]) -> None:
         """Tune gives the experiment whose trials these are."""
         [self._experiment] = experiments if isinstance(experiments, list) else [experiments]

@@ -8,7 +8,6 @@ from typing import Annotated, Any
 from orchestrator.spec.fields import Range, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
 
-
 SEARCH, CONFIRM = "search", "confirm"
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
