@@ -149,6 +149,7 @@ class TrialRow:
     planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
     forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy
     forward_seconds_batched: float | None = None  # per image, in batches
+    taken_over_from: str = ""  # the launch that trained it, as experiment/launch; "": this one
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

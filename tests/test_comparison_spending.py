@@ -50,11 +50,11 @@ def launches(draw: st.DrawFn) -> list[TrialRow]:
 def test_every_second_is_in_one_variant_and_what_was_reused_is_not_spent(
     rows: list[TrialRow], data: st.DataObject
 ) -> None:
-    reused = {row.trial for row in rows if data.draw(st.booleans())}
-    spent = spending(rows, Share.of({"CPU": 4.0, "GPU": 0.25}, 2.0), reused)
+    rows = [replace(row, taken_over_from="other/launch") if data.draw(st.booleans()) else row for row in rows]
+    spent = spending(rows, Share.of({"CPU": 4.0, "GPU": 0.25}, 2.0))
     assert [row.variant for row in spent] == list(dict.fromkeys(row.variant for row in rows))
     every = total(spent)
-    own = [row for row in rows if row.trial not in reused]
+    own = [row for row in rows if not row.taken_over_from]
     assert every.trials + every.reused == len(rows)
     assert every.seconds == pytest.approx(sum(row.seconds for row in own))
     assert every.seconds + every.reused_seconds == pytest.approx(sum(row.seconds for row in rows))
@@ -108,7 +108,8 @@ def test_the_tables_show_what_is_known_and_fit_the_terminal() -> None:
     assert plain.rows[-1] == ["all variants", 2, 6030.0]
     assert len(spending_table(spending(rows[:1], Share())).rows) == 1  # nothing to sum
     rows += [trial("depthwise_stride", 1, "stopped", 2), trial("depthwise_stride", 2, "failed", 3)]
-    spent = spending(rows, Share.of({"CPU": 16.0, "GPU": 0.5}, 3.5), {"dilated_separable/seed-0"})
+    rows[0] = replace(rows[0], taken_over_from="other/launch")
+    spent = spending(rows, Share.of({"CPU": 16.0, "GPU": 0.5}, 3.5))
     table = spending_table(spent)
     assert {"epochs saved", "seconds lost", "reused", "price", "GPU seconds"} <= set(table.columns)
     assert all(len(row) == len(table.columns) for row in table.rows)

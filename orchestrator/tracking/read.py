@@ -31,6 +31,7 @@ from orchestrator.tracking.tags import (
     SOURCE_NAME,
     STAGE,
     STATUS,
+    TAKEN_OVER,
     TARGET,
     TRIAL,
     VARIANT,
@@ -113,6 +114,15 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     every = children(client, str(parent.info.experiment_id), parent_run_id)
     runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
     return [_row(client, run, own, own if target is None else target) for run in runs]
+
+
+def read_left_out(client: "MlflowClient", parent_run_id: str) -> list[str]:
+    """The launch's trials that are no longer in its plan: recorded, but not compared."""
+    experiment = str(client.get_run(parent_run_id).info.experiment_id)
+    return sorted(
+        run.data.tags.get(TRIAL, "")
+        for run in children(client, experiment, parent_run_id, f" and tags.{LEFT_OUT} = 'true'")
+    )
 
 
 def read_predictions(client: "MlflowClient", trials: Sequence[TrialRow]) -> dict[str, Predictions]:
@@ -203,6 +213,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         planned_epochs=_whole_text(run.data.params.get("trainer.epochs")),
         forward_seconds=metrics.get(keys.FORWARD_SECONDS),
         forward_seconds_batched=metrics.get(keys.FORWARD_SECONDS_BATCHED),
+        taken_over_from=tags.get(TAKEN_OVER, ""),
     )
 
 

@@ -49,6 +49,7 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
     return replace(
         results.comparison.context(),
         description=results.judging.description,
+        left_out=results.left_out,
         note="" if results.is_judged_as_planned else GIVEN_LATER,
         curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
         published=published or _published_before(results),

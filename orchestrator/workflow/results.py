@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.comparison.spending import Share, spending, to_dict
+from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings, variant_label
@@ -21,6 +21,7 @@ from orchestrator.tracking.read import (
     find_launch,
     read_epochs,
     read_judging,
+    read_left_out,
     read_predictions,
     read_trials,
 )
@@ -46,6 +47,7 @@ class Results:
     comparison: Comparison
     share: Share = field(default_factory=Share)  # what one trial reserved, and its price
     judging: Judging = field(default=Judging(VerdictSettings()), repr=False)
+    left_out: tuple[str, ...] = ()  # trials that are no longer in the experiment file: recorded, but not compared
     predicted: Mapping[str, Predictions] = field(default_factory=dict, repr=False, compare=False)  # by run
     client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
 
@@ -160,6 +162,7 @@ class Results:
             "trials": [asdict(row) for row in self.rows],
             "verdict": self.comparison.to_dict(),
             "spending": to_dict(spending(self.rows, self.share)),
+            "left_out": list(self.left_out),
         }
 
     def __len__(self) -> int:
@@ -200,7 +203,8 @@ def read_results(
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
     comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned)
     share = Share.recorded(judging.metrics, rows)
-    return Results(experiment, launch, parent, rows, comparison, share, judging, predicted, client)
+    left_out = tuple(read_left_out(client, parent))
+    return Results(experiment, launch, parent, rows, comparison, share, judging, left_out, predicted, client)
 
 
 def _compare(
@@ -221,7 +225,7 @@ def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[s
 
     ``wall_seconds`` of this process are added to those of earlier ones.
     """
-    trained = sum(trial.seconds or 0.0 for trial in result.rows)
+    trained = trained_seconds(result.rows)
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
     best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
     return {

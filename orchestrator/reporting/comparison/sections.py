@@ -9,6 +9,7 @@ from orchestrator.reporting import html
 from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
 from orchestrator.reporting.comparison.disagreement import shown_pair
 from orchestrator.reporting.comparison.matrix import MATRIX_STYLE, matrix_table
+from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.tables import Table
 from orchestrator.verdict.sentence import SCOPE
@@ -93,7 +94,7 @@ def _top(context: ComparisonContext) -> list[str]:
         f"<p>{_unbroken(rest)}</p>" if rest else "",
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
         f'<p class="reason">{escape(context.note)}</p>' if context.note else "",
-        f'<p class="reason">{escape(missing)}</p>' if (missing := _missing(context)) else "",
+        *(f'<p class="reason">{escape(text)}</p>' for text in (_missing(context), left_out(context.left_out)) if text),
         '<dl class="facts">',
         *(html.fact(name, value, note) for name, value, note in _facts(context)),
         "</dl>",

@@ -29,6 +29,14 @@ def sentence(verdict: str, counts: Counts) -> str:
     return " ".join(part for part in parts if part)
 
 
+def left_out(trials: Sequence[str]) -> str:
+    """Which ``trials`` of the launch take no part, since they are no longer in the experiment file, if any."""
+    if not trials:
+        return ""
+    are, they = ("are", "they stay") if len(trials) > 1 else ("is", "it stays")
+    return f"{listed(trials)} {are} no longer in the experiment file: {they} recorded, and no part of the comparison."
+
+
 def _survivors(lost: Mapping[str, int]) -> str:
     count = sum(lost.values())
     if not count:
