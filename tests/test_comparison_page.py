@@ -176,7 +176,7 @@ def no_images() -> ComparisonContext:
 
 ODD: dict[str, tuple[Callable[[], ComparisonContext], str]] = {
     "nothing is complete": (nothing_complete, "no trial is complete"),
-    "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running, 1 stopped"),
+    "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running. They take"),
     "the baseline has no complete trial": (baseline_is_lost, "nothing is compared"),
     "one variant": (partial(make_comparison, 1, 3), "no other variant"),
     "one seed": (partial(make_comparison, 3, 1), "one network against another"),

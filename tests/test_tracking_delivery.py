@@ -27,7 +27,7 @@ def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, pla
         sink = Sink(open_runs(uri, plan))
         for spec in plan.trials:
             sink.catch_up(spec.name, [record(epoch) for epoch in epochs])
-        sink.close(Status.STOPPED)
+        sink.close(Status.INTERRUPTED)
     client = connect(uri)
     experiment = client.get_experiment_by_name("exp").experiment_id
     children = [r for r in client.search_runs([experiment]) if PARENT in r.data.tags]
@@ -56,15 +56,21 @@ def test_one_call_a_record_or_less(uri: str, plan: Plan, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(Status.COMPLETE, "FINISHED"), (Status.STOPPED, "KILLED"), (Status.FAILED, "FAILED")]
-)
+    ("status", "expected"),
+    [
+        (Status.COMPLETE, "FINISHED"), (Status.STOPPED, "FINISHED"),
+        (Status.INTERRUPTED, "KILLED"), (Status.FAILED, "FAILED"),
+    ],
+)  # fmt: skip
 def test_statuses_are_true(uri: str, plan: Plan, status: Status, expected: str) -> None:
     sink = Sink(open_runs(uri, plan))
     sink.on_end(Outcome("stride/seed-0", status, "because", None, "Traceback: planted"))
     sink.close(status)
     run = connect(uri).get_run(sink.run_ids["stride/seed-0"])
     assert run.info.status == expected
+    assert run.data.tags["status"] == status
     assert run.data.tags["status_reason"] == "because"
+    assert run.data.tags.get("stopped_early") == ("true" if status is Status.STOPPED else None)
     assert [a.path for a in connect(uri).list_artifacts(run.info.run_id)] == ["traceback.txt"]
 
 

@@ -19,7 +19,7 @@ from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 from orchestrator.spec.fields import to_json
 
-RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
+RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
 # Files that say how far it is, and how it goes on.
 PROGRESS_FILES = ("launch.json", RUNGS, SHARE, "spec.json", "outcome.json", "records.jsonl")
@@ -72,7 +72,7 @@ class LaunchFolder:
                 same = outcome is not None and folder.spec().identity() == spec.identity()
             except StorageError:
                 continue
-            if outcome is not None and same and outcome.status is not Status.FAILED:
+            if outcome is not None and same and outcome.status in (Status.COMPLETE, Status.STOPPED):
                 found[spec.name] = outcome.status
         return found
 

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, check, to_json
+from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.search import Scheduler, Search
+from orchestrator.spec.scheduler import Scheduler
+from orchestrator.spec.search import Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
@@ -191,8 +192,8 @@ class Experiment:
                 f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
                 f"{', '.join(labels)}"
             )
-        if self.scheduler.name == "asha" and self.trainer.protocol == "published":
-            problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
+        if (rule := self.scheduler.name) != "fifo" and self.trainer.protocol == "published":
+            problems.append(f"scheduler: {rule} needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
         if self.published is not None:
@@ -225,4 +226,4 @@ class Plan:
     def identity(self) -> str:
         """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""
         trials = [trial.identity() for trial in self.trials]
-        return digest([self.experiment.name, trials, to_json(self.experiment.scheduler)])
+        return digest([self.experiment.name, trials, self.experiment.scheduler.identity()])

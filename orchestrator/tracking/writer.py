@@ -11,14 +11,30 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.runs import LaunchRuns, reopen
-from orchestrator.tracking.tags import CANNOT_BE_MADE, FAILURE, MADE, MODEL, NOTE, REASON, REPORT, STATUS, shorten
+from orchestrator.tracking.tags import (
+    CANNOT_BE_MADE,
+    FAILURE,
+    MADE,
+    MODEL,
+    NOTE,
+    REASON,
+    REPORT,
+    STATUS,
+    STOPPED_EARLY,
+    shorten,
+)
 from orchestrator.trial import TrialFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
+MLFLOW_STATUS = {
+    Status.COMPLETE: "FINISHED",
+    Status.STOPPED: "FINISHED",
+    Status.INTERRUPTED: "KILLED",
+    Status.FAILED: "FAILED",
+}
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 
@@ -125,7 +141,8 @@ class Writer:
         self.open(outcome.trial)
         reason = "; ".join(filter(None, (outcome.reason, REASON_REFUSED if refused else "")))
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
-        tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind})
+        early = {STOPPED_EARLY: "true"} if outcome.status is Status.STOPPED else {}
+        tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind, **early})
         self.runs.client.log_batch(self.run_ids[outcome.trial], tags=[RunTag(*pair) for pair in tags.items()])
 
     def terminate(self, outcome: Outcome) -> None:

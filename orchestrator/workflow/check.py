@@ -14,7 +14,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, make_plan
 from orchestrator.spec import Experiment, Plan, TrialSpec
-from orchestrator.workflow.unused_settings import unused_settings
+from orchestrator.workflow.unused_settings import scheduler_notes, unused_settings
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key]))
-    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
+    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *scheduler_notes(experiment), *known_notes]))
     for note in notes:
         log(note)
     analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
