@@ -63,7 +63,7 @@ def test_what_was_stopped_early_has_a_line_of_its_own_and_is_no_trouble() -> Non
     assert re.search(r"^stopped early: 2, best 63\.40 % at epoch 2 *$", text, re.MULTILINE)
     assert not re.search(r"^t[01] ", text, re.MULTILINE)
     assert re.search(r"^t2 .* running *$", text, re.MULTILINE)
-    assert re.search(r"2/4 trials .*5/8 epochs", text)
+    assert re.search(r"2/4 trials .*5/10 epochs", text)
     assert out.getvalue().splitlines()[-1].endswith("t1: stopped early by the scheduler after epoch 1")
 
 
