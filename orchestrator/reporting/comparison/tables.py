@@ -119,7 +119,7 @@ def stopped_table(trials: Sequence[TrialRow]) -> Table | None:
             accuracy = "" if best is None else f"{100 * best:.2f}"
             epochs = str(least) if least == most else f"{least} to {most}"
             rows.append((variant, str(len(stopped)), str(len(mine)), epochs, accuracy))
-    columns = ("variant", "stopped", "of trials", "after epoch", "best validation acc. %")
+    columns = ("variant", "stopped", "of\ntrials", "after\nepoch", "best validation\naccuracy %")
     return terminal_table("Stopped early by the scheduler", columns, rows) if rows else None
 
 
