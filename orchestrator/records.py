@@ -49,15 +49,24 @@ GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
 PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
-INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be resumed
+
+
+_INTERRUPTIONS = ("interrupted", "its driver was lost")  # what earlier versions gave as the reason of a stop
 
 
 class Status(StrEnum):
     """How a trial ended."""
 
     COMPLETE = "complete"  # every epoch, or its target accuracy
-    STOPPED = "stopped"  # a scheduler or a person ended it early
+    STOPPED = "stopped"  # a scheduler ended it early, which is as normal an end as the last epoch
+    INTERRUPTED = "interrupted"  # its launch was ended from outside, and can be resumed
     FAILED = "failed"
+
+
+def recorded_status(status: str, reason: str) -> str:
+    """The status that was recorded with ``reason``; an earlier version called an interrupted trial stopped."""
+    interrupted = reason.startswith(_INTERRUPTIONS) and status == Status.STOPPED
+    return str(Status.INTERRUPTED) if interrupted else status
 
 
 class Failure(StrEnum):

@@ -160,7 +160,7 @@ with ray_session(cpus=1):
     data = load_dataset(plan.experiment.dataset, Path("."))
     storage = Hasty(Path("storage").resolve())
     outcomes = run_launch(Launch(plan, data, storage.root / "launch", {"CPU": 1.0}, storage=storage), print)
-print(sorted({o.reason for o in outcomes.values()}))
+print(sorted({str(o.status) for o in outcomes.values()}))
 """
 
 

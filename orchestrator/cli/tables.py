@@ -5,7 +5,13 @@ from rich.console import Console
 from orchestrator.cli.options import print_json
 from orchestrator.reporting.comparison.search import sentences, terminal_search
 from orchestrator.reporting.comparison.spending import spending, terminal_spending
-from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
+from orchestrator.reporting.comparison.tables import (
+    comparison_table,
+    cost_table,
+    settings_table,
+    stopped_table,
+    trouble_table,
+)
 from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.workflow.promote import Registration
 from orchestrator.workflow.results import Results
@@ -26,6 +32,7 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         settings_table(result.comparison),
         terminal_search(searches) if searches else None,
         terminal_spending(spent) if odd else None,
+        stopped_table(result.rows),
         trouble_table(result.rows),
     )
     for table in tables:

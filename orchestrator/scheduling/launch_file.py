@@ -53,7 +53,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
             found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
-    for label, draws in plan.draws().items():
+    for label, draws in plan.draws().items() if not found else ():
         for earlier in content["plans"]:
             known = earlier["draws"].get(label, [])
             if any(one != other for one, other in zip(known, draws, strict=False)):

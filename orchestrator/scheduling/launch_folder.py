@@ -24,7 +24,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 
-RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
+RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial
 SUGGESTIONS = "suggestions.jsonl"  # what a search has suggested in the light of results
 TAKEN_OVER = "taken_over.json"  # of a trial: the launch that has trained it
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
@@ -93,7 +93,7 @@ class LaunchFolder:
                 same = outcome is not None and folder.spec().identity() == spec.identity()
             except StorageError:
                 continue
-            if outcome is not None and same and outcome.status is not Status.FAILED:
+            if outcome is not None and same and outcome.status in (Status.COMPLETE, Status.STOPPED):
                 found[spec.name] = outcome.status
         return found
 

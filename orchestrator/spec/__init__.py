@@ -12,7 +12,8 @@ from orchestrator.spec.experiment import (
 from orchestrator.spec.plan import Plan
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
-from orchestrator.spec.search import Distribution, Scheduler, Search
+from orchestrator.spec.scheduler import Scheduler
+from orchestrator.spec.search import Distribution, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 

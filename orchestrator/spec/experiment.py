@@ -7,7 +7,8 @@ from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.search import Scheduler, Search
+from orchestrator.spec.scheduler import Scheduler
+from orchestrator.spec.search import Search
 from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
@@ -194,8 +195,8 @@ class Experiment:
                 f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
                 f"{', '.join(labels)}"
             )
-        if self.scheduler.name == "asha" and self.trainer.protocol == "published":
-            problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
+        if (rule := self.scheduler.name) != "fifo" and self.trainer.protocol == "published":
+            problems.append(f"scheduler: {rule} needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
         if self.confirm is not None and self.search is None:

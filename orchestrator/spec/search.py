@@ -1,10 +1,10 @@
-"""A random search over settings, and the scheduler that may stop its trials early."""
+"""A random search over settings."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from orchestrator.spec.fields import Range, check
-from orchestrator.spec.recipe import STRICT, Count
+from orchestrator.spec.recipe import STRICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +52,3 @@ class Search:
         check(self)
         if not self.space:
             raise ValueError("space: needs at least one setting")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scheduler:
-    """Whether trials may be stopped early."""
-
-    __pydantic_config__ = STRICT
-
-    name: Literal["fifo", "asha"] = "fifo"
-    """fifo trains every trial to its end; asha stops the worse trials early, by validation accuracy (asynchronous
-    successive halving)."""
-    grace_period: Count = 1
-    """asha: every trial is trained for at least this long. Unit: epochs."""
-    reduction_factor: Annotated[int, Range(ge=2)] = 3
-    """asha: one in this many trials continues at each rung."""
-
-    def __post_init__(self) -> None:
-        check(self)

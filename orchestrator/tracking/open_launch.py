@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.records import INTERRUPTED, Status
+from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
@@ -22,7 +22,6 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     PUBLISHED,
-    REASON,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
@@ -120,8 +119,7 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             if LEFT_OUT not in tags:
                 client.set_tag(run_id, LEFT_OUT, "true")
             if run.info.status == "RUNNING":
-                client.set_tag(run_id, STATUS, str(Status.STOPPED))
-                client.set_tag(run_id, REASON, INTERRUPTED)
+                client.set_tag(run_id, STATUS, str(Status.INTERRUPTED))
                 client.set_terminated(run_id, "KILLED")
             continue
         if LEFT_OUT in tags:

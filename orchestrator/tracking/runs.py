@@ -24,6 +24,7 @@ from orchestrator.tracking.tags import (
     SPEC_HASH,
     STAGE,
     STATUS,
+    STOPPED_EARLY,
     TRIAL,
     VARIANT,
     shorten,
@@ -170,7 +171,7 @@ def children(client: "MlflowClient", experiment_id: str, parent_run_id: str, whi
 def reopen(client: "MlflowClient", run_id: str) -> None:
     """Set a run that may have ended to RUNNING again, and remove how it ended."""
     client.update_run(run_id, "RUNNING")
-    for name in {STATUS, REASON, FAILURE} & client.get_run(run_id).data.tags.keys():
+    for name in {STATUS, REASON, FAILURE, STOPPED_EARLY} & client.get_run(run_id).data.tags.keys():
         client.delete_tag(run_id, name)
 
 

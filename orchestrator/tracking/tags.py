@@ -20,6 +20,7 @@ SETTINGS = "settings"  # of a trial of a search: what was drawn, as JSON
 STATUS = "status"
 REASON = "status_reason"
 FAILURE = "failure_kind"  # of a failed trial
+STOPPED_EARLY = "stopped_early"  # "true" of a trial that the scheduler ended; its run is FINISHED
 REPORT = "report"  # of a trial, as the next one; absent until it has been delivered
 MODEL = "model"
 MADE, CANNOT_BE_MADE = "made", "cannot be made"  # their values

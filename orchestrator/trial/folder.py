@@ -25,7 +25,17 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
-from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, by_epoch
+from orchestrator.records import (
+    PREDICTIONS,
+    PUBLISHED_BEST,
+    TEST_ACCURACY,
+    Failure,
+    Outcome,
+    Record,
+    Status,
+    by_epoch,
+    recorded_status,
+)
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
@@ -210,9 +220,10 @@ class TrialFolder:
         content = self._mapping("outcome.json")
         try:
             failure = Failure(content["failure"]) if content.get("failure") else None
-            status, reason, traceback = Status(content["status"]), content["reason"], content.get("traceback", "")
+            reason, traceback = content["reason"], content.get("traceback", "")
             if not isinstance(reason, str) or not isinstance(traceback, str):
                 raise TypeError("reason and traceback are text")
+            status = Status(recorded_status(content["status"], reason))
         except (ValueError, KeyError, TypeError) as problem:
             raise StorageError(one_line(f"{self.path / 'outcome.json'}: damaged ({problem})")) from problem
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)

@@ -15,7 +15,7 @@ from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Experiment, Plan, TrialSpec
-from orchestrator.workflow.unused_settings import unused_settings
+from orchestrator.workflow.unused_settings import scheduler_notes, unused_settings
 
 
 class Networks:
@@ -80,7 +80,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, networks.judge(s)[2]))
-    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
+    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *scheduler_notes(experiment), *known_notes]))
     for note in notes:
         log(note)
     return replace(checked, notes=notes)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
+from orchestrator.records import Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.launch_folder import LaunchFolder
@@ -63,7 +63,7 @@ class Delivery:
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the trial has ended; it is recorded at once, its report is made when a core is free."""
         self.sink.on_end(outcome)
-        if outcome.folder is not None and outcome.reason != INTERRUPTED:
+        if outcome.folder is not None and outcome.status is not Status.INTERRUPTED:
             complete = outcome.status is Status.COMPLETE and not self.search
             self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
             self.sink.then(outcome.trial, partial(self._spend, outcome))

@@ -95,7 +95,7 @@ def launch(
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
         dataset_ref = executor.put(to_arrays(checked.dataset))
         delivery = Delivery(checked, folder, storage, opening, executor, dataset_ref, display.log)
-        status, result, whole = Status.STOPPED, None, False
+        status, result, whole = Status.INTERRUPTED, None, False
         try:
             status = train_all(checked, growth, folder, storage, delivery, nodes, resources, dataset_ref, display)
             executor.raise_priority()
@@ -109,7 +109,7 @@ def launch(
                 display.result(result)
                 whole = _publish(result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
-            status = Status.STOPPED
+            status = Status.INTERRUPTED
         finally:
             executor.shutdown(wait=False)
             ray.end(wait=False)
@@ -121,7 +121,7 @@ def launch(
         on = " (on the head)" if as_job else ""
         compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
         display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
-    if result is None or status is Status.STOPPED:
+    if result is None or status is Status.INTERRUPTED:
         raise InterruptedLaunchError(f"interrupted; resume with: {resume}")
     return result
 
@@ -200,13 +200,13 @@ def _publish(
     display: Display,
 ) -> bool:
     """The comparison into MLflow while the last reports are made; whether all of them are."""
-    if status is not Status.STOPPED:
+    if status is not Status.INTERRUPTED:
         delivery.order_chosen(result.rows)
     try:
         publish_comparison(result, delivery.published, executor, dataset_ref, metrics, display.log)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
-    if status is Status.STOPPED:
+    if status is Status.INTERRUPTED:
         return False
     with display.waiting("making reports") as progress:
         return delivery.finish_reports(progress)

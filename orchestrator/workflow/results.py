@@ -10,6 +10,7 @@ from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
 from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.states import state_word
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import first_line
@@ -173,7 +174,7 @@ class Results:
 
     def __repr__(self) -> str:
         counts = Counter(row.status for row in self.rows)
-        states = ", ".join(f"{count} {status}" for status, count in counts.items())
+        states = ", ".join(f"{count} {state_word(status)}" for status, count in counts.items())
         return f"{self.experiment}, launch {self.launch}: {len(self)} trials ({states})"
 
     def _repr_html_(self) -> str:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow, short_names
+from orchestrator.records import Status, TrialRow, short_names
+from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import chosen_trials, complete_trials
 
@@ -34,7 +35,7 @@ class Searched:
     complete: int  # with every seed
     stopped: int  # early by the scheduler, with at least one seed
     failed: int  # with at least one seed
-    unfinished: int  # still running, or interrupted
+    unfinished: int  # still running, or interrupted with the launch
     trials: int
     epochs: int  # of all trials
     seconds: float  # of all trials, wall time of training
@@ -58,7 +59,7 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
     Trials that a scheduler stops early share out what is spent as well: without a search, each variant has one
     configuration.
     """
-    if all(trial.sample is None and not _stopped_early(trial) for trial in trials):
+    if all(trial.sample is None and trial.status != Status.STOPPED for trial in trials):
         return ()
     blind = [_without_value(trial) for trial in trials]
     chosen, seeds = chosen_trials(blind), {trial.seed for trial in blind}
@@ -88,7 +89,7 @@ def search_table(rows: Sequence[Searched]) -> "Table":
     columns = (
         "variant",
         "configurations",
-        *(c for c in _COUNTS if any(getattr(row, c) for row in rows)),
+        *(state_word(c) for c in _COUNTS if any(getattr(row, c) for row in rows)),
         "trials",
         "epochs",
         "seconds",
@@ -100,7 +101,7 @@ def search_table(rows: Sequence[Searched]) -> "Table":
         "standard deviation",
         "gain",
     )
-    names = {"chosen accuracy": "accuracy", "standard deviation": "spread"}
+    names = {state_word("stopped"): "stopped", "chosen accuracy": "accuracy", "standard deviation": "spread"}
     cells = [
         [_label(row) if column == "chosen" else getattr(row, names.get(column, column)) for column in columns]
         for row in rows
@@ -170,21 +171,16 @@ def _state(trials: Sequence[TrialRow], seeds: int) -> str:
     """
     if any(trial.status == Status.FAILED for trial in trials):
         return "failed"
-    if any(map(_stopped_early, trials)):
+    if any(trial.status == Status.STOPPED for trial in trials):
         return "stopped"
     return "complete" if len(complete_trials(trials)) == seeds else "unfinished"
 
 
 def _accuracy(trials: Sequence[TrialRow]) -> float | None:
     """Mean validation accuracy of one configuration; None if no trial of it has ended without failing."""
-    ended = complete_trials(trials) or [trial for trial in trials if _stopped_early(trial)]
+    ended = complete_trials(trials) or [trial for trial in trials if trial.status == Status.STOPPED]
     accuracies = [trial.val_accuracy for trial in ended if trial.val_accuracy is not None]
     return statistics.fmean(accuracies) if accuracies else None
-
-
-def _stopped_early(trial: TrialRow) -> bool:
-    """Whether the scheduler stopped it, and not an interruption of the whole launch."""
-    return trial.status == Status.STOPPED and trial.reason != INTERRUPTED
 
 
 def _budgets(rows: Sequence[Searched]) -> str:

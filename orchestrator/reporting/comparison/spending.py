@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.text import duration
 
@@ -163,7 +163,7 @@ def _spent(variant: str, trials: Sequence[TrialRow], share: Share) -> Spent:
 
 def _epochs_saved(trial: TrialRow) -> int:
     """Planned epochs that an ended trial did not need; one that was interrupted or failed still needs them."""
-    ended = trial.status == Status.COMPLETE or (trial.status == Status.STOPPED and trial.reason != INTERRUPTED)
+    ended = trial.status in (Status.COMPLETE, Status.STOPPED)
     return max(0, (trial.planned_epochs or 0) - trial.epochs) if ended else 0
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison import wording
 from orchestrator.reporting.comparison.search import Searched, searched
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials
@@ -32,8 +32,8 @@ class VariantRow:
     receptive_field: int | None
     trials: int  # complete ones
     failed: int
-    stopped: int
-    running: int  # or interrupted
+    stopped: int  # early, by the scheduler
+    running: int
     test_accuracy: float | None  # mean
     spread: float | None  # None with fewer than two complete trials
     lowest: float | None
@@ -48,6 +48,7 @@ class VariantRow:
     interval: tuple[float, float] | None = None  # of the mean, Student's t
     sample: int | None = None  # of a search
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
+    interrupted: int = 0  # with the launch, which can be resumed
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ def _with_verdict(row: VariantRow, verdict: Verdict, first: bool) -> VariantRow:
 
 def _has_ended(trial: TrialRow) -> bool:
     """Whether nothing more comes of it: it does not run, and was not interrupted with its launch."""
-    return trial.status != "running" and not (trial.status == Status.STOPPED and trial.reason == INTERRUPTED)
+    return trial.status not in ("running", Status.INTERRUPTED)
 
 
 def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
@@ -202,8 +203,8 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         receptive_field=first.receptive_field,
         trials=len(complete),
         failed=sum(t.status == "failed" for t in trials),
-        stopped=sum(t.status == "stopped" and _has_ended(t) for t in trials),
-        running=sum(not _has_ended(t) for t in trials),
+        stopped=sum(t.status == Status.STOPPED for t in trials),
+        running=sum(t.status == "running" for t in trials),
         test_accuracy=statistics.fmean(accuracies) if accuracies else None,
         spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         lowest=min(accuracies, default=None),
@@ -215,4 +216,5 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         forward_seconds_batched=statistics.median(batched) if batched else None,
         sample=first.sample,
         settings=first.settings,
+        interrupted=sum(t.status == Status.INTERRUPTED for t in trials),
     )
