@@ -114,6 +114,18 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What an ended trial tells whoever decides about the next ones; accuracies are fractions."""
+
+    status: Status  # complete, stopped by a scheduler, or failed; never an interrupted one
+    epochs: int  # trained
+    val_accuracy: float | None = None  # at the chosen epoch
+    test_accuracy: float | None = None  # None unless measured
+    seconds: float = 0.0  # of all epochs
+    curve: Mapping[int, float] = field(default_factory=dict)  # validation accuracy by epoch
+
+
+@dataclass(frozen=True, slots=True)
 class TrialRow:
     """One trial as commands print it; accuracies are fractions, seconds are wall time of training."""
 

@@ -1,5 +1,6 @@
 """The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
 
+from orchestrator.spec.distribution import Distribution
 from orchestrator.spec.experiment import (
     Contract,
     Experiment,
@@ -11,7 +12,7 @@ from orchestrator.spec.experiment import (
 )
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
-from orchestrator.spec.search import Distribution, Scheduler, Search
+from orchestrator.spec.search import Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from orchestrator.spec.fields import Range, check, to_json
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.search import Scheduler, Search
+from orchestrator.spec.search import Scheduler, Search, unknown_variants
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
@@ -148,7 +148,7 @@ class Experiment:
     trainer: Recipe = field(default_factory=Recipe)
     """The training recipe, the same for every variant."""
     search: Search | None = None
-    """A random search over settings. null: no search."""
+    """A search over settings. null: no search."""
     scheduler: Scheduler = field(default_factory=Scheduler)
     """Whether trials may be stopped early."""
     resources: Resources = field(default_factory=Resources)
@@ -195,6 +195,8 @@ class Experiment:
             problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
+        if self.search is not None:
+            problems += unknown_variants(self.search, labels)
         if self.published is not None:
             problems += misuse(self.published, self)
         if problems:
