@@ -90,10 +90,12 @@ def admitted(distribution: Distribution, value: Any) -> Any:
 
 def position(distribution: Distribution, value: Any) -> int:
     """The index of ``value`` among the choices; true is not 1. Raises ValueError if it is none of them."""
-    texts = [_exact(one) for one in distribution.choice or ()]
-    if (text := _exact(value)) not in texts:
-        raise ValueError(f"{value!r} is none of {', '.join(repr(one) for one in distribution.choice or ())}")
-    return texts.index(text)
+    choices = distribution.choice or ()
+    same = [i for i, one in enumerate(choices) if _exact(one) == _exact(value)]
+    equal = [i for i, one in enumerate(choices) if one == value and isinstance(one, bool) == isinstance(value, bool)]
+    if same or equal:
+        return (same or equal)[0]
+    raise ValueError(f"{value!r} is none of {', '.join(repr(one) for one in choices)}")
 
 
 def step(distribution: Distribution) -> float | None:

@@ -1,0 +1,63 @@
+"""The trials of an experiment as far as they are known: some depend on how earlier ones ended."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from orchestrator.experiment.suggestions.group import Broken
+from orchestrator.experiment.suggestions.stage import PlainStage, SearchStage, Stage
+from orchestrator.experiment.trials import with_threads
+from orchestrator.records import TrialResult
+from orchestrator.spec import Experiment, TrialSpec
+
+
+class Proposals:
+    """The trials of an experiment, as far as they are known: some depend on how earlier ones ended.
+
+    ``trainer.threads: auto`` becomes a number in ``experiment``, and ``resources.gpus: auto`` becomes 0 if every trial
+    is to train on the CPU. Raises ExperimentError with every path that cannot be searched, or if no draw meets the
+    contract: a draw for which ``broken`` returns anything for any variant that is trained with it is replaced.
+    """
+
+    def __init__(self, experiment: Experiment, dataset_digest: str = "", broken: Broken = lambda _: ()) -> None:
+        experiment = with_threads(experiment)
+        self._stage: Stage
+        if experiment.search is None:
+            self._stage = PlainStage(experiment, dataset_digest)
+        else:
+            self._stage = SearchStage(experiment, experiment.search, dataset_digest, broken)
+        if experiment.resources.gpus == "auto" and self._on_the_cpu(experiment):
+            experiment = replace(experiment, resources=replace(experiment.resources, gpus=0.0))
+        self.experiment = experiment
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user."""
+        return self._stage.notes
+
+    @property
+    def rejected(self) -> int:
+        """Draws that broke the contract and were drawn again, so far."""
+        return self._stage.rejected
+
+    @property
+    def more(self) -> bool:
+        """Whether further trials may become known; asked after :meth:`trials`."""
+        return self._stage.more
+
+    def remember(self, log: Path) -> None:
+        """Keep what is suggested from now on in the file ``log``, and stand by what it holds already."""
+        self._stage.remember(log)
+
+    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
+        """Every trial that is known once ``results`` are: those of ended trials, by name. With more never fewer.
+
+        In the order of the plan: by stage, sample, seed and variant.
+        """
+        return self._stage.trials(results)
+
+    def _on_the_cpu(self, experiment: Experiment) -> bool:
+        """Whether every trial is to train there, also those that are not known yet."""
+        known = all(spec.trainer.device == "cpu" for spec in self.trials({}))
+        searched = experiment.search is not None and "trainer.device" in experiment.search.space
+        return known and not (searched and self.more)
