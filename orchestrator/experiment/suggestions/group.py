@@ -4,7 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.experiment.distributions import admitted
 from orchestrator.experiment.search_space import Labels, Space
+from orchestrator.experiment.suggestions.log import Suggestion
 from orchestrator.experiment.trials import trial_spec
 from orchestrator.spec import Experiment, Search, TrialSpec, Variant, variant_label
 
@@ -72,6 +74,15 @@ class Group:
             names += trained[identity]
         self.specs.append(tuple(spec for of_seed in zip(*new, strict=True) for spec in of_seed))
         self.names.append(tuple(names))
+
+    def fits(self, suggestion: Suggestion) -> bool:
+        """Whether it can have been made for this group."""
+        if suggestion.variant != self.label or suggestion.settings.keys() != self.space.keys():
+            return False
+        try:
+            return all(admitted(self.space[path], value) == value for path, value in suggestion.settings.items())
+        except ValueError:
+            return False
 
     def part(self, variant: Variant, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that ``variant`` has."""

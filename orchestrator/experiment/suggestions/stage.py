@@ -107,10 +107,10 @@ class SearchStage:
             self._streams: list[Drawn | Adaptive] = [Drawn(group) for group in self._groups]
             return
         logged = [] if log is None else read_log(log)
+        if not all(any(group.fits(one) for group in self._groups) for one in logged):
+            raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
         written = (lambda _: None) if log is None else partial(append, log)
-        self._streams = [
-            Adaptive(group, [one for one in logged if one.variant == group.label], written) for group in self._groups
-        ]
+        self._streams = [Adaptive(group, [one for one in logged if group.fits(one)], written) for group in self._groups]
 
     def _uneven(self) -> tuple[str, ...]:
         """A note if variants of one group are trained with different numbers of settings."""
