@@ -39,12 +39,13 @@ class Group:
         self._seen: dict[str, set[str]] = {v.label: set() for v in self.variants}
         self._labels = {v.label: Labels(list(self.space)) for v in self.variants}
         self._trained: dict[str, dict[str, list[str]]] = {v.label: {} for v in self.variants}
+        self._last: tuple[Mapping[str, Any] | None, list[TrialSpec]] = (None, [])
         self.specs: list[tuple[TrialSpec, ...]] = []  # the trials of each sample, by seed and variant
         self.names: list[tuple[str, ...]] = []  # all that a sample is judged by, also the trials of earlier ones
 
     def consider(self, settings: Mapping[str, Any]) -> Missed | None:
         """What of the contract these settings break, empty if they can be trained; None if they were considered."""
-        trials = [self._trial(variant, self.experiment.seeds[0], settings) for variant in self.variants]
+        trials = self._first_trials(settings)
         identities = [(trial.label, trial.identity()) for trial in trials]
         if all(identity in self._seen[label] for label, identity in identities):
             return None
@@ -54,22 +55,22 @@ class Group:
 
     def saw(self, settings: Mapping[str, Any]) -> None:
         """Settings that were considered by an earlier process."""
-        for variant in self.variants:
-            self._seen[variant.label].add(self._trial(variant, self.experiment.seeds[0], settings).identity())
+        for trial in self._first_trials(settings):
+            self._seen[trial.label].add(trial.identity())
 
     def add(self, settings: Mapping[str, Any]) -> None:
         """Train these settings, as the next sample."""
         sample = len(self.specs)
         new: list[list[TrialSpec]] = []
         names: list[str] = []
-        for variant in self.variants:
+        for variant, first in zip(self.variants, self._first_trials(settings), strict=True):
             own, trained = self.part(variant, settings), self._trained[variant.label]
-            specs = [self._trial(variant, seed, own) for seed in self.experiment.seeds]
-            identity = specs[0].identity()
+            identity = first.identity()
             self._seen[variant.label].add(identity)  # a sample from a log has not been considered
             if identity not in trained:
-                called = self._labels[variant.label].next(sample, own)
-                new.append([replace(s, sample=sample, settings=own, settings_label=called) for s in specs])
+                label = self._labels[variant.label].next(sample, own)
+                named = replace(first, sample=sample, settings=own, settings_label=label)
+                new.append([replace(named, seed=seed) for seed in self.experiment.seeds])
                 trained[identity] = [spec.name for spec in new[-1]]
             names += trained[identity]
         self.specs.append(tuple(spec for of_seed in zip(*new, strict=True) for spec in of_seed))
@@ -88,8 +89,13 @@ class Group:
         """The settings that ``variant`` has."""
         return {path: value for path, value in settings.items() if has(self.search, path, variant)}
 
-    def _trial(self, variant: Variant, seed: int, settings: Mapping[str, Any]) -> TrialSpec:
-        return trial_spec(self.experiment, variant, seed, self._digest, self.part(variant, settings))
+    def _first_trials(self, settings: Mapping[str, Any]) -> list[TrialSpec]:
+        """The trials of the first seed, by variant; kept, because what is considered is mostly trained next."""
+        if self._last[0] is not settings:
+            experiment, seed = self.experiment, self.experiment.seeds[0]
+            parts = [(variant, self.part(variant, settings)) for variant in self.variants]
+            self._last = settings, [trial_spec(experiment, v, seed, self._digest, own) for v, own in parts]
+        return self._last[1]
 
 
 def has(search: Search, path: str, variant: Variant) -> bool:
