@@ -31,7 +31,7 @@ COPIED = ("tags", "params", "metrics", "latest_metrics")  # tables with rows of 
 def multiply(database: Path, trials: int) -> None:
     """Copy the run of the search's first sample until the launch has so many trials."""
     with closing(sqlite3.connect(database)) as store:
-        [(source,)] = store.execute("SELECT run_uuid FROM tags WHERE key = 'trial_number' AND value = '0'")
+        [(source,)] = store.execute("SELECT run_uuid FROM tags WHERE key = 'place' AND value LIKE '%.0.0.0'")
         [(found,)] = store.execute("SELECT count(*) FROM tags WHERE key = 'trial'")
         columns = {t: [row[1] for row in store.execute(f"PRAGMA table_info({t})")] for t in ("runs", *COPIED)}
         for number in range(found, trials):
@@ -43,7 +43,7 @@ def multiply(database: Path, trials: int) -> None:
                     (f"{number:032x}", source),
                 )
             for table, key, value in (
-                ("tags", "trial_number", str(number)),
+                ("tags", "place", f"1.{number}.0.0"),
                 ("tags", "trial", f"Trivial/seed-0/sample-{number}"),
                 ("params", "sample", str(number)),
             ):

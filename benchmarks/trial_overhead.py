@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ class Ends:
 
     def __init__(self) -> None:
         self.times: list[float] = []
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """The plan is whole."""
 
     def on_start(self, trial: str) -> None:
         """Nothing to note."""

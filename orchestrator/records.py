@@ -144,6 +144,7 @@ class TrialRow:
     seconds: float | None = None
     epochs_to_target: int | None = None
     sample: int | None = None  # index of the draw from the search space
+    stage: str = ""  # of a launch in stages: search or confirm
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
     planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
     forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy
@@ -198,6 +199,9 @@ def summary(records: Iterable[Record], target: float) -> dict[str, float]:
 
 class Listener(Protocol):
     """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread."""
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """The plan has grown by these trials, since others have ended."""
 
     def on_start(self, trial: str) -> None:
         """The trial has started to train."""

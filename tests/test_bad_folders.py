@@ -113,7 +113,7 @@ QUOTED = '{"id": "it\'s", "created": 1, "identity": "", "experiment": {}}'  # an
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The launch.json of a storage folder with one launch."""
     plan = make_plan(read_experiment(SMALL, "x"))
-    return open_launch_folder(tmp_path_factory.mktemp("storage"), plan).path / "launch.json"
+    return open_launch_folder(tmp_path_factory.mktemp("storage"), plan)[0].path / "launch.json"
 
 
 @settings(max_examples=200)

@@ -16,6 +16,7 @@ from orchestrator.data import save_packed
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.comparison.spending import Share
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.sink import Sink
@@ -60,9 +61,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Sources:
 
 def record_launch(checked: Checked, uri: str, folder: Path, resources: dict[str, float] | None, factor: float) -> None:
     """A launch in MLflow, whose epochs took ``factor`` times the usual seconds; without ``resources``, it goes on."""
-    runs = open_launch(
-        connect(uri), uri, f"launch{factor:g}", checked.plan, FACTS, trial_facts(checked), {}, None, f"id{factor:g}"
-    )
+    facts = trial_facts(checked, LaunchFolder(folder), checked.plan.trials)
+    runs = open_launch(connect(uri), uri, f"launch{factor:g}", checked.plan, FACTS, facts, {}, None, f"id{factor:g}")
     sink = Sink(runs)
     for position, spec in enumerate(checked.plan.trials):
         trial = TrialFolder.create(folder / f"{factor}-{position}", spec)

@@ -277,10 +277,12 @@ def test_identity_is_the_content_not_the_place(tmp_path: Path) -> None:
         file = tmp_path / folder / "net.py"
         file.write_text(source)
         plans.append(make_plan(read_experiment({**SMALL, "variants": [f"{file}:Net"]}, "x")))
-    assert plans[0].identity() == plans[1].identity()
+    assert [t.identity() for t in plans[0].trials] == [t.identity() for t in plans[1].trials]
+    assert plans[0].networks() == plans[1].networks()
     (tmp_path / "b" / "net.py").write_text(source + "# edited\n")
     edited = make_plan(read_experiment({**SMALL, "variants": [f"{tmp_path / 'b' / 'net.py'}:Net"]}, "x"))
-    assert edited.identity() != plans[0].identity()
+    assert edited.trials[0].identity() != plans[0].trials[0].identity()
+    assert edited.networks() != plans[0].networks()
 
 
 def test_the_schema_for_editors_knows_every_key() -> None:

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -90,6 +90,9 @@ class Heard:
     def __init__(self) -> None:
         self.ends: list[Outcome] = []
         self.records: list[tuple[str, int]] = []
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        pass
 
     def on_start(self, trial: str) -> None:
         pass
@@ -219,6 +222,9 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     class Impatient(Heard):
+        def on_plan(self, trials: Sequence[str]) -> None:
+            pass
+
         def on_start(self, trial: str) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -281,6 +281,9 @@ class Heard:
     def __init__(self) -> None:
         self.records: list[tuple[str, int]] = []
         self.ends: list[str] = []
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        pass
 
     def on_start(self, trial: str) -> None:
         pass

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,9 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.records: dict[str, list[Record]] = {}
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        pass
 
     def on_start(self, trial: str) -> None:
         self.events.append(("start", trial))
@@ -347,22 +351,22 @@ def test_how_many_run_side_by_side() -> None:
 
 def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path, tmp_path: Path) -> None:
     plan = make(network_file, ["Tiny"])
-    first = open_launch_folder(tmp_path, plan)
-    assert open_launch_folder(tmp_path, plan) == first
-    assert open_launch_folder(tmp_path, plan).id == first.id
-    again = open_launch_folder(tmp_path, plan, again=True)
+    first = open_launch_folder(tmp_path, plan)[0]
+    assert open_launch_folder(tmp_path, plan)[0] == first
+    assert open_launch_folder(tmp_path, plan)[0].id == first.id
+    again = open_launch_folder(tmp_path, plan, again=True)[0]
     assert again.path != first.path
-    other = open_launch_folder(tmp_path, make(network_file, ["Tiny"], trainer={"epochs": 4}))
+    other = open_launch_folder(tmp_path, make(network_file, ["Tiny"], trainer={"epochs": 4}))[0]
     assert len({first.path, again.path, other.path}) == 3
-    elsewhere = open_launch_folder(tmp_path / "elsewhere", plan)
+    elsewhere = open_launch_folder(tmp_path / "elsewhere", plan)[0]
     assert elsewhere.name == first.name
     assert len({first.id, again.id, other.id, elsewhere.id}) == 4
     shutil.copytree(first.path, tmp_path / "moved" / "small" / first.name)
-    assert open_launch_folder(tmp_path / "moved", plan).id == first.id
+    assert open_launch_folder(tmp_path / "moved", plan)[0].id == first.id
     content = json.loads((elsewhere.path / "launch.json").read_text())
     del content["id"]  # as an earlier version left it
     (elsewhere.path / "launch.json").write_text(json.dumps(content))
-    assert open_launch_folder(tmp_path / "elsewhere", plan).id is None
+    assert open_launch_folder(tmp_path / "elsewhere", plan)[0].id is None
     shutil.rmtree(tmp_path / "elsewhere")
     shutil.rmtree(tmp_path / "moved")
     folder, plain = newest_launch(tmp_path, "small")
@@ -374,12 +378,12 @@ def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path
         pass
     (first.path / "launch.json").write_text("{")
     with pytest.raises(StorageError, match="damaged"):
-        open_launch_folder(tmp_path, plan)
+        open_launch_folder(tmp_path, plan)[0]
 
 
 def test_a_launch_is_not_carried_on_with_another_network_or_other_data(network_file: Path, tmp_path: Path) -> None:
     plan = make(network_file, ["Tiny"])
-    folder = open_launch_folder(tmp_path, plan)
+    folder = open_launch_folder(tmp_path, plan)[0]
     folder.check_plan(plan)
     other_data = replace(plan, trials=tuple(replace(spec, dataset_digest="d" * 64) for spec in plan.trials))
     network_file.write_text(network_file.read_text().replace("nn.ReLU()", "nn.GELU()"))

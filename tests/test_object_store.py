@@ -127,7 +127,7 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
     plan = make_plan(read_experiment({**tree, "max_checkpoint_bytes": 1}, "x"))
     done, begun = plan.trials
     with open_storage(f"{s3}/resumed") as first:
-        launch = open_launch_folder(first.root, plan).path
+        launch = open_launch_folder(first.root, plan)[0].path
         (launch / "rungs.jsonl").write_text("")
         list(run_trial(done, dataset, launch / "trials" / done.name))
         (launch / "trials" / done.name / "report.html").write_text("large")

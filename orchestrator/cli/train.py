@@ -118,6 +118,9 @@ class _Lines(Display):
         self.epochs = epochs
         yield (self,)
 
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """Listener: there is but one trial."""
+
     def on_start(self, trial: str) -> None:
         """Listener: the trial's folder was already printed."""
 

@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from orchestrator.records import Outcome, Record, Status
 
 PREFIX = "@orchestrator-event "  # at the start of a line; no line for people starts like this
-PLAN, START, RECORD, END, RESULT = "plan", "start", "record", "end", "result"
+PLAN, MORE, START, RECORD, END, RESULT = "plan", "more", "start", "record", "end", "result"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,10 @@ class EventWriter:
         """The launch starts training; every trial has ``epochs`` epochs; some may have ended in an earlier attempt."""
         before = [_outcome(outcome) for outcome in ended]
         self._write(Event(PLAN, {"trials": list(trials), "epochs": epochs, "ended": before}))
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """Listener: the plan has grown."""
+        self._write(Event(MORE, {"trials": list(trials)}))
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""

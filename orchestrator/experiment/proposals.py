@@ -1,6 +1,6 @@
 """The trials of an experiment as far as they are known: some depend on how earlier ones ended."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,9 +45,12 @@ class Proposals:
         """Whether further trials may become known; asked after :meth:`trials`."""
         return self._stage.more
 
-    def remember(self, log: Path) -> None:
-        """Keep what is suggested from now on in the file ``log``, and stand by what it holds already."""
-        self._stage.remember(log)
+    def remember(self, log: Path, written: Callable[[Path], object] = lambda _: None) -> None:
+        """Keep what is suggested from now on in the file ``log``, and stand by what it holds already.
+
+        ``written`` is told of the file after each line.
+        """
+        self._stage.remember(log, written)
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results`` are: those of ended trials, by name. With more never fewer.

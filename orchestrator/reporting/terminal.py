@@ -85,6 +85,13 @@ class View:
             self._advance()
             return Group(self._table(), self._progress)
 
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """Listener: the plan has grown."""
+        with self._lock:
+            for trial in trials:
+                self._places.setdefault(trial, len(self._places))
+                self.lines.setdefault(trial, _Line())
+
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
         with self._lock:

@@ -37,16 +37,16 @@ class ASHA(ActorReuseFIFO):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray asks whether the trial may go on; asked again about the same epoch, the answer is the same."""
-        if VAL_ACCURACY not in result:
-            return str(TrialScheduler.CONTINUE)
         name = trial.config["trial"]["name"]
+        if VAL_ACCURACY not in result or trial.config["trial"].get("judged_at") == []:
+            return self._drain.decide(name, str(TrialScheduler.CONTINUE))
         stop, decision = self._rungs.judge(name, result[EPOCH], result[VAL_ACCURACY])
         self._remember(decision)
         return self._drain.decide(name, str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial has ended; if by itself, at a rung, then nobody has asked about that result yet."""
-        if VAL_ACCURACY in result:
+        if VAL_ACCURACY in result and trial.config["trial"].get("judged_at") != []:
             self._remember(self._rungs.count(trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]))
 
     def _remember(self, decision: Decision | None) -> None:

@@ -120,6 +120,11 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
             reason, kind = f"its worker was lost: {last_line(error)}", Failure.INFRASTRUCTURE
         self._end(trial, Status.FAILED, reason, kind, lost=True)
 
+    def ended_for_good(self) -> dict[str, Outcome]:
+        """How trials ended that neither are resumed later nor tried again now."""
+        kept = ((name, outcome) for name, outcome in self.outcomes.items() if outcome.reason != INTERRUPTED)
+        return {name: outcome for name, outcome in kept if outcome.failure not in self.retried}
+
     def interrupt(self, trials: Iterable[str]) -> None:
         """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
         for name in trials:

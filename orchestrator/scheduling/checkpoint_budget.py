@@ -44,7 +44,7 @@ class CheckpointBudget:
     """
 
     def __init__(self, plan: Plan, limit: int | None, storage: Storage = FOLDERS) -> None:
-        self.specs = {spec.name: spec for spec in plan.trials}
+        self.plan = plan
         published = plan.experiment.trainer.protocol == "published"
         self.metric = TEST_ACCURACY if published else VAL_ACCURACY  # what trials are ranked by
         self.limit = limit
@@ -55,7 +55,7 @@ class CheckpointBudget:
         """The trial has been delivered: its checkpoints may go, but for a failed one's, which resumes from them."""
         if self.limit is None or outcome.folder is None or outcome.status is Status.FAILED:
             return
-        records, spec = TrialFolder(outcome.folder).records(), self.specs[outcome.trial]
+        records, spec = TrialFolder(outcome.folder).records(), self.plan.spec(outcome.trial)
         best = max((record.metrics.get(self.metric, 0.0) for record in records), default=0.0)
         held_out = best if self.metric == VAL_ACCURACY else None
         status = str(outcome.status)

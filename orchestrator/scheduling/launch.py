@@ -15,6 +15,7 @@ from orchestrator.scheduling.launch_folder import RUNGS
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
+from orchestrator.spec.trial import CONFIRM
 from orchestrator.trial import TrialFolder
 
 
@@ -32,7 +33,8 @@ class Launch:
     nodes: Sequence[dict[str, float]] = ()  # what each node has in all
     storage: Storage = FOLDERS  # where every node finds the folder
     ended: Callable[[], bool] = lambda: False  # asked again and again: whether the launch is to end at once
-    measure: bool = True  # on the test split, when a trial has trained; a search does so with what it has chosen
+    measured: Callable[[TrialSpec], bool] = lambda _: True  # on the test split, when the trial has trained
+    more: Callable[[Mapping[str, Outcome]], Sequence[TrialSpec]] | None = None  # what these ends of trials make known
     dataset_ref: Any = None  # the ObjectRef of the dataset's arrays, if they are in the object store already
 
 
@@ -52,15 +54,18 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
     callback.outcomes.update(settled)
     finished = launch.finished | settled.keys()
     waiting = [spec for spec in launch.plan.trials if spec.name not in finished]
+    if launch.more is not None:
+        waiting += launch.more(callback.ended_for_good())
     resume_from = dict(launch.resume_from)
     resources, retries = dict(launch.resources), launch.plan.experiment.failures.out_of_memory
     with signals_drain(drain, log):
         while waiting:
             callback.retried = frozenset({Failure.OUT_OF_MEMORY} if retries else ())
-            if not _run_trials(replace(launch, resume_from=resume_from), waiting, resources, callback, drain):
-                callback.interrupt(spec.name for spec in waiting)
+            this_pass = replace(launch, resume_from=resume_from, resources=resources)
+            begun = _run_trials(this_pass, waiting, callback, drain)
+            callback.interrupt(spec.name for spec in begun)
             lacking = {n for n, o in callback.outcomes.items() if o.failure is Failure.OUT_OF_MEMORY}
-            waiting = [spec for spec in waiting if spec.name in lacking] if retries else []
+            waiting = [spec for spec in begun if spec.name in lacking] if retries else []
             if drain.requested:  # nobody has been told of a failure that was to be tried again
                 for spec in waiting:
                     del callback.outcomes[spec.name]
@@ -76,29 +81,40 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
     return callback.outcomes
 
 
-def _run_trials(
-    launch: Launch, waiting: Sequence[TrialSpec], resources: Mapping[str, float], callback: Any, drain: Any
-) -> bool:
-    """One pass of Ray Tune over ``waiting``; returns whether every one of them ended."""
+def _run_trials(launch: Launch, waiting: Sequence[TrialSpec], callback: Any, drain: Any) -> list[TrialSpec]:
+    """One pass of Ray Tune over ``waiting`` and what becomes known meanwhile; returns all of these trials."""
     import ray
     from ray import tune
 
+    from orchestrator.scheduling.growing import GrowingPlan
     from orchestrator.scheduling.tune_internals import tune_internals
     from orchestrator.scheduling.worker import TrialWorker
 
-    attempt = _attempt(launch)
+    attempt, known = _attempt(launch), list(waiting)
+
+    def more(wait: bool) -> list[dict[str, Any]]:
+        callback.deliver_outcomes(wait)
+        assert launch.more is not None
+        new = launch.more(callback.ended_for_good())
+        known.extend(new)
+        return [_config(spec, launch, attempt) for spec in new]
+
     dataset_ref = launch.dataset_ref or ray.put(to_arrays(launch.dataset))
     trainable = tune.with_resources(
         tune.with_parameters(TrialWorker, data={"dataset": dataset_ref}),
-        tune.PlacementGroupFactory([dict(resources)]),
+        tune.PlacementGroupFactory([dict(launch.resources)]),
     )
     tuner = tune.Tuner(
         trainable,
-        param_space={"trial": tune.grid_search(_Shared(_config(s, launch, attempt) for s in waiting))},
         tune_config=tune.TuneConfig(
             scheduler=_scheduler(launch, drain),
+            search_alg=GrowingPlan(
+                [_config(spec, launch, attempt) for spec in waiting],
+                more if launch.more else None,
+                lambda: drain.requested,
+                launch.plan.experiment.resources.max_concurrent_trials,
+            ),
             reuse_actors=True,
-            max_concurrent_trials=launch.plan.experiment.resources.max_concurrent_trials,
             trial_name_creator=_trial_name,
             trial_dirname_creator=_trial_name,
         ),
@@ -118,7 +134,7 @@ def _run_trials(
     with tune_internals():
         tuner.fit()  # it does not raise when a trial fails: the callback knows how each one ended
     callback.deliver_outcomes(wait=True)
-    return all(spec.name in callback.outcomes for spec in waiting)
+    return known
 
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
@@ -171,20 +187,13 @@ def _config(spec: TrialSpec, launch: Launch, attempt: str) -> dict[str, Any]:
     return {
         "name": spec.name,
         "spec": json.dumps(spec.to_json()),
-        "measure": launch.measure,
+        "measure": launch.measured(spec),
         "gpus": launch.resources.get("GPU", 0.0),
         "uri": storage.uri,
         "place": place(launch.folder / attempt / directory_name(spec.name)),
         "resume_from": place(before) if before else None,
-        "judged_at": rung_epochs(experiment.scheduler, experiment.trainer.epochs),
+        "judged_at": [] if spec.stage == CONFIRM else rung_epochs(experiment.scheduler, experiment.trainer.epochs),
     }
-
-
-class _Shared(list[Any]):
-    """A list that ``copy.deepcopy`` returns as it is: Tune copies the whole grid for each of its values."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Shared":
-        return self
 
 
 def _trial_name(trial: Any) -> str:

@@ -1,8 +1,5 @@
 """The storage folder: ``<storage>/<experiment>/<launch>/trials/<trial>``; nothing in it is ever overwritten."""
 
-import json
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,15 +11,25 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import StorageError
 from orchestrator.files import write_json
 from orchestrator.records import Status
+from orchestrator.scheduling.launch_file import (
+    LAUNCH_FILE,
+    amended,
+    change,
+    differences,
+    in_words,
+    new_content,
+    read_all,
+)
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
-from orchestrator.spec.fields import to_json
 
 RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
+SUGGESTIONS = "suggestions.jsonl"  # what a search has suggested in the light of results
+TAKEN_OVER = "taken_over.json"  # of a trial: the launch that has trained it
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
 # Files that say how far it is, and how it goes on.
-PROGRESS_FILES = ("launch.json", RUNGS, SHARE, "spec.json", "outcome.json", "records.jsonl")
+PROGRESS_FILES = (LAUNCH_FILE, RUNGS, SUGGESTIONS, SHARE, TAKEN_OVER, "spec.json", "outcome.json", "records.jsonl")
 DIGITS = 8  # of the plan's hash, in a launch's name
 
 
@@ -34,27 +41,41 @@ class LaunchFolder:
 
     @property
     def name(self) -> str:
-        """The launch's name: the first digits of its plan's hash, and a count where it was asked for again."""
+        """The launch's name: the first digits of its identity, and a count where another one has the same."""
         return self.path.name
+
+    def content(self) -> dict[str, Any]:
+        """What its file says. Raises StorageError if it is damaged or gone."""
+        found = read_all(self.path.parent, self.path.name)
+        if not found:
+            raise StorageError(f"{self.path / LAUNCH_FILE}: there is no such file; is this a launch's folder?")
+        return found[0][1]
 
     @property
     def id(self) -> str | None:
         """What tells this launch from every other, of the same plan too; none for those that earlier versions began."""
-        [(_, content)] = _read_all(self.path.parent, self.path.name)
-        return content.get("id")
+        return self.content().get("id")
 
     def check_plan(self, plan: Plan) -> None:
-        """Raise StorageError if this launch was begun with another plan: what it holds would not belong together."""
-        [(path, content)] = _read_all(self.path.parent, self.path.name)
-        if content["identity"] != plan.identity():
+        """Raise StorageError if ``plan`` cannot amend this launch: what it holds would not belong together."""
+        if found := differences(self.content(), plan):
             raise StorageError(
-                f"{path} was begun with other settings, data or network source than there are now; "
-                "bring those back, or begin a new launch with `orchestrator run`"
+                f"{self.path / LAUNCH_FILE} was begun with other settings, data or network source than there are now: "
+                f"{in_words(found)}; bring those back, or begin a new launch with `orchestrator run`"
             )
+
+    def amend(self, plan: Plan, storage: Storage) -> str:
+        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing."""
+        content = self.content()
+        if (new := amended(content, plan)) is None:
+            return ""
+        write_json(self.path / LAUNCH_FILE, new)
+        storage.push(self.path / LAUNCH_FILE)
+        return change(content, plan)
 
     def fetch(self, storage: Storage) -> None:
         """Fetch the files that say how far the launch is; no weights and no reports of its trials."""
-        storage.fetch(self.path, _is_progress_file)
+        storage.fetch(self.path, is_progress_file)
 
     def trial(self, name: str) -> Path:
         """Where the finished trial called ``name`` lies."""
@@ -90,34 +111,33 @@ class LaunchFolder:
             lock.release()
 
 
-def _is_progress_file(name: str) -> bool:
+def is_progress_file(name: str) -> bool:
     """Whether a file of a launch, relative to its folder, says how far that is."""
     first, *rest = PurePosixPath(name).parts
     return PurePosixPath(name).name in PROGRESS_FILES and (not rest or first == "trials")
 
 
-def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> LaunchFolder:
-    """The folder of this plan's launch: the one it was begun in, or a new one. Raises StorageError."""
+def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[LaunchFolder, str]:
+    """The folder of the launch that ``plan`` can amend, or a new one, and why that is; empty if it is the first.
+
+    Raises StorageError.
+    """
     parent = storage / plan.experiment.name
-    identity = plan.identity()
-    taken = _launches(parent, identity)
-    if taken and not again:
-        return taken[-1]
-    suffix = f"-{len(taken) + 1}" if taken else ""
-    folder = LaunchFolder(parent / f"{identity[:DIGITS]}{suffix}")
+    launches = sorted(read_all(parent), key=lambda item: item[1]["created"], reverse=True)
+    reasons = {path.parent: differences(content, plan) for path, content in launches}
+    if not again and (fitting := next((path for path, found in reasons.items() if not found), None)) is not None:
+        return LaunchFolder(fitting), ""
+    identity = plan.identity()[:DIGITS]
+    taken = [path.name for path in reasons if path.name.partition("-")[0] == identity]
+    folder = LaunchFolder(parent / (f"{identity}-{len(taken) + 1}" if taken else identity))
     try:
-        write_json(
-            folder.path / "launch.json",
-            {
-                "id": uuid.uuid4().hex,
-                "identity": identity,
-                "created": time.time(),
-                "experiment": to_json(plan.experiment),
-            },
-        )
+        write_json(folder.path / LAUNCH_FILE, new_content(plan, again))
     except OSError as problem:
         raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
-    return folder
+    if again or not reasons:
+        return folder, ""
+    newest = next(iter(reasons))
+    return folder, f"a new launch: launch {newest.name} differs from it in {in_words(reasons[newest])}"
 
 
 def fetch_launches(storage: Storage, experiment: str) -> None:
@@ -133,7 +153,7 @@ def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> 
     """
     if problem := name_problem(experiment):
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
-    found = [(content["created"], path.parent, content) for path, content in _read_all(storage / experiment)]
+    found = [(content["created"], path.parent, content) for path, content in read_all(storage / experiment)]
     if not found:
         names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
         raise StorageError(
@@ -145,27 +165,3 @@ def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> 
     if content["experiment"].get("name") != experiment:
         raise StorageError(f"{path / 'launch.json'}: damaged (not of {experiment!r}); move its folder away")
     return LaunchFolder(path), content["experiment"]
-
-
-def _launches(parent: Path, identity: str) -> list[LaunchFolder]:
-    found = [
-        (content["created"], path.parent) for path, content in _read_all(parent) if content["identity"] == identity
-    ]
-    return [LaunchFolder(path) for _, path in sorted(found)]
-
-
-def _read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
-    found = []
-    for path in sorted(parent.glob(f"{launch}/launch.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
-                if not isinstance(content[key], kinds):
-                    raise ValueError(f"{key} is {type(content[key]).__name__}")
-            given = content.get("id", "0")
-            if not isinstance(given, str) or not given.isalnum():
-                raise ValueError("id is not of letters and digits")
-            found.append((path, content))
-        except (ValueError, KeyError, TypeError, OSError, RecursionError) as problem:
-            raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
-    return found

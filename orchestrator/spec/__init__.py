@@ -1,15 +1,16 @@
 """The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
 
+from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.distribution import Distribution
 from orchestrator.spec.experiment import (
     Contract,
     Experiment,
     Failures,
-    Plan,
     Resources,
     Tracking,
     Variant,
 )
+from orchestrator.spec.plan import Plan
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.search import Scheduler, Search
@@ -17,6 +18,7 @@ from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_labe
 from orchestrator.spec.verdict import VerdictSettings
 
 __all__ = [
+    "Confirm",
     "Contract",
     "DatasetSpec",
     "Distribution",

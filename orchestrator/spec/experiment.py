@@ -3,11 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, check, to_json
+from orchestrator.spec.confirm import Confirm
+from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.search import Scheduler, Search, unknown_variants
-from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_problem, variant_label
+from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
 
@@ -149,6 +150,8 @@ class Experiment:
     """The training recipe, the same for every variant."""
     search: Search | None = None
     """A search over settings. null: no search."""
+    confirm: Confirm | None = None
+    """What is trained when the search is over, to compare the variants by. null: the search's own trials."""
     scheduler: Scheduler = field(default_factory=Scheduler)
     """Whether trials may be stopped early."""
     resources: Resources = field(default_factory=Resources)
@@ -195,6 +198,12 @@ class Experiment:
             problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
+        if self.confirm is not None and self.search is None:
+            problems.append("confirm: there is nothing to confirm without a search")
+        if self.confirm is not None and (both := sorted(set(self.confirm.seeds) & set(self.seeds))):
+            problems.append(
+                f"confirm.seeds: {', '.join(map(str, both))} also of the search: what was selected on is not judged on"
+            )
         if self.search is not None:
             problems += unknown_variants(self.search, labels)
         if self.published is not None:
@@ -206,25 +215,3 @@ class Experiment:
     def published_curve(self) -> str | None:
         """The file of the published curve, or None."""
         return None if self.published is None else self.published.curve
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """An experiment with the full specification of every trial, in the order in which they start."""
-
-    experiment: Experiment
-    trials: tuple[TrialSpec, ...]
-    rejected_samples: int = 0  # draws that broke the contract and were drawn again
-    notes: tuple[str, ...] = ()  # messages for the user
-
-    def __post_init__(self) -> None:
-        names = [trial.name for trial in self.trials]
-        if len(set(names)) != len(names):  # each has a folder of its name
-            raise ValueError(
-                f"several trials have the same name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}"
-            )
-
-    def identity(self) -> str:
-        """Hash of everything that decides what the launch leaves behind: the trials and the scheduler."""
-        trials = [trial.identity() for trial in self.trials]
-        return digest([self.experiment.name, trials, to_json(self.experiment.scheduler)])

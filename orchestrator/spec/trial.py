@@ -8,6 +8,10 @@ from typing import Annotated, Any
 from orchestrator.spec.fields import Range, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
 
+SEARCH, CONFIRM = "search", "confirm"
+STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
+WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
+
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetSpec:
@@ -40,6 +44,7 @@ class TrialSpec:
     sample: int | None = None  # index of the draw from the search space
     settings: dict[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path; also applied below
     settings_label: str = ""  # the same as part of the trial's name
+    stage: str = ""  # of a launch in stages, one of STAGES: what the trial is for
     dataset: DatasetSpec = field(default_factory=DatasetSpec)
     dataset_digest: str = ""  # sha256 of the images and labels; empty before they are read
     trainer: Recipe = field(default_factory=Recipe)
@@ -80,7 +85,7 @@ class TrialSpec:
         A user's own network is identified by its source, not by the path of its file; the settings of a search by their
         values, not by the index of the draw.
         """
-        data = {k: v for k, v in self.to_json().items() if k not in ("sample", "settings", "settings_label")}
+        data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE}
         return digest({**data, "variant": self.label} if self.source_digest else data)
 
 

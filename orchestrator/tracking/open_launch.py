@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.records import INTERRUPTED, Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
@@ -16,12 +17,16 @@ from orchestrator.tracking.tags import (
     LAUNCH,
     LAUNCH_ID,
     LEASE,
+    LEFT_OUT,
     NOTE,
+    PLACE,
     PLANNED,
     PUBLISHED,
+    REASON,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
+    STATUS,
     TARGET,
     VERDICT_SETTINGS,
     shorten,
@@ -29,6 +34,7 @@ from orchestrator.tracking.tags import (
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 DIGITS = 8  # of a launch's id, in its name if that is taken
 
@@ -70,6 +76,7 @@ def open_launch(
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
+        _keep_to_plan(client, plan, recorded)
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
@@ -83,9 +90,7 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
     return {
         KIND: "launch",
         LAUNCH: launch,
-        SPEC_HASH: plan.identity(),
         **_judging_tags(plan),
-        REJECTED: str(plan.rejected_samples),
         LEASE: lease_end(),
         **published_tag(plan.experiment.published),
         **tags,
@@ -95,13 +100,34 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
 
 
 def _judging_tags(plan: Plan) -> dict[str, str]:
-    """What the results are read with."""
+    """What the results are read with, and what the launch's own run says of its plan."""
     experiment = plan.experiment
     return {
+        SPEC_HASH: plan.identity(),
+        REJECTED: str(plan.rejected_samples),
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
     }
+
+
+def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"]) -> None:
+    """Mark the trials that are no longer in the plan, end what was left running of them, and renew all places."""
+    places = {spec.identity(): plan.place(spec) for spec in plan.trials}
+    for spec_hash, run in recorded.items():
+        run_id, tags = run.info.run_id, run.data.tags
+        if spec_hash not in places:
+            if LEFT_OUT not in tags:
+                client.set_tag(run_id, LEFT_OUT, "true")
+            if run.info.status == "RUNNING":
+                client.set_tag(run_id, STATUS, str(Status.STOPPED))
+                client.set_tag(run_id, REASON, INTERRUPTED)
+                client.set_terminated(run_id, "KILLED")
+            continue
+        if LEFT_OUT in tags:
+            client.delete_tag(run_id, LEFT_OUT)
+        if tags.get(PLACE) != places[spec_hash]:
+            client.set_tag(run_id, PLACE, places[spec_hash])
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:

@@ -20,13 +20,16 @@ from orchestrator.tracking.tags import (
     KIND,
     LAUNCH,
     LAUNCH_ID,
+    LEFT_OUT,
     NOTE,
     NUMBER,
+    PLACE,
     PLANNED,
     REASON,
     SEED,
     SETTINGS,
     SOURCE_NAME,
+    STAGE,
     STATUS,
     TARGET,
     TRIAL,
@@ -100,15 +103,15 @@ def trial_runs(client: "MlflowClient", experiment: str, launch: str, launch_id: 
 
 
 def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None = None) -> list[TrialRow]:
-    """Every trial recorded under the launch's parent run, in the order of the plan.
+    """Every trial recorded under the launch's parent run that is in its plan, in the order of the plan.
 
     Epochs are counted to ``target``, a fraction; None means the launch's own. Trials of earlier versions, which have no
     number, come in the order in which they started.
     """
     parent = client.get_run(parent_run_id)
     own = float(parent.data.tags.get(TARGET, 1.0))
-    runs = children(client, str(parent.info.experiment_id), parent_run_id)
-    runs.sort(key=lambda run: int(run.data.tags.get(NUMBER, 0)))
+    every = children(client, str(parent.info.experiment_id), parent_run_id)
+    runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
     return [_row(client, run, own, own if target is None else target) for run in runs]
 
 
@@ -166,6 +169,11 @@ def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:
     return str(json.loads(dataset.source)["uri"]), str(dataset.digest)
 
 
+def _place(run: "Run") -> tuple[int, ...]:
+    place = run.data.tags.get(PLACE, run.data.tags.get(NUMBER, "0"))
+    return tuple(map(int, place.split(".")))
+
+
 def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
     metrics, tags = dict(run.data.metrics), run.data.tags
     complete = tags.get(STATUS) == "complete"
@@ -191,6 +199,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         epochs_to_target=_whole(metrics.get(keys.EPOCHS_TO_TARGET)),
         settings=json.loads(tags.get(SETTINGS, "{}")),
         sample=_whole_text(run.data.params.get("sample")),
+        stage=tags.get(STAGE, ""),
         planned_epochs=_whole_text(run.data.params.get("trainer.epochs")),
         forward_seconds=metrics.get(keys.FORWARD_SECONDS),
         forward_seconds_batched=metrics.get(keys.FORWARD_SECONDS_BATCHED),

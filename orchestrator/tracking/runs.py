@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
@@ -15,14 +14,15 @@ from orchestrator.tracking.tags import (
     LAUNCH,
     MODEL,
     NOTE,
-    NUMBER,
     PARENT,
+    PLACE,
     PROTOCOL,
     REASON,
     REPORT,
     SEED,
     SETTINGS,
     SPEC_HASH,
+    STAGE,
     STATUS,
     TRIAL,
     VARIANT,
@@ -76,11 +76,7 @@ class LaunchRuns:
 
     def spec(self, trial: str) -> TrialSpec:
         """The specification of the trial called ``trial``."""
-        return self._places[trial][1]
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[int, TrialSpec]]:
-        return {spec.name: (place, spec) for place, spec in enumerate(self.plan.trials)}
+        return self.plan.spec(trial)
 
     def find(self, trial: str) -> "Run | None":
         """The run of ``trial`` in this launch, if it has one."""
@@ -109,13 +105,14 @@ class LaunchRuns:
 
     def create(self, trial: str) -> "Run":
         """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest."""
-        place, spec = self._places[trial]
+        spec = self.spec(trial)
         spec_hash = spec.identity()
         tags = {
             PARENT: self.parent_run_id,
             KIND: "trial",
             TRIAL: spec.name,
-            NUMBER: str(place),
+            PLACE: self.plan.place(spec),
+            **({STAGE: spec.stage} if spec.stage else {}),
             VARIANT: spec.label,
             SEED: str(spec.seed),
             SPEC_HASH: spec_hash,

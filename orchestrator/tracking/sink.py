@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -57,6 +57,10 @@ class Sink:
     def refused(self) -> bool:
         """Whether the store could not be opened: then nothing can be recorded, and there is no use in training."""
         return self._opening.done() and self._opening.exception() is not None
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """Say how many trials the plan has now."""
+        self._events.put(("", self._writer.count_planned, RECORDS))
 
     def on_start(self, trial: str) -> None:
         """Open the trial's run, or find the one it has."""

@@ -11,7 +11,19 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.runs import LaunchRuns, reopen
-from orchestrator.tracking.tags import CANNOT_BE_MADE, FAILURE, MADE, MODEL, NOTE, REASON, REPORT, STATUS, shorten
+from orchestrator.tracking.tags import (
+    CANNOT_BE_MADE,
+    FAILURE,
+    MADE,
+    MODEL,
+    NOTE,
+    PLANNED,
+    REASON,
+    REJECTED,
+    REPORT,
+    STATUS,
+    shorten,
+)
 from orchestrator.trial import TrialFolder
 
 if TYPE_CHECKING:
@@ -132,6 +144,12 @@ class Writer:
         """End the trial's run, which is written last."""
         self.open(outcome.trial)
         self.runs.client.set_terminated(self.run_ids[outcome.trial], MLFLOW_STATUS[outcome.status])
+
+    def count_planned(self) -> None:
+        """Record how many trials the plan has, and how many draws of a search were replaced."""
+        runs = self.runs
+        runs.client.set_tag(runs.parent_run_id, PLANNED, str(len(runs.plan.trials)))
+        runs.client.set_tag(runs.parent_run_id, REJECTED, str(runs.plan.rejected_samples))
 
     def end_launch(self, status: Status, reason: str) -> None:
         """Record how the launch ended, in its own run."""

@@ -1,7 +1,7 @@
 """Everything that is checked before anything starts: data, networks, augmentation and contract."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.analysis import Analysis, analyse
@@ -9,12 +9,35 @@ from orchestrator.architectures import build_network
 from orchestrator.architectures.build import passed
 from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.architectures.untracked import source_notes
-from orchestrator.contract import ContractResult, check_contract
+from orchestrator.contract import ContractCheck, ContractResult, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
-from orchestrator.experiment.plan import absolute, make_plan
+from orchestrator.experiment.plan import absolute
+from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.workflow.unused_settings import unused_settings
+
+
+class Networks:
+    """Every network of an experiment, built and analysed once."""
+
+    def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
+        self.experiment, self.dataset = experiment, dataset
+        self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
+
+    def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
+        """The network of ``spec``. Raises VariantError if it cannot be built."""
+        key, shape = spec.network_key, self.dataset.shape
+        if key not in self._known:
+            network = build_network(spec.variant, spec.arguments, len(self.dataset.classes), shape)
+            analysis = analyse(network, shape)
+            contract = check_contract(analysis, self.experiment.contract)
+            self._known[key] = analysis, contract, probe(network, shape)
+        return self._known[key]
+
+    def broken(self, spec: TrialSpec) -> list[ContractCheck]:
+        """The limits of the contract that the network of ``spec`` breaks."""
+        return [check for check in self.judge(spec)[1].checks if not check.passed]
 
 
 @dataclass(frozen=True)
@@ -23,9 +46,19 @@ class Checked:
 
     plan: Plan
     dataset: Dataset
+    proposals: Proposals
+    networks: Networks
     analyses: dict[str, Analysis]  # by trial name
     contracts: dict[str, ContractResult]
     notes: tuple[str, ...] = ()  # messages about the networks, for the user
+
+    def add(self, trials: Iterable[TrialSpec]) -> list[TrialSpec]:
+        """Add to the plan those of ``trials`` that are new, and return them."""
+        new = [spec for spec in trials if spec.name not in self.analyses]
+        for spec in new:
+            self.analyses[spec.name], self.contracts[spec.name], _ = self.networks.judge(spec)
+        self.plan.rejected_samples = self.proposals.rejected
+        return self.plan.add(new)  # last: whoever looks at the plan finds the rest
 
 
 def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str], None]) -> Checked:
@@ -34,33 +67,23 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     dataset = load_dataset(experiment.dataset, data_dir)
     if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
         raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
-    known: dict[str, tuple[Analysis, ContractResult]] = {}
-    behaviours: dict[str, Behaviour] = {}  # by network_key, as above
-
-    def judge(spec: TrialSpec) -> ContractResult:
-        key = spec.network_key
-        if key not in known:
-            network = build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-            analysis = analyse(network, dataset.shape)
-            known[key] = analysis, check_contract(analysis, experiment.contract)
-            behaviours[key] = probe(network, dataset.shape)
-        return known[key][1]
-
+    networks = Networks(experiment, dataset)
     if experiment.search is None:
-        _refuse_broken(experiment, judge)
-    plan = make_plan(experiment, dataset.digest, lambda spec: [c for c in judge(spec).checks if not c.passed])
-    contracts = {spec.name: judge(spec) for spec in plan.trials}
+        _refuse_broken(experiment, networks)
+    proposals = Proposals(experiment, dataset.digest, networks.broken)
+    plan = Plan(experiment=proposals.experiment, trials=(), notes=proposals.notes)
+    checked = Checked(plan, dataset, proposals, networks, {}, {})
+    checked.add(proposals.trials({}))
     problems = _drawn_augmentation(plan, dataset)
     for spec in plan.trials:
-        problems += batch_problems(spec, dataset, behaviours[spec.network_key])
+        problems += batch_problems(spec, dataset, networks.judge(spec)[2])
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
-    known_notes = (n for s in plan.trials for n in network_notes(s, dataset, behaviours[s.network_key]))
+    known_notes = (n for s in plan.trials for n in network_notes(s, dataset, networks.judge(s)[2]))
     notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
     for note in notes:
         log(note)
-    analyses = {spec.name: known[spec.network_key][0] for spec in plan.trials}
-    return Checked(plan, dataset, analyses, contracts, notes)
+    return replace(checked, notes=notes)
 
 
 def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
@@ -112,16 +135,16 @@ def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:
     ]
 
 
-def _refuse_broken(experiment: Experiment, judge: Callable[[TrialSpec], ContractResult]) -> None:
+def _refuse_broken(experiment: Experiment, networks: Networks) -> None:
     """Raise one error that names every variant that cannot be built or breaks the contract."""
     unfit, broken = [], []
     for variant in experiment.variants:
         try:
-            result = judge(TrialSpec(variant=absolute(variant.name), arguments=variant.arguments))
+            missed = networks.broken(TrialSpec(variant=absolute(variant.name), arguments=variant.arguments))
         except VariantError as problem:
             unfit.append(str(problem))
             continue
-        broken += [f"{variant.label}: {check.format()}" for check in result.checks if not check.passed]
+        broken += [f"{variant.label}: {check.format()}" for check in missed]
     if unfit:
         raise VariantError("\n".join(unfit))
     if broken:

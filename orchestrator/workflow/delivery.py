@@ -46,8 +46,11 @@ class Delivery:
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
         self.budget = CheckpointBudget(checked.plan, experiment.max_checkpoint_bytes, storage)
-        self.specs = {spec.name: spec for spec in checked.plan.trials}
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        """Listener: the plan has grown."""
+        self.sink.on_plan(trials)
 
     def on_start(self, trial: str) -> None:
         """Listener: the trial has begun."""
@@ -79,9 +82,9 @@ class Delivery:
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
         if self.at_once and self.checked.plan.experiment.search is None:  # needed later, and workers are still starting
-            for name, spec in self.specs.items():
-                if name not in finished:
-                    self.reporter.prepare(spec, self.checked.analyses[name])
+            for spec in self.checked.plan.trials:
+                if spec.name not in finished:
+                    self.reporter.prepare(spec, self.checked.analyses[spec.name])
         for name, path in resume_from.items():
             self.sink.catch_up(name, TrialFolder(path).records())
         return before
@@ -134,7 +137,7 @@ class Delivery:
             storage=self.storage,
             published=self.published,
         )
-        self.reporter.order(order, self.specs[trial])
+        self.reporter.order(order, self.checked.plan.spec(trial))
 
     def _deliver(self, order: Order, _reported: bool) -> None:
         """What was made is in the trial's folder in the storage; deliver it to MLflow from there."""

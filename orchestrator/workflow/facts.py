@@ -3,6 +3,7 @@
 import getpass
 import json
 import subprocess
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,16 +12,19 @@ import torch
 from orchestrator import records as keys
 from orchestrator.architectures import family
 from orchestrator.data import Dataset
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.take_over import origin
+from orchestrator.spec import TrialSpec
 from orchestrator.tracking.runs import DatasetFacts, TrialFacts
-from orchestrator.tracking.tags import CONTRACT, FAMILY, LAYER_KINDS, SOURCE_NAME, SOURCE_TYPE, USER
+from orchestrator.tracking.tags import CONTRACT, FAMILY, LAYER_KINDS, SOURCE_NAME, SOURCE_TYPE, TAKEN_OVER, USER
 from orchestrator.version import __version__
 from orchestrator.workflow.check import Checked
 
 
-def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
-    """Metrics and tags of every trial's network, by trial name; what could not be analysed is omitted."""
+def trial_facts(checked: Checked, folder: LaunchFolder, trials: Iterable[TrialSpec]) -> dict[str, TrialFacts]:
+    """Metrics and tags of each trial's network, by trial name; what could not be analysed is omitted."""
     facts = {}
-    for spec in checked.plan.trials:
+    for spec in trials:
         analysis, contract = checked.analyses[spec.name], checked.contracts[spec.name]
         field = analysis.receptive_field
         metrics = {
@@ -35,6 +39,7 @@ def trial_facts(checked: Checked) -> dict[str, TrialFacts]:
             FAMILY: family(spec.variant),
             CONTRACT: verdict,
             LAYER_KINDS: ", ".join(kind for kind, present in contract.kinds.items() if present),
+            **({} if (launch := origin(folder.trial(spec.name))) is None else {TAKEN_OVER: launch}),
         }
         facts[spec.name] = TrialFacts(known, tags)
     return facts

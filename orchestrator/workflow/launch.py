@@ -3,12 +3,15 @@
 import importlib
 import shlex
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
@@ -17,12 +20,14 @@ from orchestrator.records import Status
 from orchestrator.reporting.comparison.spending import Share
 from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
+from orchestrator.scheduling.launch_file import LAUNCH_FILE
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
+from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Experiment, Plan
 from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.open_launch import open_launch
@@ -34,7 +39,8 @@ from orchestrator.workflow.comparison_page import publish_comparison
 from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
-from orchestrator.workflow.facts import dataset_facts, run_tags, trial_facts
+from orchestrator.workflow.facts import dataset_facts, run_tags
+from orchestrator.workflow.growth import Growth
 from orchestrator.workflow.results import Results, launch_metrics, read_results
 from orchestrator.workflow.train_all import train_all
 
@@ -72,23 +78,26 @@ def launch(
     threads = ThreadPoolExecutor(1, "store")
     connecting = threads.submit(connect, uri)  # while Ray starts
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
-    folder = _open_folder(experiment.name, checked.plan, storage, folder, again)
+    folder, why = _open_folder(experiment.name, checked.plan, storage, folder, again)
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = _resume_command(experiment.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
+    if why:
+        display.log(why)
     folder.check_plan(checked.plan)
     with folder.locked():
+        growth = _amend(checked, folder, storage, display)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
         # While the first workers start:
-        opening = threads.submit(_open_runs, connecting, uri, folder, checked, artifacts, source, as_job)
+        opening = threads.submit(_open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job)
         executor = starting_executor.result()
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
         dataset_ref = executor.put(to_arrays(checked.dataset))
         delivery = Delivery(checked, folder, storage, opening, executor, dataset_ref, display.log)
         status, result, whole = Status.STOPPED, None, False
         try:
-            status = train_all(checked, folder, storage, delivery, nodes, resources, dataset_ref, display)
+            status = train_all(checked, growth, folder, storage, delivery, nodes, resources, dataset_ref, display)
             executor.raise_priority()
             if delivery.flush():
                 runs = opening.result()
@@ -119,14 +128,34 @@ def launch(
 
 def _open_folder(
     experiment: str, plan: Plan, storage: Storage, folder: LaunchFolder | None, again: bool
-) -> LaunchFolder:
-    """``folder`` if it is given, else the newest launch of the same plan or a new one; what is stored is at hand."""
+) -> tuple[LaunchFolder, str]:
+    """``folder`` if it is given, else the newest launch that the plan can amend or a new one, and why it is new.
+
+    What is stored of it is at hand.
+    """
+    why = ""
     if folder is None:
         fetch_launches(storage, experiment)
-        folder = open_launch_folder(storage.root, plan, again)
+        folder, why = open_launch_folder(storage.root, plan, again)
     folder.fetch(storage)
-    storage.push(folder.path / "launch.json")
-    return folder
+    storage.push(folder.path / LAUNCH_FILE)
+    return folder, why
+
+
+def _amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Display) -> Growth:
+    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
+    if changed := folder.amend(checked.plan, storage):
+        display.log(f"launch {folder.name} is amended: {changed}")
+    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy)
+    while True:
+        growth.catch_up()
+        finished = folder.finished(checked.plan)
+        wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
+        taken = take_over(folder, wanted, storage, torch.__version__)
+        for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
+            display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
+        if not taken:
+            return growth
 
 
 def _resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
@@ -141,6 +170,7 @@ def _open_runs(
     uri: str,
     folder: LaunchFolder,
     checked: Checked,
+    growth: Growth,
     artifacts: str | None,
     source: Path | None,
     as_job: bool,
@@ -153,7 +183,7 @@ def _open_runs(
             folder.name,
             checked.plan,
             dataset_facts(checked.dataset, checked.plan.experiment.dataset.name),
-            trial_facts(checked),
+            growth.facts,
             run_tags(source, as_job),
             artifacts,
             folder.id,

@@ -10,14 +10,17 @@ from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
+from orchestrator.spec.trial import SEARCH
 from orchestrator.trial import TrialFolder
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
+from orchestrator.workflow.growth import Growth
 
 
 def train_all(
     checked: Checked,
+    growth: Growth,
     folder: LaunchFolder,
     storage: Storage,
     delivery: Delivery,
@@ -36,7 +39,7 @@ def train_all(
     resume_from = find_checkpoints(folder.path, plan, finished, storage)
     before = delivery.catch_up(finished, resume_from)
     names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
-    search = plan.experiment.search is not None
+    chosen_later = plan.experiment.search is not None and plan.experiment.confirm is None
     work = Launch(
         plan,
         checked.dataset,
@@ -48,30 +51,38 @@ def train_all(
         finished=frozenset(finished),
         resume_from=resume_from,
         ended=delivery.refused,
-        measure=not search,
+        measured=lambda spec: spec.stage != SEARCH,
+        more=growth,
         dataset_ref=dataset_ref,
     )
     if len(finished) < len(names):
         display.begins(names, epochs, before)
-    status = _run(work, names, before, display)
-    if not search or status is Status.STOPPED:
+    status = _run(work, growth, before, display)
+    if not chosen_later or status is Status.STOPPED:
         return status
     chosen = to_measure(folder, plan)
     if chosen:
         display.log(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
     homes = {name: folder.trial(name) for name in chosen}
-    rest = frozenset(names) - homes.keys()
-    measured = _run(replace(work, finished=rest, resume_from=homes, measure=True), chosen, [], display)
+    rest = frozenset(spec.name for spec in plan.trials) - homes.keys()
+    again = replace(work, finished=rest, resume_from=homes, measured=lambda _: True, more=None)
+    measured = _run(again, chosen, [], display)
     return status if measured is Status.COMPLETE else measured
 
 
-def _run(work: Launch, names: Sequence[str], before: Sequence[Outcome], display: Display) -> Status:
-    """Run the unfinished part of ``work``; the display shows the trials ``names``, of which ``before`` have ended."""
+def _run(work: Launch, shown: Growth | Sequence[str], before: Sequence[Outcome], display: Display) -> Status:
+    """Run the unfinished part of ``work``, of which ``before`` have ended.
+
+    The display shows the trials named in ``shown``, or the whole plan and what it grows by.
+    """
     if not {spec.name for spec in work.plan.trials} - work.finished:
         return Status.COMPLETE
-    epochs = work.plan.experiment.trainer.epochs
-    with display.training(names, epochs, before) as watching:
-        outcomes = run_launch(replace(work, listeners=(*work.listeners, *watching)), display.log)
+    names = [spec.name for spec in work.plan.trials] if isinstance(shown, Growth) else shown
+    with display.training(names, work.plan.experiment.trainer.epochs, before) as watching:
+        listeners = (*work.listeners, *watching)
+        if isinstance(shown, Growth):
+            shown.listeners = listeners
+        outcomes = run_launch(replace(work, listeners=listeners), display.log)
     return overall(outcomes.values())
 
 

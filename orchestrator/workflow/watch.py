@@ -60,6 +60,8 @@ class JobDisplay:
                 self._view.__enter__()
             elif self._view is None:
                 return
+            elif event.kind == events.MORE:
+                self._view.on_plan(list(map(str, event.content["trials"])))
             elif event.kind == events.START:
                 self._view.on_start(str(event.content["trial"]))
             elif event.kind == events.RECORD:

@@ -9,6 +9,7 @@ from orchestrator.experiment.search_space import Labels, Space
 from orchestrator.experiment.suggestions.log import Suggestion
 from orchestrator.experiment.trials import trial_spec
 from orchestrator.spec import Experiment, Search, TrialSpec, Variant, variant_label
+from orchestrator.spec.trial import SEARCH
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
@@ -69,7 +70,7 @@ class Group:
             self._seen[variant.label].add(identity)  # a sample from a log has not been considered
             if identity not in trained:
                 label = self._labels[variant.label].next(sample, own)
-                named = replace(first, sample=sample, settings=own, settings_label=label)
+                named = replace(first, sample=sample, settings=own, settings_label=label, stage=SEARCH)
                 new.append([replace(named, seed=seed) for seed in self.experiment.seeds])
                 trained[identity] = [spec.name for spec in new[-1]]
             names += trained[identity]
@@ -77,8 +78,8 @@ class Group:
         self.names.append(tuple(names))
 
     def fits(self, suggestion: Suggestion) -> bool:
-        """Whether it can have been made for this group."""
-        if suggestion.variant != self.label or suggestion.settings.keys() != self.space.keys():
+        """Whether it can have been made for this space."""
+        if suggestion.settings.keys() != self.space.keys():
             return False
         try:
             return all(admitted(self.space[path], value) == value for path, value in suggestion.settings.items())

@@ -1,7 +1,6 @@
 """The trials of an experiment without its later stages: those of its search, or one of each variant and seed."""
 
-from collections.abc import Mapping
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -9,7 +8,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.suggestions.adaptive import Adaptive
 from orchestrator.experiment.suggestions.drawn import Drawn
 from orchestrator.experiment.suggestions.group import Broken, Group
-from orchestrator.experiment.suggestions.log import append, read_log
+from orchestrator.experiment.suggestions.log import Suggestion, append, read_log
 from orchestrator.experiment.suggestions.refusals import refusals
 from orchestrator.experiment.trials import trial_spec
 from orchestrator.records import TrialResult
@@ -32,7 +31,7 @@ class Stage(Protocol):
     def more(self) -> bool:
         """Whether further trials may become known."""
 
-    def remember(self, log: Path) -> None:
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Keep what is suggested from now on in ``log``, and stand by what it holds already."""
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
@@ -53,7 +52,7 @@ class PlainStage:
             for variant in experiment.variants
         ]
 
-    def remember(self, log: Path) -> None:
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Nothing is suggested."""
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
@@ -69,7 +68,7 @@ class SearchStage:
             raise ExperimentError(experiment.name, problems)
         self._experiment, self._search = experiment, search
         self._digest, self._broken = dataset_digest, broken
-        self._start(None)
+        self._start()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -86,10 +85,22 @@ class SearchStage:
         """Whether results can make further trials known; asked after :meth:`trials`."""
         return any(stream.more for stream in self._streams)
 
-    def remember(self, log: Path) -> None:
-        """Keep the suggestions of TPE in ``log``; it is read first, and what it holds replaces what was suggested."""
-        if self._search.name == "tpe":
-            self._start(log)
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
+        """Keep the suggestions of TPE in ``log``; it is read first, and what it holds replaces what was suggested.
+
+        ``written`` is told of the file after each line. Raises ExperimentError if it belongs to another search.
+        """
+        if self._search.name != "tpe":
+            return
+
+        def write(suggestion: Suggestion) -> None:
+            append(log, suggestion)
+            written(log)
+
+        logged = read_log(log)
+        if not all(group.fits(one) for group in self._groups for one in logged if group.label == one.variant):
+            raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
+        self._start(logged, write)
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results``, by trial name, are."""
@@ -100,17 +111,15 @@ class SearchStage:
         known = [spec for group in self._groups for sample in group.specs for spec in sample]
         return sorted(known, key=lambda spec: (spec.sample, seeds.index(spec.seed), place[spec.label]))
 
-    def _start(self, log: Path | None) -> None:
+    def _start(self, logged: Sequence[Suggestion] = (), write: Callable[[Suggestion], object] = lambda _: None) -> None:
         labels = [None] if self._search.per == "shared" else [v.label for v in self._experiment.variants]
         self._groups = [Group(self._experiment, self._search, x, self._digest, self._broken) for x in labels]
-        if self._search.name != "tpe":
-            self._streams: list[Drawn | Adaptive] = [Drawn(group) for group in self._groups]
-            return
-        logged = [] if log is None else read_log(log)
-        if not all(any(group.fits(one) for group in self._groups) for one in logged):
-            raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
-        written = (lambda _: None) if log is None else partial(append, log)
-        self._streams = [Adaptive(group, [one for one in logged if group.fits(one)], written) for group in self._groups]
+        self._streams: list[Drawn | Adaptive]
+        if self._search.name == "tpe":
+            mine = {x: [one for one in logged if one.variant == x] for x in labels}
+            self._streams = [Adaptive(group, mine[group.label], write) for group in self._groups]
+        else:
+            self._streams = [Drawn(group) for group in self._groups]
 
     def _uneven(self) -> tuple[str, ...]:
         """A note if variants of one group are trained with different numbers of settings."""

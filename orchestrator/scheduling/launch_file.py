@@ -1,0 +1,137 @@
+"""``launch.json``: what a launch was begun with, and every plan it has been given since."""
+
+import json
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import StorageError
+from orchestrator.spec import Plan
+from orchestrator.spec.fields import to_json
+
+LAUNCH_FILE = "launch.json"
+EARLIER_VERSION = "an earlier version began it"
+MOST_NAMED = 3  # differences; the others are counted
+
+
+def new_content(plan: Plan, again: bool = False) -> dict[str, Any]:
+    """The content for a new launch of ``plan``; ``again``: one that trains all of it, whatever was trained before."""
+    first = _entry(plan)
+    return {
+        "id": uuid.uuid4().hex,
+        "identity": plan.identity(),
+        "created": first["time"],
+        "again": again,
+        "basis": plan.basis(),
+        "experiment": first["experiment"],
+        "plans": [first],
+    }
+
+
+def amended(content: Mapping[str, Any], plan: Plan) -> dict[str, Any] | None:
+    """``content`` with ``plan`` as its newest; None if it is that already."""
+    newest, entry = content["plans"][-1], _entry(plan)
+    if all(newest[key] == entry[key] for key in ("experiment", "networks")):
+        return None
+    return {**content, "experiment": entry["experiment"], "plans": [*content["plans"], entry]}
+
+
+def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
+    """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
+    if "basis" not in content:
+        return [EARLIER_VERSION]
+    before, now = dict(_leaves(content["basis"])), dict(_leaves(plan.basis()))
+    found = [
+        path.removesuffix(".") if max(len(str(before.get(path))), len(str(now.get(path)))) > 40
+        else f"{path} ({_shown(before.get(path))} there, {_shown(now.get(path))} now)"
+        for path in dict.fromkeys([*before, *now])
+        if before.get(path) != now.get(path)
+    ]  # fmt: skip
+    for label, network in plan.networks().items():
+        for earlier in content["plans"]:
+            known = earlier["networks"].get(label, network)
+            found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
+    for label, draws in plan.draws().items():
+        for earlier in content["plans"]:
+            known = earlier["draws"].get(label, [])
+            if any(one != other for one, other in zip(known, draws, strict=False)):
+                found.append(f"the settings drawn for {label}, since other draws meet the contract")
+    return list(dict.fromkeys(found))
+
+
+def in_words(found: list[str]) -> str:
+    """A list of differences as part of a sentence."""
+    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
+    return ", ".join(found[:MOST_NAMED]) + more
+
+
+def change(content: Mapping[str, Any], plan: Plan) -> str:
+    """How ``plan`` differs from the newest plan of ``content``, in words: what it adds and what it leaves out."""
+    before, now = content["plans"][-1]["experiment"], to_json(plan.experiment)
+    parts = []
+    lists: dict[str, tuple[list[Any], list[Any]]] = {
+        "variant": tuple([v["name"].rpartition(":")[2] for v in e["variants"]] for e in (before, now)),  # type: ignore[dict-item]
+        "seed": (before["seeds"], now["seeds"]),
+    }
+    for what, (old, new) in lists.items():
+        for words, some in (("new", [v for v in new if v not in old]), ("without", [v for v in old if v not in new])):
+            if some:
+                parts.append(f"{words} {what}{'s' * (len(some) > 1)} {', '.join(map(str, some))}")
+    samples = [e["search"]["samples"] if e["search"] else None for e in (before, now)]
+    if samples[0] != samples[1]:
+        parts.append(f"{samples[1]} samples instead of {samples[0]}")
+    return "; ".join(parts) or "other settings that change no trial"
+
+
+def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
+    """The file and content of every launch in ``parent``, or of the one called ``launch``. Raises StorageError."""
+    found = []
+    for path in sorted(parent.glob(f"{launch}/{LAUNCH_FILE}")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
+                if not isinstance(content[key], kinds):
+                    raise ValueError(f"{key} is {type(content[key]).__name__}")
+            given = content.get("id", "0")
+            if not isinstance(given, str) or not given.isalnum():
+                raise ValueError("id is not of letters and digits")
+            if "basis" in content:
+                _check_plans(content)
+            found.append((path, content))
+        except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as problem:
+            raise StorageError(f"{path}: damaged ({problem}); restore it or move its folder away") from problem
+    return found
+
+
+def _check_plans(content: Mapping[str, Any]) -> None:
+    """Raise ValueError, TypeError or KeyError unless every plan has the form that :func:`_entry` gives it."""
+    if not isinstance(content["basis"], dict) or not isinstance(content["plans"], list) or not content["plans"]:
+        raise ValueError("no plans")
+    for entry in content["plans"]:
+        networks, draws = entry["networks"].values(), entry["draws"].values()
+        lists = [entry["experiment"]["seeds"], entry["experiment"]["variants"], *draws]
+        if not all(isinstance(x, list) for x in lists) or not all(set(n) >= {"arguments", "source"} for n in networks):
+            raise ValueError("a plan is not whole")
+
+
+def _entry(plan: Plan) -> dict[str, Any]:
+    return {
+        "time": time.time(),
+        "experiment": to_json(plan.experiment),
+        "networks": plan.networks(),
+        "draws": plan.draws(),
+    }
+
+
+def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping) and tree:
+        for key, value in tree.items():
+            yield from _leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, tree
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else str(value)

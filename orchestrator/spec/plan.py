@@ -1,0 +1,89 @@
+"""A plan: an experiment with its trials. It grows while some of them depend on how others end."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator.spec.experiment import Experiment
+from orchestrator.spec.fields import to_json
+from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """An experiment with the full specification of every trial that is known, in the order in which they start.
+
+    Raises ValueError for two trials of the same name.
+    """
+
+    experiment: Experiment
+    trials: tuple[TrialSpec, ...]
+    rejected_samples: int = 0  # draws that broke the contract and were drawn again
+    notes: tuple[str, ...] = ()  # messages for the user
+    _by_name: dict[str, TrialSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        trials, self.trials = self.trials, ()
+        names = [trial.name for trial in trials]
+        if len(set(names)) != len(names):  # each has a folder of its name
+            raise ValueError(
+                f"several trials have the same name: {', '.join(sorted({n for n in names if names.count(n) > 1}))}"
+            )
+        self.add(trials)
+
+    def add(self, trials: Iterable[TrialSpec]) -> list[TrialSpec]:
+        """Add those of ``trials`` that are new, and return them."""
+        new = [spec for spec in trials if spec.name not in self._by_name]
+        self._by_name.update((spec.name, spec) for spec in new)
+        self.trials = (*self.trials, *new)
+        return new
+
+    def spec(self, trial: str) -> TrialSpec:
+        """The specification of the trial called ``trial``."""
+        return self._by_name[trial]
+
+    def place(self, spec: TrialSpec) -> str:
+        """Where ``spec`` stands in the plan, whichever trials are known: ``stage.sample.seed.variant``, each from 0.
+
+        Places compare as tuples of numbers. Seeds beyond those that the experiment lists count on from the largest.
+        """
+        seeds = self.experiment.seeds
+        if spec.stage == CONFIRM and self.experiment.confirm is not None:
+            seeds = self.experiment.confirm.seeds
+        turn = seeds.index(spec.seed) if spec.seed in seeds else len(seeds) + max(spec.seed - max(seeds) - 1, 0)
+        variant = [variant.label for variant in self.experiment.variants].index(spec.label)
+        return f"{STAGES.index(spec.stage)}.{spec.sample or 0}.{turn}.{variant}"
+
+    def basis(self) -> dict[str, Any]:
+        """What decides a trial apart from its variant, seed and sample, as JSON: a launch has one, however it grows."""
+        experiment = to_json(self.experiment)
+        search = experiment["search"]
+        if search is not None:
+            search = {key: value for key, value in search.items() if key != "samples"}
+        return {
+            "dataset": experiment["dataset"],
+            "images and labels": self.trials[0].dataset_digest if self.trials else "",
+            "trainer": experiment["trainer"],
+            "search": search,
+            "scheduler": experiment["scheduler"],
+        }
+
+    def identity(self) -> str:
+        """Hash of the experiment's name and of :meth:`basis`: launches with the same one may be one launch."""
+        return digest([self.experiment.name, self.basis()])
+
+    def networks(self) -> dict[str, Any]:
+        """By variant, what decides its network: its arguments, and its source or, built in, its name."""
+        sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
+        return {
+            variant.label: {"arguments": dict(variant.arguments), "source": sources.get(variant.label, "")}
+            for variant in self.experiment.variants
+        }
+
+    def draws(self) -> Mapping[str, list[str]]:
+        """By variant, the digest of the settings of each sample that is known from the outset."""
+        found: dict[str, dict[int, str]] = {}
+        for spec in self.trials:
+            if spec.sample is not None and spec.stage != CONFIRM:
+                found.setdefault(spec.label, {})[spec.sample] = digest(spec.settings)
+        return {label: [samples[k] for k in sorted(samples)] for label, samples in found.items()}

@@ -1,0 +1,88 @@
+"""A plan that grows: what the results of a launch's trials make known is checked, recorded and trained."""
+
+from collections.abc import Mapping, Sequence
+
+from orchestrator.errors import StorageError
+from orchestrator.records import (
+    BEST_VAL_ACCURACY,
+    EPOCHS,
+    SECONDS,
+    TEST_ACCURACY,
+    VAL_ACCURACY,
+    Listener,
+    Outcome,
+    Status,
+    TrialResult,
+    summary,
+)
+from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder
+from orchestrator.scheduling.storage import Storage
+from orchestrator.spec import TrialSpec
+from orchestrator.tracking.runs import TrialFacts
+from orchestrator.trial import TrialFolder
+from orchestrator.workflow.check import Checked
+from orchestrator.workflow.facts import trial_facts
+
+
+class Growth:
+    """Adds trials to the plan of ``checked`` as results make them known, and tells ``listeners``."""
+
+    def __init__(self, checked: Checked, folder: LaunchFolder, storage: Storage, target: float) -> None:
+        self.checked = checked
+        self.folder = folder
+        self.target = target  # accuracy (fraction) that epochs are counted to
+        self.listeners: Sequence[Listener] = ()
+        self.results: dict[str, TrialResult] = {}
+        self.facts: dict[str, TrialFacts] = {}  # of every trial of the plan
+        checked.proposals.remember(folder.path / SUGGESTIONS, storage.push)
+
+    def catch_up(self) -> None:
+        """Make known what follows from the trials that earlier processes have ended; failed ones are tried again."""
+        self.facts.update(trial_facts(self.checked, self.folder, self.checked.plan.trials))
+        while True:
+            for spec in self.checked.plan.trials:
+                if spec.name not in self.results and (found := self._ended(spec)) is not None:
+                    self.results[spec.name] = found
+            if not self._grow():
+                return
+
+    def __call__(self, outcomes: Mapping[str, Outcome]) -> list[TrialSpec]:
+        """What to train besides, now that trials have ended so."""
+        new = {name: outcome for name, outcome in outcomes.items() if name not in self.results}
+        if not new:
+            return []
+        for name, outcome in new.items():
+            self.results[name] = result_of(outcome, self.target)
+        return self._grow()
+
+    def _grow(self) -> list[TrialSpec]:
+        new = self.checked.add(self.checked.proposals.trials(self.results))
+        self.facts.update(trial_facts(self.checked, self.folder, new))
+        for listener in self.listeners if new else ():
+            listener.on_plan([spec.name for spec in new])
+        return new
+
+    def _ended(self, spec: TrialSpec) -> TrialResult | None:
+        trial = TrialFolder(self.folder.trial(spec.name))
+        try:
+            outcome = trial.outcome()
+            if outcome is None or trial.spec().identity() != spec.identity():
+                return None
+            return None if outcome.status is Status.FAILED else result_of(outcome, self.target)
+        except StorageError:
+            return None
+
+
+def result_of(outcome: Outcome, target: float) -> TrialResult:
+    """What the trial that ended so tells, from the records in its folder."""
+    records = TrialFolder(outcome.folder).records() if outcome.folder is not None else []
+    found = summary(records, target)
+    measured = [record.metrics[TEST_ACCURACY] for record in records if record.final and TEST_ACCURACY in record.metrics]
+    return TrialResult(
+        outcome.status,
+        int(found[EPOCHS]),
+        found.get(BEST_VAL_ACCURACY),
+        measured[-1] if measured else None,
+        found.get(SECONDS, 0.0),
+        {r.epoch: r.metrics[VAL_ACCURACY] for r in records if not r.final and VAL_ACCURACY in r.metrics},
+    )
