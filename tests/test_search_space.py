@@ -4,10 +4,13 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
+from driving import orchestrator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ray import tune
@@ -327,3 +330,20 @@ def test_a_random_search_needs_no_optuna() -> None:
         "{'uniform': [0.1, 1]}}}}, 'x')); sys.exit('optuna' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+
+
+def test_validate_shows_what_each_variant_gets(tmp_path: Path) -> None:
+    space = {LR: {"uniform": [0.1, 0.2]}, "arguments.dropout": {"choice": [0.0, 0.1], "variants": ["stride"]}}
+    tree = {"name": "x", "variants": ["stride", "grouped_concat"], "dataset": {"name": "digits"}}
+    search = {"name": "tpe", "per": "variant", "samples": 6, "concurrency": 2, "space": space}
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump({**tree, "search": search}))
+    printed = orchestrator("validate", "x.yaml", cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    assert "Settings drawn; the others are suggested as trials end" in printed.stdout
+    rows = [line.split() for line in printed.stdout.partition("Settings drawn")[2].splitlines()]
+    assert [(row[0], len(row)) for row in rows if row and row[0] in tree["variants"]] == [
+        ("stride", 3),
+        ("grouped_concat", 2),
+        ("stride", 3),
+        ("grouped_concat", 2),
+    ]
