@@ -26,7 +26,7 @@ class Proposals:
             self._stage = PlainStage(experiment, dataset_digest)
         else:
             self._stage = SearchStage(experiment, experiment.search, dataset_digest, broken)
-        if experiment.resources.gpus == "auto" and self._on_the_cpu(experiment):
+        if self._on_the_cpu(experiment) and experiment.resources.gpus == "auto":
             experiment = replace(experiment, resources=replace(experiment.resources, gpus=0.0))
         self.experiment = experiment
 

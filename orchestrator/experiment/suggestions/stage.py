@@ -130,6 +130,6 @@ class SearchStage:
         }
         most = max(counts.values(), default=0)
         fewer = [f"{label} with {count}" for label, count in counts.items() if count < most]
-        if self._search.per == "variant" or not fewer:
+        if self.more or self._search.per == "variant" or not fewer:
             return ()
         return (f"not every variant has all searched settings: {listed(fewer)} of {most} different ones",)

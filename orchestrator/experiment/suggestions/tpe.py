@@ -127,4 +127,6 @@ def _parameter(distribution: Distribution, value: Any) -> Any:
         return min(max(NormalDist(mean, sd).cdf(value), TAIL), 1 - TAIL)
     if distribution.quniform is not None or distribution.qrandint is not None:
         return round(value / distribution.numbers[2])
+    if distribution.qloguniform is not None:  # the outermost multiples may lie beyond the ends by rounding
+        return min(max(value, distribution.numbers[0]), distribution.numbers[1])
     return value
