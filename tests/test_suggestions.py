@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from orchestrator.contract import ContractCheck
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.distributions import admitted, draw, extremes
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.experiment.suggestions.tpe import Observation, suggest
@@ -278,3 +279,29 @@ def test_tpe_finds_more_than_random_draws(concurrency: int) -> None:
     drawn = [best(seed, name="random") for seed in range(20)]
     suggested = [best(seed, concurrency=concurrency) for seed in range(20)]
     assert 0.9 - statistics.median(suggested) < 0.7 * (0.9 - statistics.median(drawn))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"uniform": (0.1, 0.7)},
+        {"loguniform": (1e-4, 0.5)},
+        {"quniform": (0.1 + 0.2, 0.7, 0.1)},
+        {"qloguniform": (0.1 + 0.2, 0.7, 0.1)},
+        {"randint": (1, 2)},
+        {"lograndint": (1, 40)},
+        {"qrandint": (3, 20, 5)},
+        {"normal": (0.5, 0.1)},
+        {"choice": ([1, 2], {"a": None}, True, 1, "b")},
+    ],
+    ids=lambda kind: next(iter(kind)),
+)
+def test_whatever_can_be_drawn_can_be_told_and_suggested(kind: dict[str, Any]) -> None:
+    distribution, stream = Distribution(**kind), random.Random(0)
+    drawn = [*extremes(distribution), *(draw(distribution, stream) for _ in range(12))]
+    known = [Observation({"x": value}, "complete", stream.random()) for value in drawn]
+    for seed in range(10):
+        value = suggest({"x": distribution}, known[: 3 * seed], seed)["x"]
+        assert (
+            json.dumps(admitted(distribution, value)) == json.dumps(value) == json.dumps(json.loads(json.dumps(value)))
+        )
