@@ -8,7 +8,7 @@ from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.scheduler import Scheduler
-from orchestrator.spec.search import Search
+from orchestrator.spec.search import Search, unknown_variants
 from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
@@ -150,7 +150,7 @@ class Experiment:
     trainer: Recipe = field(default_factory=Recipe)
     """The training recipe, the same for every variant."""
     search: Search | None = None
-    """A random search over settings. null: no search."""
+    """A search over settings. null: no search."""
     confirm: Confirm | None = None
     """What is trained when the search is over, to compare the variants by. null: the search's own trials."""
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -205,6 +205,8 @@ class Experiment:
             problems.append(
                 f"confirm.seeds: {', '.join(map(str, both))} also of the search: what was selected on is not judged on"
             )
+        if self.search is not None:
+            problems += unknown_variants(self.search, labels)
         if self.published is not None:
             problems += misuse(self.published, self)
         if problems:
