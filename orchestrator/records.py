@@ -62,11 +62,11 @@ class Status(StrEnum):
     INTERRUPTED = "interrupted"  # its launch was ended from outside, and can be resumed
     FAILED = "failed"
 
-
-def recorded_status(status: str, reason: str) -> str:
-    """The status that was recorded with ``reason``; an earlier version called an interrupted trial stopped."""
-    interrupted = reason.startswith(_INTERRUPTIONS) and status == Status.STOPPED
-    return str(Status.INTERRUPTED) if interrupted else status
+    @staticmethod
+    def recorded(status: str, reason: str) -> str:
+        """The status that was recorded with ``reason``; earlier versions called an interrupted trial stopped."""
+        interrupted = status == Status.STOPPED and reason.startswith(_INTERRUPTIONS)
+        return str(Status.INTERRUPTED) if interrupted else status
 
 
 class Failure(StrEnum):

@@ -100,6 +100,8 @@ def ended(folder: Path) -> str:
     parent, _, _ = find_launch(client, "small")
     launch = client.get_run(parent).info
     assert "RUNNING" not in {run.info.status for run in client.search_runs([launch.experiment_id])}
+    statuses = {row.status for row in read_trials(client, parent)}
+    assert "interrupted" in statuses <= {"interrupted", "complete"}
     return str(launch.status)
 
 

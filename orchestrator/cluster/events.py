@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
-from orchestrator.records import Outcome, Record, Status, recorded_status
+from orchestrator.records import Outcome, Record, Status
 
 PREFIX = "@orchestrator-event "  # at the start of a line; no line for people starts like this
 PLAN, MORE, START, RECORD, END, RESULT = "plan", "more", "start", "record", "end", "result"
@@ -80,7 +80,7 @@ def record_of(event: Event) -> tuple[str, Record]:
 def outcome_of(content: Mapping[str, Any]) -> Outcome:
     """How a trial ended. Raises KeyError, TypeError or ValueError if that is not in it."""
     reason = str(content["reason"])
-    return Outcome(str(content["trial"]), Status(recorded_status(content["status"], reason)), reason)
+    return Outcome(str(content["trial"]), Status(Status.recorded(content["status"], reason)), reason)
 
 
 def _outcome(outcome: Outcome) -> dict[str, str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
-from orchestrator.records import Record, TrialRow, recorded_status
+from orchestrator.records import Record, Status, TrialRow
 from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.runs import children
@@ -197,7 +197,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         run_id=str(run.info.run_id),
         variant=tags.get(VARIANT, ""),
         seed=int(tags.get(SEED, 0)),
-        status=recorded_status(tags.get(STATUS, "running"), tags.get(REASON, "")),
+        status=Status.recorded(tags.get(STATUS, "running"), tags.get(REASON, "")),
         reason=tags.get(REASON, ""),
         epochs=int(metrics[keys.EPOCHS]),
         parameters=_whole(metrics.get(keys.PARAMETERS)),

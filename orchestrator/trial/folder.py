@@ -25,17 +25,7 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
-from orchestrator.records import (
-    PREDICTIONS,
-    PUBLISHED_BEST,
-    TEST_ACCURACY,
-    Failure,
-    Outcome,
-    Record,
-    Status,
-    by_epoch,
-    recorded_status,
-)
+from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, by_epoch
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
@@ -223,7 +213,7 @@ class TrialFolder:
             reason, traceback = content["reason"], content.get("traceback", "")
             if not isinstance(reason, str) or not isinstance(traceback, str):
                 raise TypeError("reason and traceback are text")
-            status = Status(recorded_status(content["status"], reason))
+            status = Status(Status.recorded(content["status"], reason))
         except (ValueError, KeyError, TypeError) as problem:
             raise StorageError(one_line(f"{self.path / 'outcome.json'}: damaged ({problem})")) from problem
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
