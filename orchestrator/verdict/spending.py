@@ -31,11 +31,11 @@ def critical_value(n: int, max_seeds: int, alpha: float) -> float:
         return math.inf
     for earlier in range(LEAST_SEEDS, n):
         _look(earlier, max_seeds, alpha)  # one after the other, so that none recurses through all before it
-    return _look(n, max_seeds, alpha)[0]
+    return float(_look(n, max_seeds, alpha)[0])
 
 
 def _spent(n: int, max_seeds: int, alpha: float) -> float:
-    return alpha * max((n - LEAST_SEEDS + 1) / (max_seeds - LEAST_SEEDS + 1), 0.0) ** POWER
+    return alpha * math.pow(max((n - LEAST_SEEDS + 1) / (max_seeds - LEAST_SEEDS + 1), 0.0), POWER)
 
 
 @lru_cache(maxsize=1 << 12)
@@ -56,7 +56,7 @@ def _look(n: int, max_seeds: int, alpha: float) -> tuple[float, Array]:
 
         bound = float(optimize.brentq(excess, 0.0, FARTHEST, xtol=1e-6)) if excess(FARTHEST) < 0 else FARTHEST
     tails[-1] = 0.0  # what is beyond the last edge counts to the last cell
-    return bound, -np.diff(np.where(EDGES < bound, tails, spend))
+    return bound, -np.diff(np.where(bound > EDGES, tails, spend))
 
 
 @lru_cache(maxsize=128)
