@@ -129,7 +129,7 @@ def _level(course: Course, match: Match) -> float:
     """The level at which the pair is told apart now.
 
     With a baseline, Holm's. Without one, alpha over the number of pairs; for the last two variants, more: if they are
-    equal, all others are worse, so that errors are left to the pairs among those only.
+    equal, all others are worse, so that errors are left to the undecided pairs among those only.
     """
     count, plan = len(course.matches), course.plan
     if plan.baseline is not None:
@@ -137,8 +137,8 @@ def _level(course: Course, match: Match) -> float:
     left = {v for v, used in course.used.items() if used and v not in course.beaten}
     if left != {match.first, match.second}:
         return plan.alpha / count
-    others = len(course.used) - 2
-    return plan.alpha * (1 - others * (others - 1) / 2 / count)
+    others = [m for m in course.matches.values() if not {m.first, m.second} & left]
+    return plan.alpha * (1 - sum(m.winner is None for m in others) / count)
 
 
 def _measure(course: Course, active: Sequence[str]) -> None:
