@@ -49,7 +49,7 @@ class Growth:
     def __call__(self, outcomes: Mapping[str, Outcome]) -> list[TrialSpec]:
         """What to train besides, now that trials have ended so."""
         new = {name: outcome for name, outcome in outcomes.items() if name not in self.results}
-        if not new:
+        if not new or not self.checked.proposals.more:
             return []
         for name, outcome in new.items():
             self.results[name] = result_of(outcome, self.target)

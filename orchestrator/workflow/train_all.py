@@ -52,7 +52,7 @@ def train_all(
         resume_from=resume_from,
         ended=delivery.refused,
         measured=lambda spec: spec.stage != SEARCH,
-        more=growth,
+        more=growth if checked.proposals.more else None,
         dataset_ref=dataset_ref,
     )
     if len(finished) < len(names):
