@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
+from orchestrator.reporting.comparison.rounds import terminal_rounds
 from orchestrator.reporting.comparison.search import sentences, terminal_search
 from orchestrator.reporting.comparison.spending import spending, terminal_spending
 from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
@@ -23,6 +24,7 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
     tables = (
         cost_table(result.comparison),
         settings_table(result.comparison),
+        None if (rounds := result.comparison.rounds) is None else terminal_rounds(rounds),
         terminal_search(searches) if searches else None,
         terminal_spending(spent) if odd else None,
         trouble_table(result.rows),

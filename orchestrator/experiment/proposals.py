@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from orchestrator.experiment.plan import Broken, make_plan
+from orchestrator.experiment.stages import LaterStages
 from orchestrator.records import TrialResult
 from orchestrator.spec import Experiment, TrialSpec
 
@@ -16,6 +17,7 @@ class Proposals:
         self.experiment = plan.experiment
         self.notes = plan.notes
         self.rejected = plan.rejected_samples
+        self.later = LaterStages(plan.experiment)
         self._trials = list(plan.trials)
 
     def remember(self, log: Path, written: Callable[[Path], object] = lambda _: None) -> None:
@@ -23,7 +25,8 @@ class Proposals:
 
         ``written`` is told of the file after each line.
         """
+        self.later.remember(log, written)
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results`` are, by the names of ended trials; with more, none is missing."""
-        return self._trials
+        return [*self._trials, *self.later.trials(self._trials, results)]

@@ -7,6 +7,7 @@ from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
+from orchestrator.spec.rounds import rounds_problems
 from orchestrator.spec.search import Scheduler, Search
 from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
@@ -204,6 +205,7 @@ class Experiment:
             problems.append(
                 f"confirm.seeds: {', '.join(map(str, both))} also of the search: what was selected on is not judged on"
             )
+        problems += rounds_problems(self)
         if self.published is not None:
             problems += misuse(self.published, self)
         if problems:
