@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.records import INTERRUPTED, Status, TrialRow
 from orchestrator.reporting.comparison import wording
-from orchestrator.reporting.comparison.rounds import Rounds, launch_rounds
+from orchestrator.reporting.comparison.rounds import Rounds
 from orchestrator.reporting.comparison.search import Searched, searched
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials, search_goes_on
 from orchestrator.spec import VerdictSettings, variant_label

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from orchestrator.text import listed
 from orchestrator.verdict.sentence import SCOPE
 
-
 SEARCHING = (
     "Nothing is compared yet: the search goes on. When all of its trials have ended, each variant's best settings are "
     "trained afresh with other seeds, and only these trials are compared."
