@@ -24,7 +24,6 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
     tables = (
         cost_table(result.comparison),
         settings_table(result.comparison),
-        None if (rounds := result.comparison.rounds) is None else terminal_rounds(rounds),
         terminal_search(searches) if searches else None,
         terminal_spending(spent) if odd else None,
         trouble_table(result.rows),
@@ -33,7 +32,8 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         if table is not None:
             console.print()
             console.print(table)
-    for text in (sentences(searches), result.comparison.sentence):
+    rounds = result.comparison.rounds
+    for text in (sentences(searches), "" if rounds is None else terminal_rounds(rounds), result.comparison.sentence):
         if text:
             console.print()
             console.print(text, highlight=False)

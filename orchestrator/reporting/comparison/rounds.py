@@ -4,21 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table as TerminalTable
-
 from orchestrator.records import SEARCH, Status, TrialRow
-from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec import VerdictSettings
 from orchestrator.text import listed
 from orchestrator.verdict.whole_rounds import budget_spent, stand, whole_rounds
 
 if TYPE_CHECKING:
-    from orchestrator.reporting.tables import Table
+    from orchestrator.reporting.tables import Cell, Table
 
 CAPTION = (
-    "One round is one seed of every variant that is not decided yet. A decision is made when all trials of a round have "
-    "ended, and is not revised."
+    "A round is one seed of every variant that is not decided yet. Decisions are made when all trials of a round have "
+    "ended."
 )
 
 
@@ -94,31 +91,25 @@ def rounds_table(rounds: Rounds) -> "Table":
     """For the page: one row per round."""
     from orchestrator.reporting.tables import Table  # torch comes with it: who only reads results does not need it
 
-    columns = ("round", "seed", "variants", "no more seeds")
-    return Table("rounds", "Rounds", columns, [list(row) for row in _rows(rounds)])
-
-
-def terminal_rounds(rounds: Rounds) -> TerminalTable:
-    """For a terminal: the rounds after which a variant got no more seeds, and the last."""
-    rows = _rows(rounds)
-    kept = [row for place, row in enumerate(rows, 1) if row[3] or place == len(rows)]
-    cells = [(str(number), str(seed), variants, dropped or "") for number, seed, variants, dropped in kept]
-    columns = ("round", "seed", "variants", "no more seeds")
-    return terminal_table(
-        "Rounds", columns, cells, f"at most {rounds.max_seeds}; those after which a variant was dropped"
-    )
-
-
-def _rows(rounds: Rounds) -> list[tuple[int, int, str, str | None]]:
-    return [
-        (
+    rows: list[list[Cell]] = [
+        [
             number,
             one.seed,
             ", ".join(one.variants),
             "; ".join(f"{variant}: {why}" for variant, why in one.dropped.items()) or None,
-        )
+        ]
         for number, one in enumerate(rounds.rounds, 1)
     ]
+    return Table("rounds", "Rounds", ("round", "seed", "variants", "no more seeds"), rows)
+
+
+def terminal_rounds(rounds: Rounds) -> str:
+    """For a terminal: a line for each variant that got no more seeds."""
+    return "\n".join(
+        f"after round {number} (seed {one.seed}), {variant} gets no more seeds: {why}"
+        for number, one in enumerate(rounds.rounds, 1)
+        for variant, why in one.dropped.items()
+    )
 
 
 def _has_ended(trial: TrialRow) -> bool:
