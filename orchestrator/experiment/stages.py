@@ -91,9 +91,9 @@ class LaterStages:
 
 @dataclass(frozen=True)
 class ToCome:
-    """Trials that results may make known: at most so many, for which reason."""
+    """Trials that results may make known, at most so many."""
 
-    words: str
+    words: str  # for the user
     trials: int  # of all variants together, at most
     seeds: int  # of each variant, at most
 
@@ -105,10 +105,10 @@ def to_come(experiment: Experiment) -> list[ToCome]:
     if experiment.confirm is not None:
         seeds = experiment.confirm.seeds
         count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        words = f"then each variant's best settings with {count}"
+        words = f"then each variant's best settings with {count}: {variants * len(seeds)} trials"
         found.append(ToCome(words, variants * len(seeds), len(seeds)))
     further = settings.max_seeds - len(seeds)
     if settings.until_decided and further > 0:
-        words = f"then, until they are decided, up to {settings.max_seeds} seeds of each variant"
+        words = f"then up to {settings.max_seeds} seeds of each variant: at most {variants * further} more trials"
         found.append(ToCome(words, variants * further, further))
     return found
