@@ -61,7 +61,10 @@ class Growth:
     def reserve(self, gpus: float) -> None:
         """A trial gets this share of a GPU: further rounds may begin, as far as a limit of GPU time lets them."""
         self.checked.proposals.later.gpus = gpus
-        if self.checked.plan.experiment.verdict.max_gpu_seconds is not None:
+        settings = self.checked.plan.experiment.verdict
+        if settings.until_decided and settings.max_gpu_seconds is not None:
+            if not gpus:
+                self.log("verdict.max_gpu_seconds has no effect: no trial gets a GPU")
             self.catch_up()
 
     def __call__(self, outcomes: Mapping[str, Outcome]) -> list[TrialSpec]:
