@@ -51,7 +51,8 @@ class Rounds:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
-        return {**asdict(self), "rounds": [asdict(one) for one in self.rounds], "next": list(self.next)}
+        rounds = [{**asdict(one), "variants": list(one.variants)} for one in self.rounds]
+        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next)}
 
 
 def launch_rounds(
