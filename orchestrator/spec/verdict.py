@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from orchestrator.spec.fields import Range, check
-from orchestrator.spec.recipe import STRICT, Count
+from orchestrator.spec.recipe import STRICT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class VerdictSettings:
     until_decided: bool = False
     """Whether to train in rounds: one more seed of every variant that may still be best, until the verdict is decided.
     `margin` and `max_seeds` then also say what is trained."""
-    max_seeds: Annotated[Count, Range(ge=3)] = 20
+    max_seeds: Annotated[int, Range(ge=3)] = 20
     """Largest number of rounds with `until_decided`. The intervals rest on it: do not change it once a round has been
     seen. Unit: seeds of a variant."""
     max_gpu_seconds: Annotated[float, Range(gt=0)] | None = None

@@ -20,8 +20,7 @@ def judge_rounds(
 ) -> Verdict:
     """The verdict without its sentence: variants that are worse than another one last, the others by their mean."""
     course = replay(scores, seeds, plan)
-    grid = rounding.step(score for used in course.used.values() for score in used.values())
-    variants = [_score(name, used, plan, grid) for name, used in course.used.items()]
+    variants = [_score(name, used, plan, course.grid) for name, used in course.used.items()]
     variants.sort(key=lambda score: (score.mean is None, score.variant in course.beaten, -(score.mean or 0.0)))
     measured = [score.variant for score in variants if score.n]
     behind = _behind(course)

@@ -70,6 +70,7 @@ class Course:
     used: dict[str, dict[Any, float]]  # by variant and seed: the scores that took part
     matches: dict[tuple[str, str], Match]
     rounds: int = 0
+    grid: float = 1.0  # the step of which all accuracies up to now are multiples; 0: none
     beaten: dict[str, Match] = field(default_factory=dict)  # by variant that is shown to be worse than another
     lost: set[str] = field(default_factory=set)  # variants whose last three rounds have no score
     missing: dict[str, int] = field(default_factory=dict)  # rounds in a row without a score
@@ -143,7 +144,8 @@ def _level(course: Course, match: Match) -> float:
 
 def _measure(course: Course, active: Sequence[str]) -> None:
     """Bring every pair of two ``active`` variants up to the seeds that both have."""
-    grid = rounding.step(score for used in course.used.values() for score in used.values())
+    if course.grid:  # what is no multiple of any step stays so
+        course.grid = rounding.step(score for used in course.used.values() for score in used.values())
     for pair, match in course.matches.items():
         if not (match.first in active and match.second in active):
             continue
@@ -152,7 +154,7 @@ def _measure(course: Course, active: Sequence[str]) -> None:
         if len(common) == match.n:
             continue
         apart = [first[seed] - second[seed] for seed in common]
-        error = standard_error([apart], rounding.least_variance(grid, 2))
+        error = standard_error([apart], rounding.least_variance(course.grid, 2))
         constant = all(no_spread([used[seed] for seed in common]) for used in (first, second))
         known = len(common) >= LEAST_SEEDS and not constant and error is not None
         course.matches[pair] = replace(

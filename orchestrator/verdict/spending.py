@@ -22,6 +22,7 @@ EDGES = np.concatenate([np.linspace(0, 5, NEAR, endpoint=False), np.geomspace(5,
 CENTERS = (EDGES[:-1] + EDGES[1:]) / 2  # cells are a third as wide as what one more of 60 differences changes
 
 
+@lru_cache(maxsize=1 << 14)
 def critical_value(n: int, max_seeds: int, alpha: float, power: float = POWER) -> float:
     """What the absolute t statistic of ``n`` differences must reach at the level ``alpha`` over all looks.
 
