@@ -49,7 +49,7 @@ GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
 PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
-
+SEARCH, CONFIRM = "search", "confirm"  # the stages of a launch that has several
 
 _INTERRUPTIONS = ("interrupted", "its driver was lost")  # what earlier versions gave as the reason of a stop
 
@@ -153,7 +153,7 @@ class TrialRow:
     seconds: float | None = None
     epochs_to_target: int | None = None
     sample: int | None = None  # index of the draw from the search space
-    stage: str = ""  # of a launch in stages: search or confirm
+    stage: str = ""  # of a launch in stages: search or confirm; of any other: nothing
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
     planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
     forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy

@@ -3,6 +3,7 @@
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
+from orchestrator.reporting.comparison.rounds import terminal_rounds
 from orchestrator.reporting.comparison.search import sentences, terminal_search
 from orchestrator.reporting.comparison.spending import spending, terminal_spending
 from orchestrator.reporting.comparison.tables import (
@@ -39,7 +40,9 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         if table is not None:
             console.print()
             console.print(table)
-    for text in (sentences(searches), left_out(result.left_out), result.comparison.sentence):
+    rounds = result.comparison.rounds
+    decided = "" if rounds is None else terminal_rounds(rounds)
+    for text in (sentences(searches), decided, left_out(result.left_out), result.comparison.sentence):
         if text:
             console.print()
             console.print(text, highlight=False)

@@ -67,6 +67,7 @@ def command(
 
 
 def _print(checked: "Checked", expected: "Estimate | None") -> None:
+    from orchestrator.experiment.stages import to_come
     from orchestrator.workflow.plan import training_cost
 
     plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
@@ -100,10 +101,13 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     console.print(table)
     if plan.experiment.search is not None:
         console.print(_settings(plan, plan.experiment.search))
+    for later in to_come(experiment):
+        console.print(later.words, highlight=False)
     resources = experiment.resources
     console.print(
         f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"about {_in_units(training_cost(checked))} multiply-accumulates in total",
+        f"{'at most' if to_come(experiment) else 'about'} {_in_units(training_cost(checked))} multiply-accumulates in "
+        "total",
         highlight=False,
     )
     if expected is not None:

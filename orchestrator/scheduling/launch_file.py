@@ -82,6 +82,12 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     samples = [e["search"]["samples"] if e["search"] else None for e in (before, now)]
     if samples[0] != samples[1]:
         parts.append(f"{samples[1]} samples instead of {samples[0]}")
+    seeds = [(e.get("confirm") or {}).get("seeds", []) for e in (before, now)]
+    if seeds[0] != seeds[1]:
+        parts.append(f"confirmed with seeds {', '.join(map(str, seeds[1]))}" if seeds[1] else "no confirm stage")
+    decided = [e["verdict"].get("until_decided", False) for e in (before, now)]
+    if decided[0] != decided[1]:
+        parts.append("further rounds until decided" if decided[1] else "no further rounds")
     return "; ".join(parts) or "other settings that change no trial"
 
 

@@ -25,7 +25,7 @@ from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 
 RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial
-SUGGESTIONS = "suggestions.jsonl"  # what a search has suggested in the light of results
+SUGGESTIONS = "suggestions.jsonl"  # what a search suggested and stages chose, in the light of results
 TAKEN_OVER = "taken_over.json"  # of a trial: the launch that has trained it
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
 # Files that say how far it is, and how it goes on.

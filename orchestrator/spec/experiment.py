@@ -7,6 +7,7 @@ from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
+from orchestrator.spec.rounds import rounds_problems
 from orchestrator.spec.scheduler import Scheduler
 from orchestrator.spec.search import Search, unknown_variants
 from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
@@ -207,6 +208,7 @@ class Experiment:
             )
         if self.search is not None:
             problems += unknown_variants(self.search, labels)
+        problems += rounds_problems(self)
         if self.published is not None:
             problems += misuse(self.published, self)
         if problems:

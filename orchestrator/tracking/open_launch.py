@@ -13,6 +13,7 @@ from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
+    CONFIRM_SEEDS,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -107,6 +108,7 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
+        CONFIRM_SEEDS: "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds),
     }
 
 

@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
+    CONFIRM_SEEDS,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -68,6 +69,7 @@ class Judging:
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
+    confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -113,7 +115,10 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     own = float(parent.data.tags.get(TARGET, 1.0))
     every = children(client, str(parent.info.experiment_id), parent_run_id)
     runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
-    return [_row(client, run, own, own if target is None else target) for run in runs]
+    rows = [_row(client, run, own, own if target is None else target) for run in runs]
+    if parent.data.tags.get(CONFIRM_SEEDS):
+        return rows
+    return [replace(row, stage="") for row in rows]  # the launch has one stage
 
 
 def read_left_out(client: "MlflowClient", parent_run_id: str) -> list[str]:
@@ -167,7 +172,8 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     settings = VerdictSettings(**json.loads(data.tags.get(VERDICT_SETTINGS, "{}")))
     description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
     planned = int(data.tags[PLANNED]) if PLANNED in data.tags else None
-    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics, planned)
+    confirm_seeds = tuple(json.loads(data.tags.get(CONFIRM_SEEDS) or "[]"))
+    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics, planned, confirm_seeds)
 
 
 def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:

@@ -10,6 +10,7 @@ TRIAL = "trial"
 PLACE = "place"  # in the plan: stage, sample, seed and variant, each from 0; trials are read in this order
 NUMBER = "trial_number"  # what earlier versions wrote for it: one number
 STAGE = "stage"  # of a trial, where the launch has several: search or confirm
+CONFIRM_SEEDS = "confirm_seeds"  # of a launch whose search is confirmed, as JSON; empty: it has one stage
 LEFT_OUT = "left_out"  # of a trial that is no longer in the experiment file: it is not compared
 TAKEN_OVER = "taken_over_from"  # of a trial that another launch has trained: experiment/launch
 AMENDED = "amended"  # of a launch: how often its plan has been changed

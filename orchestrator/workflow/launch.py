@@ -88,6 +88,7 @@ def launch(
     with folder.locked():
         growth = _amend(checked, folder, storage, display)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
+        growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
         # While the first workers start:
         opening = threads.submit(_open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job)
@@ -102,8 +103,8 @@ def launch(
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
-                    result = read_results(runs.client, experiment.name, runs.launch)
-                share = Share.of(resources, experiment.resources.price_per_hour)
+                    share = Share.of(resources, experiment.resources.price_per_hour)
+                    result = read_results(runs.client, experiment.name, runs.launch, share=share)
                 metrics = launch_metrics(result, share, time.monotonic() - begun)
                 result = replace(result, share=Share.recorded(metrics, result.rows))  # as it will be read back
                 display.result(result)
@@ -146,7 +147,7 @@ def _amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Di
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
     if changed := folder.amend(checked.plan, storage):
         display.log(f"launch {folder.name} is amended: {changed}")
-    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy)
+    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
     while True:
         growth.catch_up()
         finished = folder.finished(checked.plan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
+from orchestrator.reporting.comparison.rounds import Rounds, launch_rounds
 from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.reporting.states import state_word
@@ -128,6 +129,7 @@ class Results:
             self.predicted,
             settings,
             self.judging.planned,
+            self.comparison.rounds,
         )
 
     def judged_by(self, baseline: str | None, margin: float | None, confidence: float | None) -> "Results":
@@ -150,9 +152,9 @@ class Results:
     def is_judged_as_planned(self) -> bool:
         """Whether baseline, margin and confidence are those of the experiment file."""
         verdict, planned = self.comparison.verdict, self.judging.verdict
-        return VerdictSettings(
-            baseline=verdict.baseline, margin=verdict.margin, confidence=verdict.confidence
-        ) == replace(planned, baseline=planned.baseline and variant_label(planned.baseline))
+        baseline = planned.baseline and variant_label(planned.baseline)
+        asked = verdict.baseline, verdict.margin, verdict.confidence
+        return asked == (baseline, planned.margin, planned.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
@@ -194,16 +196,27 @@ class Results:
 
 
 def read_results(
-    client: "MlflowClient", experiment: str, launch: str | None = None, target: float | None = None
+    client: "MlflowClient",
+    experiment: str,
+    launch: str | None = None,
+    target: float | None = None,
+    share: Share | None = None,
 ) -> Results:
-    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own."""
+    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own.
+
+    ``share`` is what a trial reserves; None: as the launch has recorded it, if it has.
+    """
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
     judging = read_judging(client, parent)
     rows = read_trials(client, parent, target)
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
-    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned)
-    share = Share.recorded(judging.metrics, rows)
+    share = share or Share.recorded(judging.metrics, rows)
+    gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
+    rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
+    comparison = _compare(
+        experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned, rounds
+    )
     left_out = tuple(read_left_out(client, parent))
     return Results(experiment, launch, parent, rows, comparison, share, judging, left_out, predicted, client)
 
@@ -216,9 +229,10 @@ def _compare(
     predicted: Mapping[str, Predictions],
     settings: VerdictSettings,
     planned: int | None,
+    rounds: Rounds | None,
 ) -> Comparison:
     right = {run: predictions.right for run, predictions in predicted.items()}
-    return Comparison.of(compare(rows, target, right, settings, planned), experiment, launch, tuple(rows))
+    return Comparison.of(compare(rows, target, right, settings, planned, rounds), experiment, launch, tuple(rows))
 
 
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:

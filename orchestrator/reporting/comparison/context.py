@@ -47,6 +47,7 @@ class ComparisonContext:
     classes: Sequence[str] = ()  # their names
     images: Tensor | None = None  # (N, C, H, W) uint8, the test split; None where the dataset is not at hand
     more_images: str = ""  # the shell command that makes the page with images, where there are none
+    rounds: Sequence[CaptionedTable] = ()  # of a launch that trains until its variants are decided
     search: Sequence[CaptionedTable] = ()  # what a search tried
     spending: Sequence[CaptionedTable] = ()  # where time and money went
     more_evidence: str = ""  # the shell command that trains more seeds

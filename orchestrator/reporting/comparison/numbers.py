@@ -68,14 +68,14 @@ def trials_table(context: ComparisonContext) -> Table:
     names = short_names(paths)
     lines: list[list[Cell]] = [
         [
-            t.trial, state_word(t.status), *(_cell(t.settings.get(path)) for path in paths), t.epochs, t.val_accuracy,
-            t.test_accuracy, t.seconds, t.run_id, t.reason or None,
+            t.trial, t.stage or None, state_word(t.status), *(_cell(t.settings.get(path)) for path in paths), t.epochs,
+            t.val_accuracy, t.test_accuracy, t.seconds, t.run_id, t.reason or None,
         ]
         for t in context.trials
     ]  # fmt: skip
     columns = (
-        "trial", "status", *names.values(), "epochs", "validation accuracy", "test accuracy", "seconds", "MLflow run",
-        "reason",
+        "trial", "stage", "status", *names.values(), "epochs", "validation accuracy", "test accuracy", "seconds",
+        "MLflow run", "reason",
     )  # fmt: skip
     return _filled("trials", "Trials", columns, lines)
 

@@ -55,6 +55,7 @@ def page(
         ("curves", "Curves", _figures(figures["curves"])),
         ("classes", "Classes", [*_figures(figures["classes"]), *_tables(tables, "class_accuracy")]),
         ("disagreement", "Images on which variants disagree", _disagreement(context, figures, tables)),
+        ("rounds", "Rounds", _captioned(context.rounds)),
         ("spending", "Where the time went", _captioned(context.spending)),
         ("search", "Search", _captioned(context.search)),
         ("evidence", "More evidence", _evidence(context)),

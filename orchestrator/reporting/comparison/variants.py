@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison import wording
+from orchestrator.reporting.comparison.rounds import Rounds
 from orchestrator.reporting.comparison.search import Searched, searched
-from orchestrator.selection import chosen_trials, complete_trials, measured_trials
+from orchestrator.selection import chosen_trials, complete_trials, measured_trials, search_goes_on
 from orchestrator.spec import VerdictSettings, variant_label
-from orchestrator.verdict import Pair, Verdict, judge
+from orchestrator.verdict import Pair, SequentialDesign, Verdict, judge
 
 Right = NDArray[np.bool_]  # (N,), by test image
 DEFAULTS = VerdictSettings()
@@ -61,6 +62,7 @@ class Comparison:
     running: int = 0  # trials, including those of a search's other samples, which may still be selected
     unmeasured: int = 0  # complete trials that are compared but not yet evaluated on the test split
     searches: tuple[Searched, ...] = ()  # by variant, if settings were searched or trials stopped early
+    rounds: Rounds | None = None  # of a launch that trains until its variants are decided
 
     @property
     def measured(self) -> list[VariantRow]:
@@ -104,6 +106,7 @@ class Comparison:
             "running": self.running,
             "unmeasured": self.unmeasured,
             "target_accuracy": self.target,
+            **({} if self.rounds is None else {"until_decided": self.rounds.to_dict()}),
             "variants": [self._variant(row) for row in self.rows],
         }
 
@@ -118,16 +121,18 @@ def compare(
     right: Mapping[str, Right] | None = None,
     settings: VerdictSettings = DEFAULTS,
     planned: int | None = None,
+    rounds: Rounds | None = None,
 ) -> Comparison:
     """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
-    classified correctly. ``planned``: how many trials the launch has, started or not. Raises RequestError if the
-    baseline of ``settings`` is not one of the variants.
+    classified correctly. ``planned``: how many trials the launch has, started or not. ``rounds``: those of a launch
+    that trains until its variants are decided. Raises RequestError if the baseline of ``settings`` is not one of the
+    variants.
     """
     chosen = chosen_trials(trials)
-    rows = [_row(label, mine) for label, mine in chosen.items()]
-    verdict = _judge(rows, chosen, right or {}, settings)
+    rows = [_row(label, mine, [t for t in trials if t.variant == label]) for label, mine in chosen.items()]
+    verdict = _judge(rows, chosen, right or {}, settings, rounds)
     places = {score.variant: place for place, score in enumerate(verdict.variants)}
     rows.sort(key=lambda row: places[row.variant])
     running = sum(trial.status == "running" for trial in trials)
@@ -141,9 +146,11 @@ def compare(
         unmeasured,
         [row.trials for row in measured],
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
+        searching=search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials),
+        rounds="" if rounds is None else rounds.sentence,
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
-    return Comparison(judged, target, verdict, running, unmeasured, searched(trials))
+    return Comparison(judged, target, verdict, running, unmeasured, searched(trials), rounds)
 
 
 def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
@@ -164,6 +171,7 @@ def _judge(
     chosen: Mapping[str, Sequence[TrialRow]],
     right: Mapping[str, Right],
     settings: VerdictSettings,
+    rounds: Rounds | None,
 ) -> Verdict:
     measured = {label: measured_trials(mine) for label, mine in chosen.items()}
     return judge(
@@ -173,6 +181,7 @@ def _judge(
         margin=settings.margin,
         confidence=settings.confidence,
         costs=costs_of(rows),
+        sequential=None if rounds is None else SequentialDesign(rounds.seeds, rounds.max_seeds),
     )
 
 
@@ -188,14 +197,15 @@ def _has_ended(trial: TrialRow) -> bool:
     return trial.status not in ("running", Status.INTERRUPTED)
 
 
-def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
+def _row(label: str, trials: Sequence[TrialRow], every: Sequence[TrialRow]) -> VariantRow:
+    """The row of the compared ``trials``; where there are none yet, its network is that of the first of ``every``."""
     complete = measured_trials(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]
     single = [t.forward_seconds for t in complete if t.forward_seconds is not None]
     batched = [t.forward_seconds_batched for t in complete if t.forward_seconds_batched is not None]
-    first = trials[0]
+    first = trials[0] if trials else replace(every[0], sample=None, settings={})
     return VariantRow(
         variant=label,
         parameters=first.parameters,

@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from orchestrator.text import listed
 from orchestrator.verdict.sentence import SCOPE
 
+SEARCHING = (
+    "Nothing is compared yet: the search goes on. When all of its trials have ended, each variant's best settings are "
+    "trained afresh with other seeds, and only these trials are compared."
+)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -17,15 +22,20 @@ class Counts:
     unmeasured: int
     seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
+    searching: bool = False  # the search of a launch in stages goes on
+    rounds: str = ""  # how a launch in rounds goes on, or why it has ended
 
 
 def sentence(verdict: str, counts: Counts) -> str:
     """Whether the launch is at its end, the ``verdict``, and which trials it leaves out."""
     if not counts.seeds and counts.unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
+    if counts.searching:
+        verdict = SEARCHING
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
-    parts = (_interim(counts), said, _survivors(counts.lost), _unequal(counts.seeds), scope)
+    unequal = "" if counts.rounds else _unequal(counts.seeds)
+    parts = (_interim(counts), said, counts.rounds, _survivors(counts.lost), unequal, scope)
     return " ".join(part for part in parts if part)
 
 
