@@ -106,7 +106,11 @@ class ToCome:
 def to_come(experiment: Experiment) -> list[ToCome]:
     """What may follow on the trials that are known from the outset, as far as it is known."""
     variants, found = len(experiment.variants), []
-    seeds, settings = experiment.seeds, experiment.verdict
+    seeds, settings, search = experiment.seeds, experiment.verdict, experiment.search
+    if search is not None and search.name == "tpe" and (left := search.limit - min(search.limit, search.in_flight)):
+        trials = left * variants * len(seeds)
+        words = f"then up to {left} more settings, suggested by what came of the first: at most {trials} trials"
+        found.append(ToCome(words, trials, left * len(seeds)))
     if experiment.confirm is not None:
         seeds = experiment.confirm.seeds
         count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"

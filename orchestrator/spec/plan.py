@@ -38,6 +38,11 @@ class Plan:
         self.trials = (*self.trials, *new)
         return new
 
+    def clear(self) -> None:
+        """Forget all trials."""
+        self.trials = ()
+        self._by_name.clear()
+
     def spec(self, trial: str) -> TrialSpec:
         """The specification of the trial called ``trial``."""
         return self._by_name[trial]

@@ -46,7 +46,9 @@ class Growth:
         self.facts: dict[str, TrialFacts] = {}  # of every trial of the plan
         self.log = log
         self._logged = 0  # of what has been decided
+        self._noted = set(checked.notes)  # what the user has been told already
         checked.proposals.remember(folder.path / SUGGESTIONS, storage.push)
+        checked.begin()
 
     def catch_up(self) -> None:
         """Make known what follows from the trials that earlier processes have ended; failed ones are tried again."""
@@ -82,6 +84,10 @@ class Growth:
         for line in decided[self._logged :]:
             self.log(line)
         self._logged = len(decided)
+        for note in self.checked.proposals.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.log(note)
         self.facts.update(trial_facts(self.checked, self.folder, new))
         for listener in self.listeners if new else ():
             listener.on_plan([spec.name for spec in new])

@@ -32,7 +32,7 @@ class Adaptive:
         self._ended: tuple[str, ...] | None = None  # notes, once nothing more can be suggested
         self._points = [point for i in range(len(group.search.points)) for point in self._point(i)]
         for suggestion in logged:
-            if suggestion.n == len(self._known):
+            if suggestion.n == len(self._known) < group.search.limit:
                 self._add(suggestion)
 
     @property
