@@ -103,6 +103,19 @@ def test_more_samples_keep_the_first_and_amend_the_launch() -> None:
     assert differences(new_content(few), plan_of(search={**SEARCH, "seed": 1})) == ["search.seed (0 there, 1 now)"]
 
 
+def test_new_rules_for_rounds_that_have_begun_are_remembered(tmp_path: Path) -> None:
+    def rules(**verdict: Any) -> Plan:
+        return plan_of(verdict={"until_decided": True, **verdict})
+
+    folder, _ = open_launch_folder(tmp_path, rules())
+    folder.amend(same := rules(), Storage(tmp_path))
+    assert same.redesigned == ""
+    folder.amend(more := rules(max_seeds=40, margin=0.01), Storage(tmp_path))
+    assert more.redesigned == "max_seeds 20, now 40, margin none, now 0.01"
+    folder.amend(back := rules(), Storage(tmp_path))
+    assert back.redesigned == "max_seeds 20, now 20, margin none, now none", "it was looked at by other rules meanwhile"
+
+
 def test_places_say_the_order_of_the_plan_whatever_it_grows_by() -> None:
     few, many = plan_of(search=SEARCH), plan_of(search={**SEARCH, "samples": 12}, seeds=[0, 1, 5])
     assert {spec.name: few.place(spec) for spec in few.trials}.items() <= {

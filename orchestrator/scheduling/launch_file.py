@@ -13,6 +13,7 @@ from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
+DESIGN = ("max_seeds", "margin", "confidence", "baseline")  # of verdict: what the intervals at every look rest on
 MOST_NAMED = 3  # differences; the others are counted
 
 
@@ -89,6 +90,17 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     if decided[0] != decided[1]:
         parts.append("further rounds until decided" if decided[1] else "no further rounds")
     return "; ".join(parts) or "other settings that change no trial"
+
+
+def redesigned(content: Mapping[str, Any]) -> str:
+    """How the design of a launch in rounds was changed after it had begun, in words; empty if it was not."""
+    designs = [plan["experiment"]["verdict"] for plan in content["plans"]]
+    designs = [design for design in designs if design.get("until_decided")]
+    if len(designs) < 2:
+        return ""
+    first, last = designs[0], designs[-1]
+    changed = [key for key in DESIGN if any(design[key] != last[key] for design in designs)]
+    return ", ".join(f"{key} {_shown(first[key])}, now {_shown(last[key])}" for key in changed)
 
 
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:

@@ -19,6 +19,7 @@ from orchestrator.scheduling.launch_file import (
     in_words,
     new_content,
     read_all,
+    redesigned,
 )
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
@@ -65,9 +66,14 @@ class LaunchFolder:
             )
 
     def amend(self, plan: Plan, storage: Storage) -> str:
-        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing."""
+        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.
+
+        The plan is told how the launch's design in rounds has been changed.
+        """
         content = self.content()
-        if (new := amended(content, plan)) is None:
+        new = amended(content, plan)
+        plan.redesigned = redesigned(new or content)
+        if new is None:
             return ""
         write_json(self.path / LAUNCH_FILE, new)
         storage.push(self.path / LAUNCH_FILE)

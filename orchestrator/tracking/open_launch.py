@@ -23,6 +23,7 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     PUBLISHED,
+    REDESIGNED,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
@@ -105,6 +106,7 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
     return {
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
+        REDESIGNED: plan.redesigned,
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),

@@ -27,6 +27,7 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     REASON,
+    REDESIGNED,
     SEED,
     SETTINGS,
     SOURCE_NAME,
@@ -70,6 +71,7 @@ class Judging:
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
     confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
+    redesigned: str = ""  # how the rules of a launch in rounds were changed after it had begun
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -173,7 +175,15 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
     planned = int(data.tags[PLANNED]) if PLANNED in data.tags else None
     confirm_seeds = tuple(json.loads(data.tags.get(CONFIRM_SEEDS) or "[]"))
-    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics, planned, confirm_seeds)
+    return Judging(
+        settings,
+        data.tags.get(SOURCE_NAME),
+        description,
+        data.metrics,
+        planned,
+        confirm_seeds,
+        data.tags.get(REDESIGNED, ""),
+    )
 
 
 def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:

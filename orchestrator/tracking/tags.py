@@ -31,6 +31,7 @@ LAYER_KINDS = "layer_kinds"  # what the contract's words recognise in the networ
 TARGET = "target_accuracy"
 PUBLISHED = "published"  # of a launch: the accuracies that it replicates and the margin, as JSON
 VERDICT = "verdict"  # of a launch, in a sentence
+REDESIGNED = "rounds_redesigned"  # of a launch in rounds: how its rules were changed after it had begun, in words
 PLANNED = "planned_trials"  # of a launch: how many its plan has, whether they have started or not
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced

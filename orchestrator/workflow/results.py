@@ -214,6 +214,8 @@ def read_results(
     share = share or Share.recorded(judging.metrics, rows)
     gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
     rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
+    if rounds is not None:
+        rounds = replace(rounds, redesigned=judging.redesigned)
     comparison = _compare(
         experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned, rounds
     )

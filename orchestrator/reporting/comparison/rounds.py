@@ -36,6 +36,7 @@ class Rounds:
     max_seeds: int
     ended: str | None  # why; None: it goes on
     next: tuple[str, ...] = ()  # variants that get another seed
+    redesigned: str = ""  # how its rules were changed after it had begun
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -45,14 +46,21 @@ class Rounds:
     @property
     def sentence(self) -> str:
         """Why no further round follows, or of which variants."""
+        said = f"Interim, not a result: another round follows, of {listed(self.next)}." if self.next else ""
         if self.ended is not None:
-            return f"No further round: {self.ended}."
-        return f"Interim, not a result: another round follows, of {listed(self.next)}." if self.next else ""
+            said = f"No further round: {self.ended}."
+        if self.redesigned:
+            said += (
+                f" The rules were changed after rounds had been looked at ({self.redesigned}), so wrong decisions may "
+                "be more frequent than the confidence says."
+            )
+        return said.strip()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         rounds = [{**asdict(one), "variants": list(one.variants)} for one in self.rounds]
-        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next)}
+        more = {"redesigned": self.redesigned} if self.redesigned else {}
+        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next), **more}
 
 
 def launch_rounds(
