@@ -47,7 +47,7 @@ class Rounds:
         """Why no further round follows, or of which variants."""
         if self.ended is not None:
             return f"No further round: {self.ended}."
-        return f"Interim, not a result: another round follows, of {listed(self.next)}." if self.next else ""
+        return f"Another round follows, of {listed(self.next)}." if self.next else ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
