@@ -164,6 +164,24 @@ def test_the_comparison_tells_the_rounds_as_they_were(seed: int, content: dict[s
     assert verdict.max_seeds == 8
 
 
+@pytest.mark.parametrize("content", [PLAIN, SEARCHED])
+def test_until_the_end_a_comparison_is_interim_and_says_what_follows(content: dict[str, Any]) -> None:
+    found, results = proposals(content), Results()
+    settings = found.experiment.verdict
+    for _ in run(found, ends_by(3), random.Random(0), results):
+        known = found.trials(results)
+        rows = rows_of(found, results)
+        rounds = launch_rounds(rows, settings)
+        said = compare(rows, 0.8, settings=settings, planned=len(known), rounds=rounds).sentence
+        at_the_end = all(spec.name in results for spec in known)
+        assert said.startswith("Interim, not a result") is not at_the_end
+        assert ("the search goes on" in said) is (not any(spec.stage != SEARCH for spec in known))
+        assert ("Another round follows, of" in said) is (
+            rounds is not None and rounds.ended is None and bool(rounds.next)
+        )
+        assert ("No further round: " in said) is at_the_end
+
+
 def rows_of(found: Proposals, results: Results) -> list[TrialRow]:
     """The trials as MLflow returns them."""
     staged = found.experiment.confirm is not None

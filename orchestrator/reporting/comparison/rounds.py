@@ -46,7 +46,7 @@ class Rounds:
     @property
     def sentence(self) -> str:
         """Why no further round follows, or of which variants."""
-        said = f"Interim, not a result: another round follows, of {listed(self.next)}." if self.next else ""
+        said = f"Another round follows, of {listed(self.next)}." if self.next else ""
         if self.ended is not None:
             said = f"No further round: {self.ended}."
         if self.redesigned:

@@ -139,6 +139,7 @@ def compare(
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     measured = [row for row in judged if row.test_accuracy is not None]
+    searching = search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials)
     counts = wording.Counts(
         planned or len(trials),
         sum(map(_has_ended, trials)),
@@ -146,8 +147,9 @@ def compare(
         unmeasured,
         [row.trials for row in measured],
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
-        searching=search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials),
+        searching=searching,
         rounds="" if rounds is None else rounds.sentence,
+        goes_on=searching or (rounds is not None and rounds.ended is None),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
     return Comparison(judged, target, verdict, running, unmeasured, searched(trials), rounds)

@@ -24,6 +24,7 @@ class Counts:
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
     searching: bool = False  # the search of a launch in stages goes on
     rounds: str = ""  # how a launch in rounds goes on, or why it has ended
+    goes_on: bool = False  # more trials follow on those that are known
 
 
 def sentence(verdict: str, counts: Counts) -> str:
@@ -63,7 +64,10 @@ def _unequal(seeds: Sequence[int]) -> str:
 
 
 def _interim(counts: Counts) -> str:
-    if counts.ended >= counts.planned:
+    """Whether more may come: of the known trials, or of those that they make known."""
+    left = counts.ended < counts.planned
+    if not left and not counts.goes_on:
         return ""
     resume = "" if counts.running else " The same command resumes the launch."
-    return f"Interim, not a result: {counts.ended} of {counts.planned} trials have ended.{resume}"
+    ended = f": {counts.ended} of {counts.planned} trials have ended" if left else ""
+    return f"Interim, not a result{ended}.{resume}"
