@@ -132,6 +132,14 @@ def test_what_is_known_of_some_variants_is_not_the_whole(sources: Sources) -> No
     assert "has trained Slow on" in expected.reason
 
 
+def test_trials_that_may_follow_count_as_the_most_that_they_can_be(sources: Sources) -> None:
+    known = estimate(sources.check(), sources.uri)
+    found = estimate(sources.check(verdict={"until_decided": True, "max_seeds": 5}), sources.uri)
+    assert known.seconds is not None
+    assert found.seconds == pytest.approx(known.seconds / 2 * 5)  # two seeds are listed
+    assert (known.trials_to_come, found.trials, found.trials_to_come) == (0, 4, 6)
+
+
 def test_other_data_is_another_speed(sources: Sources, tmp_path: Path) -> None:
     save_packed(make_dataset(per_class=50), tmp_path / "larger.pt")
     assert estimate(sources.check(dataset={"name": str(tmp_path / "larger.pt")}), sources.uri).seconds is None

@@ -22,6 +22,7 @@ from orchestrator.reporting.comparison.search import searched, sentences
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, selected_trials
 from orchestrator.spec import TrialSpec
+from orchestrator.workflow.estimate import Estimate
 
 LR = "trainer.optimizer.lr"
 PLAIN: dict[str, Any] = {
@@ -331,6 +332,13 @@ def test_what_may_follow_is_said_beforehand() -> None:
         ("then up to 8 seeds of each variant: at most 18 more trials", 18),
     ]
     assert to_come(proposals(PLAIN, verdict={}).experiment) == []
+
+
+def test_an_estimate_says_what_it_covers() -> None:
+    assert "estimate: 60 s of training, one trial after another" in str(Estimate(60.0, earlier_trials=3, trials=6))
+    said = str(Estimate(60.0, earlier_trials=3, trials=6, trials_to_come=24))
+    assert "estimate: at most 60 s of training for 6 trials and 24 that may follow" in said
+    assert "less if the launch ends before" in said
 
 
 @given(st.binary(max_size=30), st.booleans())

@@ -116,7 +116,7 @@ def test_the_commands_say_what_was_chosen_and_what_it_is_judged_on(confirmed: tu
     shown = orchestrator("compare", "small", "--html", "page.html", cwd=folder).stdout
     for text in (" ".join(shown.split()), " ".join((folder / "page.html").read_text().split())):
         assert "judged on these fresh seeds alone" in text
-        assert "Failing is not confirmed" in text
+        assert "Every trial of the search has failed of Failing: not confirmed." in text
     results = orc.load("small", tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     assert results.to_dict()["verdict"] == result["verdict"]
     assert results.best("Tiny").name.startswith("Tiny/seed-10")

@@ -193,7 +193,7 @@ def _accuracy(trials: Sequence[TrialRow]) -> float | None:
 
 
 def _confirmed(rows: Sequence[Searched]) -> str:
-    """Of a launch in stages: what the search was for, and which variants depart from the rule; nothing before."""
+    """Of a launch in stages: what the search was for, and which variants depart from the rule."""
     if not any(row.confirmed for row in rows):
         return ""
     counts = [row.configurations for row in rows]
@@ -203,8 +203,7 @@ def _confirmed(rows: Sequence[Searched]) -> str:
         "the search takes part."
     ]
     if without := [row.variant for row in rows if not row.confirmed]:
-        parts.append(f"{listed(without)} {'is' if len(without) == 1 else 'are'} not confirmed: no trial of the search ")
-        parts[-1] += "has ended well."
+        parts.append(f"Every trial of the search has failed of {listed(without)}: not confirmed.")
     for row in rows:
         if row.confirmed and row.best is not None and row.accuracy is not None and row.accuracy < row.best:
             parts.append(
