@@ -11,7 +11,7 @@ from orchestrator.records import VAL_ACCURACY, Record, Status, varies
 from orchestrator.scheduling.decisions import Decision, read_log, stopped
 from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.spec import Scheduler
-from orchestrator.tracking.read import launch_content
+from orchestrator.tracking.content import launch_content
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial

@@ -3,15 +3,12 @@
 import importlib
 import shlex
 import time
-from collections import Counter
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
@@ -20,20 +17,19 @@ from orchestrator.records import Status
 from orchestrator.reporting.comparison.spending import Share
 from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
-from orchestrator.scheduling.launch_file import LAUNCH_FILE
-from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
+from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.nodes import wait_for_nodes
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
-from orchestrator.scheduling.take_over import origin, take_over
-from orchestrator.spec import Experiment, Plan
+from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
+from orchestrator.workflow.amend import amend, open_folder, resume_command
 from orchestrator.workflow.check import Checked, check_experiment
 from orchestrator.workflow.comparison_page import publish_comparison
 from orchestrator.workflow.completed_launch import fingerprint, mark_complete
@@ -78,15 +74,15 @@ def launch(
     threads = ThreadPoolExecutor(1, "store")
     connecting = threads.submit(connect, uri)  # while Ray starts
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
-    folder, why = _open_folder(experiment.name, checked.plan, storage, folder, again)
+    folder, why = open_folder(experiment.name, checked.plan, storage, folder, again)
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
-    resume = _resume_command(experiment.name, storage, where, address, as_job)
+    resume = resume_command(experiment.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:
         display.log(why)
     folder.check_plan(checked.plan)
     with folder.locked():
-        growth = _amend(checked, folder, storage, display)
+        growth = amend(checked, folder, storage, display)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
@@ -125,45 +121,6 @@ def launch(
     if result is None or status is Status.INTERRUPTED:
         raise InterruptedLaunchError(f"interrupted; resume with: {resume}")
     return result
-
-
-def _open_folder(
-    experiment: str, plan: Plan, storage: Storage, folder: LaunchFolder | None, again: bool
-) -> tuple[LaunchFolder, str]:
-    """``folder`` if it is given, else the newest launch that the plan can amend or a new one, and why it is new.
-
-    What is stored of it is at hand.
-    """
-    why = ""
-    if folder is None:
-        fetch_launches(storage, experiment)
-        folder, why = open_launch_folder(storage.root, plan, again)
-    folder.fetch(storage)
-    storage.push(folder.path / LAUNCH_FILE)
-    return folder, why
-
-
-def _amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Display) -> Growth:
-    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
-    if changed := folder.amend(checked.plan, storage):
-        display.log(f"launch {folder.name} is amended: {changed}")
-    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
-    while True:
-        growth.catch_up()
-        finished = folder.finished(checked.plan)
-        wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
-        taken = take_over(folder, wanted, storage, torch.__version__)
-        for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
-            display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
-        if not taken:
-            return growth
-
-
-def _resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
-    if as_job:
-        return "the same orchestrator submit command"
-    join = "" if address is None else f" --address {shlex.quote(address)}"
-    return f"orchestrator resume {experiment} --storage {shlex.quote(str(storage))}{where}{join}"
 
 
 def _open_runs(

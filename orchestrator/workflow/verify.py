@@ -18,7 +18,7 @@ import psutil
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.experiment.reader import read_file
 from orchestrator.records import varies
-from orchestrator.tracking.read import launch_content
+from orchestrator.tracking.content import launch_content
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder

@@ -1,0 +1,55 @@
+"""Open the folder of a launch and make a plan its own: amended, with what other launches have trained taken over."""
+
+import shlex
+from collections import Counter
+
+import torch
+
+from orchestrator.scheduling.launch_file import LAUNCH_FILE
+from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
+from orchestrator.scheduling.storage import Storage
+from orchestrator.scheduling.take_over import origin, take_over
+from orchestrator.spec import Plan
+from orchestrator.workflow.check import Checked
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.growth import Growth
+
+
+def open_folder(
+    experiment: str, plan: Plan, storage: Storage, folder: LaunchFolder | None, again: bool
+) -> tuple[LaunchFolder, str]:
+    """``folder`` if it is given, else the newest launch that the plan can amend or a new one, and why it is new.
+
+    What is stored of it is at hand.
+    """
+    why = ""
+    if folder is None:
+        fetch_launches(storage, experiment)
+        folder, why = open_launch_folder(storage.root, plan, again)
+    folder.fetch(storage)
+    storage.push(folder.path / LAUNCH_FILE)
+    return folder, why
+
+
+def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Display) -> Growth:
+    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
+    if changed := folder.amend(checked.plan, storage):
+        display.log(f"launch {folder.name} is amended: {changed}")
+    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
+    while True:
+        growth.catch_up()
+        finished = folder.finished(checked.plan)
+        wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
+        taken = take_over(folder, wanted, storage, torch.__version__)
+        for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
+            display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
+        if not taken:
+            return growth
+
+
+def resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
+    """The command that carries the launch on."""
+    if as_job:
+        return "the same orchestrator submit command"
+    join = "" if address is None else f" --address {shlex.quote(address)}"
+    return f"orchestrator resume {experiment} --storage {shlex.quote(str(storage))}{where}{join}"
