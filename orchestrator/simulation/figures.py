@@ -12,7 +12,7 @@ from orchestrator.simulation.replay import Replayed
 from orchestrator.simulation.seams import verdict_on
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.trial import CONFIRM, SEARCH
-from orchestrator.verdict import Verdict
+from orchestrator.verdict import Decision, Verdict
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ class Figures:
     def leaders(self) -> tuple[str, ...]:
         """The variants that the verdict does not tell apart from the best."""
         return self.verdict.leaders if self.verdict else ()
+
+    @property
+    def rounds(self) -> int:
+        """Seeds of the variant that has most."""
+        return max(self.seeds.values(), default=0)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the verdict leaves no pair of variants undecided."""
+        pairs = self.verdict.pairs if self.verdict else ()
+        return bool(pairs) and all(pair.decision is not Decision.UNDECIDED for pair in pairs)
 
     @property
     def wrong(self) -> int:

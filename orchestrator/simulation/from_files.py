@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
 from orchestrator.reporting.published import read_curve
@@ -57,7 +58,7 @@ class FileCurves:
         return float(self._curves[spec.label][spec.trainer.epochs - 1])
 
 
-def _read(path: Path, epochs: int) -> np.ndarray:
+def _read(path: Path, epochs: int) -> NDArray[np.float64]:
     """Accuracies (fractions) of the epochs from 1 to ``epochs``, linear between those in the file."""
     points = sorted(read_curve(path))
     if not points:
@@ -67,4 +68,4 @@ def _read(path: Path, epochs: int) -> np.ndarray:
         advice = f"; use --set trainer.epochs={last}, or less" if first <= 1 else ""
         raise RequestError(f"{path}: has epochs {first} to {last}, but {epochs} are simulated, from the first{advice}")
     known, values = zip(*points, strict=True)
-    return np.interp(np.arange(1, epochs + 1), known, values)
+    return np.asarray(np.interp(np.arange(1, epochs + 1), known, values), np.float64)

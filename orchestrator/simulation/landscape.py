@@ -44,7 +44,7 @@ class Landscape:
         low, high = INNER
         common = low + SHIFT + (high - low - 2 * SHIFT) * _number(self.world, "optimum", path)
         optimum = common + SHIFT * (2 * _number(self.world, "optimum", path, variant) - 1)
-        return ((self._position(path, value) - optimum) / max(optimum, 1 - optimum)) ** 2
+        return float(((self._position(path, value) - optimum) / max(optimum, 1 - optimum)) ** 2)
 
     def _tilt(self, path: str) -> float:
         return 2 * _number(self.world, "tilt", path) - 1
@@ -59,7 +59,7 @@ class Landscape:
         low, high = extremes(distribution)
         if any(getattr(distribution, kind, None) is not None for kind in LOGARITHMIC):
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-        return min(max((value - low) / max(high - low, 1e-12), 0.0), 1.0)
+        return float(min(max((value - low) / max(high - low, 1e-12), 0.0), 1.0))
 
 
 @lru_cache(maxsize=10_000)

@@ -51,7 +51,8 @@ class Range:
 
 def check(settings: Any) -> None:
     """Raise ValueError, naming every field, if a number in the dataclass ``settings`` is outside its range."""
-    hints = _hints(type(settings))
+    kind: type = type(settings)
+    hints = _hints(kind)
     problems = [p for name, hint in hints.items() for p in _problems(hint, getattr(settings, name), name)]
     if problems:
         raise ValueError("; ".join(problems))
@@ -77,7 +78,8 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
 
 def to_json(settings: Any) -> dict[str, Any]:
     """A dataclass as JSON values: tuples become lists."""
-    return {name: _plain(getattr(settings, name)) for name in _names(type(settings))}
+    kind: type = type(settings)
+    return {name: _plain(getattr(settings, name)) for name in _names(kind)}
 
 
 def _plain(value: Any) -> Any:
