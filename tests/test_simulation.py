@@ -1,0 +1,154 @@
+"""A simulated launch: its events are those of an independent simulation, and kills of its driver change none."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulated import simulate
+from simulating import Even, Jagged, replayed, same, searched
+
+from orchestrator.experiment.plan import make_plan
+from orchestrator.records import Status, TrialResult
+from orchestrator.simulation.journal import Journal
+from orchestrator.simulation.laws import Law, Laws
+from orchestrator.simulation.seams import stop_rule, undisturbed
+from orchestrator.spec import Experiment, Recipe, Resources, Scheduler, TrialSpec, Variant
+
+
+def test_it_decides_as_an_independent_simulation(tmp_path: Path) -> None:
+    experiment, curves, workers = searched(60), Jagged(), 7
+    done = replayed(tmp_path, experiment, curves, workers)
+    known = {spec.name: curves.curve(spec) for spec in make_plan(experiment).trials}
+    rule: Any = stop_rule(experiment.scheduler, experiment.trainer.epochs)
+    results = simulate(
+        rule,
+        {name: curve.validation for name, curve in known.items()},
+        {name: curve.seconds for name, curve in known.items()},
+        workers,
+    )
+    told = {name: [value for other, _, value in results if other == name] for name in known}
+    assert {name: list(done.results[name].curve.values()) for name in known} == told
+    last = {name: index for index, (name, _, _) in enumerate(results)}
+    assert list(done.ended) == sorted(last, key=lambda name: last[name])
+    stopped = {name for name, result in done.results.items() if result.status is Status.STOPPED}
+    assert 30 < len(stopped) < 60
+    assert stopped == {decision.name for decision in done.decisions if decision.stopped}
+
+
+@pytest.mark.parametrize("curves", [Jagged(), Even()])
+@pytest.mark.parametrize("workers", [1, 8])
+def test_kills_change_nothing(tmp_path: Path, curves: Any, workers: int) -> None:
+    experiment = searched(12, variants=["stride", "grouped_concat"])
+    undisturbed_one = replayed(tmp_path, experiment, curves, workers)
+    stream = random.Random(workers)
+    for _ in range(3):
+        kills = stream.sample(range(1, undisturbed_one.points), 9)
+        killed = replayed(tmp_path, experiment, curves, workers, [1, *kills])
+        assert killed.restarts == 10
+        assert same(undisturbed_one, killed)
+
+
+def test_a_thousand_trials_with_kills(tmp_path: Path) -> None:
+    experiment = searched(250, 81, ["stride", "grouped_concat", "dilated_separable", "dilated_stride"])
+    curves = Laws(Law(), experiment)
+    undisturbed_one = replayed(tmp_path, experiment, curves, 50)
+    assert len(undisturbed_one.results) == 1000
+    killed = replayed(tmp_path, experiment, curves, 50, random.Random(1).sample(range(1, undisturbed_one.points), 2))
+    assert killed.restarts == 2
+    assert same(undisturbed_one, killed)
+
+
+@pytest.mark.slow
+def test_ten_thousand_trials_with_kills(tmp_path: Path) -> None:
+    experiment = searched(2500, 81, ["stride", "grouped_concat", "dilated_separable", "dilated_stride"])
+    curves = Laws(Law(), experiment)
+    undisturbed_one = replayed(tmp_path, experiment, curves, 100)
+    kills = random.Random(2).sample(range(1, undisturbed_one.points), 3)
+    assert same(undisturbed_one, replayed(tmp_path, experiment, curves, 100, kills))
+
+
+class Rounds:
+    """One seed a round; the variant with the worst mean so far gets no more seeds, until one is left."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self.experiment = replace(experiment, seeds=tuple(range(10)))
+        every = make_plan(self.experiment).trials
+        self._trials = {(spec.seed, spec.label): spec for spec in every}
+
+    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
+        known: list[TrialSpec] = []
+        left = [variant.label for variant in self.experiment.variants]
+        total = dict.fromkeys(left, 0.0)
+        for seed in self.experiment.seeds:
+            this = [self._trials[seed, label] for label in left]
+            known += this
+            if any(spec.name not in results for spec in this):
+                return known
+            for spec in this:
+                total[spec.label] += results[spec.name].test_accuracy or 0.0
+            if len(left) > 1:
+                left.remove(min(left, key=lambda label: total[label]))
+        return known
+
+
+@given(st.sets(st.integers(1, 150), max_size=8), st.integers(1, 5))
+def test_a_plan_that_grows_grows_alike_after_kills(
+    tmp_path_factory: pytest.TempPathFactory, kills: set[int], workers: int
+) -> None:
+    folder = tmp_path_factory.mktemp("growing")
+    names = ["stride", "grouped_concat", "dilated_separable", "dilated_stride"]
+    experiment = Experiment(name="x", variants=tuple(Variant(name=n) for n in names), trainer=Recipe(epochs=3))
+
+    def propose(journal: Journal) -> Rounds:
+        return Rounds(experiment)
+
+    undisturbed_one = replayed(folder, experiment, Jagged(), workers, propose=propose)
+    assert len(undisturbed_one.results) == 4 + 3 + 2 + 7
+    killed = replayed(folder, experiment, Jagged(), workers, kills, propose)
+    assert same(undisturbed_one, killed)
+    assert killed.restarts == len([kill for kill in kills if kill <= killed.points])
+
+
+def test_time_passes_as_on_so_many_workers(tmp_path: Path) -> None:
+    experiment = undisturbed(searched(10, epochs=3))
+    for workers, limit, seconds in ((1, None, 30.0), (4, None, 9.0), (4, 3, 12.0), (100, None, 3.0)):
+        limited = replace(experiment, resources=Resources(max_concurrent_trials=limit))
+        done = replayed(tmp_path, limited, Even(), workers)
+        assert done.seconds == seconds
+        assert sum(result.seconds for result in done.results.values()) == 30.0
+        assert all(result.status is Status.COMPLETE for result in done.results.values())
+
+
+def test_what_happens_at_once_happens_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    experiment = undisturbed(searched(5, epochs=2, variants=["stride", "grouped_concat"]))
+    done = replayed(tmp_path, experiment, Even(), 4)
+    assert list(done.ended) == [spec.name for spec in make_plan(experiment).trials]
+
+
+def test_a_trial_ends_at_its_target_accuracy(tmp_path: Path) -> None:
+    experiment = replace(
+        searched(20), trainer=Recipe(epochs=27, stop_at_accuracy=0.8), scheduler=Scheduler(name="fifo")
+    )
+    done = replayed(tmp_path, experiment, Jagged())
+    early = [result for result in done.results.values() if result.epochs < 27]
+    assert early
+    for result in early:
+        *before, last = result.curve.values()
+        assert last >= 0.8 > max(before, default=0.0)
+        assert result.status is Status.COMPLETE
+
+
+def test_only_trials_outside_the_search_are_measured(tmp_path: Path) -> None:
+    searching = replayed(tmp_path, undisturbed(searched(3)), Jagged())
+    assert [result.test_accuracy for result in searching.results.values()] == [None] * 3
+    experiment = replace(undisturbed(searched(3)), search=None, seeds=(0, 1))
+    plain = replayed(tmp_path, experiment, Jagged())
+    for spec in plain.plan.trials:
+        curve = Jagged().curve(spec)
+        best = max(range(27), key=lambda epoch: curve.validation[epoch])
+        assert plain.results[spec.name].test_accuracy == curve.test[best]
