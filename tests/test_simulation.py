@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import simulate
 from simulating import Even, Jagged, replayed, same, searched
@@ -96,6 +96,7 @@ class Rounds:
         return known
 
 
+@settings(max_examples=30)
 @given(st.sets(st.integers(1, 150), max_size=8), st.integers(1, 5))
 def test_a_plan_that_grows_grows_alike_after_kills(
     tmp_path_factory: pytest.TempPathFactory, kills: set[int], workers: int

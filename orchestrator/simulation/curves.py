@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.spec import TrialSpec
 
@@ -47,6 +48,7 @@ def stream(*parts: Any) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
 
 
-def rounded(accuracy: float) -> float:
-    """``accuracy`` as a test split would show it: a multiple of 1 / 10,000, between 0 and 1."""
-    return round(min(max(accuracy, 0.0), 1.0) * TEST_IMAGES) / TEST_IMAGES
+def rounded(accuracies: NDArray[np.float64]) -> list[float]:
+    """Accuracies as a test split would show them: multiples of 1 / 10,000, between 0 and 1."""
+    found: list[float] = (np.round(np.clip(accuracies, 0.0, 1.0) * TEST_IMAGES) / TEST_IMAGES).tolist()
+    return found

@@ -48,7 +48,7 @@ class FileCurves:
         moved = base - cost + self.law.luck * random.standard_normal()
         return Curve(
             np.clip(moved, 0.0, 1.0).tolist(),
-            [rounded(value) for value in moved],
+            rounded(moved),
             self.law.seconds,
             float(base[-1]) - cost,
         )

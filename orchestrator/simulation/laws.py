@@ -72,7 +72,7 @@ class Laws:
         noise = self.law.noise * random.standard_normal(len(epochs))
         return Curve(
             np.clip(lucky + noise, 0.0, 1.0).tolist(),
-            [rounded(value) for value in lucky],
+            rounded(lucky),
             own.seconds,
             truth,
         )

@@ -52,8 +52,7 @@ class Range:
 def check(settings: Any) -> None:
     """Raise ValueError, naming every field, if a number in the dataclass ``settings`` is outside its range."""
     kind: type = type(settings)
-    hints = _hints(kind)
-    problems = [p for name, hint in hints.items() for p in _problems(hint, getattr(settings, name), name)]
+    problems = [p for name, hint in _ranged(kind).items() for p in _problems(hint, getattr(settings, name), name)]
     if problems:
         raise ValueError("; ".join(problems))
 
@@ -62,6 +61,17 @@ def check(settings: Any) -> None:
 def _hints(kind: type) -> Mapping[str, Any]:
     """The types of a dataclass's fields, with their ranges; a search reads thousands of specifications by them."""
     return typing.get_type_hints(kind, include_extras=True)
+
+
+@functools.cache
+def _ranged(kind: type) -> Mapping[str, Any]:
+    """Those of the types that have a range somewhere."""
+    return {name: hint for name, hint in _hints(kind).items() if _has_range(hint)}
+
+
+def _has_range(hint: Any) -> bool:
+    mine = any(isinstance(limit, Range) for limit in getattr(hint, "__metadata__", ()))
+    return mine or any(_has_range(part) for part in typing.get_args(hint))
 
 
 def _problems(hint: Any, value: Any, where: str) -> list[str]:
