@@ -1,7 +1,7 @@
 """Replay many trials of ASHA, once undisturbed and once with kills of the deciding process, and compare the two.
 
-`python benchmarks/simulation.py [--trials 10000] [--kills 3] [--json]`. Nothing is trained. The exit code is 1 where the
-two replays differ in any trial, decision or time. Processor time is that of this process, on one core.
+`python benchmarks/simulation.py [--trials 10000] [--kills 3] [--json]`. Nothing is trained. The exit code is 1 where
+the two replays differ in any trial, decision or time. Processor time is that of this process, on one core.
 """
 
 import argparse
