@@ -8,8 +8,8 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.records import VAL_ACCURACY, Record, Status, varies
-from orchestrator.scheduling.asha_log import Decision, read_log, stopped
-from orchestrator.scheduling.asha_rule import Rungs
+from orchestrator.scheduling.decisions import Decision, read_log, stopped
+from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.spec import Scheduler
 from orchestrator.tracking.read import launch_content
 from orchestrator.tracking.store import connect
@@ -24,7 +24,8 @@ def differences(folder: Path, dataset: Dataset) -> list[str]:
     found: list[str] = []
     [launch] = [path.parent for path in folder.glob("storage/soak/*/trials")]
     log = read_log(launch / "rungs.jsonl")
-    rule = Rungs(Scheduler(name="asha", grace_period=1, reduction_factor=2), EPOCHS)
+    rule = stop_rule(Scheduler(name="asha", grace_period=1, reduction_factor=2), EPOCHS)
+    assert rule is not None
     for decision in log:
         if rule.judge(decision.name, decision.epoch, decision.value)[1] != decision:
             found.append(f"{decision.name}: at epoch {decision.epoch} the rule decides otherwise")
@@ -70,8 +71,10 @@ def _of_trial(
     for decision in log:
         if decision.name == name and judged.get(decision.epoch) != decision.value:
             found.append(f"judged at epoch {decision.epoch} by {decision.value}, not {judged.get(decision.epoch)}")
-    if content["MLflow status"] != ("FINISHED" if end is None else "KILLED"):
+    if content["MLflow status"] != "FINISHED":
         found.append(f"is {content['MLflow status']} in MLflow")
+    if content["MLflow tags"].get("stopped_early") != (None if end is None else "true"):
+        found.append("the tag stopped_early in MLflow")
     for metric, values in content["MLflow metrics"].items():
         if max(Counter(step for step, _ in values).values()) > 1:
             found.append(f"an epoch of {metric} stands twice in MLflow")

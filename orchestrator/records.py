@@ -49,15 +49,24 @@ GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
 PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
-INTERRUPTED = "interrupted"  # the reason of a trial that was stopped from outside and can be resumed
+SEARCH, CONFIRM = "search", "confirm"  # the stages of a launch that has several
+
+_INTERRUPTIONS = ("interrupted", "its driver was lost")  # what earlier versions gave as the reason of a stop
 
 
 class Status(StrEnum):
     """How a trial ended."""
 
     COMPLETE = "complete"  # every epoch, or its target accuracy
-    STOPPED = "stopped"  # a scheduler or a person ended it early
+    STOPPED = "stopped"  # a scheduler ended it early, which is as normal an end as the last epoch
+    INTERRUPTED = "interrupted"  # its launch was ended from outside, and can be resumed
     FAILED = "failed"
+
+    @staticmethod
+    def recorded(status: str, reason: str) -> str:
+        """The status that was recorded with ``reason``; earlier versions called an interrupted trial stopped."""
+        interrupted = status == Status.STOPPED and reason.startswith(_INTERRUPTIONS)
+        return str(Status.INTERRUPTED) if interrupted else status
 
 
 class Failure(StrEnum):
@@ -144,11 +153,12 @@ class TrialRow:
     seconds: float | None = None
     epochs_to_target: int | None = None
     sample: int | None = None  # index of the draw from the search space
-    stage: str = ""  # of a launch in stages: search or confirm
+    stage: str = ""  # of a launch in stages: search or confirm; of any other: nothing
     settings: Mapping[str, Any] = field(default_factory=dict)  # what was drawn, by dotted path
     planned_epochs: int | None = None  # a trial that was stopped early, or reached its target, has trained fewer
     forward_seconds: float | None = None  # per image, of one image at a time; of trials with a test accuracy
     forward_seconds_batched: float | None = None  # per image, in batches
+    taken_over_from: str = ""  # the launch that trained it, as experiment/launch; "": this one
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

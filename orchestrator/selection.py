@@ -3,24 +3,43 @@
 import statistics
 from collections.abc import Sequence
 
-from orchestrator.records import TrialRow
+from orchestrator.records import CONFIRM, SEARCH, Status, TrialRow
 
 
 def chosen_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
     """The trials of each variant that are compared: all, or those of one sample of a search.
 
+    In a launch in stages they are those of its last stage, of which a variant may have none. Of several samples, the
+    one of :func:`selected_trials`.
+    """
+    found = {}
+    for label in dict.fromkeys(trial.variant for trial in trials):
+        mine = [trial for trial in trials if trial.variant == label and trial.stage != SEARCH]
+        found[label] = _best_sample(mine) if mine else []
+    return found
+
+
+def selected_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
+    """The trials of the sample that a search has selected for each variant; in a launch in stages, its search trials.
+
     That sample has the most complete seeds and, among those, the best mean validation accuracy; test accuracy is not
     used. Without a validation split, it is the first sample. A sample that has been evaluated on the test split stays
-    selected, whatever fails or is completed later: no second one may be evaluated.
+    selected, whatever fails or is completed later: no second one may be evaluated. So does one that has been confirmed.
     """
-    found: dict[str, list[TrialRow]] = {}
+    found = {}
     for label in dict.fromkeys(trial.variant for trial in trials):
-        by_sample: dict[int | None, list[TrialRow]] = {}
-        for trial in trials:
-            if trial.variant == label:
-                by_sample.setdefault(trial.sample, []).append(trial)
-        found[label] = max(by_sample.values(), key=_rank)
+        mine = [trial for trial in trials if trial.variant == label]
+        confirmed = {trial.sample for trial in mine if trial.stage == CONFIRM}
+        searched = [trial for trial in mine if trial.stage != CONFIRM]
+        stands = [trial for trial in searched if trial.sample in confirmed]
+        found[label] = _best_sample(stands or searched) if searched else []
     return found
+
+
+def search_goes_on(trials: Sequence[TrialRow]) -> bool:
+    """Whether a launch in stages has not come to its last stage yet, so that nothing is compared."""
+    stages = {trial.stage for trial in trials}
+    return SEARCH in stages and CONFIRM not in stages
 
 
 def representative(trials: Sequence[TrialRow]) -> TrialRow | None:
@@ -41,7 +60,16 @@ def measured_trials(trials: Sequence[TrialRow]) -> list[TrialRow]:
     return [t for t in complete_trials(trials) if t.test_accuracy is not None]
 
 
+def _best_sample(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    by_sample: dict[int | None, list[TrialRow]] = {}
+    for trial in trials:
+        by_sample.setdefault(trial.sample, []).append(trial)
+    return max(by_sample.values(), key=_rank)
+
+
 def _rank(trials: Sequence[TrialRow]) -> tuple[bool, int, float]:
+    """Of samples without any complete trial, those rank by what has been trained of them."""
     complete = complete_trials(trials)
-    judged = [t.val_accuracy for t in complete if t.val_accuracy is not None]
+    trained = complete or [t for t in trials if t.status != Status.FAILED]
+    judged = [t.val_accuracy for t in trained if t.val_accuracy is not None]
     return bool(measured_trials(trials)), len(complete), statistics.fmean(judged) if judged else 0.0

@@ -1,11 +1,9 @@
 """What the tests of simulated launches share: an experiment with a search, and curves of any shape."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from orchestrator.simulation.curves import Curve, Curves, stream
-from orchestrator.simulation.driver import Proposing
-from orchestrator.simulation.journal import Journal
 from orchestrator.simulation.replay import Replayed, replay
 from orchestrator.spec import Distribution, Experiment, Recipe, Scheduler, Search, TrialSpec, Variant
 
@@ -55,12 +53,11 @@ def replayed(
     curves: Curves,
     workers: int = 8,
     kills: Collection[int] = (),
-    propose: Callable[[Journal], Proposing] | None = None,
 ) -> Replayed:
     """A replay with its logs in a new folder below ``folder``."""
     home = folder / f"{len(list(folder.iterdir()))}"
     home.mkdir()
-    return replay(experiment, curves, workers, home, kills, propose)
+    return replay(experiment, curves, workers, home, kills)
 
 
 def same(one: Replayed, other: Replayed) -> bool:
@@ -70,4 +67,5 @@ def same(one: Replayed, other: Replayed) -> bool:
         and list(one.results.items()) == list(other.results.items())
         and list(one.ended.items()) == list(other.ended.items())
         and one.decisions == other.decisions
+        and one.said == other.said
     )

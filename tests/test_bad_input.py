@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def read_and_plan(file: Path) -> None:
     experiment = refused(lambda: read_file(file), file, ExperimentError)
-    if experiment is not None and (experiment.search is None or experiment.search.samples < 20):
+    if experiment is not None and (experiment.search is None or experiment.search.limit < 20):
         with contextlib.suppress(RequestError):  # a searched path, a variant that does not exist
             for trial in make_plan(experiment).trials:
                 assert ".." not in trial.name.split("/")

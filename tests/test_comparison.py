@@ -14,8 +14,14 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from orchestrator.errors import RequestError
-from orchestrator.records import INTERRUPTED, TrialRow
-from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
+from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.tables import (
+    comparison_table,
+    cost_table,
+    settings_table,
+    stopped_table,
+    trouble_table,
+)
 from orchestrator.reporting.comparison.variants import Comparison, compare
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import VerdictSettings
@@ -184,9 +190,9 @@ def test_what_is_still_running_is_counted_and_said() -> None:
 
 
 def test_an_interrupted_launch_is_no_result_and_its_trials_did_not_fail() -> None:
-    trials = [trial("a", 0, 0.9), replace(trial("b", 0, None, "stopped"), reason=INTERRUPTED)]
+    trials = [trial("a", 0, 0.9), trial("b", 0, None, "interrupted")]
     comparison = compare(trials, 0.85, planned=4)
-    assert [(row.stopped, row.running) for row in comparison.rows] == [(0, 0), (0, 1)]
+    assert [(row.stopped, row.running, row.interrupted) for row in comparison.rows] == [(0, 0, 0), (0, 0, 1)]
     assert comparison.sentence.startswith(
         "Interim, not a result: 1 of 4 trials have ended. The same command resumes the launch. "
     )
@@ -245,6 +251,18 @@ def test_the_sample_that_has_been_measured_stays_chosen() -> None:
     assert {row.sample for row in chosen_trials(trials)["a"]} == {0}
     [row] = compare(trials, 0.85).rows
     assert (row.trials, row.failed, row.test_accuracy) == (1, 1, 0.75)
+
+
+def test_what_was_stopped_early_has_a_table_of_its_own_and_is_no_trouble() -> None:
+    early = [replace(trial("a", seed, None, "stopped"), epochs=seed, val_accuracy=seed / 8) for seed in (1, 3, 5)]
+    assert trouble_table([trial("a", 0, 0.9), *early]) is None
+    assert (
+        stopped_table([trial("a", 0, 0.9), trial("b", 0, None, "failed"), trial("b", 1, None, "interrupted")]) is None
+    )
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(stopped_table([trial("a", 0, 0.9), *early, trial("b", 0, 0.9)]))
+    row = console.export_text().splitlines()[-1]
+    assert re.fullmatch(r"a +3 +4 +1 to 5 +62\.50 *", row)
 
 
 def test_the_table_fits_eighty_columns_and_marks_the_best() -> None:

@@ -176,7 +176,7 @@ def no_images() -> ComparisonContext:
 
 ODD: dict[str, tuple[Callable[[], ComparisonContext], str]] = {
     "nothing is complete": (nothing_complete, "no trial is complete"),
-    "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running, 1 stopped"),
+    "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running. They take"),
     "the baseline has no complete trial": (baseline_is_lost, "nothing is compared"),
     "one variant": (partial(make_comparison, 1, 3), "no other variant"),
     "one seed": (partial(make_comparison, 3, 1), "one network against another"),
@@ -202,6 +202,28 @@ def test_an_odd_launch_still_has_its_page(case: str, tmp_path: Path) -> None:
         assert MORE_IMAGES in words
         assert "disagreement_1.png" not in {p.name for p in (tmp_path / "figures").iterdir()}
         assert (tmp_path / "tables" / "disagreement_images.csv").exists()
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_who_was_stopped_early_is_told_apart_from_who_failed_or_was_interrupted(tmp_path: Path) -> None:
+    trials = make_trials(3, 4, np.random.default_rng(0), 400)
+    statuses = ["stopped", "stopped", "failed", "interrupted"]
+    early = [
+        replace(t, status=status, val_accuracy=0.4 + place / 100, test_accuracy=None)
+        for place, (t, status) in enumerate(zip(trials[-4:], statuses, strict=True))
+    ]
+    text, _ = write(make_comparison(3, 4, trials=[*trials[:-4], *early]), tmp_path)
+    words = " ".join(Page(text).text)
+    assert "Of 12 trials, not complete: 1 failed, 1 interrupted. They take no part in the comparison." in words
+    assert (
+        "Of 12 trials, 2 were stopped early by the scheduler, as planned. They take no part in the comparison. "
+        "The best of them had a validation accuracy of 41.00 %."
+    ) in words
+    with (tmp_path / "tables" / "variants.csv").open(encoding="utf-8") as file:
+        *_, last = csv.DictReader(file)
+    assert (last["stopped early"], last["interrupted"], last["failed"]) == ("2", "1", "1")
+    assert "still running" not in last
+    assert (tmp_path / "tables" / "trials.csv").read_text("utf-8").count(",stopped early,") == 2
 
 
 @pytest.mark.usefixtures("undrawn")

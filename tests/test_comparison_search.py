@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from orchestrator.records import INTERRUPTED, TrialRow
+from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison.search import search_table, searched, sentences, terminal_search
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, complete_trials
@@ -26,12 +26,11 @@ def trial(
     status: str = "complete",
     test: float | None = None,
     epochs: int = 4,
-    reason: str = "",
 ) -> TrialRow:
     name = f"{variant}/seed-{seed}/{sample}"
     settings = {} if sample is None else {LR: 0.1 * (sample + 1)}
     return TrialRow(
-        name, name, variant, seed, status, reason, epochs, 1000, val_accuracy=val, test_accuracy=test,
+        name, name, variant, seed, status, "", epochs, 1000, val_accuracy=val, test_accuracy=test,
         seconds=2.0 * epochs, sample=sample, settings=settings, planned_epochs=4,
     )  # fmt: skip
 
@@ -47,7 +46,7 @@ def searches(draw: st.DrawFn) -> list[TrialRow]:
     for variant in "ab":
         for sample in range(samples):
             for seed in range(seeds):
-                status = draw(st.sampled_from(["complete", "complete", "stopped", "failed", "running"]))
+                status = draw(st.sampled_from(["complete", "complete", "stopped", "failed", "running", "interrupted"]))
                 epochs = 4 if status == "complete" else draw(st.integers(0, 3))
                 val = draw(accuracy) if epochs else None
                 rows.append(trial(variant, sample, seed, val, status, epochs=epochs))
@@ -143,7 +142,7 @@ def test_a_configuration_with_fewer_seeds_is_no_better_one() -> None:
 
 
 def test_an_interruption_is_no_early_stop() -> None:
-    [found] = searched([trial("a", 0), trial("a", 1, status="stopped", reason=INTERRUPTED, epochs=2)])
+    [found] = searched([trial("a", 0), trial("a", 1, status="interrupted", epochs=2)])
     assert (found.complete, found.stopped, found.unfinished) == (1, 0, 1)
 
 
@@ -153,7 +152,7 @@ def test_without_a_search_only_early_stops_are_worth_a_table() -> None:
     assert sentences(()) == ""
     rows.append(trial("b", None, 1, status="stopped", epochs=1))
     assert sentences(searched(rows)) == "The variants were not given the same to spend: 2 trials and 5 to 8 epochs."
-    rows[-1] = replace(rows[-1], reason=INTERRUPTED)
+    rows[-1] = replace(rows[-1], status="interrupted")
     assert searched(rows) == ()
 
 
@@ -166,7 +165,7 @@ def test_the_tables_have_every_variant_and_fit_the_terminal() -> None:
     table = search_table(found)
     assert [row[0] for row in table.rows] == list(names)
     assert table.rows[0][table.columns.index("chosen")] == "lr 0.8"
-    assert {"stopped", "failed"} <= set(table.columns)
+    assert {"stopped early", "failed"} <= set(table.columns)
     assert "unfinished" not in table.columns
     assert all(len(row) == len(table.columns) for row in table.rows)
     console = Console(width=80, record=True, file=io.StringIO())

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import INTERRUPTED, TrialRow
+from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison.spending import (
     Share,
     money,
@@ -30,18 +30,17 @@ from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.results import Results, launch_metrics
 
 
-def trial(variant: str, seed: int, status: str = "complete", epochs: int = 10, reason: str = "") -> TrialRow:
+def trial(variant: str, seed: int, status: str = "complete", epochs: int = 10) -> TrialRow:
     return TrialRow(
-        f"{variant}/seed-{seed}", "run", variant, seed, status, reason, epochs, seconds=3.0 * epochs, planned_epochs=10
+        f"{variant}/seed-{seed}", "run", variant, seed, status, epochs=epochs, seconds=3.0 * epochs, planned_epochs=10
     )
 
 
 @st.composite
 def launches(draw: st.DrawFn) -> list[TrialRow]:
-    statuses = st.sampled_from(["complete", "stopped", "failed", "running"])
-    reasons = st.sampled_from(["", INTERRUPTED])
+    statuses = st.sampled_from(["complete", "stopped", "interrupted", "failed", "running"])
     return [
-        trial(draw(st.sampled_from("abc")), seed, draw(statuses), draw(st.integers(0, 10)), draw(reasons))
+        trial(draw(st.sampled_from("abc")), seed, draw(statuses), draw(st.integers(0, 10)))
         for seed in range(draw(st.integers(1, 9)))
     ]
 
@@ -50,11 +49,11 @@ def launches(draw: st.DrawFn) -> list[TrialRow]:
 def test_every_second_is_in_one_variant_and_what_was_reused_is_not_spent(
     rows: list[TrialRow], data: st.DataObject
 ) -> None:
-    reused = {row.trial for row in rows if data.draw(st.booleans())}
-    spent = spending(rows, Share.of({"CPU": 4.0, "GPU": 0.25}, 2.0), reused)
+    rows = [replace(row, taken_over_from="other/launch") if data.draw(st.booleans()) else row for row in rows]
+    spent = spending(rows, Share.of({"CPU": 4.0, "GPU": 0.25}, 2.0))
     assert [row.variant for row in spent] == list(dict.fromkeys(row.variant for row in rows))
     every = total(spent)
-    own = [row for row in rows if row.trial not in reused]
+    own = [row for row in rows if not row.taken_over_from]
     assert every.trials + every.reused == len(rows)
     assert every.seconds == pytest.approx(sum(row.seconds for row in own))
     assert every.seconds + every.reused_seconds == pytest.approx(sum(row.seconds for row in rows))
@@ -62,11 +61,7 @@ def test_every_second_is_in_one_variant_and_what_was_reused_is_not_spent(
     assert every.price == pytest.approx(every.gpu_seconds * 2 / 3600)
     assert every.lost_seconds == pytest.approx(sum(row.seconds for row in own if row.status == "failed"))
     assert every.saved_seconds == pytest.approx(
-        sum(
-            3.0 * (10 - row.epochs)
-            for row in own
-            if row.epochs and (row.status == "complete" or (row.status, row.reason) == ("stopped", ""))
-        )
+        sum(3.0 * (10 - row.epochs) for row in own if row.epochs and row.status in ("complete", "stopped"))
     )
     json.dumps(to_dict(spent), allow_nan=False)
 
@@ -108,7 +103,8 @@ def test_the_tables_show_what_is_known_and_fit_the_terminal() -> None:
     assert plain.rows[-1] == ["all variants", 2, 6030.0]
     assert len(spending_table(spending(rows[:1], Share())).rows) == 1  # nothing to sum
     rows += [trial("depthwise_stride", 1, "stopped", 2), trial("depthwise_stride", 2, "failed", 3)]
-    spent = spending(rows, Share.of({"CPU": 16.0, "GPU": 0.5}, 3.5), {"dilated_separable/seed-0"})
+    rows[0] = replace(rows[0], taken_over_from="other/launch")
+    spent = spending(rows, Share.of({"CPU": 16.0, "GPU": 0.5}, 3.5))
     table = spending_table(spent)
     assert {"epochs saved", "seconds lost", "reused", "price", "GPU seconds"} <= set(table.columns)
     assert all(len(row) == len(table.columns) for row in table.rows)
@@ -129,7 +125,7 @@ def test_amounts_and_durations_have_the_digits_that_matter() -> None:
 
 
 def test_a_trial_that_reached_its_target_saved_the_rest_and_an_interrupted_one_nothing() -> None:
-    rows = [trial("a", 0, epochs=4), trial("a", 1, "stopped", 4, INTERRUPTED), trial("a", 2, "failed", 0)]
+    rows = [trial("a", 0, epochs=4), trial("a", 1, "interrupted", 4), trial("a", 2, "failed", 0)]
     [spent] = spending([*rows, replace(rows[0], seed=3, planned_epochs=None)], Share())
     assert (spent.saved_epochs, spent.saved_seconds, spent.failed, spent.lost_seconds) == (6, 18.0, 1, 0.0)
 

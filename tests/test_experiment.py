@@ -42,7 +42,7 @@ def write(folder: Path, text: str) -> Path:
 def test_every_experiment_file_reads_and_plans(file: Path) -> None:
     experiment = read_file(file)
     plan = make_plan(experiment)
-    samples = experiment.search.samples if experiment.search else 1
+    samples = experiment.search.limit if experiment.search else 1
     assert len(plan.trials) == len(experiment.variants) * len(experiment.seeds) * samples
     assert len({trial.identity() for trial in plan.trials}) == len(plan.trials)
     assert len({trial.name for trial in plan.trials}) == len(plan.trials)

@@ -181,10 +181,10 @@ def judge(scheduler: Any, trial: Judged, epoch: int, accuracy: float, last: int)
 
 
 def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_path: Path) -> None:
-    from orchestrator.scheduling.asha import ASHA  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.early_stopping import EarlyStopping  # imports Ray, which must follow ray_session
 
     stream = random.Random(0)
-    names = [f"trial-{i}" for i in range(40)]
+    names = [f"net/seed-{i}" for i in range(40)]
     turns = names * 9
     stream.shuffle(turns)  # some trials are far ahead of others
     results = [(name, turns[: i + 1].count(name), stream.random()) for i, name in enumerate(turns)]
@@ -193,7 +193,7 @@ def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_pa
     def decide(log: Path, attempts: int) -> list[tuple[str, int, str]]:
         decisions, ended, size = [], set(), len(results) // attempts + 1
         for attempt in range(attempts):
-            scheduler = ASHA(settings, 9, log)
+            scheduler = EarlyStopping(settings, 9, log)
             trials = {name: Judged(name, attempt) for name in names if name not in ended}
             for trial in trials.values():
                 scheduler.on_trial_add(None, trial)
@@ -204,7 +204,7 @@ def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_pa
                     if decision == "STOP":
                         ended.add(name)
             with log.open("a") as cut_off:
-                cut_off.write('["trial-1", 3,\n')
+                cut_off.write('["net/seed-1", 3,\n')
         return decisions
 
     undisturbed = decide(tmp_path / "a.jsonl", 1)
@@ -214,10 +214,10 @@ def test_a_new_scheduler_on_the_old_log_decides_as_the_old_one_would_have(tmp_pa
 
 
 def test_a_trial_that_has_ended_counts_once_in_each_rung(tmp_path: Path) -> None:
-    from orchestrator.scheduling.asha import ASHA  # imports Ray, which must follow ray_session
+    from orchestrator.scheduling.early_stopping import EarlyStopping  # imports Ray, which must follow ray_session
 
-    scheduler = ASHA(Scheduler(name="asha", grace_period=1, reduction_factor=3), 25, tmp_path / "log.jsonl")
-    for name, ahead in (("first", 0.0), ("better", 0.02)):
+    scheduler = EarlyStopping(Scheduler(name="asha"), 25, tmp_path / "log.jsonl")
+    for name, ahead in (("net/first", 0.0), ("net/better", 0.02)):
         trial = Judged(name)
         scheduler.on_trial_add(None, trial)
         for epoch in range(1, 26):

@@ -92,7 +92,7 @@ def test_every_epoch_has_the_machines_metrics(rows: dict[str, dict[str, Any]], c
 def test_launches_can_be_compared_by_their_own_runs(launched: Launched, client: Any) -> None:
     launch = client.get_run(launched.result["parent_run_id"])
     assert {f"trials/{status}": launch.data.metrics[f"trials/{status}"] for status in keys.Status} == {
-        "trials/complete": 2, "trials/stopped": 0, "trials/failed": 2,
+        "trials/complete": 2, "trials/stopped": 0, "trials/interrupted": 0, "trials/failed": 2,
     }  # fmt: skip
     [tiny] = [row for row in launched.result["verdict"]["variants"] if row["variant"] == "Tiny"]
     assert launch.data.metrics["best_variant/test_accuracy"] == tiny["test_accuracy"]

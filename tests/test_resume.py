@@ -100,6 +100,8 @@ def ended(folder: Path) -> str:
     parent, _, _ = find_launch(client, "small")
     launch = client.get_run(parent).info
     assert "RUNNING" not in {run.info.status for run in client.search_runs([launch.experiment_id])}
+    statuses = {row.status for row in read_trials(client, parent)}
+    assert "interrupted" in statuses <= {"interrupted", "complete"}
     return str(launch.status)
 
 
@@ -160,7 +162,7 @@ with ray_session(cpus=1):
     data = load_dataset(plan.experiment.dataset, Path("."))
     storage = Hasty(Path("storage").resolve())
     outcomes = run_launch(Launch(plan, data, storage.root / "launch", {"CPU": 1.0}, storage=storage), print)
-print(sorted({o.reason for o in outcomes.values()}))
+print(sorted({str(o.status) for o in outcomes.values()}))
 """
 
 

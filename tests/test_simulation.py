@@ -4,10 +4,10 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +16,10 @@ from simulated import simulate
 from simulating import Even, Jagged, replayed, same, searched
 
 from orchestrator.experiment.plan import make_plan
-from orchestrator.records import Status, TrialResult
-from orchestrator.simulation.journal import Journal
+from orchestrator.records import Status
 from orchestrator.simulation.laws import Law, Laws
 from orchestrator.simulation.seams import stop_rule, undisturbed
-from orchestrator.spec import Experiment, Recipe, Resources, Scheduler, TrialSpec, Variant
+from orchestrator.spec import Confirm, Experiment, Recipe, Resources, Scheduler, Variant, VerdictSettings
 
 
 def test_it_decides_as_an_independent_simulation(tmp_path: Path) -> None:
@@ -77,47 +76,61 @@ def test_the_benchmark_finds_no_difference(trials: int) -> None:
     assert (found["trials"], found["kills"], found["equal"]) == (trials, 3, True)
 
 
-class Rounds:
-    """One seed a round; the variant with the worst mean so far gets no more seeds, until one is left."""
-
-    def __init__(self, experiment: Experiment) -> None:
-        self.experiment = replace(experiment, seeds=tuple(range(10)))
-        every = make_plan(self.experiment).trials
-        self._trials = {(spec.seed, spec.label): spec for spec in every}
-
-    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
-        known: list[TrialSpec] = []
-        left = [variant.label for variant in self.experiment.variants]
-        total = dict.fromkeys(left, 0.0)
-        for seed in self.experiment.seeds:
-            this = [self._trials[seed, label] for label in left]
-            known += this
-            if any(spec.name not in results for spec in this):
-                return known
-            for spec in this:
-                total[spec.label] += results[spec.name].test_accuracy or 0.0
-            if len(left) > 1:
-                left.remove(min(left, key=lambda label: total[label]))
-        return known
+def in_rounds(confirming: bool = False) -> Experiment:
+    """Five variants until they are decided; or a search by TPE, whose choices are confirmed until then."""
+    names = ["stride", "grouped_concat", "dilated_separable", "dilated_stride"]
+    verdict = VerdictSettings(until_decided=True, max_seeds=12, margin=0.004)
+    plain = Experiment(name="x", variants=tuple(Variant(name=n) for n in names), trainer=Recipe(epochs=4))
+    if not confirming:
+        return replace(plain, seeds=(0, 1, 2), verdict=verdict)
+    searching = searched(6, 4, names[:2])
+    assert searching.search is not None
+    return replace(
+        searching,
+        search=replace(searching.search, name="tpe", per="variant", concurrency=2),
+        confirm=Confirm(seeds=(10, 11, 12)),
+        verdict=verdict,
+    )
 
 
-@settings(max_examples=30)
+@pytest.mark.parametrize("name", ["hyperband", "median"])
+def test_kills_change_nothing_for_other_schedulers(tmp_path: Path, name: Literal["hyperband", "median"]) -> None:
+    experiment = replace(searched(16), scheduler=Scheduler(name=name))
+    undisturbed_one = replayed(tmp_path, experiment, Jagged(), 4)
+    assert any(decision.stopped for decision in undisturbed_one.decisions)
+    kills = random.Random(name).sample(range(1, undisturbed_one.points), 6)
+    assert same(undisturbed_one, replayed(tmp_path, experiment, Jagged(), 4, kills))
+
+
+@settings(max_examples=20)
 @given(st.sets(st.integers(1, 150), max_size=8), st.integers(1, 5))
-def test_a_plan_that_grows_grows_alike_after_kills(
+def test_rounds_are_decided_alike_after_kills(
     tmp_path_factory: pytest.TempPathFactory, kills: set[int], workers: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("growing")
-    names = ["stride", "grouped_concat", "dilated_separable", "dilated_stride"]
-    experiment = Experiment(name="x", variants=tuple(Variant(name=n) for n in names), trainer=Recipe(epochs=3))
-
-    def propose(journal: Journal) -> Rounds:
-        return Rounds(experiment)
-
-    undisturbed_one = replayed(folder, experiment, Jagged(), workers, propose=propose)
-    assert len(undisturbed_one.results) == 4 + 3 + 2 + 7
-    killed = replayed(folder, experiment, Jagged(), workers, kills, propose)
+    folder = tmp_path_factory.mktemp("rounds")
+    experiment = in_rounds()
+    laws = Laws(Law(luck=0.002), experiment)
+    undisturbed_one = replayed(folder, experiment, laws, workers)
+    seeds = Counter(spec.label for spec in undisturbed_one.plan.trials)
+    assert max(seeds.values()) > min(seeds.values()) >= 3
+    assert any("gets no more seeds" in line for line in undisturbed_one.said)
+    killed = replayed(folder, experiment, laws, workers, kills)
     assert same(undisturbed_one, killed)
     assert killed.restarts == len([kill for kill in kills if kill <= killed.points])
+
+
+def test_stages_and_suggestions_come_out_alike_after_kills(tmp_path: Path) -> None:
+    experiment = in_rounds(confirming=True)
+    laws = Laws(Law(), experiment)
+    undisturbed_one = replayed(tmp_path, experiment, laws, 3)
+    stages = Counter(spec.stage for spec in undisturbed_one.plan.trials)
+    assert stages["search"] == 12
+    assert stages["confirm"] >= 6
+    confirmed = [spec for spec in undisturbed_one.plan.trials if spec.stage == "confirm"]
+    assert all(undisturbed_one.results[spec.name].status is Status.COMPLETE for spec in confirmed)
+    for seed in range(3):
+        kills = random.Random(seed).sample(range(1, undisturbed_one.points), 6)
+        assert same(undisturbed_one, replayed(tmp_path, experiment, laws, 3, kills))
 
 
 def test_time_passes_as_on_so_many_workers(tmp_path: Path) -> None:

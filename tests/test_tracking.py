@@ -73,7 +73,7 @@ def test_trials_are_read_in_the_order_of_the_plan_whichever_began_first(uri: str
     sink = Sink(runs)
     for spec in reversed(plan.trials):
         sink.on_start(spec.name)
-    sink.close(Status.STOPPED)
+    sink.close(Status.INTERRUPTED)
     client = connect(uri)
     read = read_trials(client, runs.parent_run_id)
     assert [row.trial for row in read] == [spec.name for spec in plan.trials]

@@ -11,6 +11,7 @@ from patience import PATIENCE
 from recording import FACTS, open_runs, record
 
 from orchestrator import records as keys
+from orchestrator.cluster.events import outcome_of
 from orchestrator.errors import TrackingError
 from orchestrator.records import Failure, Outcome, Status
 from orchestrator.spec import Plan
@@ -20,6 +21,7 @@ from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
 from orchestrator.tracking.tags import PARENT
+from orchestrator.trial import TrialFolder
 
 
 def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, plan: Plan) -> None:
@@ -27,7 +29,7 @@ def test_a_restarted_sink_makes_no_second_run_and_repeats_no_epoch(uri: str, pla
         sink = Sink(open_runs(uri, plan))
         for spec in plan.trials:
             sink.catch_up(spec.name, [record(epoch) for epoch in epochs])
-        sink.close(Status.STOPPED)
+        sink.close(Status.INTERRUPTED)
     client = connect(uri)
     experiment = client.get_experiment_by_name("exp").experiment_id
     children = [r for r in client.search_runs([experiment]) if PARENT in r.data.tags]
@@ -56,16 +58,44 @@ def test_one_call_a_record_or_less(uri: str, plan: Plan, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("status", "expected"), [(Status.COMPLETE, "FINISHED"), (Status.STOPPED, "KILLED"), (Status.FAILED, "FAILED")]
-)
+    ("status", "expected"),
+    [
+        (Status.COMPLETE, "FINISHED"), (Status.STOPPED, "FINISHED"),
+        (Status.INTERRUPTED, "KILLED"), (Status.FAILED, "FAILED"),
+    ],
+)  # fmt: skip
 def test_statuses_are_true(uri: str, plan: Plan, status: Status, expected: str) -> None:
     sink = Sink(open_runs(uri, plan))
     sink.on_end(Outcome("stride/seed-0", status, "because", None, "Traceback: planted"))
     sink.close(status)
     run = connect(uri).get_run(sink.run_ids["stride/seed-0"])
     assert run.info.status == expected
+    assert run.data.tags["status"] == status
     assert run.data.tags["status_reason"] == "because"
+    assert run.data.tags.get("stopped_early") == ("true" if status is Status.STOPPED else None)
     assert [a.path for a in connect(uri).list_artifacts(run.info.run_id)] == ["traceback.txt"]
+
+
+@pytest.mark.parametrize("reason", ["interrupted", "its driver was lost; `orchestrator resume` continues"])
+def test_what_an_earlier_version_called_stopped_and_was_interrupted_is_read_so(
+    uri: str, plan: Plan, tmp_path: Path, reason: str
+) -> None:
+    sink = Sink(open_runs(uri, plan))
+    first, second = (spec.name for spec in plan.trials[:2])
+    sink.on_end(Outcome(first, Status.INTERRUPTED))
+    sink.on_end(Outcome(second, Status.STOPPED, "stopped by the scheduler after epoch 1"))
+    sink.close(Status.INTERRUPTED)
+    client = connect(uri)
+    for name, value in (("status", "stopped"), ("status_reason", reason)):
+        client.set_tag(sink.run_ids[first], name, value)
+    statuses = {row.trial: row.status for row in read_trials(client, sink.runs.parent_run_id)}
+    assert statuses == {first: "interrupted", second: "stopped"}
+    assert outcome_of({"trial": first, "status": "stopped", "reason": reason}).status is Status.INTERRUPTED
+    folder = TrialFolder.create(tmp_path / "trial", plan.trials[0])
+    folder.finish(Status.STOPPED, reason)
+    outcome = folder.outcome()
+    assert outcome is not None
+    assert outcome.status is Status.INTERRUPTED
 
 
 def test_carried_on_to_its_end_a_run_says_nothing_of_how_it_had_ended_before(uri: str, plan: Plan) -> None:

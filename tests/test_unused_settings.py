@@ -1,16 +1,24 @@
-"""A setting that the chosen optimiser or schedule does not have is named before anything is trained."""
+"""A setting that the chosen optimiser, schedule or scheduler does not have is named before anything is trained."""
 
 from dataclasses import fields
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from orchestrator.spec import Optimizer, Recipe, Schedule
-from orchestrator.workflow.unused_settings import OPTIMIZERS, SCHEDULES, unused_settings
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.spec import Optimizer, Recipe, Schedule, Scheduler
+from orchestrator.workflow.unused_settings import (
+    OPTIMIZERS,
+    SCHEDULERS,
+    SCHEDULES,
+    scheduler_notes,
+    unused_settings,
+)
 
 
-def test_every_optimiser_and_schedule_is_known_by_settings_that_exist() -> None:
-    for kind, table in ((Optimizer, OPTIMIZERS), (Schedule, SCHEDULES)):
+def test_every_optimiser_schedule_and_scheduler_is_known_by_settings_that_exist() -> None:
+    for kind, table in ((Optimizer, OPTIMIZERS), (Schedule, SCHEDULES), (Scheduler, SCHEDULERS)):
         assert set(table) == set(get_args(get_type_hints(kind)["name"]))
         assert set().union(*table.values()) <= {field.name for field in fields(kind)}
 
@@ -36,3 +44,68 @@ def test_every_optimiser_and_schedule_is_known_by_settings_that_exist() -> None:
 )
 def test_what_has_no_effect_is_named(recipe: Recipe, notes: list[str]) -> None:
     assert unused_settings(recipe) == notes
+
+
+SEARCH = {"samples": 8, "space": {"trainer.optimizer.lr": {"loguniform": [0.01, 0.1]}}}
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "changes", "notes"),
+    [
+        ({}, {}, []),
+        ({"name": "asha", "grace_period": 2, "reduction_factor": 2}, {"search": SEARCH}, []),
+        ({"name": "hyperband"}, {"search": SEARCH, "trainer": {"epochs": 3}}, []),
+        ({"grace_period": 2}, {}, ["scheduler.grace_period has no effect: fifo does not use it"]),
+        (
+            {"name": "median", "reduction_factor": 4, "brackets": 2},
+            {"search": SEARCH},
+            [
+                "scheduler.reduction_factor has no effect: median does not use it",
+                "scheduler.brackets has no effect: median does not use it",
+            ],
+        ),
+        (
+            {"name": "asha", "grace_period": 9},
+            {"search": SEARCH},
+            ["scheduler asha stops no trial: scheduler.grace_period is 9, trainer.epochs 9"],
+        ),
+        (
+            {"name": "median"},
+            {"seeds": [0, 1, 2]},
+            [
+                "scheduler median stops no trial: each variant has 3, and it compares one with at least 3 others of "
+                "its variant; add a search or seeds"
+            ],
+        ),
+        (
+            {"name": "asha"},
+            {"seeds": [0, 1]},
+            [
+                "scheduler asha without a search stops seeds, so the mean over the others of the variant is too high; "
+                "add a search, or use scheduler.name fifo"
+            ],
+        ),
+        (
+            {"name": "hyperband", "brackets": 5},
+            {"search": SEARCH},
+            ["scheduler.brackets is 5, but with 9 epochs there are only 3"],
+        ),
+    ],
+)
+def test_a_scheduler_that_does_less_than_it_seems_to_says_so(
+    scheduler: dict[str, Any], changes: dict[str, Any], notes: list[str]
+) -> None:
+    tree = {"name": "x", "variants": ["stride"], "trainer": {"epochs": 9}, "scheduler": scheduler, **changes}
+    assert scheduler_notes(read_experiment(tree, "x")) == notes
+
+
+@pytest.mark.parametrize("name", ["asha", "hyperband", "median"])
+def test_what_judges_by_validation_is_refused_where_there_is_none(name: str) -> None:
+    tree = {"name": "x", "variants": ["stride"], "trainer": {"protocol": "published"}, "scheduler": {"name": name}}
+    with pytest.raises(ExperimentError, match=f"scheduler: {name} needs validation accuracy"):
+        read_experiment(tree, "x")
+
+
+def test_a_launch_keeps_its_name_when_a_scheduler_gets_more_settings() -> None:
+    assert Scheduler(name="asha").identity() == {"name": "asha", "grace_period": 1, "reduction_factor": 3}
+    assert Scheduler(name="hyperband", brackets=2).identity()["brackets"] == 2

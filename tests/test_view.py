@@ -42,13 +42,34 @@ def test_it_counts_and_estimates() -> None:
         view.on_record(f"t{i}", record(1))
     view.on_end(Outcome("t0", Status.COMPLETE))
     view.on_end(Outcome("t1", Status.FAILED, "diverged"))
-    view.on_end(Outcome("t2", Status.STOPPED, "enough"))
+    view.on_end(Outcome("t2", Status.INTERRUPTED))
     text = shown(view)
-    assert "3/8 trials, 1 stopped, 1 failed" in text
-    # Three epochs of t0, one of each other that began; what was stopped or failed owes no more.
+    assert "3/8 trials, 1 interrupted, 1 failed" in text
+    # Three epochs of t0, one of each other that began; what was interrupted or failed owes no more.
     assert re.search(r"\b8/20 epochs", text)
     assert "elapsed" in text
     assert "left" in text
+
+
+def test_what_was_stopped_early_has_a_line_of_its_own_and_is_no_trouble() -> None:
+    view, out = off_screen([f"t{i}" for i in range(4)])
+    for i, accuracies in enumerate(([0.2, 0.634, 0.5], [0.3], [0.9])):
+        view.on_start(f"t{i}")
+        for epoch, accuracy in enumerate(accuracies, start=1):
+            view.on_record(f"t{i}", Record(epoch, 0.0, {keys.TRAIN_ACCURACY: 0.5, keys.VAL_ACCURACY: accuracy}))
+    for name, epoch in (("t0", 3), ("t1", 1)):
+        view.on_end(Outcome(name, Status.STOPPED, f"stopped by the scheduler after epoch {epoch}"))
+    text = shown(view)
+    assert re.search(r"^stopped early: 2, best 63\.40 % at epoch 2 *$", text, re.MULTILINE)
+    assert not re.search(r"^t[01] ", text, re.MULTILINE)
+    assert re.search(r"^t2 .* running *$", text, re.MULTILINE)
+    assert re.search(r"2/4 trials .*5/10 epochs", text)
+    assert out.getvalue().splitlines()[-1].endswith("t1: stopped early by the scheduler after epoch 1")
+
+
+def test_the_best_of_what_an_earlier_process_stopped_is_not_guessed() -> None:
+    view, _ = off_screen(["a", "b"], ended=[Outcome("a", Status.STOPPED, "stopped by the scheduler after epoch 1")])
+    assert re.search(r"^stopped early: 1 *$", shown(view), re.MULTILINE)
 
 
 @pytest.mark.parametrize("height", [12, 60])

@@ -10,9 +10,21 @@ from orchestrator.cli.options import options
 
 @click.command("run")
 @click.option("--events", is_flag=True, hidden=True, help="In a job: also print a machine-readable line per event.")
+@click.option(
+    "--until-decided",
+    is_flag=True,
+    help="Train further seeds, in rounds, until the variants are decided; the same as "
+    "--set verdict.until_decided=true.",
+)
 @options("experiment", "set", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet")
 def command(
-    experiment: Path, overrides: tuple[str, ...], events: bool, as_json: bool, quiet: bool, **flags: Any
+    experiment: Path,
+    overrides: tuple[str, ...],
+    until_decided: bool,
+    events: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> int:
     """Train every trial of EXPERIMENT.yaml with Ray Tune, record it in MLflow and print the verdict.
 
@@ -28,7 +40,8 @@ def command(
         from orchestrator.tracking.store import tracking_uri as choose_store
 
         refuse_temporary_locations(flags["storage"], choose_store(flags["tracking_uri"]))
-    settings = read_file(experiment, overrides)
+    more = ("verdict.until_decided=true",) if until_decided else ()
+    settings = read_file(experiment, (*overrides, *more))
     with open_storage(flags.pop("storage")) as storage:
         display = Show(as_json, quiet, events)
         result = run(settings, storage=storage, display=display, source=experiment, as_job=events, **flags)

@@ -3,9 +3,17 @@
 from rich.console import Console
 
 from orchestrator.cli.options import print_json
+from orchestrator.reporting.comparison.rounds import terminal_rounds
 from orchestrator.reporting.comparison.search import sentences, terminal_search
 from orchestrator.reporting.comparison.spending import spending, terminal_spending
-from orchestrator.reporting.comparison.tables import comparison_table, cost_table, settings_table, trouble_table
+from orchestrator.reporting.comparison.tables import (
+    comparison_table,
+    cost_table,
+    settings_table,
+    stopped_table,
+    trouble_table,
+)
+from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.workflow.promote import Registration
 from orchestrator.workflow.results import Results
 
@@ -19,19 +27,22 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
     console = Console()
     console.print(comparison_table(result.comparison))
     searches, spent = result.comparison.searches, spending(result.rows, result.share)
-    odd = any(row.saved_seconds or row.lost_seconds or row.price is not None for row in spent)
+    odd = any(row.saved_seconds or row.lost_seconds or row.reused or row.price is not None for row in spent)
     tables = (
         cost_table(result.comparison),
         settings_table(result.comparison),
         terminal_search(searches) if searches else None,
         terminal_spending(spent) if odd else None,
+        stopped_table(result.rows),
         trouble_table(result.rows),
     )
     for table in tables:
         if table is not None:
             console.print()
             console.print(table)
-    for text in (sentences(searches), result.comparison.sentence):
+    rounds = result.comparison.rounds
+    decided = "" if rounds is None else terminal_rounds(rounds)
+    for text in (sentences(searches), decided, left_out(result.left_out), result.comparison.sentence):
         if text:
             console.print()
             console.print(text, highlight=False)

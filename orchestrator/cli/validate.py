@@ -14,7 +14,7 @@ from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
 
 if TYPE_CHECKING:
-    from orchestrator.spec import Plan
+    from orchestrator.spec import Plan, Search
     from orchestrator.workflow.check import Checked
     from orchestrator.workflow.estimate import Estimate
 
@@ -67,6 +67,7 @@ def command(
 
 
 def _print(checked: "Checked", expected: "Estimate | None") -> None:
+    from orchestrator.experiment.stages import to_come
     from orchestrator.workflow.plan import training_cost
 
     plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
@@ -99,11 +100,14 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
         )
     console.print(table)
     if plan.experiment.search is not None:
-        console.print(_settings(plan))
+        console.print(_settings(plan, plan.experiment.search))
+    for later in to_come(experiment):
+        console.print(later.words, highlight=False)
     resources = experiment.resources
     console.print(
         f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"about {_in_units(training_cost(checked))} multiply-accumulates in total",
+        f"{'at most' if to_come(experiment) else 'about'} {_in_units(training_cost(checked))} multiply-accumulates in "
+        "total",
         highlight=False,
     )
     if expected is not None:
@@ -112,17 +116,20 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
         console.print(f"{plan.rejected_samples} draws broke the contract and were replaced", highlight=False)
 
 
-def _settings(plan: "Plan") -> Group:
-    """The first of the settings that the search has drawn."""
-    drawn = list({spec.sample: spec.settings for spec in plan.trials}.values())
-    paths = sorted(drawn[0])
+def _settings(plan: "Plan", search: "Search") -> Group:
+    """The first of the settings that the search has drawn; by variant if not all have the same."""
+    same = len({repr(sorted(spec.settings)) for spec in plan.trials}) == 1 and search.per == "shared"
+    drawn = {(spec.sample, "" if same else spec.label): spec.settings for spec in plan.trials}
+    paths = sorted({path for settings in drawn.values() for path in settings})
     more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    for name in short_names(paths).values():
-        table.add_column(name, justify="right", overflow="fold")
-    for settings in drawn[:MOST_SETTINGS]:
-        table.add_row(*(shown(settings[path]) for path in paths))
-    return Group(Text(f"Settings drawn{more}", "bold"), table)
+    for name in [*([] if same else ["variant"]), *short_names(paths).values()]:
+        table.add_column(name, justify="left" if name == "variant" else "right", overflow="fold")
+    for (_, label), settings in list(drawn.items())[:MOST_SETTINGS]:
+        cells = [shown(settings[path]) if path in settings else "" for path in paths]
+        table.add_row(*([] if same else [label]), *cells)
+    later = "; the others are suggested as trials end" if search.name == "tpe" else ""
+    return Group(Text(f"Settings drawn{more}{later}", "bold"), table)
 
 
 def _in_units(count: float) -> str:

@@ -79,7 +79,8 @@ def record_of(event: Event) -> tuple[str, Record]:
 
 def outcome_of(content: Mapping[str, Any]) -> Outcome:
     """How a trial ended. Raises KeyError, TypeError or ValueError if that is not in it."""
-    return Outcome(str(content["trial"]), Status(content["status"]), str(content["reason"]))
+    reason = str(content["reason"])
+    return Outcome(str(content["trial"]), Status(Status.recorded(content["status"], reason)), reason)
 
 
 def _outcome(outcome: Outcome) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator import spec
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
@@ -131,6 +132,8 @@ def _describe_error(problem: Any) -> str:
     place = [part for part in place if not part.startswith(_CHOICES)] + key
     where = ".".join(place) or "the file"
     if unknown:
+        if (ours := ours_of_key(place[:-1], place[-1], problem["input"])) is not None:
+            return f"{where}: here it is {ours}"
         allowed = _keys_at(place[:-1])
         return f"{where}: unknown key{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
     if problem["type"] in ("missing", "missing_argument"):
@@ -138,6 +141,8 @@ def _describe_error(problem: Any) -> str:
     if problem["type"] == "literal_error":
         allowed = [word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
         value = problem["input"]
+        if (ours := ours_of_value(place, value)) is not None:
+            return f"{where}: {_shown(value)}: here it is {ours}"
         near = did_you_mean(value, allowed) if isinstance(value, str) else ""
         return f"{where}: {_shown(value)} is not allowed{near}; allowed: {', '.join(allowed)}"
     if problem["type"] == "value_error":

@@ -27,7 +27,8 @@ h2 { font-size: 1.2rem; margin: 2.5rem 0 .8rem; }
 .facts dd { margin: 0; font-size: 1.15rem; font-weight: 600; font-variant-numeric: tabular-nums;
   overflow-wrap: anywhere; }
 .facts small { display: block; font-size: .75rem; font-weight: 400; color: var(--quiet); }
-.complete { color: var(--good); } .failed, .stopped, .unfinished { color: var(--bad); }
+.complete { color: var(--good); } .failed, .interrupted, .unfinished { color: var(--bad); }
+.note { color: var(--quiet); margin: 1rem 0; overflow-wrap: anywhere; }
 .reason { border-left: .25rem solid var(--bad); background: var(--card); padding: .7rem 1rem; margin: 1rem 0 0;
   overflow-wrap: anywhere; white-space: pre-wrap; }
 figure { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; margin: 0 0 1.5rem;

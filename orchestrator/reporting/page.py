@@ -8,6 +8,7 @@ from orchestrator import records as keys
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.formatting import extent_text, millions
 from orchestrator.reporting.html import FigureImage, document, fact, figure, table
+from orchestrator.reporting.states import state_word
 from orchestrator.reporting.tables import Table
 
 LOAD_MODEL = """\
@@ -34,7 +35,7 @@ def write_page(
         '<dl class="facts">',
         *(fact(*known) for known in _facts(context)),
         "</dl>",
-        f'<p class="reason">{escape(reason)}</p>' if reason else "",
+        f'<p class="{"note" if _status(context) == "stopped" else "reason"}">{escape(reason)}</p>' if reason else "",
         f"<nav>{links}</nav>" if links else "",
         "<h2>Figures</h2>" if images else "",
         *(figure(image) for image in images),
@@ -79,7 +80,7 @@ def _facts(context: ReportContext) -> list[tuple[str, str, str, str]]:
         ("Test accuracy", _percent(accuracy), f"{len(context.labels):,} images", ""),
         ("Chosen epoch", str(chosen or "none"), f"{split} {_percent(evaluated)}" if evaluated is not None else "", ""),
         ("Epochs", f"{context.epochs} of {context.spec.trainer.epochs}", "", ""),
-        ("Status", status, "", status),
+        ("Status", state_word(status), "", status),
         ("Seed", str(context.spec.seed), "", ""),
         *_forward(context),
     ]

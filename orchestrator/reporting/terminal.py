@@ -17,13 +17,12 @@ from rich.text import Text
 
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record
+from orchestrator.reporting.states import ENDED, STYLES, state_text, stopped_text
 
 CLOCK = "%H:%M:%S"  # before every line about a change of state
 _STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
 SPEED_PERIOD = 600.0  # seconds; the remaining time is estimated from the epochs in them
 MOST_LINES = 40  # of the live table: running trials, and those that changed last
-ENDED = ("complete", "stopped", "failed")
-STYLES = {"waiting": "dim", "running": "cyan", "complete": "green", "stopped": "yellow", "failed": "red"}
 
 
 @dataclass
@@ -33,6 +32,7 @@ class _Line:
     state: str = "waiting"
     epoch: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
+    best: tuple[float, int] | None = None  # validation accuracy and its epoch
     reason: str = ""
     changed: int = 0  # counts the changes of all lines: the greatest is the newest
 
@@ -83,7 +83,7 @@ class View:
     def __rich__(self) -> Group:
         with self._lock:
             self._advance()
-            return Group(self._table(), self._progress)
+            return Group(self._table(), *self._stopped(), self._progress)
 
     def on_plan(self, trials: Sequence[str]) -> None:
         """Listener: the plan has grown."""
@@ -104,6 +104,9 @@ class View:
             line = self.lines[trial]
             known, line.epoch = bool(line.metrics), record.epoch
             line.metrics.update(record.metrics)
+            if keys.VAL_ACCURACY in record.metrics:
+                reached = record.metrics[keys.VAL_ACCURACY], record.epoch
+                line.best = reached if line.best is None else max(line.best, reached, key=lambda known: known[0])
         if not record.final:
             goes_on = "" if known or record.epoch == 1 else "resumes after "
             self._say(f"{trial}: {goes_on}epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
@@ -113,9 +116,9 @@ class View:
         line = self._end(outcome)
         measured = line.metrics.get(keys.TEST_ACCURACY)
         result = f", test accuracy {100 * measured:.2f} %" if measured is not None else ""
-        reason = f": {outcome.reason}" if outcome.reason else ""
-        text = f"{outcome.trial}: {outcome.status}{result}{reason}"
-        self._say(text, always=outcome.status == "failed")
+        state = state_text(str(outcome.status), outcome.reason)
+        word, colon, reason = state.partition(":")
+        self._say(f"{outcome.trial}: {word}{result}{colon}{reason}", always=outcome.status == "failed")
 
     def _end(self, outcome: Outcome) -> _Line:
         with self._lock:
@@ -147,8 +150,15 @@ class View:
         if counts["waiting"] == len(self.lines):
             return "starting workers"
         ended = sum(counts[state] for state in ENDED)
-        bad = "".join(f", {counts[state]} {state}" for state in ("stopped", "failed") if counts[state])
+        bad = "".join(f", {counts[state]} {state}" for state in ("interrupted", "failed") if counts[state])
         return f"{ended}/{len(self.lines)} trials{bad}"
+
+    def _stopped(self) -> list[Text]:
+        """One line about the trials that were stopped early; their best is known if this process trained them all."""
+        stopped = [line for line in self.lines.values() if line.state == "stopped"]
+        known = [line.best for line in stopped if line.best is not None]
+        best = max(known, key=lambda reached: reached[0]) if known and len(known) == len(stopped) else (None, None)
+        return [Text(stopped_text(len(stopped), *best))] if stopped else []
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -157,16 +167,17 @@ class View:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("state", no_wrap=True)
         room = min(MOST_LINES, max(5, self.console.size.height - 6))
-        shown = heapq.nlargest(room, self.lines.items(), key=lambda item: (item[1].state == "running", item[1].changed))
+        listed = [item for item in self.lines.items() if item[1].state != "stopped"]
+        shown = heapq.nlargest(room, listed, key=lambda item: (item[1].state == "running", item[1].changed))
         for trial, line in sorted(shown, key=lambda item: self._places[item[0]]):
             percents = [
                 f"{100 * line.metrics[key]:.2f}" if key in line.metrics else ""
                 for key in (keys.TRAIN_ACCURACY, keys.VAL_ACCURACY, keys.TEST_ACCURACY)
             ]
             speed = f"{line.metrics[keys.IMAGES_PER_SECOND]:,.0f}" if keys.IMAGES_PER_SECOND in line.metrics else ""
-            state = Text(line.state + (f": {line.reason}" if line.reason else ""), style=STYLES[line.state])
+            state = Text(state_text(line.state, line.reason), style=STYLES[line.state])
             table.add_row(trial, f"{line.epoch}/{self.epochs}", *percents, speed, state)
-        if hidden := len(self.lines) - len(shown):
+        if hidden := len(listed) - len(shown):
             table.add_row(f"... and {hidden} more", style="dim")
         return table
 

@@ -14,7 +14,7 @@ from ray import tune
 
 from orchestrator.errors import DiskFullError, StorageError
 from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_folder
-from orchestrator.records import EPOCH, INTERRUPTED, Failure, Listener, Outcome, Record, Status
+from orchestrator.records import EPOCH, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
 from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.storage import FOLDERS, Storage
@@ -122,14 +122,14 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def ended_for_good(self) -> dict[str, Outcome]:
         """How trials ended that neither are resumed later nor tried again now."""
-        kept = ((name, outcome) for name, outcome in self.outcomes.items() if outcome.reason != INTERRUPTED)
+        kept = ((name, outcome) for name, outcome in self.outcomes.items() if outcome.status is not Status.INTERRUPTED)
         return {name: outcome for name, outcome in kept if outcome.failure not in self.retried}
 
     def interrupt(self, trials: Iterable[str]) -> None:
-        """The launch has been ended from outside: every one of ``trials`` that has not ended is stopped."""
+        """The launch has been ended from outside: each of ``trials`` that has not ended is interrupted."""
         for name in trials:
             if name not in self.outcomes:
-                self.outcomes[name] = Outcome(name, Status.STOPPED, INTERRUPTED)
+                self.outcomes[name] = Outcome(name, Status.INTERRUPTED)
                 for listener in self.listeners if name in self.started else ():
                     listener.on_end(self.outcomes[name])
 

@@ -59,7 +59,10 @@ class CheckpointBudget:
         best = max((record.metrics.get(self.metric, 0.0) for record in records), default=0.0)
         held_out = best if self.metric == VAL_ACCURACY else None
         status = str(outcome.status)
-        row = TrialRow(spec.name, "", spec.label, spec.seed, status, val_accuracy=held_out, sample=spec.sample)
+        stage = "" if self.plan.experiment.confirm is None else spec.stage
+        row = TrialRow(
+            spec.name, "", spec.label, spec.seed, status, val_accuracy=held_out, sample=spec.sample, stage=stage
+        )
         folder = outcome.folder / CHECKPOINTS
         self.delivered[spec.name] = _Delivered(row, best, folder, self.storage.size(folder))
 
@@ -84,8 +87,9 @@ class CheckpointBudget:
         winners: set[str] = set()
         for mine in chosen_trials([trial.row for trial in self.delivered.values()]).values():
             names = [row.trial for row in mine]
-            best = max(names, key=lambda name: (self.delivered[name].accuracy, name))
-            winners |= {best} if mine[0].sample is None else set(names)
+            best = sorted(names, key=lambda name: (self.delivered[name].accuracy, name))[-1:]
+            later = any(row.sample is not None and not row.stage for row in mine)
+            winners |= set(names if later else best)
         return winners
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import to_arrays
-from orchestrator.records import INTERRUPTED, Failure, Listener, Outcome, Status
-from orchestrator.scheduling.asha_rule import rung_epochs
+from orchestrator.records import Failure, Listener, Outcome, Status
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
 from orchestrator.scheduling.resources import larger_share
+from orchestrator.scheduling.stop_rules import judged_epochs
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.spec.trial import CONFIRM
@@ -42,8 +42,8 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
     """Run every trial that is not finished; returns how each ended, by name.
 
     Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
-    progress are finished, and trials that have not ended are then returned as stopped, and can be resumed. A second
-    one ends it at once. ``log`` gets the messages for the user.
+    progress are finished, and trials that have not ended are then returned as interrupted, and can be resumed. A
+    second one ends it at once. ``log`` gets the messages for the user.
     """
     from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
@@ -139,8 +139,8 @@ def _run_trials(launch: Launch, waiting: Sequence[TrialSpec], callback: Any, dra
 
 def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     """End the trials that the scheduler had stopped when the driver was lost: its decision stands."""
-    from orchestrator.scheduling.asha_log import read_log, stopped
     from orchestrator.scheduling.callback import collect_trial
+    from orchestrator.scheduling.decisions import read_log, stopped
 
     settled = {}
     names = {spec.name for spec in launch.plan.trials} - launch.finished
@@ -161,7 +161,7 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
     """Remove the checkpoints of trials that have been collected; what was interrupted is resumed from there."""
-    unfinished = {directory_name(n) for n, o in outcomes.items() if o.reason == INTERRUPTED or o.folder is None}
+    unfinished = {directory_name(n) for n, o in outcomes.items() if o.status is Status.INTERRUPTED or o.folder is None}
     for attempt in list_attempts(launch.folder, launch.storage):
         if not unfinished:
             launch.storage.remove(attempt)
@@ -192,7 +192,7 @@ def _config(spec: TrialSpec, launch: Launch, attempt: str) -> dict[str, Any]:
         "uri": storage.uri,
         "place": place(launch.folder / attempt / directory_name(spec.name)),
         "resume_from": place(before) if before else None,
-        "judged_at": [] if spec.stage == CONFIRM else rung_epochs(experiment.scheduler, experiment.trainer.epochs),
+        "judged_at": [] if spec.stage == CONFIRM else judged_epochs(experiment.scheduler, experiment.trainer.epochs),
     }
 
 
@@ -205,11 +205,11 @@ def _format_resources(resources: Mapping[str, float]) -> str:
 
 
 def _scheduler(launch: Launch, drain: Any) -> Any:
-    from orchestrator.scheduling.asha import ASHA
+    from orchestrator.scheduling.early_stopping import EarlyStopping
     from orchestrator.scheduling.fifo import DrainableFIFO
 
     experiment = launch.plan.experiment
     if experiment.scheduler.name == "fifo":
         return DrainableFIFO(drain)
     log = launch.folder.resolve() / RUNGS
-    return ASHA(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)
+    return EarlyStopping(experiment.scheduler, experiment.trainer.epochs, log, drain, launch.storage.push)

@@ -13,6 +13,7 @@ from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
+DESIGN = ("max_seeds", "margin", "confidence", "baseline")  # of verdict: what the intervals at every look rest on
 MOST_NAMED = 3  # differences; the others are counted
 
 
@@ -53,7 +54,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
             found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
-    for label, draws in plan.draws().items():
+    for label, draws in plan.draws().items() if not found else ():
         for earlier in content["plans"]:
             known = earlier["draws"].get(label, [])
             if any(one != other for one, other in zip(known, draws, strict=False)):
@@ -82,7 +83,24 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     samples = [e["search"]["samples"] if e["search"] else None for e in (before, now)]
     if samples[0] != samples[1]:
         parts.append(f"{samples[1]} samples instead of {samples[0]}")
+    seeds = [(e.get("confirm") or {}).get("seeds", []) for e in (before, now)]
+    if seeds[0] != seeds[1]:
+        parts.append(f"confirmed with seeds {', '.join(map(str, seeds[1]))}" if seeds[1] else "no confirm stage")
+    decided = [e["verdict"].get("until_decided", False) for e in (before, now)]
+    if decided[0] != decided[1]:
+        parts.append("further rounds until decided" if decided[1] else "no further rounds")
     return "; ".join(parts) or "other settings that change no trial"
+
+
+def redesigned(content: Mapping[str, Any]) -> str:
+    """How the design of a launch in rounds was changed after it had begun, in words; empty if it was not."""
+    designs = [plan["experiment"]["verdict"] for plan in content["plans"]]
+    designs = [design for design in designs if design.get("until_decided")]
+    if len(designs) < 2:
+        return ""
+    first, last = designs[0], designs[-1]
+    changed = [key for key in DESIGN if any(design[key] != last[key] for design in designs)]
+    return ", ".join(f"{key} {_shown(first[key])}, now {_shown(last[key])}" for key in changed)
 
 
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:

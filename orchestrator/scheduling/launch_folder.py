@@ -19,13 +19,14 @@ from orchestrator.scheduling.launch_file import (
     in_words,
     new_content,
     read_all,
+    redesigned,
 )
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
 
-RUNGS = "rungs.jsonl"  # what asynchronous successive halving has decided
-SUGGESTIONS = "suggestions.jsonl"  # what a search has suggested in the light of results
+RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial
+SUGGESTIONS = "suggestions.jsonl"  # what a search suggested and stages chose, in the light of results
 TAKEN_OVER = "taken_over.json"  # of a trial: the launch that has trained it
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
 # Files that say how far it is, and how it goes on.
@@ -65,9 +66,14 @@ class LaunchFolder:
             )
 
     def amend(self, plan: Plan, storage: Storage) -> str:
-        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing."""
+        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.
+
+        The plan is told how the launch's design in rounds has been changed.
+        """
         content = self.content()
-        if (new := amended(content, plan)) is None:
+        new = amended(content, plan)
+        plan.redesigned = redesigned(new or content)
+        if new is None:
             return ""
         write_json(self.path / LAUNCH_FILE, new)
         storage.push(self.path / LAUNCH_FILE)
@@ -93,7 +99,7 @@ class LaunchFolder:
                 same = outcome is not None and folder.spec().identity() == spec.identity()
             except StorageError:
                 continue
-            if outcome is not None and same and outcome.status is not Status.FAILED:
+            if outcome is not None and same and outcome.status in (Status.COMPLETE, Status.STOPPED):
                 found[spec.name] = outcome.status
         return found
 

@@ -1,23 +1,13 @@
 """The process that decides, in a simulated launch: all that it knows can be read again from disk."""
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
 
+from orchestrator.experiment.proposals import Proposals
 from orchestrator.records import Status, TrialResult
 from orchestrator.simulation.journal import Epoch, Journal
 from orchestrator.simulation.seams import stop_rule
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.spec.trial import CONFIRM
-
-
-class Proposing(Protocol):
-    """What is trained, as :class:`orchestrator.experiment.proposals.Proposals` says it."""
-
-    experiment: Experiment
-
-    def trials(self, results: dict[str, TrialResult]) -> list[TrialSpec]:
-        """Every trial that is known once ``results`` are."""
 
 
 class Driver:
@@ -26,9 +16,12 @@ class Driver:
     As in a real launch, further trials are asked for when none that is known waits.
     """
 
-    def __init__(self, propose: Callable[[Journal], Proposing], journal: Journal) -> None:
+    def __init__(self, experiment: Experiment, journal: Journal) -> None:
         self._journal = journal
-        self._proposals = propose(journal)
+        self._proposals = Proposals(experiment)  # no network is built: no draw is found to break the contract
+        gpus = self._proposals.experiment.resources.gpus
+        self._proposals.later.gpus = 1.0 if isinstance(gpus, str) else gpus
+        self._proposals.remember(journal.suggestions, lambda _: journal.survive())
         self.plan = Plan(experiment=self._proposals.experiment, trials=())
         experiment = self.plan.experiment
         self._rule = stop_rule(experiment.scheduler, experiment.trainer.epochs, journal.decisions())
@@ -38,6 +31,11 @@ class Driver:
             self._heard.setdefault(told.trial, {})[told.epoch] = told
         self._catch_up()
         self._waiting = deque(spec for spec in self.plan.trials if spec.name not in self._heard)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What stages and rounds have decided, in words."""
+        return tuple(self._proposals.later.said)
 
     def next(self) -> TrialSpec | None:
         """The trial for a worker that is free; None if none is known at present."""
@@ -67,6 +65,8 @@ class Driver:
         return not (ends or stop)
 
     def _grow(self) -> list[TrialSpec]:
+        if self.plan.trials and not self._proposals.more:
+            return []
         known = {spec.name for spec in self.plan.trials}
         new = [spec for spec in self._proposals.trials(self.results) if spec.name not in known]
         if new:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.records import Status, TrialRow
-from orchestrator.selection import chosen_trials
+from orchestrator.selection import selected_trials
 from orchestrator.simulation.curves import Curves
 from orchestrator.simulation.replay import Replayed
 from orchestrator.simulation.seams import verdict_on
@@ -42,6 +42,7 @@ class Figures:
     seeds: Mapping[str, int]  # trials of each variant that are compared
     truths: Mapping[str, float]  # of each compared variant, with the settings that it is compared by
     verdict: Verdict | None  # None: nothing can be compared
+    said: tuple[str, ...]  # what stages and rounds have decided, in words
 
     @property
     def best_variants(self) -> tuple[str, ...]:
@@ -92,7 +93,8 @@ def figures(done: Replayed, curves: Curves) -> Figures:
         choices=_choices(done, curves),
         seeds={variant: len(seeds) for variant, seeds in scores.items()},
         truths=truths,
-        verdict=verdict_on(done.plan.experiment, scores) if comparable else None,
+        verdict=verdict_on(done.plan.experiment, scores, _rounds(done, compared)) if comparable else None,
+        said=done.said,
     )
 
 
@@ -106,6 +108,13 @@ def _compared(done: Replayed) -> list[TrialSpec]:
     return [spec for spec in complete if spec.sample == chosen.get(spec.label)]
 
 
+def _rounds(done: Replayed, compared: list[TrialSpec]) -> list[int] | None:
+    """The seeds of the rounds, in order; None if the launch was not trained in rounds."""
+    if not done.plan.experiment.verdict.until_decided:
+        return None
+    return list(dict.fromkeys(spec.seed for spec in compared))
+
+
 def _chosen(done: Replayed) -> dict[str, int | None]:
     """By variant, the sample that its search has chosen, as in a real launch: by validation accuracy alone."""
     rows = [
@@ -117,11 +126,12 @@ def _chosen(done: Replayed) -> dict[str, int | None]:
             str(done.results[spec.name].status),
             val_accuracy=done.results[spec.name].val_accuracy,
             sample=spec.sample,
+            stage=spec.stage,
         )
         for spec in done.plan.trials
-        if spec.stage == SEARCH
+        if spec.stage
     ]
-    return {variant: trials[0].sample for variant, trials in chosen_trials(rows).items() if trials}
+    return {variant: trials[0].sample for variant, trials in selected_trials(rows).items() if trials}
 
 
 def _choices(done: Replayed, curves: Curves) -> dict[str, Choice]:
@@ -150,5 +160,6 @@ def plain(found: Figures) -> dict[str, Any]:
         "truths": dict(found.truths),
         "leaders": list(found.leaders),
         "wrong_decisions": found.wrong,
+        "decided": list(found.said),
         "verdict": found.verdict.sentence if found.verdict else None,
     }

@@ -8,11 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from orchestrator.experiment.proposals import Proposals
 from orchestrator.files import unsynced
 from orchestrator.records import TrialResult
 from orchestrator.simulation.curves import Curve, Curves
-from orchestrator.simulation.driver import Driver, Proposing, is_last
+from orchestrator.simulation.driver import Driver, is_last
 from orchestrator.simulation.journal import Epoch, Journal
 from orchestrator.simulation.seams import Decision
 from orchestrator.spec import Experiment, Plan, TrialSpec
@@ -47,6 +46,7 @@ class Replayed:
     results: Mapping[str, TrialResult]  # by trial, in the order of their ends
     ended: Mapping[str, float]  # simulated seconds after the beginning, by trial
     decisions: tuple[Decision, ...]
+    said: tuple[str, ...]  # what stages and rounds have decided, in words
     points: int  # at which the deciding process could have been killed
     restarts: int
 
@@ -62,23 +62,14 @@ def replay(
     workers: int,
     folder: Path,
     kills: Collection[int] = (),
-    propose: Callable[[Journal], Proposing] | None = None,
 ) -> Replayed:
     """Replay ``experiment`` on ``workers`` workers, with its logs in ``folder``, which is empty.
 
     The deciding process dies at each of the points ``kills``; the next one begins with what is on disk, in no time,
-    while the workers go on. ``propose`` gives what says what is trained; None: the experiment's own.
+    while the workers go on. Raises ExperimentError if the experiment cannot be planned.
     """
     with unsynced():
-        propose = propose or partial(propose_for, experiment)
-        return _Workers(experiment, curves, workers, folder, Kills(kills), propose).run()
-
-
-def propose_for(experiment: Experiment, journal: Journal) -> Proposals:
-    """What the experiment trains; networks are not built, so that no draw is found to break the contract."""
-    proposals = Proposals(experiment)
-    proposals.remember(journal.suggestions, lambda _: journal.survive())
-    return proposals
+        return _Workers(experiment, curves, workers, folder, Kills(kills)).run()
 
 
 class _Workers:
@@ -91,12 +82,11 @@ class _Workers:
         workers: int,
         folder: Path,
         kills: Kills,
-        propose: Callable[[Journal], Proposing],
     ) -> None:
         self._curves, self._kills = curves, kills
         self._free = min(workers, experiment.resources.max_concurrent_trials or workers)
         self._journal = Journal(folder, kills)
-        self._begin_driver = partial(Driver, propose, self._journal)
+        self._begin_driver = partial(Driver, experiment, self._journal)
         self._running: dict[str, Curve] = {}  # and those that have ended
         self._clock: list[tuple[float, tuple[int, ...], int, TrialSpec]] = []  # when who has trained which epoch
         self._ended: dict[str, float] = {}
@@ -116,7 +106,8 @@ class _Workers:
             self._fill(now)
         decisions = tuple(self._journal.decisions())
         driver = self._driver
-        return Replayed(driver.plan, driver.results, self._ended, decisions, self._kills.passed, self._restarts)
+        passed, restarts = self._kills.passed, self._restarts
+        return Replayed(driver.plan, driver.results, self._ended, decisions, driver.said, passed, restarts)
 
     def _fill(self, now: float) -> None:
         """Give every free worker a trial, as long as there are any."""

@@ -1,6 +1,7 @@
 """The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
 
 from orchestrator.spec.confirm import Confirm
+from orchestrator.spec.distribution import Distribution
 from orchestrator.spec.experiment import (
     Contract,
     Experiment,
@@ -12,7 +13,8 @@ from orchestrator.spec.experiment import (
 from orchestrator.spec.plan import Plan
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
-from orchestrator.spec.search import Distribution, Scheduler, Search
+from orchestrator.spec.scheduler import Scheduler
+from orchestrator.spec.search import Search
 from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 

@@ -7,7 +7,9 @@ from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.published import Published, misuse
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.search import Scheduler, Search
+from orchestrator.spec.rounds import rounds_problems
+from orchestrator.spec.scheduler import Scheduler
+from orchestrator.spec.search import Search, unknown_variants
 from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
@@ -149,7 +151,7 @@ class Experiment:
     trainer: Recipe = field(default_factory=Recipe)
     """The training recipe, the same for every variant."""
     search: Search | None = None
-    """A random search over settings. null: no search."""
+    """A search over settings. null: no search."""
     confirm: Confirm | None = None
     """What is trained when the search is over, to compare the variants by. null: the search's own trials."""
     scheduler: Scheduler = field(default_factory=Scheduler)
@@ -194,8 +196,8 @@ class Experiment:
                 f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
                 f"{', '.join(labels)}"
             )
-        if self.scheduler.name == "asha" and self.trainer.protocol == "published":
-            problems.append("scheduler: asha needs validation accuracy, which the published protocol does not have")
+        if (rule := self.scheduler.name) != "fifo" and self.trainer.protocol == "published":
+            problems.append(f"scheduler: {rule} needs validation accuracy, which the published protocol does not have")
         if self.search is not None and self.trainer.protocol == "published":
             problems.append("search: with the published protocol, settings would be selected on test images")
         if self.confirm is not None and self.search is None:
@@ -204,6 +206,9 @@ class Experiment:
             problems.append(
                 f"confirm.seeds: {', '.join(map(str, both))} also of the search: what was selected on is not judged on"
             )
+        if self.search is not None:
+            problems += unknown_variants(self.search, labels)
+        problems += rounds_problems(self)
         if self.published is not None:
             problems += misuse(self.published, self)
         if problems:

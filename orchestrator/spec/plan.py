@@ -20,6 +20,7 @@ class Plan:
     trials: tuple[TrialSpec, ...]
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
     notes: tuple[str, ...] = ()  # messages for the user
+    redesigned: str = ""  # how the rules for ending a launch in rounds were changed after it had begun, in words
     _by_name: dict[str, TrialSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -37,6 +38,11 @@ class Plan:
         self._by_name.update((spec.name, spec) for spec in new)
         self.trials = (*self.trials, *new)
         return new
+
+    def clear(self) -> None:
+        """Forget all trials."""
+        self.trials = ()
+        self._by_name.clear()
 
     def spec(self, trial: str) -> TrialSpec:
         """The specification of the trial called ``trial``."""

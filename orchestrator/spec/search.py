@@ -1,72 +1,77 @@
-"""A random search over settings, and the scheduler that may stop its trials early."""
+"""A search over settings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from orchestrator.spec.distribution import Distribution
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.recipe import STRICT, Count
+from orchestrator.spec.trial import variant_label
+from orchestrator.text import did_you_mean
 
-
-@dataclass(frozen=True, kw_only=True)
-class Distribution:
-    """The distribution of one searched setting: exactly one of these keys, named as in Ray Tune."""
-
-    __pydantic_config__ = STRICT
-
-    uniform: tuple[float, float] | None = None
-    """`[low, high]`: a number between the two, all equally likely."""
-    loguniform: tuple[float, float] | None = None
-    """`[low, high]`: a number between the two whose logarithm is uniform; for learning rates and the like."""
-    randint: tuple[int, int] | None = None
-    """`[low, high]`: an integer from low to high - 1."""
-    choice: tuple[Any, ...] | None = None
-    """One of the listed values."""
-
-    def __post_init__(self) -> None:
-        given = [k for k in ("uniform", "loguniform", "randint", "choice") if getattr(self, k) is not None]
-        if len(given) != 1:
-            raise ValueError("give exactly one of uniform, loguniform, randint, choice")
-        bounds = self.uniform or self.loguniform or self.randint
-        if bounds is not None and not bounds[0] < bounds[1]:
-            raise ValueError(f"{given[0]}: the lower end must be below the upper end, not {list(bounds)}")
-        if self.loguniform is not None and self.loguniform[0] <= 0:
-            raise ValueError("loguniform: the lower end must be greater than 0")
-        if self.choice is not None and not self.choice:
-            raise ValueError("choice: needs at least one value")
+SAMPLES = 8  # of a random search or of TPE that does not say how many
+MOST_SAMPLES = 10_000
+CONCURRENCY = 4  # suggestions of TPE whose trials may train at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """A random search. Every variant and seed is trained with the same draws, so that variants stay comparable."""
+    """A search over settings. Every seed is trained with each of the settings that it tries."""
 
     __pydantic_config__ = STRICT
 
+    name: Literal["random", "grid", "tpe"] = "random"
+    """random: settings are drawn. grid: every combination of the listed values, in order. tpe: settings are suggested
+    by the validation accuracies of earlier ones (tree-structured Parzen estimator, Optuna's)."""
     space: dict[str, Distribution]
     """What to search: dotted path of a setting (`trainer.optimizer.lr`, `arguments.width`) to its distribution."""
-    samples: Annotated[int, Range(ge=1, le=10_000)] = 8
-    """How many settings to draw; every variant is trained with each of them and every seed. Unit: draws."""
+    samples: Annotated[int, Range(ge=1, le=MOST_SAMPLES)] | None = None
+    """How many settings to try; every variant is trained with that many, and with every seed. null: 8, of a grid every
+    combination. Unit: settings."""
+    per: Literal["shared", "variant"] = "shared"
+    """shared: all variants are trained with the same settings. variant: each variant gets as many settings of its own,
+    which for tpe follow its own accuracies."""
+    points: tuple[dict[str, Any], ...] = ()
+    """Settings to try first, by dotted path; what one leaves out is drawn. They count among the samples."""
     seed: Annotated[int, Range(ge=0)] = 0
     """Random seed of the draws; training has its own seeds."""
+    concurrency: Count | None = None
+    """tpe: how many suggestions may train at the same time; each is made without the results of the concurrency - 1
+    before it. null: 4. Unit: suggestions."""
 
     def __post_init__(self) -> None:
         check(self)
+        problems = []
         if not self.space:
-            raise ValueError("space: needs at least one setting")
+            problems.append("space: needs at least one setting")
+        if self.concurrency is not None and self.name != "tpe":
+            problems.append(f"concurrency: only for tpe; {self.name} waits for no results")
+        if self.points and self.name == "grid":
+            problems.append("points: not for grid, which tries every combination; put the values into the space")
+        if len(self.points) > self.limit:
+            problems.append(f"points: {len(self.points)} are more than samples, {self.limit}")
+        problems += [f"points.{i}: needs at least one setting" for i, point in enumerate(self.points) if not point]
+        if problems:
+            raise ValueError("; ".join(problems))
+
+    @property
+    def limit(self) -> int:
+        """Largest number of settings that a variant is trained with."""
+        return self.samples or (MOST_SAMPLES if self.name == "grid" else SAMPLES)
+
+    @property
+    def in_flight(self) -> int:
+        """How many suggestions of TPE may train at the same time."""
+        return self.concurrency or CONCURRENCY
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scheduler:
-    """Whether trials may be stopped early."""
-
-    __pydantic_config__ = STRICT
-
-    name: Literal["fifo", "asha"] = "fifo"
-    """fifo trains every trial to its end; asha stops the worse trials early, by validation accuracy (asynchronous
-    successive halving)."""
-    grace_period: Count = 1
-    """asha: every trial is trained for at least this long. Unit: epochs."""
-    reduction_factor: Annotated[int, Range(ge=2)] = 3
-    """asha: one in this many trials continues at each rung."""
-
-    def __post_init__(self) -> None:
-        check(self)
+def unknown_variants(search: Search, labels: Sequence[str]) -> list[str]:
+    """What is wrong with the variants that distributions name, one line each; ``labels`` are the experiment's."""
+    return [
+        f"search.space.{path}.variants: {name!r} is none of the variants{did_you_mean(name, labels)}: "
+        f"{', '.join(labels)}"
+        for path, distribution in search.space.items()
+        for name in distribution.variants or ()
+        if variant_label(name) not in labels
+    ]

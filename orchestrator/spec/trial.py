@@ -5,10 +5,11 @@ import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
+from orchestrator.records import CONFIRM as CONFIRM
+from orchestrator.records import SEARCH as SEARCH
 from orchestrator.spec.fields import Range, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
 
-SEARCH, CONFIRM = "search", "confirm"
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
 

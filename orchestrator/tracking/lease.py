@@ -59,7 +59,7 @@ def close_abandoned(client: "MlflowClient", experiment: str, now: float | None =
         parent = str(launch.info.run_id)
         children = client.search_runs([found.experiment_id], f"{running} and tags.`{PARENT}` = '{parent}'")
         for run in [*children, launch]:
-            client.set_tag(run.info.run_id, STATUS, str(Status.STOPPED))
+            client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
             client.set_tag(run.info.run_id, REASON, REASON_LOST)
             client.set_terminated(run.info.run_id, "KILLED")
         closed.append(parent)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.records import INTERRUPTED, Status
+from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
@@ -13,6 +13,7 @@ from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
+    CONFIRM_SEEDS,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -22,7 +23,7 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     PUBLISHED,
-    REASON,
+    REDESIGNED,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
@@ -105,9 +106,11 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
     return {
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
+        REDESIGNED: plan.redesigned,
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
+        CONFIRM_SEEDS: "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds),
     }
 
 
@@ -120,8 +123,7 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             if LEFT_OUT not in tags:
                 client.set_tag(run_id, LEFT_OUT, "true")
             if run.info.status == "RUNNING":
-                client.set_tag(run_id, STATUS, str(Status.STOPPED))
-                client.set_tag(run_id, REASON, INTERRUPTED)
+                client.set_tag(run_id, STATUS, str(Status.INTERRUPTED))
                 client.set_terminated(run_id, "KILLED")
             continue
         if LEFT_OUT in tags:

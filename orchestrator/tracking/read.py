@@ -4,7 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
-from orchestrator.records import Record, TrialRow
+from orchestrator.records import Record, Status, TrialRow
 from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
+    CONFIRM_SEEDS,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -26,11 +27,13 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     REASON,
+    REDESIGNED,
     SEED,
     SETTINGS,
     SOURCE_NAME,
     STAGE,
     STATUS,
+    TAKEN_OVER,
     TARGET,
     TRIAL,
     VARIANT,
@@ -67,6 +70,8 @@ class Judging:
     description: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
+    confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
+    redesigned: str = ""  # how the rules of a launch in rounds were changed after it had begun
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -112,7 +117,19 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     own = float(parent.data.tags.get(TARGET, 1.0))
     every = children(client, str(parent.info.experiment_id), parent_run_id)
     runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
-    return [_row(client, run, own, own if target is None else target) for run in runs]
+    rows = [_row(client, run, own, own if target is None else target) for run in runs]
+    if parent.data.tags.get(CONFIRM_SEEDS):
+        return rows
+    return [replace(row, stage="") for row in rows]  # the launch has one stage
+
+
+def read_left_out(client: "MlflowClient", parent_run_id: str) -> list[str]:
+    """The launch's trials that are no longer in its plan: recorded, but not compared."""
+    experiment = str(client.get_run(parent_run_id).info.experiment_id)
+    return sorted(
+        run.data.tags.get(TRIAL, "")
+        for run in children(client, experiment, parent_run_id, f" and tags.{LEFT_OUT} = 'true'")
+    )
 
 
 def read_predictions(client: "MlflowClient", trials: Sequence[TrialRow]) -> dict[str, Predictions]:
@@ -157,7 +174,16 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     settings = VerdictSettings(**json.loads(data.tags.get(VERDICT_SETTINGS, "{}")))
     description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
     planned = int(data.tags[PLANNED]) if PLANNED in data.tags else None
-    return Judging(settings, data.tags.get(SOURCE_NAME), description, data.metrics, planned)
+    confirm_seeds = tuple(json.loads(data.tags.get(CONFIRM_SEEDS) or "[]"))
+    return Judging(
+        settings,
+        data.tags.get(SOURCE_NAME),
+        description,
+        data.metrics,
+        planned,
+        confirm_seeds,
+        data.tags.get(REDESIGNED, ""),
+    )
 
 
 def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:
@@ -187,7 +213,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         run_id=str(run.info.run_id),
         variant=tags.get(VARIANT, ""),
         seed=int(tags.get(SEED, 0)),
-        status=tags.get(STATUS, "running"),
+        status=Status.recorded(tags.get(STATUS, "running"), tags.get(REASON, "")),
         reason=tags.get(REASON, ""),
         epochs=int(metrics[keys.EPOCHS]),
         parameters=_whole(metrics.get(keys.PARAMETERS)),
@@ -203,6 +229,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         planned_epochs=_whole_text(run.data.params.get("trainer.epochs")),
         forward_seconds=metrics.get(keys.FORWARD_SECONDS),
         forward_seconds_batched=metrics.get(keys.FORWARD_SECONDS_BATCHED),
+        taken_over_from=tags.get(TAKEN_OVER, ""),
     )
 
 

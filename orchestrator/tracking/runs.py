@@ -24,6 +24,7 @@ from orchestrator.tracking.tags import (
     SPEC_HASH,
     STAGE,
     STATUS,
+    STOPPED_EARLY,
     TRIAL,
     VARIANT,
     shorten,
@@ -152,9 +153,12 @@ class LaunchRuns:
         self.client.log_batch(run_id, metrics, params, tags)
 
 
-def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
-    """The runs of a launch's trials, page by page, in the order in which they started."""
-    mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}'", ["attributes.start_time ASC"]
+def children(client: "MlflowClient", experiment_id: str, parent_run_id: str, which: str = "") -> "list[Run]":
+    """The runs of a launch's trials, page by page, in the order in which they started.
+
+    ``which`` is added to MLflow's filter.
+    """
+    mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}'{which}", ["attributes.start_time ASC"]
     runs: list[Run] = []
     token = None
     while True:
@@ -167,7 +171,7 @@ def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> 
 def reopen(client: "MlflowClient", run_id: str) -> None:
     """Set a run that may have ended to RUNNING again, and remove how it ended."""
     client.update_run(run_id, "RUNNING")
-    for name in {STATUS, REASON, FAILURE} & client.get_run(run_id).data.tags.keys():
+    for name in {STATUS, REASON, FAILURE, STOPPED_EARLY} & client.get_run(run_id).data.tags.keys():
         client.delete_tag(run_id, name)
 
 

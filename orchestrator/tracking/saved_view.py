@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import records as keys
+from orchestrator.tracking.tags import STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,6 +29,7 @@ def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in metrics),
             *(f"params.`{name}`" for name in ("variant", "seed", *searched)),
+            f"tags.`{STATUS}`",  # to MLflow a trial that was stopped early has finished, as a complete one
         ],
         "lifecycleFilter": "Active",
         "startTime": "ALL",

@@ -22,6 +22,7 @@ from orchestrator.tracking.tags import (
     REJECTED,
     REPORT,
     STATUS,
+    STOPPED_EARLY,
     shorten,
 )
 from orchestrator.trial import TrialFolder
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-MLFLOW_STATUS = {Status.COMPLETE: "FINISHED", Status.STOPPED: "KILLED", Status.FAILED: "FAILED"}
+MLFLOW_STATUS = {
+    Status.COMPLETE: "FINISHED",
+    Status.STOPPED: "FINISHED",
+    Status.INTERRUPTED: "KILLED",
+    Status.FAILED: "FAILED",
+}
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 
@@ -137,7 +143,8 @@ class Writer:
         self.open(outcome.trial)
         reason = "; ".join(filter(None, (outcome.reason, REASON_REFUSED if refused else "")))
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
-        tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind})
+        early = {STOPPED_EARLY: "true"} if outcome.status is Status.STOPPED else {}
+        tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind, **early})
         self.runs.client.log_batch(self.run_ids[outcome.trial], tags=[RunTag(*pair) for pair in tags.items()])
 
     def terminate(self, outcome: Outcome) -> None:

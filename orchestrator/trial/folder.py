@@ -210,9 +210,10 @@ class TrialFolder:
         content = self._mapping("outcome.json")
         try:
             failure = Failure(content["failure"]) if content.get("failure") else None
-            status, reason, traceback = Status(content["status"]), content["reason"], content.get("traceback", "")
+            reason, traceback = content["reason"], content.get("traceback", "")
             if not isinstance(reason, str) or not isinstance(traceback, str):
                 raise TypeError("reason and traceback are text")
+            status = Status(Status.recorded(content["status"], reason))
         except (ValueError, KeyError, TypeError) as problem:
             raise StorageError(one_line(f"{self.path / 'outcome.json'}: damaged ({problem})")) from problem
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)

@@ -1,7 +1,7 @@
 """What the statistics can be asked: wrong arguments are refused with the place and what is allowed."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,14 @@ def check_margin(margin: float) -> None:
         raise RequestError(
             f"margin: {margin} is not a difference of accuracy between 0 and 1; 0.005 is half a percentage point"
         )
+
+
+def check_rounds(seeds: Sequence[object], max_seeds: int) -> None:
+    """Raise RequestError unless ``seeds`` are all different and ``max_seeds`` is at least 3."""
+    if max_seeds < 3:
+        raise RequestError(f"max_seeds: {max_seeds} cannot decide anything; at least 3 are needed, and 20 are usual")
+    if twice := sorted({str(seed) for seed in seeds if list(seeds).count(seed) > 1}):
+        raise RequestError(f"seeds: listed twice: {', '.join(twice)}; each round has a seed of its own")
 
 
 def check_accuracies(where: str, accuracies: Iterable[tuple[object, float]]) -> None:

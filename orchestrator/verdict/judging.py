@@ -1,22 +1,22 @@
 """The verdict: every pair of variants tested, the family of tests adjusted together, and one of four decisions."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 from orchestrator.verdict import arguments, images, rounding
 from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, gather
 from orchestrator.verdict.images import Right
+from orchestrator.verdict.judging_rounds import judge_rounds
 from orchestrator.verdict.multiplicity import holm, steps
 from orchestrator.verdict.pareto import pareto_front
 from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
-from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
+from orchestrator.verdict.result import Decision, Pair, SequentialDesign, VariantScore, Verdict
+from orchestrator.verdict.rounds import ABOVE_ZERO, Plan
 from orchestrator.verdict.sentence import with_sentence
 from orchestrator.verdict.student import critical, mean, no_spread, standard_error, variance
-
-ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
 
 
 def judge(
@@ -27,18 +27,26 @@ def judge(
     margin: float | None = None,
     confidence: float = 0.95,
     costs: Mapping[str, Mapping[str, float]] | None = None,
+    sequential: SequentialDesign | None = None,
 ) -> Verdict:
     """Which variants are better than which, with everything that this rests on; docs/verdict.md has the formulas.
 
     ``scores``: by variant and seed, the test accuracy (fraction). ``predictions``: by (variant, seed), (N,) bool, which
     test images were classified correctly; used for a pair of variants if all of their seeds have them. ``baseline``:
     compare with this variant only. ``margin``: a difference (fraction) below which variants count as equivalent.
-    ``costs``: by name and variant, for the Pareto fronts. Raises RequestError for arguments that make no sense.
+    ``costs``: by name and variant, for the Pareto fronts. ``sequential``: the rounds of a launch that was looked at
+    after each of them; other seeds take no part. Raises RequestError for arguments that make no sense.
     """
     right = {trial: r for trial, r in (predictions or {}).items() if trial[1] in scores.get(trial[0], {})}
     count = _check(scores, right, baseline, margin, confidence)
     alpha = 1 - confidence
     grid = 1 / count if count else rounding.step(one for seeds in scores.values() for one in seeds.values())
+    if sequential is not None:
+        arguments.check_rounds(sequential.seeds, sequential.max_seeds)
+        plan = Plan(sequential.max_seeds, alpha, margin, baseline)
+        found = judge_rounds(scores, sequential.seeds, plan, right)
+        front = {name: pareto_front(found.variants, cost) for name, cost in (costs or {}).items()}
+        return with_sentence(replace(found, confidence=confidence, images=count, front=front))
     variants = sorted((_score(name, seeds, alpha, grid) for name, seeds in scores.items()), key=_rank)
     measured = [score.variant for score in variants if score.n]
     compared = [pair for pair in combinations(measured, 2) if baseline is None or baseline in pair]

@@ -16,6 +16,14 @@ class Decision(StrEnum):
 
 
 @dataclass(frozen=True)
+class SequentialDesign:
+    """A launch in rounds of one seed a variant, which is looked at after each of them."""
+
+    seeds: tuple[Any, ...]  # of the rounds whose trials have all ended, in the order of the rounds
+    max_seeds: int  # fixed before the first round
+
+
+@dataclass(frozen=True)
 class VariantScore:
     """One variant over its seeds; accuracies are fractions."""
 
@@ -84,6 +92,8 @@ class Verdict:
     images: int | None = None  # of the test split, where predictions are known
     front: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by cost: variants that no other dominates
     sentence: str = ""
+    rounds: int | None = None  # after each of which the launch was looked at; None: a fixed number of seeds
+    max_seeds: int | None = None  # the largest number of rounds, fixed beforehand
 
     def pair(self, first: str, second: str) -> Pair | None:
         """The comparison of two variants, in either order; None if they are not compared."""
@@ -91,6 +101,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
+        rounds = {} if self.rounds is None else {"rounds": self.rounds, "max_seeds": self.max_seeds}
         return {
             "sentence": self.sentence,
             "leaders": list(self.leaders),
@@ -98,6 +109,7 @@ class Verdict:
             "equivalence_margin": self.margin,
             "baseline": self.baseline,
             "test_images": self.images,
+            **rounds,
             "variants": [variant.to_dict() for variant in self.variants],
             "pairs": [pair.to_dict() for pair in self.pairs],
             "front": {cost: list(names) for cost, names in self.front.items()},

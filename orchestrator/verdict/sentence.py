@@ -23,12 +23,15 @@ def sentence(verdict: Verdict) -> str:
     if not measured:
         return "No seed is complete, so there is nothing to compare."
     if verdict.pairs:
-        parts = [_against_baseline(verdict) if verdict.baseline else _against_best(verdict), _new_images(verdict)]
+        against = _against_baseline(verdict) if verdict.baseline else _against_best(verdict)
+        parts = [against, _behind_others(verdict), _rounds(verdict), _new_images(verdict)]
     elif verdict.baseline in absent:
         absent.remove(verdict.baseline)
         parts = [f"The baseline {verdict.baseline} has no complete seed, so nothing is compared with it."]
     else:
         others = f"no other variant has a complete seed ({listed(absent)})" if absent else ""
+        if len(measured) > 1:
+            others = "it has no seed in common with another variant"
         parts = [f"{_alone(measured[0], verdict)}; {others or 'there is no other variant to compare it with'}."]
         absent = []
     missing = f"{listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
@@ -58,7 +61,7 @@ def _alone(score: VariantScore, verdict: Verdict) -> str:
 
 def _against_best(verdict: Verdict) -> str:
     best = verdict.variants[0].variant
-    pairs = [pair for pair in verdict.pairs if pair.a == best]
+    pairs = [pair for pair in verdict.pairs if best in (pair.a, pair.b)]
     if len(pairs) > 1 and all(pair.decision is Decision.BETTER for pair in pairs):
         return f"{best} is better than every other variant: {listed([_than(pair, verdict) for pair in pairs])}."
     return " ".join(_groups(verdict, pairs, best))
@@ -87,9 +90,32 @@ def _groups(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> list[str]:
     if equivalent := groups[Decision.EQUIVALENT]:
         names = listed([f"{_other(pair, subject)} ({_points(pair.difference)} points)" for pair in equivalent])
         parts.append(f"{subject} is equivalent to {names}: the difference is shown to be below {margin}.")
-    if undecided := groups[Decision.UNDECIDED]:
+    undecided = groups[Decision.UNDECIDED]
+    if verdict.rounds is not None:  # what is worse than another variant gets no more seeds: see _behind_others
+        undecided = [pair for pair in undecided if _other(pair, subject) in verdict.leaders]
+    if undecided:
         parts.append(_undecided(verdict, undecided, subject))
     return parts
+
+
+def _behind_others(verdict: Verdict) -> str:
+    """Of a launch in rounds: the variants that got no more seeds because another one than the best is better."""
+    if verdict.rounds is None or verdict.baseline:
+        return ""
+    known = {pair.b for pair in verdict.pairs if pair.told_apart and pair.a == verdict.variants[0].variant}
+    told: dict[str, Pair] = {}
+    for pair in verdict.pairs:
+        if pair.told_apart and pair.b not in known:
+            told.setdefault(pair.b, pair)
+    names = [f"{pair.b} than {pair.a} {_by(pair, verdict)}" for pair in told.values()]
+    return f"Worse than another variant: {listed(names)}." if names else ""
+
+
+def _rounds(verdict: Verdict) -> str:
+    if verdict.rounds is None:
+        return ""
+    rounds = f"{verdict.rounds} {'round' if verdict.rounds == 1 else 'rounds'}, of at most {verdict.max_seeds}"
+    return f"Looked at after every round of one seed a variant ({rounds}); the intervals hold at every look."
 
 
 def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
@@ -99,7 +125,7 @@ def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
     else:
         names = listed([f"{_other(pair, subject)} ({_size(pair, verdict)})" for pair in pairs])
         said = f"{subject} is not told apart from {names}"
-    advice = _advice(verdict, nearest, pairs)
+    advice = _advice(verdict, nearest, pairs) if verdict.rounds is None else ""
     if nearest.n < LEAST_SEEDS:
         return f"{said}. {NUMBERS[nearest.n]} cannot decide: at least three are needed{advice}."
     if nearest.low is None:

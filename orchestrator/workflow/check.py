@@ -15,14 +15,19 @@ from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Experiment, Plan, TrialSpec
-from orchestrator.workflow.unused_settings import unused_settings
+from orchestrator.text import first_line
+from orchestrator.workflow.unused_settings import scheduler_notes, unused_settings
 
 
 class Networks:
-    """Every network of an experiment, built and analysed once."""
+    """Every network of an experiment, built and analysed once.
+
+    ``begun``: the launch has; what cannot be trained is then a draw to be replaced, and no reason to end.
+    """
 
     def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
         self.experiment, self.dataset = experiment, dataset
+        self.begun = False
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
@@ -36,8 +41,26 @@ class Networks:
         return self._known[key]
 
     def broken(self, spec: TrialSpec) -> list[ContractCheck]:
-        """The limits of the contract that the network of ``spec`` breaks."""
-        return [check for check in self.judge(spec)[1].checks if not check.passed]
+        """The limits of the contract that the network of ``spec`` breaks, and once begun, what else is wrong with it.
+
+        Raises VariantError if it cannot be built and nothing has begun.
+        """
+        try:
+            _, contract, behaviour = self.judge(spec)
+        except VariantError as problem:
+            if not self.begun:
+                raise
+            return [_unfit(first_line(problem))]
+        broken = [check for check in contract.checks if not check.passed]
+        if self.begun:
+            problems = check_transforms(spec.trainer.augmentation, self.dataset.shape)
+            broken += map(_unfit, [*problems, *batch_problems(spec, self.dataset, behaviour)])
+        return broken
+
+
+def _unfit(reason: str) -> ContractCheck:
+    """A check that fails because the trial cannot be trained at all."""
+    return ContractCheck("require training", limit=True, value=None, passed=False, reason=reason)
 
 
 @dataclass(frozen=True)
@@ -51,6 +74,15 @@ class Checked:
     analyses: dict[str, Analysis]  # by trial name
     contracts: dict[str, ContractResult]
     notes: tuple[str, ...] = ()  # messages about the networks, for the user
+
+    def begin(self) -> None:
+        """What the launch has been begun with stands, as its log tells ``proposals``: plan anew by that."""
+        self.networks.begun = True
+        known = self.proposals.trials({})
+        if [spec.identity() for spec in known] != [spec.identity() for spec in self.plan.trials]:
+            self.plan.clear()
+            self.analyses.clear()
+            self.add(known)
 
     def add(self, trials: Iterable[TrialSpec]) -> list[TrialSpec]:
         """Add to the plan those of ``trials`` that are new, and return them."""
@@ -80,7 +112,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, networks.judge(s)[2]))
-    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *known_notes]))
+    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *scheduler_notes(experiment), *known_notes]))
     for note in notes:
         log(note)
     return replace(checked, notes=notes)

@@ -14,6 +14,8 @@ from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DataError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
+from orchestrator.reporting.comparison.rounds import CAPTION as ROUNDS
+from orchestrator.reporting.comparison.rounds import rounds_table
 from orchestrator.reporting.comparison.search import CAPTION as SEARCH
 from orchestrator.reporting.comparison.search import search_table, sentences
 from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
@@ -49,17 +51,24 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
     return replace(
         results.comparison.context(),
         description=results.judging.description,
+        left_out=results.left_out,
         note="" if results.is_judged_as_planned else GIVEN_LATER,
         curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
         published=published or _published_before(results),
         predicted={trial: p.predicted for trial, p in predicted.items()},
         labels=labels,
+        rounds=_rounds(results),
         search=_search(results),
         spending=[CaptionedTable(spending_table(spending(results.rows, results.share)), SPENDING)],
         more_evidence=_more_evidence(results),
         more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch} "
         "--data-dir FOLDER --html comparison.html",
     )
+
+
+def _rounds(results: Results) -> list[CaptionedTable]:
+    rounds = results.comparison.rounds
+    return [CaptionedTable(rounds_table(rounds), f"{rounds.sentence} {ROUNDS}".strip())] if rounds else []
 
 
 def _search(results: Results) -> list[CaptionedTable]:
@@ -159,11 +168,16 @@ def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "D
 
 
 def _more_evidence(results: Results) -> str:
-    """The command that trains the seeds that undecided pairs with the best or the baseline need; empty without any."""
+    """The command that trains the seeds that undecided pairs with the best or the baseline need; empty without any.
+
+    A launch in rounds has trained what it may.
+    """
     comparison = results.comparison
+    if comparison.rounds is not None:
+        return ""
     pairs = [pair for row in comparison.rows if (pair := comparison.against(row, comparison.reference))]
     undecided = [pair for pair in pairs if pair.decision == Decision.UNDECIDED]
-    seeds = sorted({row.seed for row in results.rows})
+    seeds = sorted({row.seed for mine in chosen_trials(results.rows).values() for row in mine})
     if not undecided or not seeds:
         return ""
     wanted = min((pair.n + pair.more_seeds for pair in undecided if pair.more_seeds), default=LEAST_SEEDS)
@@ -172,8 +186,9 @@ def _more_evidence(results: Results) -> str:
         return ""
     more = range(seeds[-1] + 1, seeds[-1] + 1 + total - len(seeds))
     listed = ",".join(map(str, [*seeds, *more]))
+    setting = "confirm.seeds" if results.judging.confirm_seeds else "seeds"
     source = results.judging.source or "EXPERIMENT.yaml"
-    return f"orchestrator run {shlex.quote(source)} --set 'seeds=[{listed}]'"
+    return f"orchestrator run {shlex.quote(source)} --set '{setting}=[{listed}]'"
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.records import INTERRUPTED, Outcome, Record, Status, TrialRow
+from orchestrator.records import SEARCH, Outcome, Record, Status, TrialRow
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.launch_folder import LaunchFolder
@@ -40,8 +40,7 @@ class Delivery:
         self.checked, self.folder, self.storage, self.log = checked, folder, storage, log
         experiment = checked.plan.experiment
         self.wanted = experiment.tracking
-        self.search = experiment.search is not None  # reports and models then wait for the evaluation
-        self.at_once = self.wanted.reports != "none" and not self.search
+        self.search = experiment.search is not None
         self.published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         self.sink = Sink(runs)
         self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
@@ -63,9 +62,8 @@ class Delivery:
     def on_end(self, outcome: Outcome) -> None:
         """Listener: the trial has ended; it is recorded at once, its report is made when a core is free."""
         self.sink.on_end(outcome)
-        if outcome.folder is not None and outcome.reason != INTERRUPTED:
-            complete = outcome.status is Status.COMPLETE and not self.search
-            self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
+        if outcome.folder is not None and outcome.status is not Status.INTERRUPTED:
+            self._order_at_once(outcome)
             self.sink.then(outcome.trial, partial(self._spend, outcome))
 
     def catch_up(self, finished: Mapping[str, Status], resume_from: Mapping[str, Path]) -> list[Outcome]:
@@ -74,14 +72,13 @@ class Delivery:
         for outcome in before:
             if self.sink.runs.is_delivered(outcome, TrialFolder(self.folder.trial(outcome.trial)).is_measured()):
                 self.ordered |= {(outcome.trial, what) for what in self.sink.runs.made(outcome.trial)}
-                complete = outcome.status is Status.COMPLETE and not self.search
-                self._order(outcome.trial, report=self.at_once, model=complete and self.wanted.models == "all")
+                self._order_at_once(outcome)
                 self.budget.add(outcome)
             else:
                 self.storage.fetch(self.folder.trial(outcome.trial))
                 self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
                 self.on_end(outcome)
-        if self.at_once and self.checked.plan.experiment.search is None:  # needed later, and workers are still starting
+        if self.wanted.reports != "none" and not self.search:  # needed later, and workers are still starting
             for spec in self.checked.plan.trials:
                 if spec.name not in finished:
                     self.reporter.prepare(spec, self.checked.analyses[spec.name])
@@ -120,6 +117,14 @@ class Delivery:
         self.sink.close(status)
         for name in self.budget.keep():
             self.log(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
+
+    def _order_at_once(self, outcome: Outcome) -> None:
+        """What is made as soon as a trial has ended; of a search, when the chosen trials have been evaluated."""
+        if self.checked.plan.spec(outcome.trial).stage != SEARCH:
+            complete = outcome.status is Status.COMPLETE
+            self._order(
+                outcome.trial, report=self.wanted.reports != "none", model=complete and self.wanted.models == "all"
+            )
 
     def _order(self, trial: str, report: bool, model: bool) -> None:
         """Order what is needed and has not been ordered or made before."""

@@ -7,6 +7,7 @@ from typing import Any
 from orchestrator import records as keys
 from orchestrator.analysis import Analysis
 from orchestrator.errors import OrchestratorError
+from orchestrator.experiment.stages import to_come
 from orchestrator.reporting.comparison.spending import Share, money
 from orchestrator.spec import Resources
 from orchestrator.text import duration
@@ -18,7 +19,10 @@ from orchestrator.workflow.check import Checked
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of all trials of a launch that begins anew and stops none early; None is unknown. Seconds are of training."""
+    """Of all trials of a launch that begins anew and stops none early; None is unknown. Seconds are of training.
+
+    Trials that results may make known count as the most that they can be, each as long as the longest of its variant.
+    """
 
     seconds: float | None = None
     cpu_seconds: float | None = None
@@ -26,6 +30,8 @@ class Estimate:
     price: float | None = None  # None also without resources.price_per_hour
     variants: Mapping[str, float | None] = field(default_factory=dict)  # seconds of each variant's trials
     earlier_trials: int = 0  # whose speed this is
+    trials: int = 0  # that are known from the outset
+    trials_to_come: int = 0  # at most, that results may make known
     reason: str = ""  # why the time is unknown, or the price that was asked for
 
     def to_dict(self) -> dict[str, Any]:
@@ -39,9 +45,13 @@ class Estimate:
         reserved = "".join(f", {duration(seconds)} {of}" for of, seconds in known.items() if seconds)
         price = f", price unknown, because {self.reason}" if self.reason else ""
         price = price if self.price is None else f", price {money(self.price)}"
+        most, covered, less = "", "", "if trials stop early"
+        if self.trials_to_come:
+            most, less = "at most ", "if the launch ends before"
+            covered = f" for {self.trials} trials and {self.trials_to_come} that may follow"
         return (
-            f"estimate: {duration(self.seconds)} of training, one trial after another{reserved}{price}; less if trials "
-            f"stop early (at the speed of {self.earlier_trials} earlier trials)"
+            f"estimate: {most}{duration(self.seconds)} of training{covered}, one trial after another{reserved}{price}; "
+            f"less {less} (at the speed of {self.earlier_trials} earlier trials)"
         )
 
 
@@ -61,7 +71,7 @@ def estimate(checked: Checked, uri: str) -> Estimate:
 def _by_earlier(checked: Checked, client: Any, uri: str) -> Estimate:
     labels = [variant.label for variant in checked.plan.experiment.variants]
     earlier = EarlierTrials(client, labels, checked.dataset.digest)
-    seconds = dict.fromkeys(labels, 0.0)
+    seconds, longest = dict.fromkeys(labels, 0.0), dict.fromkeys(labels, 0.0)
     unknown: dict[str, None] = {}  # variants, in order
     runs: set[str] = set()
     parent = ""
@@ -70,8 +80,11 @@ def _by_earlier(checked: Checked, client: Any, uri: str) -> Estimate:
             unknown[spec.label] = None
             continue
         seconds[spec.label] += spec.trainer.epochs * speed.seconds
+        longest[spec.label] = max(longest[spec.label], spec.trainer.epochs * speed.seconds)
         runs |= speed.runs
         parent = parent or speed.parent_run_id
+    later = to_come(checked.plan.experiment)
+    seconds = {label: known + sum(x.seeds for x in later) * longest[label] for label, known in seconds.items()}
     by_variant = {label: None if label in unknown else known for label, known in seconds.items()}
     if unknown:
         reason = (
@@ -90,6 +103,8 @@ def _by_earlier(checked: Checked, client: Any, uri: str) -> Estimate:
         price=None if share.price_per_second is None else every * share.price_per_second,
         variants=by_variant,
         earlier_trials=len(runs),
+        trials=len(checked.plan.trials),
+        trials_to_come=sum(x.trials for x in later),
         reason="no earlier launch has recorded what a trial gets" if unpriced else "",
     )
 

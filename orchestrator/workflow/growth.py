@@ -1,6 +1,6 @@
 """A plan that grows: what the results of a launch's trials make known is checked, recorded and trained."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from orchestrator.errors import StorageError
 from orchestrator.records import (
@@ -25,16 +25,30 @@ from orchestrator.workflow.facts import trial_facts
 
 
 class Growth:
-    """Adds trials to the plan of ``checked`` as results make them known, and tells ``listeners``."""
+    """Adds trials to the plan of ``checked`` as results make them known, and tells ``listeners``.
 
-    def __init__(self, checked: Checked, folder: LaunchFolder, storage: Storage, target: float) -> None:
+    What is decided on the way goes to ``log``, in words.
+    """
+
+    def __init__(
+        self,
+        checked: Checked,
+        folder: LaunchFolder,
+        storage: Storage,
+        target: float,
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.checked = checked
         self.folder = folder
         self.target = target  # accuracy (fraction) that epochs are counted to
         self.listeners: Sequence[Listener] = ()
         self.results: dict[str, TrialResult] = {}
         self.facts: dict[str, TrialFacts] = {}  # of every trial of the plan
+        self.log = log
+        self._logged = 0  # of what has been decided
+        self._noted = set(checked.notes)  # what the user has been told already
         checked.proposals.remember(folder.path / SUGGESTIONS, storage.push)
+        checked.begin()
 
     def catch_up(self) -> None:
         """Make known what follows from the trials that earlier processes have ended; failed ones are tried again."""
@@ -46,10 +60,19 @@ class Growth:
             if not self._grow():
                 return
 
+    def reserve(self, gpus: float) -> None:
+        """A trial gets this share of a GPU: further rounds may begin, as far as a limit of GPU time lets them."""
+        self.checked.proposals.later.gpus = gpus
+        settings = self.checked.plan.experiment.verdict
+        if settings.until_decided and settings.max_gpu_seconds is not None:
+            if not gpus:
+                self.log("verdict.max_gpu_seconds has no effect: no trial gets a GPU")
+            self.catch_up()
+
     def __call__(self, outcomes: Mapping[str, Outcome]) -> list[TrialSpec]:
         """What to train besides, now that trials have ended so."""
         new = {name: outcome for name, outcome in outcomes.items() if name not in self.results}
-        if not new:
+        if not new or not self.checked.proposals.more:
             return []
         for name, outcome in new.items():
             self.results[name] = result_of(outcome, self.target)
@@ -57,6 +80,14 @@ class Growth:
 
     def _grow(self) -> list[TrialSpec]:
         new = self.checked.add(self.checked.proposals.trials(self.results))
+        decided = self.checked.proposals.later.said
+        for line in decided[self._logged :]:
+            self.log(line)
+        self._logged = len(decided)
+        for note in self.checked.proposals.notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                self.log(note)
         self.facts.update(trial_facts(self.checked, self.folder, new))
         for listener in self.listeners if new else ():
             listener.on_plan([spec.name for spec in new])

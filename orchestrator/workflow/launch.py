@@ -88,6 +88,7 @@ def launch(
     with folder.locked():
         growth = _amend(checked, folder, storage, display)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
+        growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
         # While the first workers start:
         opening = threads.submit(_open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job)
@@ -95,21 +96,21 @@ def launch(
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
         dataset_ref = executor.put(to_arrays(checked.dataset))
         delivery = Delivery(checked, folder, storage, opening, executor, dataset_ref, display.log)
-        status, result, whole = Status.STOPPED, None, False
+        status, result, whole = Status.INTERRUPTED, None, False
         try:
             status = train_all(checked, growth, folder, storage, delivery, nodes, resources, dataset_ref, display)
             executor.raise_priority()
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
-                    result = read_results(runs.client, experiment.name, runs.launch)
-                share = Share.of(resources, experiment.resources.price_per_hour)
+                    share = Share.of(resources, experiment.resources.price_per_hour)
+                    result = read_results(runs.client, experiment.name, runs.launch, share=share)
                 metrics = launch_metrics(result, share, time.monotonic() - begun)
                 result = replace(result, share=Share.recorded(metrics, result.rows))  # as it will be read back
                 display.result(result)
                 whole = _publish(result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
-            status = Status.STOPPED
+            status = Status.INTERRUPTED
         finally:
             executor.shutdown(wait=False)
             ray.end(wait=False)
@@ -121,7 +122,7 @@ def launch(
         on = " (on the head)" if as_job else ""
         compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
         display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
-    if result is None or status is Status.STOPPED:
+    if result is None or status is Status.INTERRUPTED:
         raise InterruptedLaunchError(f"interrupted; resume with: {resume}")
     return result
 
@@ -146,7 +147,7 @@ def _amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Di
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
     if changed := folder.amend(checked.plan, storage):
         display.log(f"launch {folder.name} is amended: {changed}")
-    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy)
+    growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
     while True:
         growth.catch_up()
         finished = folder.finished(checked.plan)
@@ -200,13 +201,13 @@ def _publish(
     display: Display,
 ) -> bool:
     """The comparison into MLflow while the last reports are made; whether all of them are."""
-    if status is not Status.STOPPED:
+    if status is not Status.INTERRUPTED:
         delivery.order_chosen(result.rows)
     try:
         publish_comparison(result, delivery.published, executor, dataset_ref, metrics, display.log)
     except Exception as problem:  # whatever MLflow's artifact store raises: the trials are recorded anyway
         display.log(f"the comparison could not be stored in MLflow: {one_line(str(problem))}")
-    if status is Status.STOPPED:
+    if status is Status.INTERRUPTED:
         return False
     with display.waiting("making reports") as progress:
         return delivery.finish_reports(progress)

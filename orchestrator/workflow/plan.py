@@ -1,11 +1,12 @@
 """What a launch of an experiment would do: every trial, each network's figures, and every problem."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
+from orchestrator.experiment.stages import to_come
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.fields import to_json
 from orchestrator.workflow.check import Checked, check_experiment
@@ -49,7 +50,8 @@ class Plan:
     def __repr__(self) -> str:
         if self.problems:
             return "\n".join([f"{self.experiment.name} cannot be run:", *self.problems])
-        return f"{self.experiment.name}: {len(self.trials)} trials of {self.experiment.trainer.epochs} epochs"
+        said = f"{self.experiment.name}: {len(self.trials)} trials of {self.experiment.trainer.epochs} epochs"
+        return "\n".join([said, *(later.words for later in to_come(self.experiment))])
 
     def _repr_html_(self) -> str:
         from html import escape
@@ -71,13 +73,19 @@ def plan(experiment: Experiment, data_dir: Path, log: Callable[[str], None] = la
 
 
 def training_cost(checked: Checked) -> float:
-    """Multiply-accumulates of the whole launch: about three forward passes per image (forward and backward)."""
-    cost = 0.0
+    """Multiply-accumulates of the whole launch: about three forward passes per image (forward and backward).
+
+    Of trials that results may make known, the most that they can be.
+    """
+    further = sum(later.seeds for later in to_come(checked.plan.experiment))
+    cost, dearest = 0.0, dict[str, float]()
     for spec in checked.plan.trials:
         held_out = 0 if spec.trainer.protocol == "published" else checked.dataset.held_out(spec.dataset.validation)
         images = (len(checked.dataset.train) - held_out) * spec.trainer.epochs
-        cost += 3 * images * (checked.analyses[spec.name].macs or 0)
-    return cost
+        one = 3.0 * images * (checked.analyses[spec.name].macs or 0)
+        dearest[spec.label] = max(dearest.get(spec.label, 0.0), one)
+        cost += one
+    return cost + further * sum(dearest.values())
 
 
 def to_dict(checked: Checked, expected: "Estimate | None" = None) -> dict[str, Any]:
@@ -97,6 +105,7 @@ def to_dict(checked: Checked, expected: "Estimate | None" = None) -> dict[str, A
         "training_macs": training_cost(checked),
         "estimate": None if expected is None else expected.to_dict(),
         "notes": list(checked.notes),
+        "to_come": [asdict(later) for later in to_come(checked.plan.experiment)],
         "trials": [
             {
                 "trial": spec.name,

@@ -203,9 +203,9 @@ def _evidence(pair: Pair, newcomer: str, version: str, variant: str, confidence:
 
 
 def _like(trials: list[TrialRow], run_id: str) -> list[TrialRow]:
-    """The trials of the same variant and sample as the run's."""
+    """The trials of the same variant, sample and stage as the run's."""
     mine = [trial for trial in trials if trial.run_id == run_id]
-    return [t for t in trials for m in mine if (t.variant, t.sample) == (m.variant, m.sample)]
+    return [t for t in trials for m in mine if (t.variant, t.sample, t.stage) == (m.variant, m.sample, m.stage)]
 
 
 def _by_seed(trials: list[TrialRow]) -> dict[int, float]:

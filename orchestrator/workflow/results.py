@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.comparison.spending import Share, spending, to_dict
+from orchestrator.reporting.comparison.rounds import Rounds, launch_rounds
+from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
 from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.states import state_word
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import first_line
@@ -21,6 +23,7 @@ from orchestrator.tracking.read import (
     find_launch,
     read_epochs,
     read_judging,
+    read_left_out,
     read_predictions,
     read_trials,
 )
@@ -46,6 +49,7 @@ class Results:
     comparison: Comparison
     share: Share = field(default_factory=Share)  # what one trial reserved, and its price
     judging: Judging = field(default=Judging(VerdictSettings()), repr=False)
+    left_out: tuple[str, ...] = ()  # trials that are no longer in the experiment file: recorded, but not compared
     predicted: Mapping[str, Predictions] = field(default_factory=dict, repr=False, compare=False)  # by run
     client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
 
@@ -125,6 +129,7 @@ class Results:
             self.predicted,
             settings,
             self.judging.planned,
+            self.comparison.rounds,
         )
 
     def judged_by(self, baseline: str | None, margin: float | None, confidence: float | None) -> "Results":
@@ -147,9 +152,9 @@ class Results:
     def is_judged_as_planned(self) -> bool:
         """Whether baseline, margin and confidence are those of the experiment file."""
         verdict, planned = self.comparison.verdict, self.judging.verdict
-        return VerdictSettings(
-            baseline=verdict.baseline, margin=verdict.margin, confidence=verdict.confidence
-        ) == replace(planned, baseline=planned.baseline and variant_label(planned.baseline))
+        baseline = planned.baseline and variant_label(planned.baseline)
+        asked = verdict.baseline, verdict.margin, verdict.confidence
+        return asked == (baseline, planned.margin, planned.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
@@ -160,6 +165,7 @@ class Results:
             "trials": [asdict(row) for row in self.rows],
             "verdict": self.comparison.to_dict(),
             "spending": to_dict(spending(self.rows, self.share)),
+            "left_out": list(self.left_out),
         }
 
     def __len__(self) -> int:
@@ -170,7 +176,7 @@ class Results:
 
     def __repr__(self) -> str:
         counts = Counter(row.status for row in self.rows)
-        states = ", ".join(f"{count} {status}" for status, count in counts.items())
+        states = ", ".join(f"{count} {state_word(status)}" for status, count in counts.items())
         return f"{self.experiment}, launch {self.launch}: {len(self)} trials ({states})"
 
     def _repr_html_(self) -> str:
@@ -190,17 +196,31 @@ class Results:
 
 
 def read_results(
-    client: "MlflowClient", experiment: str, launch: str | None = None, target: float | None = None
+    client: "MlflowClient",
+    experiment: str,
+    launch: str | None = None,
+    target: float | None = None,
+    share: Share | None = None,
 ) -> Results:
-    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own."""
+    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own.
+
+    ``share`` is what a trial reserves; None: as the launch has recorded it, if it has.
+    """
     close_abandoned(client, experiment)
     parent, launch, own_target = find_launch(client, experiment, launch)
     judging = read_judging(client, parent)
     rows = read_trials(client, parent, target)
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
-    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned)
-    share = Share.recorded(judging.metrics, rows)
-    return Results(experiment, launch, parent, rows, comparison, share, judging, predicted, client)
+    share = share or Share.recorded(judging.metrics, rows)
+    gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
+    rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
+    if rounds is not None:
+        rounds = replace(rounds, redesigned=judging.redesigned)
+    comparison = _compare(
+        experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned, rounds
+    )
+    left_out = tuple(read_left_out(client, parent))
+    return Results(experiment, launch, parent, rows, comparison, share, judging, left_out, predicted, client)
 
 
 def _compare(
@@ -211,9 +231,10 @@ def _compare(
     predicted: Mapping[str, Predictions],
     settings: VerdictSettings,
     planned: int | None,
+    rounds: Rounds | None,
 ) -> Comparison:
     right = {run: predictions.right for run, predictions in predicted.items()}
-    return Comparison.of(compare(rows, target, right, settings, planned), experiment, launch, tuple(rows))
+    return Comparison.of(compare(rows, target, right, settings, planned, rounds), experiment, launch, tuple(rows))
 
 
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:
@@ -221,7 +242,7 @@ def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[s
 
     ``wall_seconds`` of this process are added to those of earlier ones.
     """
-    trained = sum(trial.seconds or 0.0 for trial in result.rows)
+    trained = trained_seconds(result.rows)
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
     best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
     return {

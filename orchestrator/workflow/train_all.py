@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from orchestrator.records import BEST_VAL_ACCURACY, INTERRUPTED, TEST_ACCURACY, Outcome, Status, TrialRow, summary
+from orchestrator.records import BEST_VAL_ACCURACY, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.launch_folder import LaunchFolder
@@ -52,13 +52,13 @@ def train_all(
         resume_from=resume_from,
         ended=delivery.refused,
         measured=lambda spec: spec.stage != SEARCH,
-        more=growth,
+        more=growth if checked.proposals.more else None,
         dataset_ref=dataset_ref,
     )
     if len(finished) < len(names):
         display.begins(names, epochs, before)
     status = _run(work, growth, before, display)
-    if not chosen_later or status is Status.STOPPED:
+    if not chosen_later or status is Status.INTERRUPTED:
         return status
     chosen = to_measure(folder, plan)
     if chosen:
@@ -110,6 +110,6 @@ def to_measure(folder: LaunchFolder, plan: Plan) -> list[str]:
 def overall(outcomes: Iterable[Outcome]) -> Status:
     """Interrupted if a trial was; else failed if one failed; else complete."""
     ended = list(outcomes)
-    if any(o.status is Status.STOPPED and o.reason == INTERRUPTED for o in ended):
-        return Status.STOPPED
+    if any(o.status is Status.INTERRUPTED for o in ended):
+        return Status.INTERRUPTED
     return Status.FAILED if any(o.status is Status.FAILED for o in ended) else Status.COMPLETE

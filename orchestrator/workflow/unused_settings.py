@@ -1,10 +1,11 @@
-"""Notes about settings of a recipe that have no effect, because the chosen optimiser or schedule does not have them."""
+"""Notes about settings without effect, because the chosen optimiser, schedule or scheduler does not have them."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
-from orchestrator.spec import Optimizer, Recipe
+from orchestrator.scheduling.stop_rules import judged_epochs
+from orchestrator.spec import Experiment, Optimizer, Recipe, Scheduler
 
 ADAM = frozenset({"beta1", "beta2", "eps", "decay_vectors"})
 OPTIMIZERS: Mapping[str, frozenset[str]] = {  # what each has besides name, lr and weight_decay
@@ -24,21 +25,51 @@ SCHEDULES: Mapping[str, frozenset[str]] = {  # what each has besides name and in
     "plateau": frozenset({"gamma", "patience", "min_lr"}),
     "constant": frozenset(),
 }
+SCHEDULERS: Mapping[str, frozenset[str]] = {  # what each has besides name
+    "fifo": frozenset(),
+    "asha": frozenset({"grace_period", "reduction_factor"}),
+    "hyperband": frozenset({"grace_period", "reduction_factor", "brackets"}),
+    "median": frozenset({"grace_period", "min_samples"}),
+}
 
 
 def unused_settings(recipe: Recipe) -> list[str]:
     """One line per setting that was changed from its default and has no effect, and one for SGD's learning rate."""
     optimizer, schedule = recipe.optimizer, recipe.schedule
     notes = [
-        *_unused("optimizer", optimizer, {"name", "lr", "weight_decay"} | OPTIMIZERS[optimizer.name]),
-        *_unused("schedule", schedule, {"name", "interval"} | SCHEDULES[schedule.name]),
+        *_unused("trainer.optimizer", optimizer, {"name", "lr", "weight_decay"} | OPTIMIZERS[optimizer.name]),
+        *_unused("trainer.schedule", schedule, {"name", "interval"} | SCHEDULES[schedule.name]),
     ]
     if optimizer.name != "sgd" and optimizer.lr == Optimizer.lr:
         notes.append(f"trainer.optimizer.lr is {optimizer.lr:g}, a usual value for sgd but not for {optimizer.name}")
     return notes
 
 
+def scheduler_notes(experiment: Experiment) -> list[str]:
+    """One line per setting of the scheduler that has no effect, and one if it stops nothing, or stops seeds."""
+    scheduler, epochs, seeds = experiment.scheduler, experiment.trainer.epochs, len(experiment.seeds)
+    name, fewest = scheduler.name, scheduler.min_samples if scheduler.name == "median" else 1
+    notes = list(_unused("scheduler", scheduler, {"name"} | SCHEDULERS[name]))
+    if name == "fifo":
+        return notes
+    if scheduler.grace_period >= epochs:
+        reason = f"scheduler.grace_period is {scheduler.grace_period}, trainer.epochs {epochs}"
+        return [*notes, f"scheduler {name} stops no trial: {reason}"]
+    if experiment.search is None and seeds <= fewest:
+        reason = f"each variant has {seeds}, and it compares one with at least {fewest} others of its variant"
+        notes.append(f"scheduler {name} stops no trial: {reason}; add a search or seeds")
+    elif experiment.search is None:
+        notes.append(
+            f"scheduler {name} without a search stops seeds, so the mean over the others of the variant is too high; "
+            "add a search, or use scheduler.name fifo"
+        )
+    possible = len(judged_epochs(scheduler, epochs)) + 1  # a bracket begins at each rung, and one has none
+    if name == "hyperband" and possible < scheduler.brackets != Scheduler.brackets:
+        notes.append(f"scheduler.brackets is {scheduler.brackets}, but with {epochs} epochs there are only {possible}")
+    return notes
+
+
 def _unused(section: str, settings: Any, used: frozenset[str] | set[str]) -> Iterator[str]:
     for field in fields(settings):
         if field.name not in used and getattr(settings, field.name) != field.default:
-            yield f"trainer.{section}.{field.name} has no effect: {settings.name} does not use it"
+            yield f"{section}.{field.name} has no effect: {settings.name} does not use it"

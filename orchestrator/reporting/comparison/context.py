@@ -37,6 +37,7 @@ class ComparisonContext:
     rows: Sequence[VariantRow]  # one per variant, best first
     trials: Sequence[TrialRow]
     description: str = ""
+    left_out: Sequence[str] = ()  # trials that are no longer in the experiment file
     note: str = ""  # on how the verdict was asked for
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by name and variant, as judged
     curves: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)  # by trial and epoch
@@ -46,6 +47,7 @@ class ComparisonContext:
     classes: Sequence[str] = ()  # their names
     images: Tensor | None = None  # (N, C, H, W) uint8, the test split; None where the dataset is not at hand
     more_images: str = ""  # the shell command that makes the page with images, where there are none
+    rounds: Sequence[CaptionedTable] = ()  # of a launch that trains until its variants are decided
     search: Sequence[CaptionedTable] = ()  # what a search tried
     spending: Sequence[CaptionedTable] = ()  # where time and money went
     more_evidence: str = ""  # the shell command that trains more seeds

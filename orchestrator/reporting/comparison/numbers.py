@@ -6,6 +6,7 @@ from typing import Any
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.front import cost_name, known_costs
+from orchestrator.reporting.states import state_word
 from orchestrator.reporting.tables import Cell, Table
 
 
@@ -22,9 +23,9 @@ def variants_table(context: ComparisonContext) -> Table:
             score.variant, None if row is None else _settings(row.settings), score.n, score.mean, score.sd, score.low,
             score.high, "yes" if score.variant in context.leading else None,
             "yes" if score.variant == verdict.baseline else None,
-            *([None] * 8 if row is None else [
+            *([None] * 9 if row is None else [
                 row.parameters, row.macs, row.receptive_field, row.epochs_to_target, row.seconds, row.failed or None,
-                row.stopped or None, row.running or None,
+                row.stopped or None, row.interrupted or None, row.running or None,
             ]),
             *(values.get(score.variant) for values in further.values()),
         ])  # fmt: skip
@@ -33,7 +34,7 @@ def variants_table(context: ComparisonContext) -> Table:
     columns = (
         "variant", "settings", "n", "mean test accuracy", "standard deviation", f"lower {level}", f"upper {level}",
         leading, "baseline", "parameters", "MACs", "receptive field", "epochs to target", "seconds per trial",
-        "failed", "stopped", "still running", *map(cost_name, further),
+        "failed", "stopped early", "interrupted", "still running", *map(cost_name, further),
     )  # fmt: skip
     return _filled("variants", "Variants", columns, lines)
 
@@ -67,14 +68,14 @@ def trials_table(context: ComparisonContext) -> Table:
     names = short_names(paths)
     lines: list[list[Cell]] = [
         [
-            t.trial, t.status, *(_cell(t.settings.get(path)) for path in paths), t.epochs, t.val_accuracy,
-            t.test_accuracy, t.seconds, t.run_id, t.reason or None,
+            t.trial, t.stage or None, state_word(t.status), *(_cell(t.settings.get(path)) for path in paths), t.epochs,
+            t.val_accuracy, t.test_accuracy, t.seconds, t.run_id, t.reason or None,
         ]
         for t in context.trials
     ]  # fmt: skip
     columns = (
-        "trial", "status", *names.values(), "epochs", "validation accuracy", "test accuracy", "seconds", "MLflow run",
-        "reason",
+        "trial", "stage", "status", *names.values(), "epochs", "validation accuracy", "test accuracy", "seconds",
+        "MLflow run", "reason",
     )  # fmt: skip
     return _filled("trials", "Trials", columns, lines)
 

@@ -2,6 +2,7 @@
 
 A configuration is one draw of settings, trained with every seed. A variant's figures are those of one configuration,
 chosen by validation accuracy alone; the others are described here and never averaged in. Test accuracies take no part.
+In a launch in stages, only the trials of the search are described.
 """
 
 import statistics
@@ -11,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow, short_names
+from orchestrator.records import CONFIRM, Status, TrialRow, short_names
+from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
-from orchestrator.selection import chosen_trials, complete_trials
+from orchestrator.selection import complete_trials, selected_trials
+from orchestrator.text import listed
 
 if TYPE_CHECKING:
     from orchestrator.reporting.tables import Table
@@ -34,11 +37,12 @@ class Searched:
     complete: int  # with every seed
     stopped: int  # early by the scheduler, with at least one seed
     failed: int  # with at least one seed
-    unfinished: int  # still running, or interrupted
+    unfinished: int  # still running, or interrupted with the launch
     trials: int
     epochs: int  # of all trials
     seconds: float  # of all trials, wall time of training
     chosen: int | None = None  # index of the draw with which the variant is compared; None: it has no complete trial
+    confirmed: int | None = None  # trials that train the chosen one afresh; None: those of the search are compared
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
     accuracy: float | None = None  # of the chosen one
     best: float | None = None  # this and what follows: over configurations of which every seed is complete
@@ -58,13 +62,17 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
     Trials that a scheduler stops early share out what is spent as well: without a search, each variant has one
     configuration.
     """
-    if all(trial.sample is None and not _stopped_early(trial) for trial in trials):
+    if all(trial.sample is None and trial.status != Status.STOPPED for trial in trials):
         return ()
     blind = [_without_value(trial) for trial in trials]
-    chosen, seeds = chosen_trials(blind), {trial.seed for trial in blind}
-    return tuple(
-        _searched(name, [t for t in blind if t.variant == name], mine, len(seeds)) for name, mine in chosen.items()
-    )
+    chosen = selected_trials(blind)
+    found = [trial for trial in blind if trial.stage != CONFIRM]
+    seeds = {trial.seed for trial in found}
+    rows = [_searched(name, [t for t in found if t.variant == name], mine, len(seeds)) for name, mine in chosen.items()]
+    if not any(trial.stage for trial in trials):
+        return tuple(rows)
+    count = {name: sum(t.variant == name and t.stage == CONFIRM for t in trials) for name in chosen}
+    return tuple(replace(row, confirmed=count[row.variant]) for row in rows)
 
 
 def sentences(rows: Sequence[Searched]) -> str:
@@ -72,12 +80,14 @@ def sentences(rows: Sequence[Searched]) -> str:
     if not rows:
         return ""
     counts = [row.configurations for row in rows]
-    how = (
-        f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen by its mean validation "
-        "accuracy over seeds; test accuracies of the others take no part."
-        if max(counts) > 1
-        else ""
-    )
+    how = ""
+    if any(row.confirmed is not None for row in rows):
+        how = _confirmed(rows)
+    elif max(counts) > 1:
+        how = (
+            f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen by its mean validation "
+            "accuracy over seeds; test accuracies of the others take no part."
+        )
     return " ".join(part for part in (how, _budgets(rows)) if part)
 
 
@@ -88,7 +98,7 @@ def search_table(rows: Sequence[Searched]) -> "Table":
     columns = (
         "variant",
         "configurations",
-        *(c for c in _COUNTS if any(getattr(row, c) for row in rows)),
+        *(state_word(c) for c in _COUNTS if any(getattr(row, c) for row in rows)),
         "trials",
         "epochs",
         "seconds",
@@ -100,7 +110,7 @@ def search_table(rows: Sequence[Searched]) -> "Table":
         "standard deviation",
         "gain",
     )
-    names = {"chosen accuracy": "accuracy", "standard deviation": "spread"}
+    names = {state_word("stopped"): "stopped", "chosen accuracy": "accuracy", "standard deviation": "spread"}
     cells = [
         [_label(row) if column == "chosen" else getattr(row, names.get(column, column)) for column in columns]
         for row in rows
@@ -170,26 +180,44 @@ def _state(trials: Sequence[TrialRow], seeds: int) -> str:
     """
     if any(trial.status == Status.FAILED for trial in trials):
         return "failed"
-    if any(map(_stopped_early, trials)):
+    if any(trial.status == Status.STOPPED for trial in trials):
         return "stopped"
     return "complete" if len(complete_trials(trials)) == seeds else "unfinished"
 
 
 def _accuracy(trials: Sequence[TrialRow]) -> float | None:
     """Mean validation accuracy of one configuration; None if no trial of it has ended without failing."""
-    ended = complete_trials(trials) or [trial for trial in trials if _stopped_early(trial)]
+    ended = complete_trials(trials) or [trial for trial in trials if trial.status == Status.STOPPED]
     accuracies = [trial.val_accuracy for trial in ended if trial.val_accuracy is not None]
     return statistics.fmean(accuracies) if accuracies else None
 
 
-def _stopped_early(trial: TrialRow) -> bool:
-    """Whether the scheduler stopped it, and not an interruption of the whole launch."""
-    return trial.status == Status.STOPPED and trial.reason != INTERRUPTED
+def _confirmed(rows: Sequence[Searched]) -> str:
+    """Of a launch in stages: what the search was for, and which variants depart from the rule; nothing before."""
+    if not any(row.confirmed for row in rows):
+        return ""
+    counts = [row.configurations for row in rows]
+    parts = [
+        f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen in the search by its mean "
+        "validation accuracy over seeds, then trained afresh: it is judged on these fresh seeds alone, and no trial of "
+        "the search takes part."
+    ]
+    if without := [row.variant for row in rows if not row.confirmed]:
+        parts.append(f"{listed(without)} {'is' if len(without) == 1 else 'are'} not confirmed: no trial of the search ")
+        parts[-1] += "has ended well."
+    for row in rows:
+        if row.confirmed and row.best is not None and row.accuracy is not None and row.accuracy < row.best:
+            parts.append(
+                f"{row.variant} keeps the configuration that its fresh trials began with, though by now the search has "
+                "a better one."
+            )
+    return " ".join(parts)
 
 
 def _budgets(rows: Sequence[Searched]) -> str:
     trials, epochs = [row.trials for row in rows], [row.epochs for row in rows]
     given = f"{_range(trials, 'trial')} and {_range(epochs, 'epoch')}"
+    given += " in the search" if any(row.confirmed is not None for row in rows) else ""
     if len(rows) == 1:
         return f"{rows[0].variant} was given {given}."
     if len(set(trials)) == len(set(epochs)) == 1:

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from html import escape
 
+from orchestrator.records import Status
 from orchestrator.reporting import html
 from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
 from orchestrator.reporting.comparison.disagreement import shown_pair
 from orchestrator.reporting.comparison.matrix import MATRIX_STYLE, matrix_table
+from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.tables import Table
 from orchestrator.verdict.sentence import SCOPE
@@ -53,6 +55,7 @@ def page(
         ("curves", "Curves", _figures(figures["curves"])),
         ("classes", "Classes", [*_figures(figures["classes"]), *_tables(tables, "class_accuracy")]),
         ("disagreement", "Images on which variants disagree", _disagreement(context, figures, tables)),
+        ("rounds", "Rounds", _captioned(context.rounds)),
         ("spending", "Where the time went", _captioned(context.spending)),
         ("search", "Search", _captioned(context.search)),
         ("evidence", "More evidence", _evidence(context)),
@@ -92,8 +95,9 @@ def _top(context: ComparisonContext) -> list[str]:
         f'<p class="verdict">{_unbroken(first)}</p>' if first else "",
         f"<p>{_unbroken(rest)}</p>" if rest else "",
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
+        f'<p class="note">{escape(stopped)}</p>' if (stopped := _stopped(context)) else "",
         f'<p class="reason">{escape(context.note)}</p>' if context.note else "",
-        f'<p class="reason">{escape(missing)}</p>' if (missing := _missing(context)) else "",
+        *(f'<p class="reason">{escape(text)}</p>' for text in (_missing(context), left_out(context.left_out)) if text),
         '<dl class="facts">',
         *(html.fact(name, value, note) for name, value, note in _facts(context)),
         "</dl>",
@@ -101,13 +105,27 @@ def _top(context: ComparisonContext) -> list[str]:
 
 
 def _missing(context: ComparisonContext) -> str:
-    """Which trials take no part, if any."""
-    counts = Counter(trial.status for trial in context.trials if trial.status != "complete")
+    """Which trials take no part because they failed or have not ended, if any."""
+    counts = Counter(t.status for t in context.trials if t.status not in (Status.COMPLETE, Status.STOPPED))
     if not counts:
         return ""
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     running = " The verdict may change while trials are running." if counts["running"] else ""
     return f"Of {len(context.trials)} trials, not complete: {parts}. They take no part in the comparison.{running}"
+
+
+def _stopped(context: ComparisonContext) -> str:
+    """What the scheduler stopped, if anything."""
+    stopped = [trial for trial in context.trials if trial.status == Status.STOPPED]
+    if not stopped:
+        return ""
+    reached = [trial.val_accuracy for trial in stopped if trial.val_accuracy is not None]
+    best = f" The best of them had a validation accuracy of {100 * max(reached):.2f} %." if reached else ""
+    was, they, take = ("was", "It", "takes") if len(stopped) == 1 else ("were", "They", "take")
+    return (
+        f"Of {len(context.trials)} trials, {len(stopped)} {was} stopped early by the scheduler, as planned. "
+        f"{they} {take} no part in the comparison.{best}"
+    )
 
 
 def _facts(context: ComparisonContext) -> list[tuple[str, str, str]]:

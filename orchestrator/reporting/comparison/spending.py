@@ -1,12 +1,12 @@
 """What a launch spent, by variant: time trained, cores and GPUs reserved, what early stopping saved, what failed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.text import duration
 
@@ -38,7 +38,7 @@ class Share:
     @classmethod
     def recorded(cls, metrics: Mapping[str, float], trials: Sequence[TrialRow]) -> "Share":
         """From the ``metrics`` of a launch's own run and all of its trials; unknown until it has ended once."""
-        trained = sum(trial.seconds or 0.0 for trial in trials)
+        trained = trained_seconds(trials)
         if not trained:
             return cls()
         names = "cpu_seconds", "gpu_seconds", "price"
@@ -63,10 +63,15 @@ class Spent:
     price: float | None = None  # in the unit of resources.price_per_hour; None: not given
 
 
-def spending(trials: Sequence[TrialRow], share: Share, reused: Collection[str] = ()) -> tuple[Spent, ...]:
-    """One row per variant, in the order of the plan; ``reused`` names trials that another launch has trained."""
+def spending(trials: Sequence[TrialRow], share: Share) -> tuple[Spent, ...]:
+    """One row per variant, in the order of the plan."""
     variants = dict.fromkeys(trial.variant for trial in trials)
-    return tuple(_spent(name, [t for t in trials if t.variant == name], share, reused) for name in variants)
+    return tuple(_spent(name, [t for t in trials if t.variant == name], share) for name in variants)
+
+
+def trained_seconds(trials: Sequence[TrialRow]) -> float:
+    """How long these trials have trained, without those that another launch has trained."""
+    return _seconds([trial for trial in trials if not trial.taken_over_from])
 
 
 def total(spent: Sequence[Spent]) -> Spent:
@@ -135,9 +140,9 @@ def money(amount: float) -> str:
     return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.2g}"
 
 
-def _spent(variant: str, trials: Sequence[TrialRow], share: Share, reused: Collection[str]) -> Spent:
-    own = [trial for trial in trials if trial.trial not in reused]
-    others = [trial for trial in trials if trial.trial in reused]
+def _spent(variant: str, trials: Sequence[TrialRow], share: Share) -> Spent:
+    own = [trial for trial in trials if not trial.taken_over_from]
+    others = [trial for trial in trials if trial.taken_over_from]
     failed = [trial for trial in own if trial.status == Status.FAILED]
     seconds = _seconds(own)
     return Spent(
@@ -158,7 +163,7 @@ def _spent(variant: str, trials: Sequence[TrialRow], share: Share, reused: Colle
 
 def _epochs_saved(trial: TrialRow) -> int:
     """Planned epochs that an ended trial did not need; one that was interrupted or failed still needs them."""
-    ended = trial.status == Status.COMPLETE or (trial.status == Status.STOPPED and trial.reason != INTERRUPTED)
+    ended = trial.status in (Status.COMPLETE, Status.STOPPED)
     return max(0, (trial.planned_epochs or 0) - trial.epochs) if ended else 0
 
 

@@ -7,10 +7,10 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.records import TrialRow, short_names
+from orchestrator.records import Status, TrialRow, short_names
 from orchestrator.reporting.comparison.variants import Comparison, VariantRow
-from orchestrator.reporting.terminal import STYLES
-from orchestrator.reporting.terminal_table import bare_table
+from orchestrator.reporting.states import STYLES
+from orchestrator.reporting.terminal_table import bare_table, terminal_table
 from orchestrator.verdict import Decision, Pair, interval_in_points
 
 _STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.fromkeys(
@@ -32,7 +32,7 @@ def comparison_table(comparison: Comparison) -> Table:
             table.add_column(name, justify="right", no_wrap=True)
         table.add_column("decision")
     for row in comparison.rows:
-        missing = row.failed + row.stopped + row.running
+        missing = row.failed + row.stopped + row.running + row.interrupted
         mean, (low, high) = row.test_accuracy, row.interval or (None, None)
         table.add_row(
             f"{row.variant} *" if row.best else row.variant,
@@ -107,9 +107,25 @@ def shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
+def stopped_table(trials: Sequence[TrialRow]) -> Table | None:
+    """The trials that the scheduler stopped early, one row per variant, or None; they have ended as they should."""
+    rows = []
+    for variant in dict.fromkeys(trial.variant for trial in trials):
+        mine = [trial for trial in trials if trial.variant == variant]
+        stopped = [trial for trial in mine if trial.status == Status.STOPPED]
+        if stopped:
+            least, most = min(t.epochs for t in stopped), max(t.epochs for t in stopped)
+            best = max((t.val_accuracy for t in stopped if t.val_accuracy is not None), default=None)
+            accuracy = "" if best is None else f"{100 * best:.2f}"
+            epochs = str(least) if least == most else f"{least} to {most}"
+            rows.append((variant, str(len(stopped)), str(len(mine)), epochs, accuracy))
+    columns = ("variant", "stopped", "of\ntrials", "after\nepoch", "best validation\naccuracy %")
+    return terminal_table("Stopped early by the scheduler", columns, rows) if rows else None
+
+
 def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
-    """The incomplete trials and the reasons, or None."""
-    odd = [trial for trial in trials if trial.status != "complete"]
+    """The incomplete trials and the reasons, or None; to be stopped early is no trouble."""
+    odd = [trial for trial in trials if trial.status not in (Status.COMPLETE, Status.STOPPED)]
     if not odd:
         return None
     table = Table(title="Incomplete trials", title_justify="left", header_style="bold", title_style="bold")

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.records import INTERRUPTED, Status, TrialRow
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison import wording
+from orchestrator.reporting.comparison.rounds import Rounds
 from orchestrator.reporting.comparison.search import Searched, searched
-from orchestrator.selection import chosen_trials, complete_trials, measured_trials
+from orchestrator.selection import chosen_trials, complete_trials, measured_trials, search_goes_on
 from orchestrator.spec import VerdictSettings, variant_label
-from orchestrator.verdict import Pair, Verdict, judge
+from orchestrator.verdict import Pair, SequentialDesign, Verdict, judge
 
 Right = NDArray[np.bool_]  # (N,), by test image
 DEFAULTS = VerdictSettings()
@@ -32,8 +33,8 @@ class VariantRow:
     receptive_field: int | None
     trials: int  # complete ones
     failed: int
-    stopped: int
-    running: int  # or interrupted
+    stopped: int  # early, by the scheduler
+    running: int
     test_accuracy: float | None  # mean
     spread: float | None  # None with fewer than two complete trials
     lowest: float | None
@@ -48,6 +49,7 @@ class VariantRow:
     interval: tuple[float, float] | None = None  # of the mean, Student's t
     sample: int | None = None  # of a search
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
+    interrupted: int = 0  # with the launch, which can be resumed
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Comparison:
     running: int = 0  # trials, including those of a search's other samples, which may still be selected
     unmeasured: int = 0  # complete trials that are compared but not yet evaluated on the test split
     searches: tuple[Searched, ...] = ()  # by variant, if settings were searched or trials stopped early
+    rounds: Rounds | None = None  # of a launch that trains until its variants are decided
 
     @property
     def measured(self) -> list[VariantRow]:
@@ -103,6 +106,7 @@ class Comparison:
             "running": self.running,
             "unmeasured": self.unmeasured,
             "target_accuracy": self.target,
+            **({} if self.rounds is None else {"until_decided": self.rounds.to_dict()}),
             "variants": [self._variant(row) for row in self.rows],
         }
 
@@ -117,22 +121,25 @@ def compare(
     right: Mapping[str, Right] | None = None,
     settings: VerdictSettings = DEFAULTS,
     planned: int | None = None,
+    rounds: Rounds | None = None,
 ) -> Comparison:
     """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
-    classified correctly. ``planned``: how many trials the launch has, started or not. Raises RequestError if the
-    baseline of ``settings`` is not one of the variants.
+    classified correctly. ``planned``: how many trials the launch has, started or not. ``rounds``: those of a launch
+    that trains until its variants are decided. Raises RequestError if the baseline of ``settings`` is not one of the
+    variants.
     """
     chosen = chosen_trials(trials)
-    rows = [_row(label, mine) for label, mine in chosen.items()]
-    verdict = _judge(rows, chosen, right or {}, settings)
+    rows = [_row(label, mine, [t for t in trials if t.variant == label]) for label, mine in chosen.items()]
+    verdict = _judge(rows, chosen, right or {}, settings, rounds)
     places = {score.variant: place for place, score in enumerate(verdict.variants)}
     rows.sort(key=lambda row: places[row.variant])
     running = sum(trial.status == "running" for trial in trials)
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     measured = [row for row in judged if row.test_accuracy is not None]
+    searching = search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials)
     counts = wording.Counts(
         planned or len(trials),
         sum(map(_has_ended, trials)),
@@ -140,9 +147,12 @@ def compare(
         unmeasured,
         [row.trials for row in measured],
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
+        searching=searching,
+        rounds="" if rounds is None else rounds.sentence,
+        goes_on=searching or (rounds is not None and rounds.ended is None),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
-    return Comparison(judged, target, verdict, running, unmeasured, searched(trials))
+    return Comparison(judged, target, verdict, running, unmeasured, searched(trials), rounds)
 
 
 def costs_of(rows: Sequence[VariantRow]) -> dict[str, dict[str, float]]:
@@ -163,6 +173,7 @@ def _judge(
     chosen: Mapping[str, Sequence[TrialRow]],
     right: Mapping[str, Right],
     settings: VerdictSettings,
+    rounds: Rounds | None,
 ) -> Verdict:
     measured = {label: measured_trials(mine) for label, mine in chosen.items()}
     return judge(
@@ -172,6 +183,7 @@ def _judge(
         margin=settings.margin,
         confidence=settings.confidence,
         costs=costs_of(rows),
+        sequential=None if rounds is None else SequentialDesign(rounds.seeds, rounds.max_seeds),
     )
 
 
@@ -184,17 +196,18 @@ def _with_verdict(row: VariantRow, verdict: Verdict, first: bool) -> VariantRow:
 
 def _has_ended(trial: TrialRow) -> bool:
     """Whether nothing more comes of it: it does not run, and was not interrupted with its launch."""
-    return trial.status != "running" and not (trial.status == Status.STOPPED and trial.reason == INTERRUPTED)
+    return trial.status not in ("running", Status.INTERRUPTED)
 
 
-def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
+def _row(label: str, trials: Sequence[TrialRow], every: Sequence[TrialRow]) -> VariantRow:
+    """The row of the compared ``trials``; where there are none yet, its network is that of the first of ``every``."""
     complete = measured_trials(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]
     single = [t.forward_seconds for t in complete if t.forward_seconds is not None]
     batched = [t.forward_seconds_batched for t in complete if t.forward_seconds_batched is not None]
-    first = trials[0]
+    first = trials[0] if trials else replace(every[0], sample=None, settings={})
     return VariantRow(
         variant=label,
         parameters=first.parameters,
@@ -202,8 +215,8 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         receptive_field=first.receptive_field,
         trials=len(complete),
         failed=sum(t.status == "failed" for t in trials),
-        stopped=sum(t.status == "stopped" and _has_ended(t) for t in trials),
-        running=sum(not _has_ended(t) for t in trials),
+        stopped=sum(t.status == Status.STOPPED for t in trials),
+        running=sum(t.status == "running" for t in trials),
         test_accuracy=statistics.fmean(accuracies) if accuracies else None,
         spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
         lowest=min(accuracies, default=None),
@@ -215,4 +228,5 @@ def _row(label: str, trials: Sequence[TrialRow]) -> VariantRow:
         forward_seconds_batched=statistics.median(batched) if batched else None,
         sample=first.sample,
         settings=first.settings,
+        interrupted=sum(t.status == Status.INTERRUPTED for t in trials),
     )

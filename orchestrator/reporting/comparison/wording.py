@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from orchestrator.text import listed
 from orchestrator.verdict.sentence import SCOPE
 
+SEARCHING = (
+    "Nothing is compared yet: the search goes on. When all of its trials have ended, each variant's best settings are "
+    "trained afresh with other seeds, and only these trials are compared."
+)
+
 
 @dataclass(frozen=True)
 class Counts:
@@ -17,16 +22,30 @@ class Counts:
     unmeasured: int
     seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
+    searching: bool = False  # the search of a launch in stages goes on
+    rounds: str = ""  # how a launch in rounds goes on, or why it has ended
+    goes_on: bool = False  # more trials follow on those that are known
 
 
 def sentence(verdict: str, counts: Counts) -> str:
     """Whether the launch is at its end, the ``verdict``, and which trials it leaves out."""
     if not counts.seeds and counts.unmeasured:
         verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
+    if counts.searching:
+        verdict = SEARCHING
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
-    parts = (_interim(counts), said, _survivors(counts.lost), _unequal(counts.seeds), scope)
+    unequal = "" if counts.rounds else _unequal(counts.seeds)
+    parts = (_interim(counts), said, counts.rounds, _survivors(counts.lost), unequal, scope)
     return " ".join(part for part in parts if part)
+
+
+def left_out(trials: Sequence[str]) -> str:
+    """Which ``trials`` of the launch take no part, since they are no longer in the experiment file, if any."""
+    if not trials:
+        return ""
+    are, they = ("are", "they stay") if len(trials) > 1 else ("is", "it stays")
+    return f"{listed(trials)} {are} no longer in the experiment file: {they} recorded, and no part of the comparison."
 
 
 def _survivors(lost: Mapping[str, int]) -> str:
@@ -45,7 +64,10 @@ def _unequal(seeds: Sequence[int]) -> str:
 
 
 def _interim(counts: Counts) -> str:
-    if counts.ended >= counts.planned:
+    """Whether more may come: of the known trials, or of those that they make known."""
+    left = counts.ended < counts.planned
+    if not left and not counts.goes_on:
         return ""
     resume = "" if counts.running else " The same command resumes the launch."
-    return f"Interim, not a result: {counts.ended} of {counts.planned} trials have ended.{resume}"
+    ended = f": {counts.ended} of {counts.planned} trials have ended" if left else ""
+    return f"Interim, not a result{ended}.{resume}"

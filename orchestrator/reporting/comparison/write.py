@@ -63,7 +63,10 @@ def write_comparison(context: ComparisonContext, folder: Path, log: Log) -> None
     try:
         for image in [image for images in made.figures.values() for image in images]:
             write_atomically(folder / "figures" / f"{image.name}.png", image.write)
-        for table in [*made.tables.values(), *(one.table for one in (*context.spending, *context.search))]:
+        for table in [
+            *made.tables.values(),
+            *(one.table for one in (*context.rounds, *context.spending, *context.search)),
+        ]:
             write_text(folder / "tables" / f"{table.name}.csv", table.to_csv())
             write_text(folder / "tables" / f"{table.name}.md", table.to_markdown())
         write_text(folder / PAGE, text)

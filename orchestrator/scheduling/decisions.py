@@ -1,4 +1,4 @@
-"""The log of ASHA's decisions, by which they outlive a process: a resumed launch decides nothing twice."""
+"""The log of a stop rule's decisions, by which they outlive a process: a resumed launch decides nothing twice."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from orchestrator.files import append_line
 
 @dataclass(frozen=True)
 class Decision:
-    """What was decided of one trial at one rung."""
+    """What was decided of one trial after one epoch."""
 
     name: str
     epoch: int

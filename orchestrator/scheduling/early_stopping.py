@@ -1,4 +1,4 @@
-"""Asynchronous successive halving under Ray Tune: the rule is in asha_rule.py, its memory in asha_log.py."""
+"""A stop rule under Ray Tune: the rules are in stop_rules/, what they decided is remembered by decisions.py."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any
 from ray.tune.schedulers import TrialScheduler
 
 from orchestrator.records import EPOCH, VAL_ACCURACY
-from orchestrator.scheduling.asha_log import Decision, append, read_log
-from orchestrator.scheduling.asha_rule import Rungs
+from orchestrator.scheduling.decisions import Decision, append, read_log
 from orchestrator.scheduling.drain import Drain
 from orchestrator.scheduling.fifo import ActorReuseFIFO
+from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.spec import Scheduler
 
 
-class ASHA(ActorReuseFIFO):
-    """Ends trials by :class:`Rungs`; every decision is on disk before it is carried out.
+class EarlyStopping(ActorReuseFIFO):
+    """Stops trials by the rule of ``settings``, which is not fifo; every decision is on disk before it is carried out.
 
     A new scheduler on the same log stands where the old one stood: later decisions are those of a launch that was
     never interrupted. Trials are known by our own names, which they keep from one attempt at a launch to the next.
@@ -30,7 +30,10 @@ class ASHA(ActorReuseFIFO):
         written: Callable[[Path], object] = lambda _: None,
     ) -> None:
         super().__init__()
-        self._rungs = Rungs(settings, epochs, read_log(log))
+        rule = stop_rule(settings, epochs, read_log(log))
+        if rule is None:
+            raise ValueError(f"{settings.name} stops no trial")
+        self._rule = rule
         self._log = log
         self._drain = drain or Drain()
         self._written = written  # told of the log after each line
@@ -38,16 +41,16 @@ class ASHA(ActorReuseFIFO):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray asks whether the trial may go on; asked again about the same epoch, the answer is the same."""
         name = trial.config["trial"]["name"]
-        if VAL_ACCURACY not in result or trial.config["trial"].get("judged_at") == []:
+        if trial.config["trial"].get("judged_at") == []:  # of a stage in which nobody is stopped
             return self._drain.decide(name, str(TrialScheduler.CONTINUE))
-        stop, decision = self._rungs.judge(name, result[EPOCH], result[VAL_ACCURACY])
+        stop, decision = self._rule.judge(name, result[EPOCH], result[VAL_ACCURACY])
         self._remember(decision)
         return self._drain.decide(name, str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
-        """The trial has ended; if by itself, at a rung, then nobody has asked about that result yet."""
+        """The trial has ended; if by itself, then nobody has asked about its last result yet."""
         if VAL_ACCURACY in result and trial.config["trial"].get("judged_at") != []:
-            self._remember(self._rungs.count(trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]))
+            self._remember(self._rule.count(trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]))
 
     def _remember(self, decision: Decision | None) -> None:
         if decision is not None:

@@ -1,0 +1,135 @@
+"""The trials of an experiment without its later stages: those of its search, or one of each variant and seed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.suggestions.adaptive import Adaptive
+from orchestrator.experiment.suggestions.drawn import Drawn
+from orchestrator.experiment.suggestions.group import Broken, Group
+from orchestrator.experiment.suggestions.log import Suggestion, append, read_log
+from orchestrator.experiment.suggestions.refusals import refusals
+from orchestrator.experiment.trials import trial_spec
+from orchestrator.records import TrialResult
+from orchestrator.spec import Experiment, Search, TrialSpec
+from orchestrator.text import listed
+
+
+class Stage(Protocol):
+    """Some trials of an experiment, which may become known as others end."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user."""
+
+    @property
+    def rejected(self) -> int:
+        """Draws that broke the contract and were drawn again, so far."""
+
+    @property
+    def more(self) -> bool:
+        """Whether further trials may become known."""
+
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
+        """Keep what is suggested from now on in ``log``, and stand by what it holds already."""
+
+    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
+        """Every trial that is known once ``results``, by trial name, are; with more results never fewer."""
+
+
+class PlainStage:
+    """Without a search: every variant with every seed."""
+
+    notes: tuple[str, ...] = ()
+    rejected = 0
+    more = False
+
+    def __init__(self, experiment: Experiment, dataset_digest: str) -> None:
+        self._trials = [
+            trial_spec(experiment, variant, seed, dataset_digest, {})
+            for seed in experiment.seeds
+            for variant in experiment.variants
+        ]
+
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
+        """Nothing is suggested."""
+
+    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
+        """All of them: seeds outermost, so that each variant starts early."""
+        return list(self._trials)
+
+
+class SearchStage:
+    """The trials of a search: by sample, seed and variant. Raises ExperimentError if it cannot be searched so."""
+
+    def __init__(self, experiment: Experiment, search: Search, dataset_digest: str, broken: Broken) -> None:
+        if problems := refusals(experiment, search):
+            raise ExperimentError(experiment.name, problems)
+        self._experiment, self._search = experiment, search
+        self._digest, self._broken = dataset_digest, broken
+        self._start()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What differs from what was asked for."""
+        return tuple(note for stream in self._streams for note in stream.notes) + self._uneven()
+
+    @property
+    def rejected(self) -> int:
+        """Of a grid, the settings that are left out."""
+        return sum(stream.rejected for stream in self._streams)
+
+    @property
+    def more(self) -> bool:
+        """Whether results can make further trials known; asked after :meth:`trials`."""
+        return any(stream.more for stream in self._streams)
+
+    def remember(self, log: Path, written: Callable[[Path], object]) -> None:
+        """Keep the suggestions of TPE in ``log``; it is read first, and what it holds replaces what was suggested.
+
+        ``written`` is told of the file after each line. Raises ExperimentError if it belongs to another search.
+        """
+        if self._search.name != "tpe":
+            return
+
+        def write(suggestion: Suggestion) -> None:
+            append(log, suggestion)
+            written(log)
+
+        logged = read_log(log)
+        if not all(group.fits(one) for group in self._groups for one in logged if group.label == one.variant):
+            raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
+        self._start(logged, write)
+
+    def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
+        """Every trial that is known once ``results``, by trial name, are."""
+        for stream in self._streams:
+            stream.advance(results)
+        place = {variant.label: position for position, variant in enumerate(self._experiment.variants)}
+        seeds = self._experiment.seeds
+        known = [spec for group in self._groups for sample in group.specs for spec in sample]
+        return sorted(known, key=lambda spec: (spec.sample, seeds.index(spec.seed), place[spec.label]))
+
+    def _start(self, logged: Sequence[Suggestion] = (), write: Callable[[Suggestion], object] = lambda _: None) -> None:
+        labels = [None] if self._search.per == "shared" else [v.label for v in self._experiment.variants]
+        self._groups = [Group(self._experiment, self._search, x, self._digest, self._broken) for x in labels]
+        self._streams: list[Drawn | Adaptive]
+        if self._search.name == "tpe":
+            mine = {x: [one for one in logged if one.variant == x] for x in labels}
+            self._streams = [Adaptive(group, mine[group.label], write) for group in self._groups]
+        else:
+            self._streams = [Drawn(group) for group in self._groups]
+
+    def _uneven(self) -> tuple[str, ...]:
+        """A note if variants of one group are trained with different numbers of settings."""
+        counts = {
+            variant.label: sum(any(spec.label == variant.label for spec in sample) for sample in group.specs)
+            for group in self._groups
+            for variant in group.variants
+        }
+        most = max(counts.values(), default=0)
+        fewer = [f"{label} with {count}" for label, count in counts.items() if count < most]
+        if self.more or self._search.per == "variant" or not fewer:
+            return ()
+        return (f"not every variant has all searched settings: {listed(fewer)} of {most} different ones",)

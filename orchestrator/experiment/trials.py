@@ -1,0 +1,47 @@
+"""The specification of one trial: an experiment's variant with a seed and what a search has set."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.architectures import source_digest
+from orchestrator.experiment.overrides import put
+from orchestrator.spec import Experiment, TrialSpec, Variant
+from orchestrator.spec.fields import to_json
+
+
+def trial_spec(
+    experiment: Experiment, variant: Variant, seed: int, dataset_digest: str, settings: Mapping[str, Any]
+) -> TrialSpec:
+    """The specification with ``settings`` applied. Raises ValueError, TypeError or IndexError if that is invalid."""
+    spec = TrialSpec(
+        variant=absolute(variant.name),
+        arguments=variant.arguments,
+        source_digest=source_digest(variant.name),
+        seed=seed,
+        dataset=experiment.dataset,
+        dataset_digest=dataset_digest,
+        trainer=experiment.trainer,
+    )
+    if not settings:
+        return spec
+    tree = to_json(spec)
+    for path, value in settings.items():
+        put(tree, path, value)
+    return TrialSpec.from_json(tree)
+
+
+def with_threads(experiment: Experiment) -> Experiment:
+    """``trainer.threads: auto`` as a number: it affects the last bits, so every specification contains it."""
+    if experiment.trainer.threads != "auto":
+        return experiment
+    cpus = experiment.resources.cpus
+    threads = 1 if isinstance(cpus, str) else max(1, int(cpus))
+    return replace(experiment, trainer=replace(experiment.trainer, threads=threads))
+
+
+def absolute(variant: str) -> str:
+    """A user's own ``file.py:Class`` with the file's absolute path: workers run in other folders."""
+    source, colon, name = variant.rpartition(":")
+    return f"{Path(source).expanduser().resolve()}:{name}" if colon and source.endswith(".py") else variant

@@ -1,0 +1,120 @@
+"""Where a launch in rounds stands: which variants get another seed, and whether it has ended, in words for the user."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.text import listed
+from orchestrator.verdict import arguments
+from orchestrator.verdict.planning import LEAST_SEEDS
+from orchestrator.verdict.rounds import LOST, Course, Match, Plan, Seeds, bounds, replay
+from orchestrator.verdict.sentence import interval_in_points
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a comparison in rounds stands after a whole round."""
+
+    active: tuple[str, ...]  # variants that get another seed, in the order given; none when it has ended
+    ended: str | None  # why it has ended, in words for the user; None: it goes on
+    dropped: Mapping[str, str]  # variant -> why it gets no more seeds, in words
+
+
+def standing(
+    scores: Mapping[str, Seeds],
+    seeds: Sequence[Any],
+    *,
+    margin: float | None,
+    baseline: str | None,
+    confidence: float,
+    max_seeds: int,
+) -> Standing:
+    """Which variants get another seed after the rounds ``seeds``, all of whose trials have ended.
+
+    ``scores``: by variant and seed, the test accuracy (fraction); a variant may lack a seed. The rounds are
+    replayed in their order, and what a later one brings changes no earlier decision. Raises RequestError for arguments
+    that make no sense.
+    """
+    arguments.check_confidence(confidence)
+    arguments.check_rounds(seeds, max_seeds)
+    if margin is not None:
+        arguments.check_margin(margin)
+    if baseline is not None:
+        arguments.check_baseline(baseline, scores)
+    for variant, accuracies in scores.items():
+        arguments.check_accuracies(variant, accuracies.items())
+    course = replay(scores, seeds, Plan(max_seeds, 1 - confidence, margin, baseline))
+    ended = _ended(course)
+    dropped = {variant: why for variant in scores if (why := _dropped(course, variant))}
+    return Standing(() if ended else tuple(course.active), ended, dropped)
+
+
+def _dropped(course: Course, variant: str) -> str:
+    """Why ``variant`` gets no more seeds, or an empty text."""
+    plan = course.plan
+    if plan.baseline is None and variant in course.beaten:
+        found = course.beaten[variant]
+        return f"worse than {found.winner} {_how(course, found)}"
+    if plan.baseline is not None and variant != plan.baseline:
+        found = next(m for m in course.matches.values() if variant in (m.first, m.second))
+        if not found.is_open:
+            word = (
+                "equivalent to" if found.winner is None else "better than" if found.winner == variant else "worse than"
+            )
+            return f"{word} the baseline {plan.baseline} {_how(course, found)}"
+    if variant in course.lost:
+        return "no score in any round" if not course.used[variant] else f"no score in the last {LOST} rounds"
+    return ""
+
+
+def _how(course: Course, match: Match) -> str:
+    """``after 7 seeds (2.10 points, 95 % interval 0.80 to 3.40)``."""
+    interval = interval_in_points(*bounds(course, match))
+    points = f"{100 * abs(match.difference):.2f} points"
+    return f"after {match.n} seeds ({points}, {100 * (1 - course.plan.alpha):g} % interval {interval})"
+
+
+def _ended(course: Course) -> str | None:
+    """Why the launch has ended, or None."""
+    rounds = f"after {course.rounds} rounds"
+    if course.rounds >= LEAST_SEEDS and course.is_decided:
+        return f"decided {rounds}: {_decided(course)}" if _is_comparable(course) else _nothing_left(course)
+    if course.rounds < course.plan.max_seeds:
+        return None
+    open_ones = [m for m in course.matches.values() if m.is_open and {m.first, m.second} <= {*course.active}]
+    names = [f"{match.first} and {match.second}" for match in open_ones]
+    return f"max_seeds ({course.plan.max_seeds}) is spent; not told apart: {listed(names)}"
+
+
+def _is_comparable(course: Course) -> bool:
+    return any(not match.is_open for match in course.matches.values())
+
+
+def _nothing_left(course: Course) -> str:
+    """Why no pair is left, where none was decided."""
+    baseline = course.plan.baseline
+    if len(course.used) < 2:
+        return "there is only one variant, so that nothing is compared"
+    if baseline in course.lost:
+        return (
+            f"the baseline {baseline} has no score in {LOST} rounds in a row, so that nothing can be compared with it"
+        )
+    return f"no two variants are left that have scores in the last {LOST} rounds"
+
+
+def _decided(course: Course) -> str:
+    plan = course.plan
+    if plan.baseline is not None:
+        gone = [v for v in course.lost if all(m.is_open for m in course.matches.values() if v in (m.first, m.second))]
+        but = f" but {listed(sorted(gone))}, which failed" if gone else ""
+        return f"every variant{but} is decided against the baseline {plan.baseline}"
+    left = course.active
+    but = "" if course.lost <= course.beaten.keys() else " that could be compared"
+    if len(left) == 1:
+        return f"{left[0]} is the best; every other variant{but} is worse than it or than another one"
+    if not left:
+        return f"every variant{but} is worse than another one"
+    margin = f"the margin of {100 * (plan.margin or 0.0):.2f} points"
+    return f"{listed(left)} are equivalent, with differences below {margin}" + (
+        "; every other variant is worse than another one" if course.beaten else ""
+    )

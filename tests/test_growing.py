@@ -1,0 +1,299 @@
+"""A launch that grows: what is new is trained, what is left out stays recorded, what another has trained is taken over.
+
+One small experiment is edited and run again and again; every run is one real launch.
+"""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TINY, make_dataset
+from driving import driver, orchestrator, wait_for
+from patience import PATIENCE
+
+from orchestrator.data import save_packed
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.scheduling.launch_file import change, differences, new_content, read_all
+from orchestrator.scheduling.launch_folder import open_launch_folder
+from orchestrator.scheduling.storage import Storage
+from orchestrator.scheduling.take_over import origin, take_over
+from orchestrator.spec import Plan
+from orchestrator.tracking.store import connect
+from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.verify import compare, content, kill_driver
+
+BASE = {
+    "name": "small",
+    "variants": ["stride", "dilated_stride"],
+    "seeds": [0, 1],
+    "trainer": {"epochs": 3, "batch_size": 32},
+}
+SEARCH = {"samples": 4, "space": {"trainer.optimizer.lr": {"loguniform": [0.001, 0.1]}}}
+
+
+def plan_of(**settings: Any) -> Plan:
+    return make_plan(read_experiment({**BASE, **settings}, "x"), "d" * 64)
+
+
+# --- which plans are one launch
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seeds": [0, 1, 2]}, {"seeds": [7]}, {"variants": ["stride"]}, {"variants": ["grouped_concat", "stride"]},
+        {"resources": {"gpus": 0}}, {"verdict": {"margin": 0.01}}, {"description": "other words"},
+    ],
+)  # fmt: skip
+def test_what_changes_no_trial_amends_the_launch(settings: dict[str, Any], tmp_path: Path) -> None:
+    before, after = plan_of(), plan_of(**settings)
+    assert after.identity() == before.identity()
+    folder, why = open_launch_folder(tmp_path, before)
+    assert (open_launch_folder(tmp_path, after), why) == ((folder, ""), "")
+    assert folder.amend(before, Storage(tmp_path)) == ""
+    assert folder.amend(after, Storage(tmp_path)) != ""
+    [(_, kept)] = read_all(tmp_path / "small")
+    assert [plan["experiment"]["seeds"] for plan in kept["plans"]] == [[0, 1], list(after.experiment.seeds)]
+    assert kept["experiment"] == kept["plans"][-1]["experiment"]
+    assert kept["plans"][0]["time"] <= kept["plans"][1]["time"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"trainer": {"epochs": 4, "batch_size": 32}}, r"trainer\.epochs \(3 there, 4 now\)"),
+        ({"trainer": {"epochs": 3}}, r"trainer\.batch_size"),
+        ({"dataset": {"validation": 0.2}}, r"dataset\.validation \(0\.1 there, 0\.2 now\)"),
+        ({"scheduler": {"name": "asha"}}, r"scheduler\.name \(fifo there, asha now\)"),
+        ({"search": SEARCH}, r"search"),
+        ({"variants": [{"name": "stride", "arguments": {"num_classes": 10}}]}, "the arguments of stride"),
+    ],
+)  # fmt: skip
+def test_what_changes_a_trial_is_a_new_launch_that_says_what(
+    settings: dict[str, Any], named: str, tmp_path: Path
+) -> None:
+    folder, _ = open_launch_folder(tmp_path, plan_of())
+    other, why = open_launch_folder(tmp_path, plan_of(**settings))
+    assert other.path != folder.path
+    assert re.search(f"a new launch: launch {folder.name} differs from it in .*{named}", why)
+    assert open_launch_folder(tmp_path, plan_of()) == (folder, ""), "and the first is found again"
+
+
+def test_other_images_and_another_source_are_a_new_launch(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(TINY)
+    variants = ["stride", f"{tmp_path / 'net.py'}:Tiny"]
+    before = plan_of(variants=variants)
+    other = replace(before, trials=tuple(replace(spec, dataset_digest="e" * 64) for spec in before.trials))
+    assert differences(new_content(before), other) == ["images and labels"]
+    (tmp_path / "net.py").write_text(TINY.replace("ReLU", "GELU"))
+    edited = plan_of(variants=variants)
+    assert differences(new_content(before), edited) == ["the source of Tiny"]
+    assert differences(new_content(before), plan_of(variants=["stride"])) == []
+
+
+def test_more_samples_keep_the_first_and_amend_the_launch() -> None:
+    few, many = plan_of(search=SEARCH), plan_of(search={**SEARCH, "samples": 9})
+    assert differences(new_content(few), many) == []
+    assert change(new_content(few), many) == "9 samples instead of 4"
+    assert {spec.name for spec in few.trials} < {spec.name for spec in many.trials}
+    assert differences(new_content(few), plan_of(search={**SEARCH, "seed": 1})) == ["search.seed (0 there, 1 now)"]
+
+
+def test_new_rules_for_rounds_that_have_begun_are_remembered(tmp_path: Path) -> None:
+    def rules(**verdict: Any) -> Plan:
+        return plan_of(verdict={"until_decided": True, **verdict})
+
+    folder, _ = open_launch_folder(tmp_path, rules())
+    folder.amend(same := rules(), Storage(tmp_path))
+    assert same.redesigned == ""
+    folder.amend(more := rules(max_seeds=40, margin=0.01), Storage(tmp_path))
+    assert more.redesigned == "max_seeds 20, now 40, margin none, now 0.01"
+    folder.amend(back := rules(), Storage(tmp_path))
+    assert back.redesigned == "max_seeds 20, now 20, margin none, now none", "it was looked at by other rules meanwhile"
+
+
+def test_places_say_the_order_of_the_plan_whatever_it_grows_by() -> None:
+    few, many = plan_of(search=SEARCH), plan_of(search={**SEARCH, "samples": 12}, seeds=[0, 1, 5])
+    assert {spec.name: few.place(spec) for spec in few.trials}.items() <= {
+        spec.name: many.place(spec) for spec in many.trials
+    }.items()
+    places = [tuple(map(int, many.place(spec).split("."))) for spec in many.trials]
+    assert places == sorted(set(places))
+
+
+# --- taking over
+
+
+@pytest.fixture
+def trained(tmp_path: Path, network_file: Path) -> tuple[Path, Plan]:
+    """A storage folder in which a launch of one complete and one failed trial lies, and its plan."""
+    tree = {"name": "earlier", "variants": [f"{network_file}:Tiny"], "seeds": [0, 1], "trainer": {"epochs": 2}}
+    plan = make_plan(read_experiment(tree, "x"))
+    launch, _ = open_launch_folder(tmp_path / "storage", plan)
+    list(run_trial(plan.trials[0], make_dataset(), launch.trial(plan.trials[0].name)))
+    begun = run_trial(plan.trials[1], make_dataset(), launch.trial(plan.trials[1].name))
+    next(begun)
+    begun.close()
+    return tmp_path / "storage", plan
+
+
+def version(folder: Path) -> str:
+    return str(TrialFolder(folder).facts()["machine"]["torch_version"])
+
+
+def taking(storage: Path, plan: Plan, torch_version: str, again: bool = False) -> tuple[Any, list[str]]:
+    folder, _ = open_launch_folder(storage, plan, again)
+    return folder, take_over(folder, plan.trials, Storage(storage), torch_version)
+
+
+def test_a_complete_trial_of_another_launch_is_copied_and_says_where_from(trained: tuple[Path, Plan]) -> None:
+    storage, plan = trained
+    source = next((storage / "earlier").glob("*/trials/Tiny/seed-0"))
+    mine = replace(plan, experiment=replace(plan.experiment, name="later"))
+    folder, taken = taking(storage, mine, version(source))
+    assert taken == ["Tiny/seed-0"], "not the one that is not complete"
+    copied = TrialFolder(folder.trial("Tiny/seed-0"))
+    assert origin(copied.path) == f"earlier/{source.parents[2].name}"
+    assert copied.is_intact()
+    assert copied.records() == TrialFolder(source).records()
+    assert folder.finished(mine).keys() == {"Tiny/seed-0"}
+    assert take_over(folder, mine.trials, Storage(storage), version(source)) == [], "it is there already"
+    chained, taken = taking(storage, replace(mine, experiment=replace(mine.experiment, name="last")), version(source))
+    assert (taken, origin(chained.trial("Tiny/seed-0"))) == (["Tiny/seed-0"], origin(copied.path))
+
+
+def test_what_may_differ_is_trained_anew(trained: tuple[Path, Plan]) -> None:
+    storage, plan = trained
+    source = next((storage / "earlier").glob("*/trials/Tiny/seed-0"))
+    mine = replace(plan, experiment=replace(plan.experiment, name="later"))
+    assert taking(storage, mine, "0.1")[1] == [], "another torch may round otherwise"
+    assert taking(storage, mine, version(source), again=True)[1] == [], "it was asked to train everything again"
+    best = TrialFolder(source).best
+    best.write_bytes(best.read_bytes()[:-20])
+    named = replace(mine, experiment=replace(mine.experiment, name="latest"))
+    assert taking(storage, named, version(source))[1] == [], "it is damaged"
+
+
+# --- real launches
+
+
+class Grown:
+    """A folder with an experiment file that is edited and run again."""
+
+    def __init__(self, folder: Path, sources: Path | None = None) -> None:
+        self.folder, self.sources = folder, sources or folder
+        save_packed(make_dataset(), self.sources / "tiny.pt")
+        (self.sources / "networks.py").write_text(TINY.replace("/nonexistent", str(self.sources / "pace")))
+        self.uri = f"sqlite:///{folder / 'mlflow.db'}"
+
+    def edit(self, variants: list[str], seeds: list[int], name: str = "small", epochs: int = 3) -> None:
+        names = [f"{self.sources / 'networks.py'}:{variant}" for variant in variants]
+        tree = {
+            "name": name, "variants": names, "seeds": seeds, "dataset": {"name": str(self.sources / "tiny.pt")},
+            "trainer": {"epochs": epochs, "batch_size": 32}, "tracking": {"reports": "none", "models": "none"},
+        }  # fmt: skip
+        (self.folder / f"{name}.yaml").write_text(json.dumps(tree))
+
+    def run(self, name: str = "small", *flags: str) -> tuple[dict[str, Any], str]:
+        """The document, and what was said."""
+        done = orchestrator("run", f"{name}.yaml", "--json", *flags, cwd=self.folder)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout), done.stderr
+
+
+def runs(document: dict[str, Any]) -> dict[str, str]:
+    return {trial["trial"]: trial["run_id"] for trial in document["trials"]}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
+    return Grown(tmp_path_factory.mktemp("grown"))
+
+
+@pytest.mark.ray
+def test_a_launch_grows_shrinks_and_grows_again(grown: Grown) -> None:
+    grown.edit(["Tiny"], [0, 1])
+    first, _ = grown.run()
+    grown.edit(["Tiny", "Slow"], [0, 1, 2])
+    second, said = grown.run()
+    assert (second["launch"], second["parent_run_id"]) == (first["launch"], first["parent_run_id"])
+    assert f"launch {first['launch']} is amended: new variant Slow; new seed 2" in said
+    assert "Tiny/seed-0: started" not in said
+    assert said.count(": started") == 4
+    assert list(runs(second)) == [f"{v}/seed-{s}" for s in (0, 1, 2) for v in ("Tiny", "Slow")]
+    assert runs(first).items() <= runs(second).items()
+
+    grown.edit(["Slow"], [1])
+    third, said = grown.run()
+    assert "without variant Tiny; without seeds 0, 2" in said
+    assert ": started" not in said
+    assert runs(third) == {"Slow/seed-1": runs(second)["Slow/seed-1"]}
+    assert third["left_out"] == sorted(runs(second).keys() - runs(third).keys())
+    read = orchestrator("compare", "small", cwd=grown.folder)
+    assert "and 1 more are no longer in the experiment file" in " ".join(read.stdout.split())
+
+    grown.edit(["Tiny", "Slow"], [0, 1, 2])
+    fourth, said = grown.run()
+    assert ": started" not in said
+    assert (fourth["trials"], fourth["left_out"]) == (second["trials"], [])
+    statuses = {run_id: connect(grown.uri).get_run(run_id).info.status for run_id in runs(fourth).values()}
+    assert set(statuses.values()) == {"FINISHED"}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_recipe_that_comes_back_and_another_experiment_are_not_trained_again(tmp_path: Path) -> None:
+    grown = Grown(tmp_path)
+    grown.edit(["Tiny"], [0])
+    first, _ = grown.run()
+    grown.edit(["Tiny"], [0], epochs=2)
+    other, said = grown.run()
+    assert other["launch"] != first["launch"]
+    assert f"a new launch: launch {first['launch']} differs from it in trainer.epochs (3 there, 2 now)" in said
+    grown.edit(["Tiny"], [0, 1])
+    back, said = grown.run()
+    assert back["launch"] == first["launch"]
+    assert said.count(": started") == 1
+    grown.edit(["Tiny"], [1, 0], name="elsewhere")
+    taken, said = grown.run("elsewhere")
+    assert f"2 trials taken over from launch small/{first['launch']}, which has trained the same" in said
+    assert ": started" not in said
+    assert {t["trial"]: t["test_accuracy"] for t in taken["trials"]} == {
+        t["trial"]: t["test_accuracy"] for t in back["trials"]
+    }
+    assert {t["taken_over_from"] for t in taken["trials"]} == {f"small/{first['launch']}"}
+    assert taken["spending"]["total"]["reused"] == 2
+    assert taken["spending"]["total"]["seconds"] == 0
+    anew, said = grown.run("elsewhere", "--again")
+    assert said.count(": started") == 2
+    assert {t["taken_over_from"] for t in anew["trials"]} == {""}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_killed_while_it_grows_it_is_what_it_would_have_been(tmp_path: Path) -> None:
+    folders = []
+    for name in ("undisturbed", "disturbed"):
+        (tmp_path / name).mkdir()
+        folders.append(Grown(tmp_path / name, tmp_path))
+    undisturbed, disturbed = folders
+    for grown in folders:
+        grown.edit(["Slow"], [0], epochs=8)
+        grown.run()
+        grown.edit(["Slow", "Tiny"], [0, 1, 2], epochs=8)
+    undisturbed.run()
+    (tmp_path / "pace").write_text("0.1")
+    for epoch in (2, 5):
+        with driver(disturbed.folder, "run", "small.yaml") as process:
+            wait_for(disturbed.folder, process, f"Slow/seed-1: epoch {epoch}/")
+            kill_driver(process)
+    (tmp_path / "pace").unlink()
+    assert orchestrator("resume", "small", cwd=disturbed.folder, timeout=PATIENCE).returncode == 0
+    left = [content(grown.folder, "small") for grown in folders]
+    trials = {f"{variant}/seed-{seed}" for variant in ("Slow", "Tiny") for seed in (0, 1, 2)}
+    assert left[0].keys() == left[1].keys() == {"the launch", *trials}
+    assert compare(*left) == []

@@ -1,0 +1,71 @@
+"""What results make known is checked as what is known from the outset, and never ends a launch that has begun."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import VariantError
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Status, TrialResult
+from orchestrator.spec import TrialSpec
+from orchestrator.workflow.check import Checked, check_experiment
+
+RATES = {"trainer.optimizer.lr": {"uniform": [0.01, 1.0]}}
+
+
+def checked(network_file: Path, packed: Path, **search: Any) -> Checked:
+    tree = {
+        "name": "small", "variants": [f"{network_file}:Tiny"], "dataset": {"name": str(packed)},
+        "trainer": {"epochs": 2, "batch_size": 9}, "search": {"name": "tpe", "samples": 12, "concurrency": 3, **search},
+    }  # fmt: skip
+    return check_experiment(read_experiment(tree, "x"), packed.parent, lambda _: None)
+
+
+def grow(found: Checked) -> list[TrialSpec]:
+    """Let every known trial end, as often as that makes others known."""
+    results: dict[str, TrialResult] = {}
+    while True:
+        for spec in found.plan.trials:
+            accuracy = 0.9 - abs(spec.trainer.optimizer.lr - 0.5)
+            results.setdefault(spec.name, TrialResult(Status.COMPLETE, 2, accuracy))
+        if not found.add(found.proposals.trials(results)):
+            return list(found.plan.trials)
+
+
+# Of 120 images 12 are held out: of 108, batches of 107 leave one alone, which cannot be normalised.
+@pytest.mark.parametrize("path", ["arguments.width", "trainer.batch_size"])
+def test_a_suggestion_that_cannot_be_trained_is_replaced(network_file: Path, packed: Path, path: str) -> None:
+    fit, unfit = {"arguments.width": (4, -1), "trainer.batch_size": (9, 107)}[path]
+    points = [{path: fit, "trainer.optimizer.lr": lr} for lr in (0.1, 0.2, 0.3)]
+    found = checked(network_file, packed, space={path: {"choice": [fit, unfit]}, **RATES}, points=points)
+    found.begin()
+    trials = grow(found)
+    assert [spec.settings[path] for spec in trials] == [fit] * 12
+    assert found.plan.rejected_samples > 0, "otherwise nothing was tried here"
+
+
+def test_before_a_launch_begins_it_is_refused(network_file: Path, packed: Path) -> None:
+    with pytest.raises(VariantError, match="Tiny"):
+        checked(network_file, packed, space={"arguments.width": {"choice": [-1, -2]}, **RATES})
+
+
+def test_what_the_log_holds_replaces_what_would_be_suggested_now(
+    network_file: Path, packed: Path, tmp_path: Path
+) -> None:
+    space, log = {"arguments.width": {"choice": [4, 5]}, **RATES}, tmp_path / "suggestions.jsonl"
+    first = checked(network_file, packed, space=space)
+    first.proposals.remember(log)
+    first.begin()
+    begun = [spec.settings for spec in grow(first)]
+    log.write_text(log.read_text().replace(str(begun[0]["trainer.optimizer.lr"]), "0.123"))  # as another version would
+    again = checked(network_file, packed, space=space)
+    again.proposals.remember(log)
+    again.begin()
+    kept = [spec.settings for spec in again.plan.trials]
+    assert kept == [{**begun[0], "trainer.optimizer.lr": 0.123}, *begun[1:]]
+    assert again.analyses.keys() == {spec.name for spec in again.plan.trials}
+    fewer = checked(network_file, packed, space=space, samples=5)
+    fewer.proposals.remember(log)
+    fewer.begin()
+    assert [spec.settings for spec in fewer.plan.trials] == kept[:5], "and fewer samples are fewer trials"
