@@ -102,7 +102,7 @@ def test_kills_change_nothing_for_other_schedulers(tmp_path: Path, name: Literal
     assert same(undisturbed_one, replayed(tmp_path, experiment, Jagged(), 4, kills))
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(st.sets(st.integers(1, 150), max_size=8), st.integers(1, 5))
 def test_rounds_are_decided_alike_after_kills(
     tmp_path_factory: pytest.TempPathFactory, kills: set[int], workers: int

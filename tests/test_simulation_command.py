@@ -64,7 +64,9 @@ def test_the_verdict_is_held_against_the_truth(tmp_path: Path) -> None:
     assert found.verdict is not None
     assert found.leaders == found.best_variants
     assert found.seeds == dict.fromkeys(NAMES, 8)
-    assert (found.is_decided, found.wrong, found.rounds) == (True, 0, 8)
+    assert (found.is_decided, found.wrong, found.rounds, found.said) == (True, 0, 8, ())
+    unclear = Laws(Law(luck=0.05, noise=0.0, spread=0.0), experiment)
+    assert not figures(replayed(tmp_path, experiment, unclear), unclear).is_decided
     lying = replace(found, truths={name: 1 - truth for name, truth in found.truths.items()})
     assert lying.wrong == 3
     one = replace(experiment, variants=experiment.variants[:1])
@@ -98,6 +100,28 @@ def test_the_document(tmp_path: Path) -> None:
     stopping = json.loads(asked(tmp_path, "--repeat", "2", "--json").stdout)
     assert stopping["whole"]["epochs"] == found["planned"]["epochs"]
     assert stopping["planned"]["epochs"]["high"] < 162
+
+
+def test_rounds_are_held_against_all_rounds_of_all_variants(tmp_path: Path) -> None:
+    arguments = ["--set", "search=null", "--set", "scheduler.name=fifo", "--set", "seeds=[0,1,2]"]
+    arguments += [
+        "--set",
+        "verdict.until_decided=true",
+        "--set",
+        "verdict.max_seeds=9",
+        "--repeat",
+        "4",
+        "--law",
+        "spread=0.2",
+    ]
+    result = asked(tmp_path, *arguments)
+    assert result.exit_code == 0, result.output
+    assert "In the first replay" in result.stdout
+    assert "no further round: " in " ".join(result.stdout.split())
+    found = json.loads(asked(tmp_path, *arguments, "--json").stdout)
+    assert found["whole"]["trials"] == {"median": 18, "low": 18, "high": 18}
+    assert found["planned"]["trials"]["low"] < 18
+    assert "Looked at after every round" in found["replays"][0]["verdict"]
 
 
 @pytest.mark.parametrize(

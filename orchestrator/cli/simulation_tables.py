@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from orchestrator.reporting.terminal_table import terminal_table
+from orchestrator.simulation.figures import Figures
 from orchestrator.simulation.summary import Spread, Summary
 from orchestrator.workflow.simulate import Simulated
 
@@ -29,10 +30,11 @@ def terminal_simulation(found: Simulated) -> Iterator[RenderableType]:
     if found.planned.compared:
         yield ""
         yield _variants(found.planned)
+    yield from _course(found.planned.replays[0])
 
 
 def _overview(found: Simulated) -> RenderableType:
-    columns = ["", found.experiment.scheduler.name, "all to the end"]
+    columns = ["", "as planned", "all to the end"]
     summaries = [found.planned, found.whole]
     if found.whole is None:
         columns[1:] = ["all to the end", ""]
@@ -52,12 +54,14 @@ def _overview(found: Simulated) -> RenderableType:
     if found.planned.compared:
         if len(set(found.planned.seeds.values())) > 1:
             add("most seeds of a variant", lambda one: _cell(one.rounds, _whole))
-        add("every pair decided", lambda one: f"{one.decided} of {one.compared}")
+        add("decided", lambda one: f"{one.decided} of {one.compared}")
         add("best variant leads", lambda one: f"{one.best_leads} of {one.compared}")
         add("best variant leads alone", lambda one: f"{one.best_alone} of {one.compared}")
         add('any wrong "better"', lambda one: f"{one.wrong} of {one.compared}")
-    searching = "regret: how far the settings that are chosen truly lie below the best tried"
-    return terminal_table("", columns, rows, searching if found.planned.choices else "")
+    searching = "regret: how far the chosen settings truly lie below the best tried"
+    deciding = "decided: the best variant is shown, or that the leaders are equivalent"
+    captions = [searching] * bool(found.planned.choices) + [deciding] * bool(found.planned.compared)
+    return terminal_table("", columns, rows, "\n".join(captions))
 
 
 def _stops(planned: Summary) -> RenderableType:
@@ -83,6 +87,18 @@ def _variants(planned: Summary) -> RenderableType:
     ]
     columns = ["variant", "seeds", f"truly best (of {n})", "leads", "leads alone"]
     return terminal_table("Variants", columns, rows, "leads: no variant is shown to be better")
+
+
+def _course(first: Figures) -> Iterator[RenderableType]:
+    """What the first replay decided on its way, if anything, and its verdict."""
+    if not first.said:
+        return
+    yield ""
+    yield Text("In the first replay", "bold")
+    yield from (Text(f"- {line}") for line in first.said)
+    if first.verdict is not None:
+        yield ""
+        yield Text(first.verdict.sentence)
 
 
 def _cell(spread: Spread, shown: Shown) -> str:

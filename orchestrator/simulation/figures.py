@@ -62,9 +62,10 @@ class Figures:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the verdict leaves no pair of variants undecided."""
+        """Whether the verdict shows the best variant, or several to be equivalent that no other one is better than."""
         pairs = self.verdict.pairs if self.verdict else ()
-        return bool(pairs) and all(pair.decision is not Decision.UNDECIDED for pair in pairs)
+        open_pairs = [{pair.a, pair.b} for pair in pairs if pair.decision is Decision.UNDECIDED]
+        return bool(pairs) and not any(pair <= set(self.leaders) for pair in open_pairs)
 
     @property
     def wrong(self) -> int:
@@ -160,6 +161,6 @@ def plain(found: Figures) -> dict[str, Any]:
         "truths": dict(found.truths),
         "leaders": list(found.leaders),
         "wrong_decisions": found.wrong,
-        "decided": list(found.said),
+        "course": list(found.said),
         "verdict": found.verdict.sentence if found.verdict else None,
     }

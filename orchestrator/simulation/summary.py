@@ -73,7 +73,7 @@ class Summary:
 
     @property
     def decided(self) -> int:
-        """Replays whose verdict leaves no pair of variants undecided."""
+        """Replays whose verdict shows the best variant, or that the leaders are equivalent."""
         return sum(one.is_decided for one in self.replays)
 
     @property
