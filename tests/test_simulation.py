@@ -79,7 +79,7 @@ def test_the_benchmark_finds_no_difference(trials: int) -> None:
 def in_rounds(confirming: bool = False) -> Experiment:
     """Five variants until they are decided; or a search by TPE, whose choices are confirmed until then."""
     names = ["stride", "grouped_concat", "dilated_separable", "dilated_stride"]
-    verdict = VerdictSettings(until_decided=True, max_seeds=12, margin=0.004)
+    verdict = VerdictSettings(until_decided=True, max_seeds=8, margin=0.004)
     plain = Experiment(name="x", variants=tuple(Variant(name=n) for n in names), trainer=Recipe(epochs=4))
     if not confirming:
         return replace(plain, seeds=(0, 1, 2), verdict=verdict)
@@ -102,7 +102,7 @@ def test_kills_change_nothing_for_other_schedulers(tmp_path: Path, name: Literal
     assert same(undisturbed_one, replayed(tmp_path, experiment, Jagged(), 4, kills))
 
 
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(st.sets(st.integers(1, 150), max_size=8), st.integers(1, 5))
 def test_rounds_are_decided_alike_after_kills(
     tmp_path_factory: pytest.TempPathFactory, kills: set[int], workers: int
