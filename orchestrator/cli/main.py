@@ -19,6 +19,7 @@ COMMANDS = {
     "run": "Train every trial of an experiment file, record it in MLflow and print the verdict.",
     "train": "Train one variant without Ray or MLflow.",
     "validate": "Check an experiment file and print its plan; train nothing.",
+    "simulate": "Simulate what an experiment would cost and find; train nothing.",
     "inspect": "Show layers, parameters, MACs, receptive field and contract of a variant.",
     "variants": "List the built-in variants.",
     "compare": "Compare the variants of an MLflow experiment.",

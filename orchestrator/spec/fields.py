@@ -1,6 +1,7 @@
 """Ranges of settings, written next to their types, and reading JSON back without any library."""
 
 import dataclasses
+import functools
 import operator
 import types
 import typing
@@ -50,10 +51,27 @@ class Range:
 
 def check(settings: Any) -> None:
     """Raise ValueError, naming every field, if a number in the dataclass ``settings`` is outside its range."""
-    hints = typing.get_type_hints(type(settings), include_extras=True)
-    problems = [p for name, hint in hints.items() for p in _problems(hint, getattr(settings, name), name)]
+    kind: type = type(settings)
+    problems = [p for name, hint in _ranged(kind).items() for p in _problems(hint, getattr(settings, name), name)]
     if problems:
         raise ValueError("; ".join(problems))
+
+
+@functools.cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """The types of a dataclass's fields, with their ranges; a search reads thousands of specifications by them."""
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+@functools.cache
+def _ranged(kind: type) -> Mapping[str, Any]:
+    """Those of the types that have a range somewhere."""
+    return {name: hint for name, hint in _hints(kind).items() if _has_range(hint)}
+
+
+def _has_range(hint: Any) -> bool:
+    mine = any(isinstance(limit, Range) for limit in getattr(hint, "__metadata__", ()))
+    return mine or any(_has_range(part) for part in typing.get_args(hint))
 
 
 def _problems(hint: Any, value: Any, where: str) -> list[str]:
@@ -70,13 +88,21 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
 
 def to_json(settings: Any) -> dict[str, Any]:
     """A dataclass as JSON values: tuples become lists."""
+    kind: type = type(settings)
+    return {name: _plain(getattr(settings, name)) for name in _names(kind)}
 
-    def convert(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {str(k): convert(v) for k, v in value.items()}
-        return [convert(v) for v in value] if isinstance(value, (list, tuple)) else value
 
-    return {str(k): convert(v) for k, v in dataclasses.asdict(settings).items()}
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return to_json(value) if dataclasses.is_dataclass(value) else value
+
+
+@functools.cache
+def _names(kind: type) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def from_json(kind: type[T], data: Any, where: str = "") -> T:
@@ -134,7 +160,7 @@ def _read_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
 def _read_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected a mapping, not {value!r}")
-    hints = typing.get_type_hints(kind, include_extras=True)
+    hints = _hints(kind)
     if unknown := sorted(set(value) - set(hints)):
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(sorted(hints))}")
     required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]

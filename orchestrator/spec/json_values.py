@@ -36,7 +36,7 @@ def _problem(value: Any) -> str | None:
     if value is None or isinstance(value, (bool, Mapping, list, tuple)):
         return None
     if isinstance(value, str):
-        whole = "\0" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
+        whole = "\0" not in value and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))
         return None if whole else f"text must not contain NUL or a lone surrogate, as {value[:40]!r} does"
     if isinstance(value, int):
         return None if abs(value) <= LARGEST else "an integer with more than 64 bits"

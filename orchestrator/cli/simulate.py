@@ -1,0 +1,103 @@
+"""``orchestrator simulate``: what an experiment would cost and find, without training."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from orchestrator.cli.options import log, options, print_json
+
+if TYPE_CHECKING:
+    from orchestrator.workflow.simulate import Asked
+
+
+@click.command("simulate")
+@click.option("--workers", type=click.IntRange(min=1), default=8, show_default=True, help="Trials at the same time.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="How often, each time with other curves and other draws of the search.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the curves.")
+@click.option(
+    "--law",
+    multiple=True,
+    metavar="NAME=NUMBER",
+    show_default="curves like those of small networks on CIFAR-10",
+    help="Set a constant of the curves' law: best, spread, depth, gain, tau, alpha, crossing, noise, luck or seconds; "
+    "repeatable.",
+)
+@click.option(
+    "--curves",
+    multiple=True,
+    metavar="VARIANT=FILE.csv",
+    show_default="by the law",
+    help="Take a variant's curve from a CSV with the columns epoch and test_accuracy (percent); repeatable.",
+)
+@click.option(
+    "--from",
+    "earlier",
+    metavar="NAME",
+    show_default="by the law",
+    help="Take the curves of the newest launch of this MLflow experiment.",
+)
+@options("experiment", "set", "tracking_uri", "json")
+def command(
+    workers: int,
+    repeat: int,
+    seed: int,
+    law: tuple[str, ...],
+    curves: tuple[str, ...],
+    earlier: str | None,
+    experiment: Path,
+    overrides: tuple[str, ...],
+    tracking_uri: str | None,
+    as_json: bool,
+    debug: bool,
+) -> int:
+    """Simulate EXPERIMENT.yaml: its cost, whom its scheduler stops, and how well it chooses; train nothing.
+
+    The experiment's own search, scheduler, stages and verdict work on learning curves that are replayed in simulated
+    time. No data is read, no network is built and no Ray is started.
+    """
+    from orchestrator.cli.simulation_tables import terminal_simulation
+    from orchestrator.experiment.reader import read_file
+    from orchestrator.workflow.simulate import Asked, parse_files, parse_law, simulate
+
+    if curves and earlier:
+        raise click.UsageError("give --curves or --from, not both")
+    if earlier and law:
+        raise click.UsageError("--law has no effect on recorded curves; leave out --law or --from")
+    asked_for = read_file(experiment, overrides)
+    asked = Asked(workers=workers, repeat=repeat, seed=seed, law=parse_law(law), files=parse_files(curves, asked_for))
+    if earlier:
+        asked = _with_recorded(asked, earlier, tracking_uri)
+    found = simulate(asked_for, asked)
+    for note in found.notes:
+        log(note)
+    if as_json:
+        print_json(found.to_dict())
+        return 0
+    from rich.console import Console
+
+    console = Console()
+    for part in terminal_simulation(found):
+        console.print(part, highlight=False)
+    return 0
+
+
+def _with_recorded(asked: "Asked", experiment: str, uri: str | None) -> "Asked":
+    from dataclasses import replace
+
+    from orchestrator.tracking.store import asked as answered
+    from orchestrator.tracking.store import connect
+    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.workflow.simulate import read_recorded
+
+    where = choose(uri)
+    client = connect(where, make=False)
+    with answered(where):
+        recorded = read_recorded(client, experiment)
+    return replace(asked, recorded=recorded, source=f"{experiment} in MLflow")

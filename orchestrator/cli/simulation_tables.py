@@ -1,0 +1,124 @@
+"""A simulated experiment on a terminal: cost, stops, choices and verdicts, as medians and ranges over the replays."""
+
+from collections.abc import Callable, Iterator
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from orchestrator.reporting.terminal_table import terminal_table
+from orchestrator.simulation.figures import Figures
+from orchestrator.simulation.summary import Spread, Summary
+from orchestrator.workflow.simulate import Simulated
+
+HOUR = 3600.0  # seconds
+Shown = Callable[[float], str]
+
+
+def terminal_simulation(found: Simulated) -> Iterator[RenderableType]:
+    """The parts of the page, with an empty line between them."""
+    experiment, n = found.experiment, len(found.planned.replays)
+    times = "once" if n == 1 else f"{n} times"
+    yield Text(
+        f"{experiment.name} simulated: {found.curves}, replayed {times} on {found.asked.workers} workers; nothing was "
+        f"trained. {'Figures' if n == 1 else 'Medians, and in brackets the range over the replays'}."
+    )
+    yield ""
+    yield _overview(found)
+    if found.planned.stopped:
+        yield ""
+        yield _stops(found.planned)
+    if found.planned.compared:
+        yield ""
+        yield _variants(found.planned)
+    yield from _course(found.planned.replays[0])
+
+
+def _overview(found: Simulated) -> RenderableType:
+    columns = ["", "as planned", "all to the end"]
+    summaries = [found.planned, found.whole]
+    if found.whole is None:
+        columns[1:] = ["all to the end", ""]
+    rows: list[list[str]] = []
+
+    def add(label: str, cell: Callable[[Summary], str]) -> None:
+        rows.append([label, *("" if one is None else cell(one) for one in summaries)])
+
+    add("trials", lambda one: _cell(one.spread(lambda f: f.trials), _whole))
+    add("epochs", lambda one: _cell(one.spread(lambda f: f.epochs), _whole))
+    add("hours, workers added up", lambda one: _cell(one.spread(lambda f: f.work_seconds), _hours))
+    add("hours, start to end", lambda one: _cell(one.spread(lambda f: f.seconds), _hours))
+    if found.planned.choices:
+        add("best tried is chosen", lambda one: f"{sum(c.is_best for c in one.choices)} of {len(one.choices)}")
+        add("regret, points", lambda one: _optional(one.regret, _points))
+        add("points below the optimum", lambda one: _optional(one.regret_of_all, _points))
+    if found.planned.compared:
+        if len(set(found.planned.seeds.values())) > 1:
+            add("most seeds of a variant", lambda one: _cell(one.rounds, _whole))
+        add("decided", lambda one: f"{one.decided} of {one.compared}")
+        add("best variant leads", lambda one: f"{one.best_leads} of {one.compared}")
+        add("best variant leads alone", lambda one: f"{one.best_alone} of {one.compared}")
+        add('any wrong "better"', lambda one: f"{one.wrong} of {one.compared}")
+    searching = "regret: how far the chosen settings truly lie below the best tried"
+    deciding = "decided: the best variant is shown, or that the leaders are equivalent"
+    captions = [searching] * bool(found.planned.choices) + [deciding] * bool(found.planned.compared)
+    return terminal_table("", columns, rows, "\n".join(captions))
+
+
+def _stops(planned: Summary) -> RenderableType:
+    trials = planned.spread(lambda one: one.trials)
+    rows = [[str(epoch), _cell(count, _whole)] for epoch, count in planned.stopped.items()]
+    rows.append(["to the end", _cell(planned.spread(lambda one: one.trials - sum(one.stopped.values())), _whole)])
+    return terminal_table(f"Where the {_whole(trials.median)} trials end", ["after epoch", "trials"], rows)
+
+
+def _variants(planned: Summary) -> RenderableType:
+    """Which variants were compared, by how many seeds, and how the verdicts placed them."""
+    n = planned.compared
+    judged = [one for one in planned.replays if one.verdict is not None]
+    rows = [
+        [
+            variant,
+            _cell(seeds, _whole),
+            str(sum(variant in one.best_variants for one in judged)),
+            str(sum(variant in one.leaders for one in judged)),
+            str(sum(one.leaders == (variant,) for one in judged)),
+        ]
+        for variant, seeds in planned.seeds.items()
+    ]
+    columns = ["variant", "seeds", f"truly best (of {n})", "leads", "leads alone"]
+    return terminal_table("Variants", columns, rows, "leads: no variant is shown to be better")
+
+
+def _course(first: Figures) -> Iterator[RenderableType]:
+    """What the first replay decided on its way, if anything, and its verdict."""
+    if not first.said:
+        return
+    yield ""
+    yield Text("In the first replay", "bold")
+    yield from (Text(f"- {line}") for line in first.said)
+    if first.verdict is not None:
+        yield ""
+        yield Text(first.verdict.sentence)
+
+
+def _cell(spread: Spread, shown: Shown) -> str:
+    """``12 (10 to 15)``, or one figure if all are the same."""
+    median, low, high = (shown(value) for value in (spread.median, spread.low, spread.high))
+    return median if low == high else f"{median} ({low} to {high})"
+
+
+def _optional(spread: Spread | None, shown: Shown) -> str:
+    return "unknown" if spread is None else _cell(spread, shown)
+
+
+def _whole(count: float) -> str:
+    return f"{count:,.0f}"
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / HOUR
+    return f"{hours:,.0f}" if hours >= 99.5 else f"{hours:.3g}"
+
+
+def _points(fraction: float) -> str:
+    return f"{100 * fraction:.2f}"

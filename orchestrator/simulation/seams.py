@@ -1,0 +1,59 @@
+"""What a simulated launch has in common with a real one: who is stopped, by which logs, and how the end is judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from orchestrator.experiment.distributions import extremes
+from orchestrator.experiment.rounds import next_seed
+from orchestrator.scheduling.decisions import Decision, append, read_log
+from orchestrator.scheduling.launch_folder import RUNGS, SUGGESTIONS
+from orchestrator.scheduling.stop_rules import stop_rule
+from orchestrator.spec import Experiment, Scheduler, variant_label
+from orchestrator.verdict import SequentialDesign, Verdict, judge
+
+__all__ = [
+    "RUNGS",
+    "SUGGESTIONS",
+    "Decision",
+    "append",
+    "extremes",
+    "read_log",
+    "stop_rule",
+    "undisturbed",
+    "verdict_on",
+]
+
+
+def undisturbed(experiment: Experiment) -> Experiment:
+    """The same experiment with every trial trained to its end, and every round with all variants."""
+    whole = replace(experiment, scheduler=Scheduler(name="fifo"))
+    settings, confirm = whole.verdict, whole.confirm
+    if not settings.until_decided:
+        return whole
+    whole = replace(whole, verdict=replace(settings, until_decided=False, max_gpu_seconds=None))
+    if confirm is None:
+        return replace(whole, seeds=_all_rounds(whole.seeds, settings.max_seeds))
+    return replace(whole, confirm=replace(confirm, seeds=_all_rounds(confirm.seeds, settings.max_seeds)))
+
+
+def verdict_on(
+    experiment: Experiment, scores: Mapping[str, Mapping[Any, float]], rounds: Sequence[int] | None
+) -> Verdict:
+    """The verdict on test accuracies (fractions) by variant and seed, reached as the experiment says.
+
+    ``rounds``: the seeds of a launch in rounds, in order; None for any other launch.
+    """
+    settings = experiment.verdict
+    baseline = settings.baseline and variant_label(settings.baseline)
+    return judge(
+        scores,
+        baseline=baseline if baseline in scores else None,
+        margin=settings.margin,
+        confidence=settings.confidence,
+        sequential=None if rounds is None else SequentialDesign(tuple(rounds), settings.max_seeds),
+    )
+
+
+def _all_rounds(seeds: tuple[int, ...], most: int) -> tuple[int, ...]:
+    return (*seeds, *(next_seed(seeds, number) for number in range(len(seeds), most)))

@@ -1,0 +1,71 @@
+"""What the tests of simulated launches share: an experiment with a search, and curves of any shape."""
+
+from collections.abc import Collection
+from pathlib import Path
+
+from orchestrator.simulation.curves import Curve, Curves, stream
+from orchestrator.simulation.replay import Replayed, replay
+from orchestrator.spec import Distribution, Experiment, Recipe, Scheduler, Search, TrialSpec, Variant
+
+LR, DECAY = "trainer.optimizer.lr", "trainer.optimizer.weight_decay"
+
+
+def searched(samples: int, epochs: int = 27, variants: Collection[str] = ("stride",), factor: int = 3) -> Experiment:
+    """A random search under ASHA."""
+    return Experiment(
+        name="simulated",
+        variants=tuple(Variant(name=name) for name in variants),
+        trainer=Recipe(epochs=epochs),
+        search=Search(
+            samples=samples,
+            space={LR: Distribution(loguniform=(0.001, 1.0)), DECAY: Distribution(uniform=(0.0, 0.01))},
+        ),
+        scheduler=Scheduler(name="asha", reduction_factor=factor),
+    )
+
+
+class Jagged:
+    """Curves without any order: each trial has a pace and a level of its own."""
+
+    description = "jagged curves"
+
+    def curve(self, spec: TrialSpec) -> Curve:
+        random = stream("jagged", spec.name)
+        values = random.random(spec.trainer.epochs)
+        values = (0.5 * values + 0.5 * random.random()).tolist()
+        return Curve(values, values, 1.0 + float(random.random()), values[-1])
+
+    def best(self, spec: TrialSpec) -> None:
+        return None
+
+
+class Even(Jagged):
+    """Every epoch takes every trial as long: all that happens happens at once."""
+
+    def curve(self, spec: TrialSpec) -> Curve:
+        curve = super().curve(spec)
+        return Curve(curve.validation, curve.test, 1.0, curve.truth)
+
+
+def replayed(
+    folder: Path,
+    experiment: Experiment,
+    curves: Curves,
+    workers: int = 8,
+    kills: Collection[int] = (),
+) -> Replayed:
+    """A replay with its logs in a new folder below ``folder``."""
+    home = folder / f"{len(list(folder.iterdir()))}"
+    home.mkdir()
+    return replay(experiment, curves, workers, home, kills)
+
+
+def same(one: Replayed, other: Replayed) -> bool:
+    """Whether two replays are equal in everything that can be seen, the order of all events included."""
+    return (
+        one.plan.trials == other.plan.trials
+        and list(one.results.items()) == list(other.results.items())
+        and list(one.ended.items()) == list(other.ended.items())
+        and one.decisions == other.decisions
+        and one.said == other.said
+    )

@@ -1,0 +1,156 @@
+"""Where simulated curves come from: laws whose truth is known, measured curves in files, and recorded launches."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulating import DECAY, LR, searched
+
+from orchestrator.errors import RequestError
+from orchestrator.experiment.plan import make_plan
+from orchestrator.simulation.from_files import FileCurves
+from orchestrator.simulation.laws import Law, Laws
+from orchestrator.simulation.recorded import RecordedCurves, RecordedTrial
+from orchestrator.spec import Distribution, Experiment, Recipe, Search, TrialSpec, Variant
+
+CLEAN = Law(noise=0.0, luck=0.0)
+
+
+def trial(lr: float = 0.1, decay: float = 0.001, seed: int = 0, epochs: int = 27, variant: str = "stride") -> TrialSpec:
+    return TrialSpec(
+        variant=variant, seed=seed, sample=0, settings={LR: lr, DECAY: decay}, trainer=Recipe(epochs=epochs)
+    )
+
+
+@given(st.floats(0.001, 1.0), st.floats(0.0, 0.01), st.integers(0, 99))
+def test_without_noise_a_curve_rises_to_its_truth(lr: float, decay: float, seed: int) -> None:
+    curves = Laws(CLEAN, searched(2))
+    curve = curves.curve(trial(lr, decay, seed))
+    assert curve.validation[-1] == pytest.approx(curve.truth)
+    assert list(curve.validation) == sorted(curve.validation)
+    assert curve.truth <= curves.best(trial()) <= 0.9
+    assert curve.seconds == curves.curve(trial()).seconds
+
+
+def test_a_curve_depends_on_variant_settings_seed_and_world_only() -> None:
+    experiment, more = searched(2), searched(9)
+    one = Laws(Law(), experiment).curve(trial())
+    assert one == Laws(Law(), more).curve(replace(trial(), sample=7, settings_label="x", dataset_digest="d"))
+    for other in (trial(lr=0.2), trial(seed=1), trial(variant="grouped_concat")):
+        assert one.validation != Laws(Law(), experiment).curve(other).validation
+    assert one.validation != Laws(Law(), experiment, world="1").curve(trial()).validation
+
+
+@pytest.mark.parametrize("world", ["0", "1", "2", "3"])
+def test_each_setting_is_a_bowl_with_its_optimum_inside(world: str) -> None:
+    curves = Laws(CLEAN, searched(2), world)
+    rates = np.geomspace(0.001, 1.0, 401)
+    truths = [curves.curve(trial(lr=float(rate))).truth for rate in rates]
+    top = int(np.argmax(truths))
+    assert 400 * 0.15 < top < 400 * 0.85
+    assert (np.diff(truths)[:top] >= 0).all()
+    assert (np.diff(truths)[top:] <= 0).all()
+    assert max(truths) - min(truths) == pytest.approx(CLEAN.depth, rel=0.01)
+    assert np.abs(np.diff(truths)).max() < 0.01 * CLEAN.depth  # smooth
+
+
+def test_choices_cost_nothing_to_the_whole_depth() -> None:
+    space = {"trainer.optimizer.name": Distribution(choice=("sgd", "adam", "muon"))}
+    experiment = replace(searched(3), search=Search(space=space, samples=3))
+    curves = Laws(CLEAN, experiment)
+    costs = sorted(curves.best(spec) - curves.curve(spec).truth for spec in make_plan(experiment).trials)
+    assert costs[0] == pytest.approx(0.0)
+    assert costs[-1] == pytest.approx(CLEAN.depth)
+
+
+def test_noise_and_luck_are_as_large_as_they_say() -> None:
+    law = Law(noise=0.01, luck=0.02, best=0.6, depth=0.0)
+    curves = [Laws(law, searched(2)).curve(trial(seed=seed)) for seed in range(400)]
+    lucky = np.array([curve.test[-1] - curve.truth for curve in curves])
+    noise = np.array([np.array(curve.validation) - np.array(curve.test) for curve in curves])
+    assert lucky.std() == pytest.approx(0.02, rel=0.1)
+    assert noise.std() == pytest.approx(0.01, rel=0.1)
+
+
+def test_settings_make_curves_cross() -> None:
+    def crossings(crossing: float) -> int:
+        law = Law(noise=0.0, luck=0.0, crossing=crossing)
+        curves = [Laws(law, searched(2)).curve(spec) for spec in make_plan(searched(40)).trials]
+        first = np.argsort([curve.validation[0] for curve in curves])
+        last = np.argsort([curve.validation[-1] for curve in curves])
+        return int((first != last).sum())
+
+    assert crossings(0.0) == 0
+    assert crossings(2.0) > 10
+
+
+def plain(epochs: int = 4, variants: tuple[str, ...] = ("stride",)) -> Experiment:
+    return Experiment(
+        name="x", variants=tuple(Variant(name=name) for name in variants), trainer=Recipe(epochs=epochs), seeds=(0, 1)
+    )
+
+
+def test_curves_from_files(tmp_path: Path) -> None:
+    file = tmp_path / "stride.csv"
+    file.write_text("epoch,test_accuracy\n1,40\n2,50\n4,70\n5,90\n")
+    curves = FileCurves({"stride": file}, CLEAN, plain())
+    curve = curves.curve(make_plan(plain()).trials[0])
+    assert curve.validation == pytest.approx([0.4, 0.5, 0.6, 0.7])
+    assert curve.truth == pytest.approx(0.7)
+    one, other = (FileCurves({"stride": file}, Law(), plain()).curve(spec) for spec in make_plan(plain()).trials)
+    assert np.ptp(np.array(one.validation) - np.array(other.validation)) == pytest.approx(0.0)
+    assert one.validation != other.validation
+
+
+@pytest.mark.parametrize(
+    ("content", "files", "message"),
+    [
+        ("1,40\n2,50", ["stride"], "has epochs 1 to 2, but 4 are simulated.*--set trainer.epochs=2"),
+        ("3,40\n4,50", ["stride"], "has epochs 3 to 4, but 4 are simulated, from the first$"),
+        ("", ["stride"], "holds no epoch"),
+        ("1,40\n4,50", [], "no file for stride"),
+        ("1,40\n4,50", ["stride", "strife"], r"'strife' is none of the variants \(did you mean stride\?\)"),
+    ],
+)
+def test_files_that_do_not_do_are_refused(tmp_path: Path, content: str, files: list[str], message: str) -> None:
+    (tmp_path / "curve.csv").write_text(f"epoch,test_accuracy\n{content}\n")
+    with pytest.raises(RequestError, match=message):
+        FileCurves(dict.fromkeys(files, tmp_path / "curve.csv"), Law(), plain())
+
+
+def recorded(seed: int, level: float, settings: dict[str, Any] | None = None, epochs: int = 4) -> RecordedTrial:
+    return RecordedTrial("stride", settings or {}, seed, [level] * epochs, 2.0, level + 0.01)
+
+
+def test_recorded_curves_are_found_again_or_drawn() -> None:
+    trials = [recorded(seed, 0.1 * seed) for seed in range(3)]
+    specs = make_plan(replace(plain(), seeds=tuple(range(40)))).trials
+    exact = RecordedCurves(trials, plain(), "earlier")
+    assert [exact.curve(spec).validation[0] for spec in specs[:3]] == [0.0, 0.1, 0.2]
+    drawn = RecordedCurves(trials, plain(), "earlier", exact=False)
+    assert {drawn.curve(spec).validation[0] for spec in specs} == {0.0, 0.1, 0.2}
+    assert exact.curve(specs[0]).truth == pytest.approx(0.1)
+    assert drawn.curve(specs[7]) == drawn.curve(specs[7])
+    assert exact.curve(specs[1]).test == pytest.approx([0.11] * 4)
+
+
+def test_recorded_settings_are_drawn_for_settings_that_were_not_recorded() -> None:
+    experiment = searched(30, epochs=4)
+    trials = [recorded(0, 0.1 * level, {LR: 0.1 * level}) for level in range(1, 6)]
+    curves = RecordedCurves(trials, experiment, "earlier")
+    found = [curves.curve(spec) for spec in make_plan(experiment).trials]
+    assert {round(curve.truth, 3) for curve in found} == {0.1, 0.2, 0.3, 0.4, 0.5}
+    assert curves.best(make_plan(experiment).trials[0]) == 0.5
+
+
+def test_a_launch_that_lacks_a_variant_or_epochs_is_refused() -> None:
+    for experiment, trials in (
+        (plain(5), [recorded(0, 0.1)]),
+        (plain(4, ("stride", "grouped_concat")), [recorded(0, 0.1)]),
+    ):
+        with pytest.raises(RequestError, match=r"earlier: has no complete trial of (stride|grouped_concat) with"):
+            RecordedCurves(trials, experiment, "earlier")
