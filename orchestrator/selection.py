@@ -23,8 +23,8 @@ def selected_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
     """The trials of the sample that a search has selected for each variant; in a launch in stages, its search trials.
 
     That sample has the most complete seeds and, among those, the best mean validation accuracy; test accuracy is not
-    used. Without a validation split, it is the first sample. A sample that has been evaluated on the test split stays
-    selected, whatever fails or is completed later: no second one may be evaluated. So does one that has been confirmed.
+    used. Without a validation split, it is the first sample. A sample that has been confirmed stays selected, whatever
+    is trained later.
     """
     found = {}
     for label in dict.fromkeys(trial.variant for trial in trials):
@@ -67,9 +67,9 @@ def _best_sample(trials: Sequence[TrialRow]) -> list[TrialRow]:
     return max(by_sample.values(), key=_rank)
 
 
-def _rank(trials: Sequence[TrialRow]) -> tuple[bool, int, float]:
+def _rank(trials: Sequence[TrialRow]) -> tuple[int, float]:
     """Of samples without any complete trial, those rank by what has been trained of them."""
     complete = complete_trials(trials)
     trained = complete or [t for t in trials if t.status != Status.FAILED]
     judged = [t.val_accuracy for t in trained if t.val_accuracy is not None]
-    return bool(measured_trials(trials)), len(complete), statistics.fmean(judged) if judged else 0.0
+    return len(complete), statistics.fmean(judged) if judged else 0.0

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StorageError
+from orchestrator.scheduling.looks import RULES
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
-DESIGN = ("max_seeds", "margin", "confidence", "baseline")  # of verdict: what the intervals at every look rest on
 MOST_NAMED = 3  # differences; the others are counted
 
 
@@ -31,12 +31,13 @@ def new_content(plan: Plan, again: bool = False) -> dict[str, Any]:
     }
 
 
-def amended(content: Mapping[str, Any], plan: Plan) -> dict[str, Any] | None:
-    """``content`` with ``plan`` as its newest; None if it is that already."""
-    newest, entry = content["plans"][-1], _entry(plan)
+def amended(content: Mapping[str, Any], plan: Plan, ended: int = 0) -> dict[str, Any] | None:
+    """``content`` with ``plan`` as its newest; None if it is that already. So many trials have ``ended`` by now."""
+    newest, entry = content["plans"][-1], _entry(plan, ended)
     if all(newest[key] == entry[key] for key in ("experiment", "networks")):
         return None
-    return {**content, "experiment": entry["experiment"], "plans": [*content["plans"], entry]}
+    before = {**newest, "seen": ended > newest.get("ended", 0)}
+    return {**content, "experiment": entry["experiment"], "plans": [*content["plans"][:-1], before, entry]}
 
 
 def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
@@ -62,6 +63,11 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def _listed(what: str, experiment: Mapping[str, Any]) -> list[Any]:
+    seeds: list[Any] = experiment["seeds"]
+    return seeds if what == "seed" else [variant["name"].rpartition(":")[2] for variant in experiment["variants"]]
+
+
 def in_words(found: list[str]) -> str:
     """A list of differences as part of a sentence."""
     more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
@@ -72,12 +78,14 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     """How ``plan`` differs from the newest plan of ``content``, in words: what it adds and what it leaves out."""
     before, now = content["plans"][-1]["experiment"], to_json(plan.experiment)
     parts = []
-    lists: dict[str, tuple[list[Any], list[Any]]] = {
-        "variant": tuple([v["name"].rpartition(":")[2] for v in e["variants"]] for e in (before, now)),  # type: ignore[dict-item]
-        "seed": (before["seeds"], now["seeds"]),
-    }
-    for what, (old, new) in lists.items():
-        for words, some in (("new", [v for v in new if v not in old]), ("without", [v for v in old if v not in new])):
+    for what in ("variant", "seed"):
+        old, new = _listed(what, before), _listed(what, now)
+        known = {value for plan in content["plans"] for value in _listed(what, plan["experiment"])}
+        for words, some in (
+            ("new", [v for v in new if v not in known]),
+            ("again", [v for v in new if v not in old and v in known]),
+            ("without", [v for v in old if v not in new]),
+        ):
             if some:
                 parts.append(f"{words} {what}{'s' * (len(some) > 1)} {', '.join(map(str, some))}")
     samples = [e["search"]["samples"] if e["search"] else None for e in (before, now)]
@@ -89,18 +97,9 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     decided = [e["verdict"].get("until_decided", False) for e in (before, now)]
     if decided[0] != decided[1]:
         parts.append("further rounds until decided" if decided[1] else "no further rounds")
+    rules = [key for key in RULES if before["verdict"].get(key) != now["verdict"].get(key)]
+    parts += [f"verdict.{key} {_shown(now['verdict'][key])}" for key in rules if now["verdict"].get("until_decided")]
     return "; ".join(parts) or "other settings that change no trial"
-
-
-def redesigned(content: Mapping[str, Any]) -> str:
-    """How the design of a launch in rounds was changed after it had begun, in words; empty if it was not."""
-    designs = [plan["experiment"]["verdict"] for plan in content["plans"]]
-    designs = [design for design in designs if design.get("until_decided")]
-    if len(designs) < 2:
-        return ""
-    first, last = designs[0], designs[-1]
-    changed = [key for key in DESIGN if any(design[key] != last[key] for design in designs)]
-    return ", ".join(f"{key} {_shown(first[key])}, now {_shown(last[key])}" for key in changed)
 
 
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
@@ -134,9 +133,10 @@ def _check_plans(content: Mapping[str, Any]) -> None:
             raise ValueError("a plan is not whole")
 
 
-def _entry(plan: Plan) -> dict[str, Any]:
+def _entry(plan: Plan, ended: int = 0) -> dict[str, Any]:
     return {
         "time": time.time(),
+        "ended": ended,
         "experiment": to_json(plan.experiment),
         "networks": plan.networks(),
         "draws": plan.draws(),

@@ -19,8 +19,8 @@ from orchestrator.scheduling.launch_file import (
     in_words,
     new_content,
     read_all,
-    redesigned,
 )
+from orchestrator.scheduling.looks import caution
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
@@ -65,14 +65,14 @@ class LaunchFolder:
                 f"{in_words(found)}; bring those back, or begin a new launch with `orchestrator run`"
             )
 
-    def amend(self, plan: Plan, storage: Storage) -> str:
+    def amend(self, plan: Plan, storage: Storage, ended: int = 0) -> str:
         """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.
 
-        The plan is told how the launch's design in rounds has been changed.
+        So many trials have ``ended`` by now. The plan is told what a verdict on it must say of earlier looks.
         """
         content = self.content()
-        new = amended(content, plan)
-        plan.redesigned = redesigned(new or content)
+        new = amended(content, plan, ended)
+        plan.caution = caution(new or content)
         if new is None:
             return ""
         write_json(self.path / LAUNCH_FILE, new)

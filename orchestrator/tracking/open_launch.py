@@ -1,6 +1,7 @@
 """Find or create a launch in MLflow: its experiment, its own run, and the runs that its trials have already."""
 
 import json
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
+    CAUTION,
     CONFIRM_SEEDS,
     KIND,
     LAUNCH,
@@ -20,10 +22,10 @@ from orchestrator.tracking.tags import (
     LEASE,
     LEFT_OUT,
     NOTE,
+    OPENED,
     PLACE,
     PLANNED,
     PUBLISHED,
-    REDESIGNED,
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
@@ -106,7 +108,8 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
     return {
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
-        REDESIGNED: plan.redesigned,
+        CAUTION: plan.caution,
+        OPENED: f"{time.time():017.6f}",  # ordered as text
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),

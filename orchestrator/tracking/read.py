@@ -17,6 +17,7 @@ from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
+    CAUTION,
     CONFIRM_SEEDS,
     KIND,
     LAUNCH,
@@ -24,10 +25,10 @@ from orchestrator.tracking.tags import (
     LEFT_OUT,
     NOTE,
     NUMBER,
+    OPENED,
     PLACE,
     PLANNED,
     REASON,
-    REDESIGNED,
     SEED,
     SETTINGS,
     SOURCE_NAME,
@@ -71,11 +72,11 @@ class Judging:
     metrics: Mapping[str, float] = field(default_factory=dict)  # of the launch's own run
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
     confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
-    redesigned: str = ""  # how the rules of a launch in rounds were changed after it had begun
+    caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
-    """Parent run, name and target accuracy (fraction) of a launch: the requested one, or the newest."""
+    """Parent run, name and target accuracy (fraction) of a launch: the requested one, or the one last worked on."""
     found = client.get_experiment_by_name(experiment)
     if found is None:
         names = sorted(e.name for e in client.search_experiments() if e.name != "Default")
@@ -83,7 +84,8 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
     wanted = f"tags.{KIND} = 'launch'" + ("" if launch is None else f" and tags.{LAUNCH} = '{launch}'")
     runs: Sequence[Any] = []
     if launch is None or NAME.fullmatch(launch):  # what is no name could mean something in the filter
-        runs = client.search_runs([found.experiment_id], wanted, order_by=["attributes.start_time DESC"], max_results=1)
+        newest = [f"tags.{OPENED} DESC", "attributes.start_time DESC"]
+        runs = client.search_runs([found.experiment_id], wanted, order_by=newest, max_results=1)
     if not runs:
         raise RequestError(
             f"MLflow's experiment {experiment!r} has no launch{'' if launch is None else f' {launch!r}'}"
@@ -182,7 +184,7 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         data.metrics,
         planned,
         confirm_seeds,
-        data.tags.get(REDESIGNED, ""),
+        data.tags.get(CAUTION, ""),
     )
 
 

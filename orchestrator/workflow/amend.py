@@ -33,7 +33,8 @@ def open_folder(
 
 def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Display) -> Growth:
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
-    if changed := folder.amend(checked.plan, storage):
+    ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
+    if changed := folder.amend(checked.plan, storage, ended):
         display.log(f"launch {folder.name} is amended: {changed}")
     growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
     while True:
@@ -44,7 +45,10 @@ def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Dis
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
             display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
         if not taken:
-            return growth
+            break
+    if checked.plan.caution:
+        display.log(checked.plan.caution)
+    return growth
 
 
 def resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:

@@ -128,7 +128,7 @@ class Results:
             self.comparison.target,
             self.predicted,
             settings,
-            self.judging.planned,
+            self.judging,
             self.comparison.rounds,
         )
 
@@ -214,11 +214,7 @@ def read_results(
     share = share or Share.recorded(judging.metrics, rows)
     gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
     rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
-    if rounds is not None:
-        rounds = replace(rounds, redesigned=judging.redesigned)
-    comparison = _compare(
-        experiment, launch, rows, target or own_target, predicted, judging.verdict, judging.planned, rounds
-    )
+    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging, rounds)
     left_out = tuple(read_left_out(client, parent))
     return Results(experiment, launch, parent, rows, comparison, share, judging, left_out, predicted, client)
 
@@ -230,11 +226,16 @@ def _compare(
     target: float,
     predicted: Mapping[str, Predictions],
     settings: VerdictSettings,
-    planned: int | None,
+    judging: Judging,
     rounds: Rounds | None,
 ) -> Comparison:
     right = {run: predictions.right for run, predictions in predicted.items()}
-    return Comparison.of(compare(rows, target, right, settings, planned, rounds), experiment, launch, tuple(rows))
+    return Comparison.of(
+        compare(rows, target, right, settings, judging.planned, rounds, judging.caution),
+        experiment,
+        launch,
+        tuple(rows),
+    )
 
 
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:

@@ -36,7 +36,6 @@ class Rounds:
     max_seeds: int
     ended: str | None  # why; None: it goes on
     next: tuple[str, ...] = ()  # variants that get another seed
-    redesigned: str = ""  # how its rules were changed after it had begun
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -49,18 +48,12 @@ class Rounds:
         said = f"Another round follows, of {listed(self.next)}." if self.next else ""
         if self.ended is not None:
             said = f"No further round: {self.ended}."
-        if self.redesigned:
-            said += (
-                f" The rules were changed after rounds had been looked at ({self.redesigned}), so wrong decisions may "
-                "be more frequent than the confidence says."
-            )
-        return said.strip()
+        return said
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         rounds = [{**asdict(one), "variants": list(one.variants)} for one in self.rounds]
-        more = {"redesigned": self.redesigned} if self.redesigned else {}
-        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next), **more}
+        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next)}
 
 
 def launch_rounds(

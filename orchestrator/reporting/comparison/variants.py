@@ -122,13 +122,14 @@ def compare(
     settings: VerdictSettings = DEFAULTS,
     planned: int | None = None,
     rounds: Rounds | None = None,
+    caution: str = "",
 ) -> Comparison:
     """One row per variant, best mean test accuracy first; variants without a complete trial come last.
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
     classified correctly. ``planned``: how many trials the launch has, started or not. ``rounds``: those of a launch
-    that trains until its variants are decided. Raises RequestError if the baseline of ``settings`` is not one of the
-    variants.
+    that trains until its variants are decided. ``caution``: what must be said of earlier looks. Raises RequestError if
+    the baseline of ``settings`` is not one of the variants.
     """
     chosen = chosen_trials(trials)
     rows = [_row(label, mine, [t for t in trials if t.variant == label]) for label, mine in chosen.items()]
@@ -149,6 +150,7 @@ def compare(
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
         searching=searching,
         rounds="" if rounds is None else rounds.sentence,
+        caution=caution,
         goes_on=searching or (rounds is not None and rounds.ended is None),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))

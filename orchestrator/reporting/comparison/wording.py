@@ -23,6 +23,7 @@ class Counts:
     seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
     searching: bool = False  # the search of a launch in stages goes on
+    caution: str = ""  # that rules were changed after results had been seen
     rounds: str = ""  # how a launch in rounds goes on, or why it has ended
     goes_on: bool = False  # more trials follow on those that are known
 
@@ -36,7 +37,7 @@ def sentence(verdict: str, counts: Counts) -> str:
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
     unequal = "" if counts.rounds else _unequal(counts.seeds)
-    parts = (_interim(counts), said, counts.rounds, _survivors(counts.lost), unequal, scope)
+    parts = (_interim(counts), said, counts.rounds, counts.caution, _survivors(counts.lost), unequal, scope)
     return " ".join(part for part in parts if part)
 
 
