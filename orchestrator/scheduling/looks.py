@@ -1,0 +1,58 @@
+"""Whether results of a launch were seen before its rules for a verdict were changed, by the plans that it was given."""
+
+from collections.abc import Mapping
+from typing import Any
+
+RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
+DESIGN = ("until_decided", *RULES, "seeds", "variants")
+LEAST_SEEDS = 3  # with fewer, no verdict decides anything
+
+
+def caution(content: Mapping[str, Any]) -> str:
+    """What a verdict on the launch must say of rules that were changed after results had been seen; or nothing.
+
+    A plan was looked at if trials ended under it and it could decide: with three seeds, or in rounds.
+    """
+    looks = [_design(plan["experiment"]) for plan in content["plans"][:-1] if plan.get("seen")]
+    now = _design(content["plans"][-1]["experiment"])
+    looks = [look for look in looks if look["until_decided"] or len(look["seeds"]) >= LEAST_SEEDS]
+    changed = [key for key in DESIGN if any(_differs(key, look, now) for look in looks)]
+    if not changed:
+        return ""
+    if changed == ["seeds"] and not now["until_decided"]:
+        seen = sorted({len(look["seeds"]) for look in looks if look["seeds"] != now["seeds"]})
+        return (
+            f"Seeds were changed after a verdict on {' and on '.join(map(str, seen))} had been seen: each further "
+            "look makes a wrong decision more likely than the confidence says. Rounds (verdict.until_decided) allow "
+            "for that."
+        )
+    first = next(look for look in looks if any(_differs(key, look, now) for key in changed))
+    words = ", ".join(f"{key} {_brief(first[key])}, now {_brief(now[key])}" for key in changed)
+    return f"The rules were changed after results had been seen ({words}): wrong decisions may be more frequent."
+
+
+def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how a verdict is reached: the same from the first look to the last, its error rates hold."""
+    verdict = experiment["verdict"]
+    seeds = (experiment.get("confirm") or experiment)["seeds"]
+    variants = [variant["name"].rpartition(":")[2] for variant in experiment["variants"]]
+    rules = {key: verdict.get(key) for key in ("until_decided", *RULES)}
+    return {**rules, "until_decided": bool(rules["until_decided"]), "seeds": seeds, "variants": variants}
+
+
+def _differs(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    rounds = before["until_decided"] or now["until_decided"]
+    if key == "seeds":  # rounds count on from the listed ones
+        shared = min(len(before["seeds"]), len(now["seeds"]))
+        same = before["seeds"][:shared] == now["seeds"][:shared]
+        return not same if before["until_decided"] and now["until_decided"] else before["seeds"] != now["seeds"]
+    if key == "variants":  # a further one is judged with all others; one that is gone was judged before
+        gone = set(before[key]) - set(now[key])
+        return bool(gone) or (rounds and set(before[key]) != set(now[key]))
+    return before[key] != now[key] and (rounds or key != "max_seeds")
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else "none" if value is None else str(value)
