@@ -235,7 +235,7 @@ def test_of_a_search_the_sample_is_chosen_by_validation_and_all_seeds() -> None:
     assert (row.sample, row.trials, row.stopped) == (2, 1, 1)
 
 
-def test_the_sample_that_has_been_measured_stays_chosen() -> None:
+def test_a_search_that_goes_on_chooses_anew_by_validation_alone() -> None:
     def drawn(sample: int, seed: int, status: str, val: float, test: float | None) -> TrialRow:
         row = replace(trial("a", seed, test, status), trial=f"a/seed-{seed}/{sample}", run_id=f"{sample}-{seed}")
         return replace(row, sample=sample, val_accuracy=val)
@@ -248,9 +248,9 @@ def test_the_sample_that_has_been_measured_stays_chosen() -> None:
         drawn(2, 0, "complete", 0.9, None),  # had failed when the choice was made
         drawn(2, 1, "complete", 0.9, None),
     ]
-    assert {row.sample for row in chosen_trials(trials)["a"]} == {0}
+    assert {row.sample for row in chosen_trials(trials)["a"]} == {2}
     [row] = compare(trials, 0.85).rows
-    assert (row.trials, row.failed, row.test_accuracy) == (1, 1, 0.75)
+    assert (row.sample, row.trials, row.test_accuracy) == (2, 0, None), "what was evaluated before takes no part"
 
 
 def test_what_was_stopped_early_has_a_table_of_its_own_and_is_no_trouble() -> None:

@@ -17,7 +17,7 @@ from patience import PATIENCE
 from orchestrator.data import save_packed
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.scheduling.launch_file import change, differences, new_content, read_all
+from orchestrator.scheduling.launch_file import amended, change, differences, new_content, read_all
 from orchestrator.scheduling.launch_folder import open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
@@ -103,17 +103,63 @@ def test_more_samples_keep_the_first_and_amend_the_launch() -> None:
     assert differences(new_content(few), plan_of(search={**SEARCH, "seed": 1})) == ["search.seed (0 there, 1 now)"]
 
 
-def test_new_rules_for_rounds_that_have_begun_are_remembered(tmp_path: Path) -> None:
-    def rules(**verdict: Any) -> Plan:
-        return plan_of(verdict={"until_decided": True, **verdict})
+class Looked:
+    """A launch that is given one plan after another; trials end under each."""
 
-    folder, _ = open_launch_folder(tmp_path, rules())
-    folder.amend(same := rules(), Storage(tmp_path))
-    assert same.redesigned == ""
-    folder.amend(more := rules(max_seeds=40, margin=0.01), Storage(tmp_path))
-    assert more.redesigned == "max_seeds 20, now 40, margin none, now 0.01"
-    folder.amend(back := rules(), Storage(tmp_path))
-    assert back.redesigned == "max_seeds 20, now 20, margin none, now none", "it was looked at by other rules meanwhile"
+    def __init__(self, storage: Path) -> None:
+        self.storage, self.ended = Storage(storage), 0
+
+    def under(self, ends: int = 1, **settings: Any) -> str:
+        """What the verdict must say of what was seen before, now that the plan is that of ``settings``."""
+        plan = plan_of(**settings)
+        folder, _ = open_launch_folder(self.storage.root, plan)
+        folder.amend(plan, self.storage, self.ended)
+        self.ended += ends
+        return plan.caution
+
+
+ROUNDS = {"until_decided": True}
+THREE, FOUR = [0, 1, 2], [0, 1, 2, 3]
+ONE_MORE = ["stride", "dilated_stride", "grouped_concat"]
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"seeds": [0, 1]}, {"seeds": THREE}, ""),  # two seeds decide nothing
+        ({"seeds": THREE}, {"seeds": FOUR}, "a verdict on 3 had been seen: each further look"),
+        ({"seeds": THREE}, {"seeds": THREE, "variants": ONE_MORE}, ""),
+        ({"seeds": THREE}, {"seeds": THREE, "variants": ["stride"]}, r"variants \[stride, dilated_stride\], now \["),
+        ({"seeds": THREE}, {"seeds": THREE, "verdict": {"margin": 0.01}}, r"margin none, now 0\.01"),
+        ({"seeds": THREE}, {"seeds": THREE, "verdict": ROUNDS}, "until_decided no, now yes"),
+        ({"verdict": ROUNDS}, {"verdict": {**ROUNDS, "max_seeds": 40}}, "max_seeds 20, now 40"),
+        ({"verdict": ROUNDS}, {"verdict": ROUNDS, "seeds": FOUR}, ""),  # the same seeds in the same order
+        ({"verdict": ROUNDS}, {"verdict": ROUNDS, "seeds": [1, 0]}, r"seeds \[0, 1\], now \[1, 0\]"),
+        ({"verdict": ROUNDS}, {"verdict": ROUNDS, "variants": ONE_MORE}, "variants"),
+        ({"verdict": ROUNDS}, {"seeds": THREE}, "until_decided yes, now no"),
+    ],
+)  # fmt: skip
+def test_rules_that_are_changed_after_a_look_are_told_of(
+    before: dict[str, Any], now: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    launch = Looked(tmp_path)
+    assert launch.under(**before) == ""
+    assert launch.under(**before) == ""
+    found = launch.under(**now)
+    assert re.search(said, found) if said else found == ""
+    assert launch.under(**now) == found, "and it stays so"
+    unseen = Looked(tmp_path / "unseen")
+    unseen.under(ends=0, **before)
+    assert unseen.under(**now) == "", "nothing had ended"
+
+
+def test_what_is_listed_again_is_not_called_new() -> None:
+    content = new_content(plan_of())
+    fewer = plan_of(variants=["stride"], seeds=[0])
+    shrunk = amended(content, fewer)
+    assert shrunk is not None
+    assert change(content, fewer) == "without variant dilated_stride; without seed 1"
+    assert change(shrunk, plan_of(seeds=THREE)) == "again variant dilated_stride; new seed 2; again seed 1"
 
 
 def test_places_say_the_order_of_the_plan_whatever_it_grows_by() -> None:

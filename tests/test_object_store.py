@@ -211,7 +211,7 @@ def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, cap
 def test_a_run_ends_as_its_trial_did_although_its_artifacts_cannot_be_stored(
     how: str, tmp_path: Path, port: int
 ) -> None:
-    plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "seeds": [0, 1, 2]}, "x"))
+    plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "seeds": [0, 1, 2, 3]}, "x"))
     uri, client = f"sqlite:///{tmp_path / 'mlflow.db'}", connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     data = DatasetFacts("tiny", "d" * 64, "{}", "{}")
     server = start_server(port) if how == "there is no bucket" else None

@@ -232,7 +232,7 @@ def test_values_are_checked_for_every_variant_concerned() -> None:
     ]
     path = "arguments.blocks.1"
     said = refused({"space": {path: {"choice": [3]}}}, variants=variants)
-    assert said == f"search.space: {path}: {path}: 1 is not an index of a list of 1 (grouped_concat)"
+    assert said == f"search.space: {path}: 1 is not an index of a list of 1 (grouped_concat)"
     found = plan({"space": {path: {"choice": [3], "variants": ["stride"]}}}, variants=variants)
     assert [t.arguments["blocks"] for t in found.trials] == [[1, 3], [1]]
     assert "must be greater than 0, not -0." in refused({"space": {LR: {"normal": [0.1, 0.05]}}})

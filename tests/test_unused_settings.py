@@ -104,8 +104,3 @@ def test_what_judges_by_validation_is_refused_where_there_is_none(name: str) -> 
     tree = {"name": "x", "variants": ["stride"], "trainer": {"protocol": "published"}, "scheduler": {"name": name}}
     with pytest.raises(ExperimentError, match=f"scheduler: {name} needs validation accuracy"):
         read_experiment(tree, "x")
-
-
-def test_a_launch_keeps_its_name_when_a_scheduler_gets_more_settings() -> None:
-    assert Scheduler(name="asha").identity() == {"name": "asha", "grace_period": 1, "reduction_factor": 3}
-    assert Scheduler(name="hyperband", brackets=2).identity()["brackets"] == 2

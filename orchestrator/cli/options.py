@@ -90,5 +90,11 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
         is_flag=True,
         help="Continue even if the cluster needs no token or the connection is not encrypted.",
     ),
+    "until_decided": click.option(
+        "--until-decided",
+        is_flag=True,
+        help="Train further seeds, in rounds, until the variants are decided; the same as "
+        "--set verdict.until_decided=true.",
+    ),
     "again": click.option("--again", is_flag=True, help="Start a new launch even if the same one exists."),
 }

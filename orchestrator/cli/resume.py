@@ -9,9 +9,10 @@ from orchestrator.cli.options import options
 
 @click.command("resume")
 @click.argument("name")
+@click.option("--launch", metavar="LAUNCH", show_default="the one last worked on", help="Which launch of NAME.")
 @options("data_dir", "storage", "tracking_uri", "address", "json", "quiet")
-def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
-    """Resume the newest launch of the experiment NAME from its files in the storage folder."""
+def command(name: str, launch: str | None, as_json: bool, quiet: bool, **flags: Any) -> int:
+    """Resume a launch of the experiment NAME from its files in the storage folder."""
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_stored
     from orchestrator.scheduling.launch_folder import fetch_launches, newest_launch
@@ -20,7 +21,7 @@ def command(name: str, as_json: bool, quiet: bool, **flags: Any) -> int:
 
     with open_storage(flags.pop("storage")) as storage:
         fetch_launches(storage, name)
-        folder, plain = newest_launch(storage.root, name)
+        folder, plain = newest_launch(storage.root, name, launch)
         experiment = read_stored(plain, str(folder.path / "launch.json"))
         result = run(experiment, storage=storage, display=Show(as_json, quiet), folder=folder, **flags)
     return 1 if result.failures else 0

@@ -10,13 +10,9 @@ from orchestrator.cli.options import options
 
 @click.command("run")
 @click.option("--events", is_flag=True, hidden=True, help="In a job: also print a machine-readable line per event.")
-@click.option(
-    "--until-decided",
-    is_flag=True,
-    help="Train further seeds, in rounds, until the variants are decided; the same as "
-    "--set verdict.until_decided=true.",
+@options(
+    "experiment", "set", "until_decided", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet"
 )
-@options("experiment", "set", "data_dir", "storage", "tracking_uri", "address", "again", "json", "quiet")
 def command(
     experiment: Path,
     overrides: tuple[str, ...],

@@ -30,12 +30,13 @@ MOST_SETTINGS = 20  # of a search, at most so many are listed
     help="Estimate time and price from earlier launches in MLflow.",
 )
 @click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
-@options("set", "data_dir", "tracking_uri", "json")
+@options("set", "until_decided", "data_dir", "tracking_uri", "json")
 def command(
     schema: bool,
     estimate: bool,
     experiment: Path | None,
     overrides: tuple[str, ...],
+    until_decided: bool,
     data_dir: Path,
     tracking_uri: str | None,
     as_json: bool,
@@ -52,6 +53,7 @@ def command(
     from orchestrator.workflow.check import check_experiment
     from orchestrator.workflow.plan import to_dict
 
+    overrides += ("verdict.until_decided=true",) if until_decided else ()
     checked = check_experiment(read_file(experiment, overrides), data_dir, lambda line: click.echo(line, err=True))
     expected = None
     if estimate or checked.plan.experiment.resources.price_per_hour is not None:
@@ -128,7 +130,9 @@ def _settings(plan: "Plan", search: "Search") -> Group:
     for (_, label), settings in list(drawn.items())[:MOST_SETTINGS]:
         cells = [shown(settings[path]) if path in settings else "" for path in paths]
         table.add_row(*([] if same else [label]), *cells)
-    later = "; the others are suggested as trials end" if search.name == "tpe" else ""
+    later = (
+        "; the others are suggested as trials end" if search.name == "tpe" and search.limit > search.in_flight else ""
+    )
     return Group(Text(f"Settings drawn{more}{later}", "bold"), table)
 
 

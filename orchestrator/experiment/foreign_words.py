@@ -9,6 +9,10 @@ KEYS = {
     "method": "search.name",
     "parameters": "search.space",
     "early_terminate": "scheduler",
+    "type": "name",
+    "min_iter": "grace_period",
+    "max_iter": "trainer.epochs",
+    "eta": "reduction_factor",
     "run_cap": "search.samples",
     "values": "choice",
     "min": _ENDS,
@@ -28,9 +32,16 @@ KEYS = {
     "max_concurrent_trials": "resources.max_concurrent_trials",
     "grid_search": "choice, with search.name: grid",
     "randn": "normal",
+    "max_t": "trainer.epochs",
+    "time_attr": "nothing: schedulers count epochs",
     # Optuna
     "n_trials": "search.samples",
-    "n_jobs": "resources.max_concurrent_trials",
+    "enqueue_trial": "search.points",
+    "suggest_float": "uniform, or loguniform",
+    "suggest_int": "randint, whose upper end is not drawn",
+    "suggest_categorical": "choice",
+    "log": "a distribution of its own: loguniform, qloguniform or lograndint",
+    "n_jobs": "search.concurrency for tpe, else resources.max_concurrent_trials",
     "sampler": "search.name",
     "pruner": "scheduler",
     "search_space": "search.space",
@@ -45,6 +56,8 @@ NAMES = {
         "bayes": "tpe",
         "optuna": "tpe",
         "OptunaSearch": "tpe",
+        "hyperopt": "tpe",
+        "HyperOptSearch": "tpe",
         "TPESampler": "tpe",
         "BasicVariantGenerator": "random or grid",
         "variant_generator": "random or grid",
@@ -57,6 +70,10 @@ NAMES = {
         "AsyncHyperBandScheduler": "asha",
         "ASHAScheduler": "asha",
         "SuccessiveHalvingPruner": "asha",
+        "HyperBandScheduler": "hyperband",
+        "HyperbandPruner": "hyperband",
+        "MedianStoppingRule": "median",
+        "MedianPruner": "median",
         "FIFOScheduler": "fifo",
         "NopPruner": "fifo",
     },
@@ -75,4 +92,5 @@ def ours_of_key(place: Sequence[str], key: str, value: object) -> str | None:
 def ours_of_value(place: Sequence[str], value: object) -> str | None:
     """What to write for the name of a search or a scheduler at ``place``; None if it is no such word."""
     known = NAMES.get(place[0], {}) if list(place[1:]) == ["name"] else {}
-    return known.get(value) if isinstance(value, str) else None
+    same = {word.lower(): ours for word, ours in known.items()}
+    return same.get(value.lower()) if isinstance(value, str) else None

@@ -1,5 +1,6 @@
 """The trials that follow on an experiment's first ones: those that confirm a search, and those of further rounds."""
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -91,7 +92,13 @@ class LaterStages:
         return self._specs[place]
 
     def _say(self, lines: Sequence[str]) -> None:
-        self.said += [line for line in lines if line not in self.said]
+        """Each decision once: what a line says of accuracies may change while a trial is tried again."""
+        known = {_decision(line) for line in self.said}
+        self.said += [line for line in lines if _decision(line) not in known]
+
+
+def _decision(line: str) -> str:
+    return re.sub(r"\([^)]*\)", "", line)
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,11 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     return "; ".join(parts) or "other settings that change no trial"
 
 
+def planned_at(content: Mapping[str, Any]) -> float:
+    """When the launch was last given a plan, in seconds since 1970."""
+    return float(content["plans"][-1]["time"] if "basis" in content else content["created"])
+
+
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
     """The file and content of every launch in ``parent``, or of the one called ``launch``. Raises StorageError."""
     found = []
@@ -128,6 +133,7 @@ def _check_plans(content: Mapping[str, Any]) -> None:
         raise ValueError("no plans")
     for entry in content["plans"]:
         networks, draws = entry["networks"].values(), entry["draws"].values()
+        float(entry["time"])
         lists = [entry["experiment"]["seeds"], entry["experiment"]["variants"], *draws]
         if not all(isinstance(x, list) for x in lists) or not all(set(n) >= {"arguments", "source"} for n in networks):
             raise ValueError("a plan is not whole")

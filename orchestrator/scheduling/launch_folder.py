@@ -18,6 +18,7 @@ from orchestrator.scheduling.launch_file import (
     differences,
     in_words,
     new_content,
+    planned_at,
     read_all,
 )
 from orchestrator.scheduling.looks import caution
@@ -129,7 +130,7 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
     Raises StorageError.
     """
     parent = storage / plan.experiment.name
-    launches = sorted(read_all(parent), key=lambda item: item[1]["created"], reverse=True)
+    launches = sorted(read_all(parent), key=lambda item: planned_at(item[1]), reverse=True)
     reasons = {path.parent: differences(content, plan) for path, content in launches}
     if not again and (fitting := next((path for path, found in reasons.items() if not found), None)) is not None:
         return LaunchFolder(fitting), ""
@@ -153,13 +154,15 @@ def fetch_launches(storage: Storage, experiment: str) -> None:
 
 
 def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> tuple[LaunchFolder, dict[str, Any]]:
-    """The last launch of ``experiment``, or the one in the folder ``launch``, and its experiment as JSON values.
+    """The launch of ``experiment`` that was last given a plan, or the one in the folder ``launch``, and its experiment.
+
+    The experiment is as JSON values.
 
     Raises StorageError, which lists what there is, if there is none.
     """
     if problem := name_problem(experiment):
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
-    found = [(content["created"], path.parent, content) for path, content in read_all(storage / experiment)]
+    found = [(planned_at(content), path.parent, content) for path, content in read_all(storage / experiment)]
     if not found:
         names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
         raise StorageError(

@@ -51,9 +51,9 @@ def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Dis
     return growth
 
 
-def resume_command(experiment: str, storage: Storage, where: str, address: str | None, as_job: bool) -> str:
-    """The command that carries the launch on."""
+def resume_command(experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool) -> str:
+    """The command that carries the launch on; ``more`` are further options."""
     if as_job:
         return "the same orchestrator submit command"
     join = "" if address is None else f" --address {shlex.quote(address)}"
-    return f"orchestrator resume {experiment} --storage {shlex.quote(str(storage))}{where}{join}"
+    return f"orchestrator resume {experiment} --launch {launch} --storage {shlex.quote(str(storage))}{more}{join}"

@@ -16,7 +16,7 @@ from orchestrator.experiment.plan import absolute
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.text import first_line
-from orchestrator.workflow.unused_settings import scheduler_notes, unused_settings
+from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes, unused_settings
 
 
 class Networks:
@@ -48,6 +48,10 @@ class Networks:
         try:
             _, contract, behaviour = self.judge(spec)
         except VariantError as problem:
+            if not self.begun and spec.settings:
+                given = ", ".join(f"{path} {value}" for path, value in spec.settings.items())
+                hint = "a setting for some variants only needs `variants: [...]` in its distribution"
+                raise VariantError(f"search.space: with {given}: {first_line(problem)}; {hint}") from problem
             if not self.begun:
                 raise
             return [_unfit(first_line(problem))]
@@ -112,7 +116,11 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
     known_notes = (n for s in plan.trials for n in network_notes(s, dataset, networks.judge(s)[2]))
-    notes = tuple(dict.fromkeys([*dataset.notes, *plan.notes, *scheduler_notes(experiment), *known_notes]))
+    notes = tuple(
+        dict.fromkeys(
+            [*dataset.notes, *plan.notes, *scheduler_notes(experiment), *plan_notes(experiment), *known_notes]
+        )
+    )
     for note in notes:
         log(note)
     return replace(checked, notes=notes)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.checks import check_nodes
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
+from orchestrator.experiment.stages import to_come
 from orchestrator.records import Status
 from orchestrator.reporting.comparison.spending import Share
 from orchestrator.scheduling.checkpoint_budget import check_free_space
@@ -76,7 +77,7 @@ def launch(
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again)
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
-    resume = resume_command(experiment.name, storage, where, address, as_job)
+    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:
         display.log(why)
@@ -210,7 +211,10 @@ def _nodes(
     resources = trial_resources(plan.experiment.resources, nodes, per_gpu)
     side_by_side = slots(resources, nodes, plan.experiment.resources.max_concurrent_trials)
     place = storage.place(folder.path)
-    display.log(f"{len(plan.trials) - len(finished)} trials, {side_by_side} at a time; {place}")
+    left = len(plan.trials) - len(finished)
+    later = "; ".join(["", *(x.words for x in to_come(plan.experiment))])
+    count = f"{left} trial{'s' * (left != 1)}, {side_by_side} at a time" if left else "no trial is left to train"
+    display.log(f"{count}; {place}{later}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)
     return nodes, resources

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
+from orchestrator.experiment.suggestions.tpe import STARTUP
 from orchestrator.scheduling.stop_rules import judged_epochs
-from orchestrator.spec import Experiment, Optimizer, Recipe, Scheduler
+from orchestrator.spec import Experiment, Optimizer, Recipe, Scheduler, VerdictSettings
 
 ADAM = frozenset({"beta1", "beta2", "eps", "decay_vectors"})
 OPTIMIZERS: Mapping[str, frozenset[str]] = {  # what each has besides name, lr and weight_decay
@@ -66,6 +67,23 @@ def scheduler_notes(experiment: Experiment) -> list[str]:
     possible = len(judged_epochs(scheduler, epochs)) + 1  # a bracket begins at each rung, and one has none
     if name == "hyperband" and possible < scheduler.brackets != Scheduler.brackets:
         notes.append(f"scheduler.brackets is {scheduler.brackets}, but with {epochs} epochs there are only {possible}")
+    return notes
+
+
+def plan_notes(experiment: Experiment) -> list[str]:
+    """One line for each setting of the search and the verdict that cannot do what it is for."""
+    search, verdict, notes = experiment.search, experiment.verdict, []
+    if search is not None and search.name == "tpe" and (seen := search.limit - search.in_flight) < STARTUP:
+        notes.append(
+            f"search.name tpe draws at random until {STARTUP} settings have ended, and its last suggestion sees only "
+            f"{max(seen, 0)}: use more samples, or a smaller concurrency"
+        )
+    if not verdict.until_decided:
+        notes += [
+            f"verdict.{name} has no effect without verdict.until_decided"
+            for name in ("max_seeds", "max_gpu_seconds")
+            if getattr(verdict, name) != getattr(VerdictSettings, name)
+        ]
     return notes
 
 

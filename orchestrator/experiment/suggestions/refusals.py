@@ -43,7 +43,8 @@ def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -
             try:
                 trial_spec(experiment, variant, experiment.seeds[0], "", {path: value})
             except (ValueError, TypeError, IndexError) as problem:
-                found.setdefault(str(problem), []).append(variant.label)
+                words = str(problem).removeprefix("spec.").removeprefix(f"{path}: ").removeprefix("trainer: ")
+                found.setdefault(words, []).append(variant.label)
                 break
     everybody = path.startswith(RECIPE) or [v.label for v in concerned]
     return [
