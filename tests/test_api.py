@@ -185,6 +185,7 @@ def test_a_script_does_what_a_notebook_would(tmp_path: Path) -> None:
     assert "epoch" not in ran.stdout  # display="none"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_results_are_tables_with_the_figures_of_the_command_line(
     tree: dict[str, Any], uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

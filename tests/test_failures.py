@@ -174,6 +174,7 @@ def test_a_worker_lost_amid_an_epoch_is_no_fault_of_the_trial(
     assert [r.metrics[keys.TRAIN_LOSS] for r in ours[:-1]] == [r.metrics[keys.TRAIN_LOSS] for r in alone[:-1]]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_worker_lost_too_often_fails_the_trial_and_names_the_kind(
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
@@ -186,6 +187,7 @@ def test_a_worker_lost_too_often_fails_the_trial_and_names_the_kind(
     assert (tmp_path / "deaths").read_text() == "."  # twice, and not a third time
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_device_lost_by_one_trial_fails_no_other(nodes, faulty_file: Path, dataset: Dataset, tmp_path: Path) -> None:
     plan = plan_of(f"{faulty_file}:Faulty", variants=[f"{faulty_file}:{name}" for name in ("Faulty", "Tiny")])
@@ -217,6 +219,7 @@ def test_out_of_memory_is_tried_again_with_a_larger_share(
         assert weights(outcome.folder) == weights(tmp_path / "alone")
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carried_on(
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path

@@ -162,6 +162,7 @@ def test_the_images_of_a_trial_count_where_they_lie_on_the_gpu() -> None:
     assert with_data(found, 501).bytes_each == 100  # more than half: they stay on the host
 
 
+@pytest.mark.slow
 def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = plan_of(f"{network_file}:Tiny", trainer={"device": "cpu"}).trials[0]
     told = json.dumps(spec.to_json())
@@ -314,6 +315,7 @@ def test_who_lacks_memory_beside_others_gets_more_and_the_others_go_on(
     assert sorted(heard.ends) == sorted(outcomes)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_by_mps_the_fault_of_one_trial_is_that_of_no_other(
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
