@@ -1,6 +1,7 @@
 """A launch in rounds: what is shown of a variant is over the seeds that its verdict is about, and nothing else."""
 
 import io
+import json
 import re
 import statistics
 from dataclasses import replace
@@ -10,8 +11,10 @@ import pytest
 from comparison_context import make_predictions
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from registering import record_launch
 from rich.console import Console
 
+from orchestrator.cli.main import main
 from orchestrator.errors import RequestError
 from orchestrator.records import CONFIRM, SEARCH, TrialRow
 from orchestrator.reporting.comparison.class_accuracy import class_means
@@ -25,7 +28,7 @@ from orchestrator.reporting.comparison.search import searched, sentences
 from orchestrator.reporting.comparison.tables import comparison_table, settings_table
 from orchestrator.reporting.comparison.variants import compare, costs_of
 from orchestrator.spec import VerdictSettings
-from orchestrator.tracking.read import Judging
+from orchestrator.tracking.read import VERDICT_SETTINGS, Judging
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.results import Results
 
@@ -181,6 +184,24 @@ def test_a_launch_in_rounds_is_compared_by_its_own_settings_only(changed: dict[s
         assert "baseline none, margin none, confidence 0.95" in said
         assert "Compare it without" in said
     assert results.compare() is results.compare(confidence=0.95) is results.comparison
+
+
+def test_the_command_refuses_other_settings_for_a_launch_in_rounds(
+    uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = record_launch(uri, "widths", {"stride": [0.80, 0.81, 0.83], "grouped_concat": [0.79, 0.82, 0.80]})
+    settings = json.dumps({"until_decided": True, "max_seeds": 6})
+    results.store().set_tag(results.parent_run_id, VERDICT_SETTINGS, settings)
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "widths", "--tracking-uri", uri, "--margin", "0.01"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert left.value.code == 2
+    assert "margin: widths trains in rounds" in said
+    assert "Traceback" not in said
+    with pytest.raises(SystemExit) as left:
+        main(["compare", "widths", "--tracking-uri", uri])
+    assert left.value.code == 0
+    assert "Looked at after every round" in " ".join(capsys.readouterr().out.split())
 
 
 def staged(*confirmed: TrialRow, flaky: str = "failed") -> list[TrialRow]:
