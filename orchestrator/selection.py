@@ -2,6 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
+from dataclasses import replace
 
 from orchestrator.records import CONFIRM, SEARCH, Status, TrialRow
 
@@ -34,6 +35,28 @@ def selected_trials(trials: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
         stands = [trial for trial in searched if trial.sample in confirmed]
         found[label] = _best_sample(stands or searched) if searched else []
     return found
+
+
+def unconfirmed(trials: Sequence[TrialRow]) -> list[str]:
+    """The variants of a launch in stages that have no place in its last stage: every trial of their search failed."""
+    chosen = selected_trials(trials)
+    found = []
+    for label in chosen:
+        mine = [trial for trial in trials if trial.variant == label]
+        pending = any(trial.status in ("running", Status.INTERRUPTED) for trial in mine)
+        if all(trial.stage == SEARCH for trial in mine) and not pending:
+            found += [label] if all(trial.status == Status.FAILED for trial in chosen[label]) else []
+    return found
+
+
+def pattern(trials: Sequence[TrialRow], variant: str) -> TrialRow:
+    """A trial with the network of ``variant`` and the settings with which it is compared, once they are chosen."""
+    mine = [trial for trial in trials if trial.variant == variant]
+    if chosen := chosen_trials(mine)[variant]:
+        return chosen[0]
+    if search_goes_on(trials) or unconfirmed(mine):
+        return replace(mine[0], sample=None, settings={})
+    return selected_trials(mine)[variant][0]
 
 
 def search_goes_on(trials: Sequence[TrialRow]) -> bool:

@@ -263,6 +263,26 @@ def test_the_best_settings_of_each_variant_are_trained_afresh_when_the_whole_sea
     assert "stride is trained afresh with lr" in found.later.said[0]
 
 
+def test_a_variant_that_is_not_confirmed_takes_part_in_no_round_and_is_named_once() -> None:
+    settled = ends_by(0)
+
+    def end(spec: TrialSpec) -> TrialResult:
+        return TrialResult(Status.FAILED, 1) if spec.label == "dilated_stride" else settled(spec)
+
+    found, results = proposals(SEARCHED), Results()
+    for _ in run(found, end, random.Random(0), results):
+        pass
+    assert [line for line in found.later.said if "dilated_stride" in line and "no further round" not in line] == [
+        "dilated_stride is not confirmed: every trial of its search has failed"
+    ]
+    told = launch_rounds(rows_of(found, results), found.experiment.verdict)
+    assert told is not None
+    assert told.not_confirmed == ("dilated_stride",)
+    assert len(told.rounds) > 3
+    assert all("dilated_stride" not in {*one.variants, *one.dropped} for one in told.rounds)
+    assert found.later.said[-1] == f"no further round: {told.ended}"
+
+
 def rows(*stages: str) -> list[TrialRow]:
     """One variant, two samples; the second is better on validation. With the confirm stage, the first was chosen."""
     made = [

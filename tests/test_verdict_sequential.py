@@ -1,6 +1,9 @@
 """A comparison in rounds: who gets another seed, when it ends, and the verdict on what was decided on the way."""
 
 import json
+import re
+from collections.abc import Iterable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -195,6 +198,107 @@ def test_a_variant_that_fails_three_times_in_a_row_gets_no_more_seeds() -> None:
     assert stand({"a": scores["a"]}, 3).ended == "there is only one variant, so that nothing is compared"
     assert judged({"a": {}, "b": {}}, 3).sentence == "No seed is complete, so there is nothing to compare."
     assert "it has no seed in common with another" in judged({"a": {0: 0.9}, "b": {1: 0.9}}, 2).sentence
+
+
+def dying(stream: np.random.Generator) -> Scores:
+    """Two to five variants far apart, near or equal, some of whose trials fail from a round on or now and then."""
+    gaps = stream.choice([0, 0, 1, 4, 9], stream.integers(2, 6)).astype(float)
+    scores = drawn(tuple(gaps), MOST, seed=int(stream.integers(1 << 31)))
+    for variant, seeds in scores.items():
+        last = stream.choice([0, 2, 4, 5, 6, MOST, MOST, MOST])
+        scores[variant] = {s: x for s, x in seeds.items() if s < last and stream.random() > 0.05}
+    return scores
+
+
+def named(words: str, variants: Iterable[str]) -> set[str]:
+    """Those of ``variants`` that ``words`` name."""
+    return {v for v in variants if re.search(rf"\b{v}\b(?! points)", words)}
+
+
+def test_why_it_ended_is_true_of_variants_that_failed_too() -> None:
+    """Each part of the sentence says of exactly the variants that it names what became of them; all parts occur."""
+    stream, seen = np.random.default_rng(0), set[str]()
+    for number in range(400):
+        scores, margin = dying(stream), [None, 0.04][number % 2]
+        baseline = "b" if number % 3 == 0 else None
+        found = stand(scores, MOST, MOST, margin=margin, baseline=baseline, confidence=0.8)
+        verdict = judged(scores, MOST, MOST, margin=margin, baseline=baseline, confidence=0.8)
+        assert found.ended is not None
+        said, others = found.ended, set(scores) - {baseline}
+        failed = {v for v, why in found.dropped.items() if why.startswith("no score")}
+        settled = {v for v, why in found.dropped.items() if not why.startswith("no score")}
+        never = {v for v in scores if not scores[v]}
+        if said.startswith("no two variants are left"):
+            seen.add("no two")
+            assert len(others - failed) + (baseline is not None) < 2
+            continue
+        if said.startswith("the baseline "):
+            seen.add("baseline alone")
+            assert baseline in failed
+            assert not settled
+            continue
+        for part in said.partition(": ")[2].split("; ") if said.startswith("decided") else said.split("; ")[2:]:
+            who = named(part, scores) - ({baseline} if "against the baseline" in part else set())
+            if " no score in any round" in part:
+                seen.add("never")
+                assert who == never & failed
+            elif part.startswith("the baseline has no score"):
+                seen.add("baseline")
+                assert baseline in failed
+                assert who == others - settled
+            elif " no score in the last 3 rounds" in part:
+                seen.add("lost")
+                assert who == failed - never
+            elif part.startswith("every variant is decided against"):
+                seen.add("all against")
+                assert settled == others
+            elif " decided against the baseline" in part:
+                seen.add("some against")
+                assert who == settled < others
+            elif part.startswith("every other variant is worse") or part.startswith("every variant is worse"):
+                seen.add("others")
+                assert settled | set(verdict.leaders) == set(scores)
+                assert not failed
+            elif " worse than another one" in part:
+                seen.add("some worse")
+                assert who == settled
+                assert failed
+            elif part.endswith(" is the best"):
+                seen.add("best")
+                assert set(scores) - settled == who
+            elif part.endswith(" is the only variant left"):
+                seen.add("only")
+                assert set(scores) - settled - failed == who
+            elif part == "no variant is left":
+                seen.add("none")
+                assert settled | failed == set(scores)
+            else:
+                seen.add("equivalent")
+                assert " are equivalent, with differences below the margin" in part
+                left = set(scores) - settled - failed
+                assert who == left
+                decisions = {verdict.pair(*two).decision for two in combinations(sorted(left), 2)}  # type: ignore[union-attr]
+                assert decisions == {Decision.EQUIVALENT}
+    assert seen == {
+        "all against", "baseline", "baseline alone", "best", "equivalent", "lost", "never", "no two", "none", "only",
+        "others", "some against", "some worse",
+    }  # fmt: skip
+
+
+def test_what_failed_is_said_in_whole_sentences() -> None:
+    scores = drawn((0, 0, 9, 9))
+    scores["d"] = {0: 0.9}
+    ended = stand(scores, 20, baseline="c").ended
+    assert ended is not None
+    assert ended.endswith("a and b are decided against the baseline c; d has no score in the last 3 rounds")
+    scores["d"] = {}
+    assert (stand(scores, 20, margin=0.012).ended or "").endswith(
+        "a and b are equivalent, with differences below the margin of 1.20 points; c is worse than another one; "
+        "d has no score in any round"
+    )
+    assert stand(drawn((0, 0)) | {"c": {}}, 20).ended == (
+        "max_seeds (20) is spent; not told apart: a and b; c has no score in any round"
+    )
 
 
 def test_what_follows_from_two_pairs_is_said_of_the_third() -> None:

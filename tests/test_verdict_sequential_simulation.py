@@ -4,6 +4,7 @@ The bounds allow for chance one time in a thousand; benchmarks/deciding.py has m
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,23 @@ def test_a_single_look_is_students_test(alpha: float) -> None:
 def test_a_higher_level_decides_at_every_look_what_a_lower_one_does(most: int, alpha: float, ratio: float) -> None:
     lower, higher = ([critical_value(n, most, a) for n in range(3, most + 1)] for a in (alpha / ratio, alpha))
     assert all(one > other > 0 for one, other in zip(lower, higher, strict=True))
+
+
+@pytest.mark.parametrize("most", [3, 4, 5, 8, 12, 20, 40])
+def test_critical_values_fall_as_the_level_rises_all_over_a_grid(most: int) -> None:
+    """No proof is known, and the levels of Holm's procedure and of the last two variants rest on it."""
+    levels = np.geomspace(1e-4, 0.5, 16).tolist()
+    values = np.array([[critical_value(n, most, level) for n in range(3, most + 1)] for level in levels])
+    assert (np.diff(values, axis=0) < 0).all()
+
+
+def test_the_critical_values_of_the_guide_are_those_that_decide() -> None:
+    lines = Path("docs/verdict.md").read_text(encoding="utf-8").splitlines()
+    for variants, pairs in ((2, "1 pair"), (3, "3 pairs"), (4, "6 pairs"), (5, "10 pairs")):
+        [line] = [line for line in lines if line.startswith(f"| {variants} variants, {pairs} ")]
+        values = [critical_value(n, 20, 0.05 / int(pairs.split()[0])) for n in (3, 5, 10, 20)]
+        cells = " | ".join(f"{value:.0f}" if value >= 10 else f"{value:.1f}" for value in values)
+        assert line.endswith(f"| {cells} |")
 
 
 @pytest.mark.parametrize(

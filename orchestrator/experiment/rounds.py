@@ -3,7 +3,7 @@
 Which variants get another seed is a function of the results by seed, never of the order in which trials end.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.records import Status, TrialResult
@@ -42,17 +42,19 @@ def plan_rounds(
     settings: VerdictSettings,
     begun: Mapping[int, Sequence[str]],
     gpu_seconds: float | None,
+    gone: Collection[str] = (),
 ) -> Rounds:
     """Every round that is known once the trials in ``ended`` are; with more, none and no variant of one is missing.
 
     The first rounds are ``seeds``, with all ``variants``. What has ``begun``, variants by seed, stands, whatever a
     trial that had failed brings later. ``gpu_seconds``: what all trials have taken, asked for only between rounds;
-    None: not known yet, so that a limit lets no further round begin.
+    None: not known yet, so that a limit lets no further round begin. Those of ``variants`` that are ``gone`` take part
+    in no round, and count among the pairs that are compared.
     """
     from orchestrator.verdict.whole_rounds import stand  # with scipy, which who only reads plans does not need
 
-    course = Rounds([Round(seed, tuple(variants)) for seed in seeds])
-    dropped: set[str] = set()
+    course = Rounds([Round(seed, tuple(v for v in variants if v not in gone)) for seed in seeds])
+    dropped = set(gone)
     while True:
         rounds = course.rounds
         seed = next_seed(seeds, len(rounds))
@@ -67,7 +69,7 @@ def plan_rounds(
             dropped |= now.dropped.keys()
             end = now.ended or ("" if kept else _spent(settings, gpu_seconds, len(rounds)))
             active = () if end else now.active
-        chosen = tuple(variant for variant in variants if variant in kept or variant in active)
+        chosen = tuple(v for v in variants if v not in gone and (v in kept or v in active))
         if not chosen:
             if end and end != UNKNOWN:
                 course.said.append(f"no further round: {end}")

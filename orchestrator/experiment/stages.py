@@ -8,7 +8,7 @@ from pathlib import Path
 from orchestrator.experiment.confirmation import choices_in_words, choose, confirm_trials
 from orchestrator.experiment.rounds import Round, next_seed, plan_rounds
 from orchestrator.experiment.stage_log import StageLog
-from orchestrator.records import Status, TrialResult
+from orchestrator.records import TrialResult
 from orchestrator.spec import Experiment, TrialSpec
 
 
@@ -70,16 +70,15 @@ class LaterStages:
         results: Mapping[str, TrialResult],
         said: list[str],
     ) -> list[Round]:
-        """The rounds that are known; variants that are ``gone`` take part as if all of their trials had failed."""
+        """The rounds that are known; variants that are ``gone`` take part in none."""
         settings = self.experiment.verdict
         most = max(settings.max_seeds, len(seeds) + len(self._log.rounds))
         every = [*seeds, *(next_seed(seeds, number) for number in range(len(seeds), most))]
         names = {(label, seed): self._spec(spec, seed).name for label, spec in templates.items() for seed in every}
         ended = {place: results[name] for place, name in names.items() if name in results}
-        ended |= {(label, seed): TrialResult(Status.FAILED, 0) for label in gone for seed in every}
         spent = None if self.gpus is None else self.gpus * sum(result.seconds for result in results.values())
         variants = [variant.label for variant in self.experiment.variants]
-        known = plan_rounds(variants, seeds, ended, settings, self._log.rounds, spent)
+        known = plan_rounds(variants, seeds, ended, settings, self._log.rounds, spent, gone)
         for one in known.rounds[len(seeds) :]:
             self._log.begin(one.seed, one.variants)
         said += known.said

@@ -47,7 +47,8 @@ def judge(
         found = judge_rounds(scores, sequential.seeds, plan, right)
         front = {name: pareto_front(found.variants, cost) for name, cost in (costs or {}).items()}
         return with_sentence(replace(found, confidence=confidence, images=count, front=front))
-    variants = sorted((_score(name, seeds, alpha, grid) for name, seeds in scores.items()), key=_rank)
+    judged = (replace(_score(name, seeds, alpha, grid), seeds=tuple(seeds)) for name, seeds in scores.items())
+    variants = sorted(judged, key=_rank)
     measured = [score.variant for score in variants if score.n]
     compared = [pair for pair in combinations(measured, 2) if baseline is None or baseline in pair]
     evidence = [gather(a, b, scores[a], scores[b], grid) for a, b in compared]

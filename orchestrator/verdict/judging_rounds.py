@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -20,7 +21,8 @@ def judge_rounds(
 ) -> Verdict:
     """The verdict without its sentence: variants that are worse than another one last, the others by their mean."""
     course = replay(scores, seeds, plan)
-    variants = [_score(name, used, plan, course.grid) for name, used in course.used.items()]
+    scored = {name: _score(name, used, plan, course.grid) for name, used in course.used.items()}
+    variants = [replace(score, seeds=tuple(course.used[name])) for name, score in scored.items()]
     variants.sort(key=lambda score: (score.mean is None, score.variant in course.beaten, -(score.mean or 0.0)))
     measured = [score.variant for score in variants if score.n]
     behind = _behind(course)

@@ -31,8 +31,9 @@ class VariantScore:
     n: int  # seeds
     mean: float | None  # None without any
     sd: float | None  # sample standard deviation; None with fewer than two seeds
-    low: float | None = None  # Student-t interval of the mean; None without a standard deviation
-    high: float | None = None
+    low: float | None = None  # interval of the mean: Student's t, or in rounds one that holds at every look
+    high: float | None = None  # None without a standard deviation
+    seeds: tuple[Any, ...] | None = None  # that these figures are over; None: not known
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""

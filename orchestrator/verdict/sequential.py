@@ -83,7 +83,8 @@ def _ended(course: Course) -> str | None:
         return None
     open_ones = [m for m in course.matches.values() if m.is_open and {m.first, m.second} <= {*course.active}]
     names = [f"{match.first} and {match.second}" for match in open_ones]
-    return f"max_seeds ({course.plan.max_seeds}) is spent; not told apart: {listed(names)}"
+    said = f"max_seeds ({course.plan.max_seeds}) is spent; not told apart: {listed(names)}"
+    return "; ".join([said, *_without_scores(course, _undecided(course))])
 
 
 def _is_comparable(course: Course) -> bool:
@@ -102,19 +103,55 @@ def _nothing_left(course: Course) -> str:
     return f"no two variants are left that have scores in the last {LOST} rounds"
 
 
+def _undecided(course: Course) -> list[str]:
+    """The variants whose scores stopped coming before anything final was shown of them."""
+    baseline = course.plan.baseline
+    if baseline is None:
+        return [v for v in course.used if v in course.lost and v not in course.beaten]
+    return [m.other(baseline) for m in course.matches.values() if m.is_open and m.other(baseline) in course.lost]
+
+
+def _without_scores(course: Course, variants: Sequence[str]) -> list[str]:
+    """``c has no score in the last 3 rounds``, and the same of ``variants`` that never had one."""
+    ever, never = [v for v in variants if course.used[v]], [v for v in variants if not course.used[v]]
+    groups = ((ever, f"in the last {LOST} rounds"), (never, "in any round"))
+    return [f"{listed(names)} {_verb(names, 'has', 'have')} no score {where}" for names, where in groups if names]
+
+
+def _verb(names: Sequence[str], one: str, many: str) -> str:
+    return one if len(names) == 1 else many
+
+
 def _decided(course: Course) -> str:
-    plan = course.plan
-    if plan.baseline is not None:
-        gone = [v for v in course.lost if all(m.is_open for m in course.matches.values() if v in (m.first, m.second))]
-        but = f" but {listed(sorted(gone))}, which failed" if gone else ""
-        return f"every variant{but} is decided against the baseline {plan.baseline}"
-    left = course.active
-    but = "" if course.lost <= course.beaten.keys() else " that could be compared"
-    if len(left) == 1:
-        return f"{left[0]} is the best; every other variant{but} is worse than it or than another one"
-    if not left:
-        return f"every variant{but} is worse than another one"
-    margin = f"the margin of {100 * (plan.margin or 0.0):.2f} points"
-    return f"{listed(left)} are equivalent, with differences below {margin}" + (
-        "; every other variant is worse than another one" if course.beaten else ""
-    )
+    """What is decided, of whom, and of whom nothing is: a variant whose scores stopped coming may be either."""
+    if course.plan.baseline is not None:
+        return _decided_against(course, course.plan.baseline)
+    left, gone = course.active, _undecided(course)
+    beaten = [v for v in course.used if v in course.beaten]
+    if not gone and len(left) == 1:
+        return f"{left[0]} is the best; every other variant is worse than it or than another one"
+    if not gone and not left:
+        return "every variant is worse than another one"
+    if len(left) > 1:
+        margin = f"the margin of {100 * (course.plan.margin or 0.0):.2f} points"
+        said = f"{listed(left)} are equivalent, with differences below {margin}"
+    else:
+        said = f"{left[0]} is the only variant left" if left else "no variant is left"
+    parts = [said]
+    if beaten and not gone:
+        parts.append("every other variant is worse than another one")
+    elif beaten:
+        parts.append(f"{listed(beaten)} {_verb(beaten, 'is', 'are')} worse than another one")
+    return "; ".join([*parts, *_without_scores(course, gone)])
+
+
+def _decided_against(course: Course, baseline: str) -> str:
+    gone = [m.other(baseline) for m in course.matches.values() if m.is_open]
+    settled = [m.other(baseline) for m in course.matches.values() if not m.is_open]
+    said = f"every variant is decided against the baseline {baseline}"
+    if gone:
+        said = f"{listed(settled)} {_verb(settled, 'is', 'are')} decided against the baseline {baseline}"
+    if gone and baseline in course.lost:
+        stay = f"{listed(gone)} {_verb(gone, 'stays', 'stay')} undecided"
+        return f"{said}; the baseline has no score in the last {LOST} rounds, so that {stay}"
+    return "; ".join([said, *_without_scores(course, gone)])

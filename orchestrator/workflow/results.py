@@ -111,7 +111,7 @@ class Results:
 
         What is not given is as the experiment file says: by default all pairs, no ``margin`` (a difference of accuracy
         as a fraction, below which variants count as equivalent), and a ``confidence`` of 0.95. Raises RequestError if
-        a value is not possible.
+        a value is not possible, or if the launch trains in rounds, which its own settings have decided.
         """
         given: dict[str, Any] = {"baseline": baseline, "margin": margin, "confidence": confidence}
         given = {name: value for name, value in given.items() if value is not None}
@@ -121,6 +121,13 @@ class Results:
             raise RequestError(f"the verdict cannot be reached so: {first_line(problem)}") from problem
         if settings == self.judging.verdict:
             return self.comparison
+        if self.judging.verdict.until_decided:
+            raise RequestError(
+                f"{' and '.join(given)}: {self.experiment} trains in rounds, and its own settings "
+                f"({_in_words(self.judging.verdict)}) decided after each of them who got more seeds. By others no "
+                "interval would hold at every look. Compare it without them, or train a launch of its own with other "
+                "settings and with seeds that no launch has had"
+            )
         return _compare(
             self.experiment,
             self.launch,
@@ -236,6 +243,13 @@ def _compare(
         launch,
         tuple(rows),
     )
+
+
+def _in_words(settings: VerdictSettings) -> str:
+    """``baseline none, margin 0.003, confidence 0.95``."""
+    baseline = settings.baseline and variant_label(settings.baseline)
+    margin = "none" if settings.margin is None else f"{settings.margin:g}"
+    return f"baseline {baseline or 'none'}, margin {margin}, confidence {settings.confidence:g}"
 
 
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:

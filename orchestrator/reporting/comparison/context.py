@@ -73,8 +73,12 @@ class ComparisonContext:
 
     @cached_property
     def compared(self) -> dict[str, list[TrialRow]]:
-        """By variant, the trials that are compared: complete, evaluated, and in a search of one sample."""
-        return {variant: measured_trials(mine) for variant, mine in chosen_trials(self.trials).items()}
+        """By variant, the trials that are compared: complete, evaluated, and with a seed that the verdict is about."""
+        seeds = {score.variant: score.seeds for score in self.verdict.variants}
+        return {
+            variant: [t for t in measured_trials(mine) if (only := seeds.get(variant)) is None or t.seed in only]
+            for variant, mine in chosen_trials(self.trials).items()
+        }
 
     def seeds(self, variant: str) -> list[float]:
         """The test accuracies of the variant's compared trials, as fractions."""

@@ -57,7 +57,7 @@ def seed_curves(context: ComparisonContext, metric: str) -> list[SeedCurve]:
     found = []
     chosen = chosen_trials(context.trials)
     for variant in [score.variant for score in context.verdict.variants]:
-        trials = context.compared.get(variant) or chosen.get(variant, [])
+        trials = context.compared.get(variant) or [t for t in chosen.get(variant, []) if t.test_accuracy is None]
         seeds = []
         for trial in trials:
             epochs = context.curves.get(trial.trial, {})

@@ -77,7 +77,8 @@ def _draw_seeds(axes: Any, context: ComparisonContext, scores: Sequence[VariantS
         tick.set_fontweight("bold" if score.variant in context.leading else "normal")
     axes.margins(x=0.03)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
-    interval = f", {100 * context.verdict.confidence:g} % t interval" if any(s.low is not None for s in scores) else ""
+    kind = "t interval" if context.verdict.rounds is None else "interval at every look"
+    interval = f", {100 * context.verdict.confidence:g} % {kind}" if any(s.low is not None for s in scores) else ""
     bold = "leading" if context.verdict.baseline is None else "above baseline"
     lines = ["test accuracy (%)", f"bar: mean{interval}; dots: seeds", *([f"bold: {bold}"] if context.leading else [])]
     axes.set_xlabel("\n".join(lines), fontsize=SMALL, color=QUIET)

@@ -37,9 +37,8 @@ class FigureEntry:
 def interval_figure(context: ComparisonContext) -> FigureEntry:
     """The intervals, which are the overview of the launch."""
     verdict, margin = context.verdict, context.verdict.margin
-    caption = (
-        f"A dot per seed, the mean, and its {100 * verdict.confidence:g} % Student t interval; an arrow: it goes on."
-    )
+    kind = "Student t interval" if verdict.rounds is None else "interval that holds at every look"
+    caption = f"A dot per seed, the mean, and its {100 * verdict.confidence:g} % {kind}; an arrow: it goes on."
     if verdict.baseline is not None:
         caption += " Bold: better than the baseline."
     elif len(context.measured) > 1:

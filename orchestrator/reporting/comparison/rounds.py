@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.records import SEARCH, Status, TrialRow
-from orchestrator.selection import chosen_trials, measured_trials
+from orchestrator.records import Status, TrialRow
+from orchestrator.selection import chosen_trials, measured_trials, unconfirmed
 from orchestrator.spec import VerdictSettings
 from orchestrator.text import listed
 from orchestrator.verdict.whole_rounds import budget_spent, stand, whole_rounds
@@ -35,12 +35,37 @@ class Rounds:
     rounds: tuple[Round, ...]
     max_seeds: int
     ended: str | None  # why; None: it goes on
+    not_confirmed: tuple[str, ...] = ()  # variants that took part in none: every trial of their search failed
     next: tuple[str, ...] = ()  # variants that get another seed
 
     @property
     def seeds(self) -> tuple[int, ...]:
         """The seeds of the rounds, in order."""
         return tuple(one.seed for one in self.rounds)
+
+    def taking_part(self, trials: Mapping[str, Sequence[TrialRow]]) -> dict[str, list[TrialRow]]:
+        """Of ``trials`` by variant, those that the verdict is about, and those that have not ended.
+
+        What has ended counts if its variant took part in the round of its seed, and this round has ended as a whole.
+        """
+        return {v: [t for t in mine if not _has_ended(t) or t.seed in self._of(v)] for v, mine in trials.items()}
+
+    def left_out(self, trials: Mapping[str, Sequence[TrialRow]]) -> str:
+        """Which complete ones of ``trials`` by variant take no part, or not yet, if any."""
+        beyond = {v: sum(t.seed not in self._of(v) for t in measured_trials(mine)) for v, mine in trials.items()}
+        early = {v: beyond[v] for v in beyond if beyond[v] and self.ended is None and v in self.next}
+        late = {v: beyond[v] for v in beyond if beyond[v] and v not in early}
+        parts = []
+        for counts, where, yet in ((late, "beyond the rounds", ""), (early, "of rounds that have not ended", " yet")):
+            if counts:
+                one = sum(counts.values()) == 1
+                said = f"{sum(counts.values())} {'trial' if one else 'trials'} of {listed(list(counts))}"
+                parts.append(f"{said} {'is' if one else 'are'} {where} and {'takes' if one else 'take'} no part{yet}.")
+        return " ".join(parts)
+
+    def _of(self, variant: str) -> set[int]:
+        """The seeds of the rounds in which ``variant`` took part."""
+        return {one.seed for one in self.rounds if variant in one.variants}
 
     @property
     def sentence(self) -> str:
@@ -53,7 +78,9 @@ class Rounds:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         rounds = [{**asdict(one), "variants": list(one.variants)} for one in self.rounds]
-        return {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next)}
+        absent = {"not_confirmed": list(self.not_confirmed)} if self.not_confirmed else {}
+        found = {"rounds": rounds, "max_seeds": self.max_seeds, "ended": self.ended, "next": list(self.next)}
+        return {**found, **absent}
 
 
 def launch_rounds(
@@ -71,22 +98,23 @@ def launch_rounds(
     scores = {v: {t.seed: t.test_accuracy or 0.0 for t in measured_trials(mine)} for v, mine in chosen.items()}
     every = list(dict.fromkeys(trial.seed for trial in compared))
     ended = {variant: {t.seed for t in mine if _has_ended(t)} for variant, mine in chosen.items()}
-    searching = {trial.variant for trial in trials if trial.stage == SEARCH and trial.status == "running"}
-    ended |= {variant: set(every) for variant, mine in chosen.items() if not mine and variant not in searching}
+    absent = tuple(unconfirmed(trials))  # they count among the pairs, and take part in no round
+    ended |= {variant: set(every) for variant in absent}
     seeds = whole_rounds(scores, ended, every, settings)
     rounds: list[Round] = []
-    active, known = tuple(scores), dict[str, str]()
+    active, known = tuple(scores), dict.fromkeys(absent, "")
     for number, seed in enumerate(seeds, 1):
         now = stand(scores, seeds[:number], settings)
         new = {variant: why for variant, why in now.dropped.items() if variant not in known}
         known |= new
-        rounds.append(Round(seed, active, new))
+        rounds.append(Round(seed, tuple(v for v in active if v not in absent), new))
         active = now.active
     last = stand(scores, seeds, settings).ended if seeds else None
     if last is None and settings.max_gpu_seconds is not None and gpu_seconds is not None:
         pending = any(not _has_ended(trial) for trial in compared)
         last = None if pending else budget_spent(settings.max_gpu_seconds, gpu_seconds, len(seeds)) or None
-    return Rounds(tuple(rounds), settings.max_seeds, last, () if last else active)
+    more = () if last else tuple(v for v in active if v not in absent)
+    return Rounds(tuple(rounds), settings.max_seeds, last, absent, more)
 
 
 def rounds_table(rounds: Rounds) -> "Table":

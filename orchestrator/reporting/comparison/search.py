@@ -15,7 +15,7 @@ from rich.table import Table as TerminalTable
 from orchestrator.records import CONFIRM, Status, TrialRow, short_names
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
-from orchestrator.selection import complete_trials, selected_trials
+from orchestrator.selection import complete_trials, selected_trials, unconfirmed
 from orchestrator.text import listed
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class Searched:
     trials: int
     epochs: int  # of all trials
     seconds: float  # of all trials, wall time of training
-    chosen: int | None = None  # index of the draw with which the variant is compared; None: it has no complete trial
+    chosen: int | None = None  # index of the draw with which the variant is compared; None: none is chosen
     confirmed: int | None = None  # trials that train the chosen one afresh; None: those of the search are compared
+    search_failed: bool = False  # every trial of the search has failed, so that nothing is trained afresh
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
     accuracy: float | None = None  # of the chosen one
     best: float | None = None  # this and what follows: over configurations of which every seed is complete
@@ -68,11 +69,16 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
     chosen = selected_trials(blind)
     found = [trial for trial in blind if trial.stage != CONFIRM]
     seeds = {trial.seed for trial in found}
-    rows = [_searched(name, [t for t in found if t.variant == name], mine, len(seeds)) for name, mine in chosen.items()]
+    failed = unconfirmed(trials)
+    last = CONFIRM in {trial.stage for trial in trials}  # every variant's choice has been made
+    rows = [
+        _searched(name, [t for t in found if t.variant == name], mine, len(seeds), last and name not in failed)
+        for name, mine in chosen.items()
+    ]
     if not any(trial.stage for trial in trials):
         return tuple(rows)
     count = {name: sum(t.variant == name and t.stage == CONFIRM for t in trials) for name in chosen}
-    return tuple(replace(row, confirmed=count[row.variant]) for row in rows)
+    return tuple(replace(row, confirmed=count[row.variant], search_failed=row.variant in failed) for row in rows)
 
 
 def sentences(rows: Sequence[Searched]) -> str:
@@ -145,7 +151,9 @@ def _without_value(trial: TrialRow) -> TrialRow:
     return trial if trial.test_accuracy is None else replace(trial, test_accuracy=0.0)
 
 
-def _searched(variant: str, trials: Sequence[TrialRow], compared: Sequence[TrialRow], seeds: int) -> Searched:
+def _searched(
+    variant: str, trials: Sequence[TrialRow], compared: Sequence[TrialRow], seeds: int, is_chosen: bool
+) -> Searched:
     configurations: dict[int | None, list[TrialRow]] = {}
     for trial in trials:
         configurations.setdefault(trial.sample, []).append(trial)
@@ -163,7 +171,7 @@ def _searched(variant: str, trials: Sequence[TrialRow], compared: Sequence[Trial
         epochs=sum(trial.epochs for trial in trials),
         seconds=sum(trial.seconds or 0.0 for trial in trials),
     )
-    if complete_trials(compared):
+    if is_chosen or complete_trials(compared):
         first = compared[0]
         found = replace(found, chosen=first.sample, settings=first.settings, accuracy=_accuracy(compared))
     if not accuracies:
@@ -202,8 +210,10 @@ def _confirmed(rows: Sequence[Searched]) -> str:
         "validation accuracy over seeds, then trained afresh: it is judged on these fresh seeds alone, and no trial of "
         "the search takes part."
     ]
-    if without := [row.variant for row in rows if not row.confirmed]:
-        parts.append(f"Every trial of the search has failed of {listed(without)}: not confirmed.")
+    if failed := [row.variant for row in rows if row.search_failed]:
+        parts.append(f"Every trial of the search has failed of {listed(failed)}: not confirmed.")
+    if waiting := [row.variant for row in rows if not row.confirmed and not row.search_failed]:
+        parts.append(f"No fresh trial of {listed(waiting)} has begun yet.")
     for row in rows:
         if row.confirmed and row.best is not None and row.accuracy is not None and row.accuracy < row.best:
             parts.append(

@@ -43,6 +43,8 @@ def comparison_table(comparison: Comparison) -> Table:
             style="bold green" if row.best else None,
         )
     said = "* best mean test accuracy over n seeds"
+    if comparison.verdict.rounds is not None:
+        said += ", of those not shown to be worse"
     table.caption = f"{said}; differences in points, intervals simultaneous" if compared else said
     return table
 

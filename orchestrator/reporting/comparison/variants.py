@@ -12,7 +12,13 @@ from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison import wording
 from orchestrator.reporting.comparison.rounds import Rounds
 from orchestrator.reporting.comparison.search import Searched, searched
-from orchestrator.selection import chosen_trials, complete_trials, measured_trials, search_goes_on
+from orchestrator.selection import (
+    chosen_trials,
+    complete_trials,
+    measured_trials,
+    pattern,
+    search_goes_on,
+)
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.verdict import Pair, SequentialDesign, Verdict, judge
 
@@ -24,7 +30,8 @@ DEFAULTS = VerdictSettings()
 class VariantRow:
     """One variant over its complete trials; accuracies are fractions, the spread is the sample standard deviation.
 
-    In a search these are the trials of one sample, the best by mean validation accuracy.
+    In a search these are the trials of one sample, the best by mean validation accuracy; in a launch in rounds those
+    whose seeds the verdict is about.
     """
 
     variant: str
@@ -46,7 +53,7 @@ class VariantRow:
     forward_seconds_batched: float | None = None  # the same in batches
     best: bool = False
     leader: bool = False  # the best, or not told apart from it
-    interval: tuple[float, float] | None = None  # of the mean, Student's t
+    interval: tuple[float, float] | None = None  # of the mean: Student's t, or in rounds one that holds at every look
     sample: int | None = None  # of a search
     settings: Mapping[str, Any] = field(default_factory=dict)  # of that sample, by dotted path
     interrupted: int = 0  # with the launch, which can be resumed
@@ -132,12 +139,13 @@ def compare(
     the baseline of ``settings`` is not one of the variants.
     """
     chosen = chosen_trials(trials)
-    rows = [_row(label, mine, [t for t in trials if t.variant == label]) for label, mine in chosen.items()]
-    verdict = _judge(rows, chosen, right or {}, settings, rounds)
+    part = chosen if rounds is None else rounds.taking_part(chosen)
+    rows = [_row(label, mine, pattern(trials, label)) for label, mine in part.items()]
+    verdict = _judge(rows, part, right or {}, settings, rounds)
     places = {score.variant: place for place, score in enumerate(verdict.variants)}
     rows.sort(key=lambda row: places[row.variant])
     running = sum(trial.status == "running" for trial in trials)
-    unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in chosen.values())
+    unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in part.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     measured = [row for row in judged if row.test_accuracy is not None]
     searching = search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials)
@@ -149,7 +157,7 @@ def compare(
         [row.trials for row in measured],
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
         searching=searching,
-        rounds="" if rounds is None else rounds.sentence,
+        rounds="" if rounds is None else f"{rounds.sentence} {rounds.left_out(chosen)}".strip(),
         caution=caution,
         goes_on=searching or (rounds is not None and rounds.ended is None),
     )
@@ -201,20 +209,19 @@ def _has_ended(trial: TrialRow) -> bool:
     return trial.status not in ("running", Status.INTERRUPTED)
 
 
-def _row(label: str, trials: Sequence[TrialRow], every: Sequence[TrialRow]) -> VariantRow:
-    """The row of the compared ``trials``; where there are none yet, its network is that of the first of ``every``."""
+def _row(label: str, trials: Sequence[TrialRow], like: TrialRow) -> VariantRow:
+    """The row of the compared ``trials``; network and settings are those of ``like``."""
     complete = measured_trials(trials)
     accuracies = [t.test_accuracy for t in complete if t.test_accuracy is not None]
     epochs = [t.epochs_to_target for t in complete if t.epochs_to_target is not None]
     seconds = [t.seconds for t in complete if t.seconds is not None]
     single = [t.forward_seconds for t in complete if t.forward_seconds is not None]
     batched = [t.forward_seconds_batched for t in complete if t.forward_seconds_batched is not None]
-    first = trials[0] if trials else replace(every[0], sample=None, settings={})
     return VariantRow(
         variant=label,
-        parameters=first.parameters,
-        macs=first.macs,
-        receptive_field=first.receptive_field,
+        parameters=like.parameters,
+        macs=like.macs,
+        receptive_field=like.receptive_field,
         trials=len(complete),
         failed=sum(t.status == "failed" for t in trials),
         stopped=sum(t.status == Status.STOPPED for t in trials),
@@ -228,7 +235,7 @@ def _row(label: str, trials: Sequence[TrialRow], every: Sequence[TrialRow]) -> V
         seconds=statistics.fmean(seconds) if seconds else None,
         forward_seconds=statistics.median(single) if single else None,
         forward_seconds_batched=statistics.median(batched) if batched else None,
-        sample=first.sample,
-        settings=first.settings,
+        sample=like.sample,
+        settings=like.settings,
         interrupted=sum(t.status == Status.INTERRUPTED for t in trials),
     )
