@@ -15,6 +15,7 @@ from rich.console import Console
 
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.search import sentences
 from orchestrator.reporting.comparison.tables import (
     comparison_table,
     cost_table,
@@ -251,6 +252,7 @@ def test_a_search_that_goes_on_chooses_anew_by_validation_alone() -> None:
     assert {row.sample for row in chosen_trials(trials)["a"]} == {2}
     [row] = compare(trials, 0.85).rows
     assert (row.sample, row.trials, row.test_accuracy) == (2, 0, None), "what was evaluated before takes no part"
+    assert "Of a other settings had been chosen, and evaluated, before" in sentences(compare(trials, 0.85).searches)
 
 
 def test_what_was_stopped_early_has_a_table_of_its_own_and_is_no_trouble() -> None:

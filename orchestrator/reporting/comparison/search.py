@@ -15,7 +15,7 @@ from rich.table import Table as TerminalTable
 from orchestrator.records import CONFIRM, Status, TrialRow, short_names
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
-from orchestrator.selection import complete_trials, selected_trials, unconfirmed
+from orchestrator.selection import complete_trials, measured_trials, selected_trials, unconfirmed
 from orchestrator.text import listed
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ class Searched:
     chosen: int | None = None  # index of the draw with which the variant is compared; None: none is chosen
     confirmed: int | None = None  # trials that train the chosen one afresh; None: those of the search are compared
     search_failed: bool = False  # every trial of the search has failed, so that nothing is trained afresh
+    earlier: int = 0  # other configurations that were chosen before the search went on, and evaluated
     settings: Mapping[str, Any] = field(default_factory=dict)  # of the chosen one, by dotted path
     accuracy: float | None = None  # of the chosen one
     best: float | None = None  # this and what follows: over configurations of which every seed is complete
@@ -75,6 +76,11 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
         _searched(name, [t for t in found if t.variant == name], mine, len(seeds), last and name not in failed)
         for name, mine in chosen.items()
     ]
+    other = {
+        row.variant: {t.sample for t in measured_trials(trials) if t.variant == row.variant and t.sample != row.chosen}
+        for row in rows
+    }
+    rows = [replace(row, earlier=len(other[row.variant])) for row in rows]
     if not any(trial.stage for trial in trials):
         return tuple(rows)
     count = {name: sum(t.variant == name and t.stage == CONFIRM for t in trials) for name in chosen}
@@ -94,6 +100,8 @@ def sentences(rows: Sequence[Searched]) -> str:
             f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen by its mean validation "
             "accuracy over seeds; test accuracies of the others take no part."
         )
+        if before := [row.variant for row in rows if row.earlier]:
+            how += f" Of {listed(before)} other settings had been chosen, and evaluated, before the search went on."
     return " ".join(part for part in (how, _budgets(rows)) if part)
 
 
