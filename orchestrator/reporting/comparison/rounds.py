@@ -114,7 +114,7 @@ def launch_rounds(
         pending = any(not _has_ended(trial) for trial in compared)
         last = None if pending else budget_spent(settings.max_gpu_seconds, gpu_seconds, len(seeds)) or None
     more = () if last else tuple(v for v in active if v not in absent)
-    return Rounds(tuple(rounds), settings.max_seeds, last, absent, more)
+    return Rounds(tuple(rounds), settings.max_seeds, last, not_confirmed=absent, next=more)
 
 
 def rounds_table(rounds: Rounds) -> "Table":
