@@ -15,7 +15,7 @@ from rich.console import Console
 
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
-from orchestrator.reporting.comparison.search import sentences
+from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.tables import (
     comparison_table,
     cost_table,

@@ -24,7 +24,8 @@ from orchestrator.reporting.comparison.numbers import variants_table
 from orchestrator.reporting.comparison.overview import draw_overview
 from orchestrator.reporting.comparison.parts import interval_figure
 from orchestrator.reporting.comparison.rounds import launch_rounds, rounds_table
-from orchestrator.reporting.comparison.search import searched, sentences
+from orchestrator.reporting.comparison.search import searched
+from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.tables import comparison_table, settings_table
 from orchestrator.reporting.comparison.variants import compare, costs_of
 from orchestrator.spec import VerdictSettings

@@ -18,7 +18,8 @@ from orchestrator.experiment.stage_log import StageLog
 from orchestrator.experiment.stages import to_come
 from orchestrator.records import CONFIRM, SEARCH, Status, TrialResult, TrialRow
 from orchestrator.reporting.comparison.rounds import launch_rounds
-from orchestrator.reporting.comparison.search import searched, sentences
+from orchestrator.reporting.comparison.search import searched
+from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, selected_trials
 from orchestrator.spec import TrialSpec

@@ -4,7 +4,8 @@ from rich.console import Console
 
 from orchestrator.cli.options import print_json
 from orchestrator.reporting.comparison.rounds import terminal_rounds
-from orchestrator.reporting.comparison.search import sentences, terminal_search
+from orchestrator.reporting.comparison.search import terminal_search
+from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.spending import spending, terminal_spending
 from orchestrator.reporting.comparison.tables import (
     comparison_table,

@@ -17,7 +17,8 @@ from orchestrator.reporting.comparison.context import CaptionedTable, Comparison
 from orchestrator.reporting.comparison.rounds import CAPTION as ROUNDS
 from orchestrator.reporting.comparison.rounds import rounds_table
 from orchestrator.reporting.comparison.search import CAPTION as SEARCH
-from orchestrator.reporting.comparison.search import search_table, sentences
+from orchestrator.reporting.comparison.search import search_table
+from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
 from orchestrator.reporting.comparison.spending import spending, spending_table
 from orchestrator.reporting.published import read_curve

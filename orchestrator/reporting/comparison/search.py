@@ -16,7 +16,6 @@ from orchestrator.records import CONFIRM, Status, TrialRow, short_names
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import complete_trials, measured_trials, selected_trials, unconfirmed
-from orchestrator.text import listed
 
 if TYPE_CHECKING:
     from orchestrator.reporting.tables import Table
@@ -85,24 +84,6 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
         return tuple(rows)
     count = {name: sum(t.variant == name and t.stage == CONFIRM for t in trials) for name in chosen}
     return tuple(replace(row, confirmed=count[row.variant], search_failed=row.variant in failed) for row in rows)
-
-
-def sentences(rows: Sequence[Searched]) -> str:
-    """What was chosen from how many, and whether every variant was given the same to spend."""
-    if not rows:
-        return ""
-    counts = [row.configurations for row in rows]
-    how = ""
-    if any(row.confirmed is not None for row in rows):
-        how = _confirmed(rows)
-    elif max(counts) > 1:
-        how = (
-            f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen by its mean validation "
-            "accuracy over seeds; test accuracies of the others take no part."
-        )
-        if before := [row.variant for row in rows if row.earlier]:
-            how += f" Of {listed(before)} other settings had been chosen, and evaluated, before the search went on."
-    return " ".join(part for part in (how, _budgets(rows)) if part)
 
 
 def search_table(rows: Sequence[Searched]) -> "Table":
@@ -206,45 +187,6 @@ def _accuracy(trials: Sequence[TrialRow]) -> float | None:
     ended = complete_trials(trials) or [trial for trial in trials if trial.status == Status.STOPPED]
     accuracies = [trial.val_accuracy for trial in ended if trial.val_accuracy is not None]
     return statistics.fmean(accuracies) if accuracies else None
-
-
-def _confirmed(rows: Sequence[Searched]) -> str:
-    """Of a launch in stages: what the search was for, and which variants depart from the rule."""
-    if not any(row.confirmed for row in rows):
-        return ""
-    counts = [row.configurations for row in rows]
-    parts = [
-        f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen in the search by its mean "
-        "validation accuracy over seeds, then trained afresh: it is judged on these fresh seeds alone, and no trial of "
-        "the search takes part."
-    ]
-    if failed := [row.variant for row in rows if row.search_failed]:
-        parts.append(f"Every trial of the search has failed of {listed(failed)}: not confirmed.")
-    if waiting := [row.variant for row in rows if not row.confirmed and not row.search_failed]:
-        parts.append(f"No fresh trial of {listed(waiting)} has begun yet.")
-    for row in rows:
-        if row.confirmed and row.best is not None and row.accuracy is not None and row.accuracy < row.best:
-            parts.append(
-                f"{row.variant} keeps the configuration that its fresh trials began with, though by now the search has "
-                "a better one."
-            )
-    return " ".join(parts)
-
-
-def _budgets(rows: Sequence[Searched]) -> str:
-    trials, epochs = [row.trials for row in rows], [row.epochs for row in rows]
-    given = f"{_range(trials, 'trial')} and {_range(epochs, 'epoch')}"
-    given += " in the search" if any(row.confirmed is not None for row in rows) else ""
-    if len(rows) == 1:
-        return f"{rows[0].variant} was given {given}."
-    if len(set(trials)) == len(set(epochs)) == 1:
-        return f"Every variant was given {given}."
-    return f"The variants were not given the same to spend: {given}."
-
-
-def _range(values: Sequence[int], unit: str) -> str:
-    least, most = min(values), max(values)
-    return f"{least:,} {unit}{'' if most == 1 else 's'}" if least == most else f"{least:,} to {most:,} {unit}s"
 
 
 def _label(row: Searched) -> str | None:
