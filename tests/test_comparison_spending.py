@@ -27,7 +27,8 @@ from orchestrator.reporting.comparison.variants import compare
 from orchestrator.text import duration
 from orchestrator.tracking.store import connect
 from orchestrator.workflow.comparison import Comparison
-from orchestrator.workflow.results import Results, launch_metrics
+from orchestrator.workflow.launch_metrics import launch_metrics
+from orchestrator.workflow.results import Results
 
 
 def trial(variant: str, seed: int, status: str = "complete", epochs: int = 10) -> TrialRow:

@@ -25,7 +25,8 @@ from orchestrator.trial import TrialFolder
 from orchestrator.workflow.check import Checked, check_experiment
 from orchestrator.workflow.estimate import estimate
 from orchestrator.workflow.facts import trial_facts
-from orchestrator.workflow.results import launch_metrics, read_results
+from orchestrator.workflow.launch_metrics import launch_metrics
+from orchestrator.workflow.results import read_results
 
 SECONDS = {"Tiny": 2.0, "Slow": 6.0}  # of an epoch
 

@@ -38,7 +38,8 @@ from orchestrator.workflow.delivery import Delivery
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags
 from orchestrator.workflow.growth import Growth
-from orchestrator.workflow.results import Results, launch_metrics, read_results
+from orchestrator.workflow.launch_metrics import launch_metrics
+from orchestrator.workflow.results import Results, read_results
 from orchestrator.workflow.train_all import train_all
 
 if TYPE_CHECKING:

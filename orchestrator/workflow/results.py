@@ -15,7 +15,6 @@ from orchestrator.reporting.states import state_word
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import first_line
-from orchestrator.tracking.artifacts import WALL_SECONDS
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import (
     Judging,
@@ -250,21 +249,3 @@ def _in_words(settings: VerdictSettings) -> str:
     baseline = settings.baseline and variant_label(settings.baseline)
     margin = "none" if settings.margin is None else f"{settings.margin:g}"
     return f"baseline {baseline or 'none'}, margin {margin}, confidence {settings.confidence:g}"
-
-
-def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:
-    """The metrics of the launch's own run, for comparing launches; ``share`` is what a trial reserves.
-
-    ``wall_seconds`` of this process are added to those of earlier ones.
-    """
-    trained = trained_seconds(result.rows)
-    metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
-    best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
-    return {
-        **metrics,
-        **({} if best is None else {"best_variant/test_accuracy": best}),  # mean over its compared trials
-        WALL_SECONDS: wall_seconds,
-        "cpu_seconds": trained * (share.cpus or 0.0),  # reserved while training, busy or not
-        "gpu_seconds": trained * (share.gpus or 0.0),
-        **({} if share.price_per_second is None else {"price": trained * share.price_per_second}),
-    }
