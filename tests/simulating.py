@@ -28,6 +28,7 @@ class Jagged:
     """Curves without any order: each trial has a pace and a level of its own."""
 
     description = "jagged curves"
+    notes = ()
 
     def curve(self, spec: TrialSpec) -> Curve:
         random = stream("jagged", spec.name)
