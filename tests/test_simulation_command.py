@@ -1,15 +1,21 @@
 """``orchestrator simulate``: what it counts, what it prints, what it refuses, and that it trains and builds nothing."""
 
 import json
+import os
+import pty
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from recording import open_runs
+from scipy import stats
 from simulating import Jagged, replayed, searched
 
 from orchestrator import records as keys
@@ -79,7 +85,19 @@ def test_the_table(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in result.output
-    for row in ("trials", "epochs", "hours, workers added up", "best tried is chosen", "regret, points", "to the end"):
+    for row in (
+        "search simulated: random search with 9 samples; scheduler asha (grace_period 1,",
+        "Replayed 3 times (seed 0) on 8 workers",
+        "trials",
+        "epochs",
+        "minutes, workers added up",
+        "best tried is chosen",
+        "regret, points",
+        "mean regret, points",
+        "Mean regret as planned minus all to the end",
+        "to the end",
+        "docs/simulating.md says which row answers which question",
+    ):
         assert any(line.startswith(row) for line in lines), row
     assert "no network is built" in result.stderr
 
@@ -130,11 +148,20 @@ def test_rounds_are_held_against_all_rounds_of_all_variants(tmp_path: Path) -> N
         (["--law", "dept=1"], "write NAME=NUMBER (did you mean depth?)"),
         (["--law", "depth=deep"], "'deep' is not a number"),
         (["--law", "depth=2"], "depth: must be"),
+        (["--law", "tau"], "--law tau: write tau=NUMBER\n"),
+        (["--law", "tau=1", "--law", "tau=2"], "tau is given twice"),
+        (["--law", "tau=inf"], "tau: must be at most 10000, not inf"),
+        (["--law", "crossing=nan"], "crossing: must be at least 0 and at most 10, not nan"),
+        (["--law", "seconds=1e300"], "seconds: must be at most 1e+06"),
+        (["--curves", "stride=x.csv", "--law", "tau=1"], "--law tau: no effect on curves of files"),
+        (["--curves", "stride=x.csv", "--curves", "stride=y.csv"], "stride has a file already, x.csv"),
+        (["--curves", "stride="], "write VARIANT=FILE.csv"),
+        (["--from", ""], "--from needs the name of an experiment"),
         (["--curves", "x.csv"], "write VARIANT=FILE.csv; variants: stride, grouped_concat"),
         (["--curves", "stride=x.csv"], "no file for grouped_concat"),
-        (["--curves", "stride=x.csv", "--curves", "grouped_concat=x.csv"], "cannot be read as a published curve"),
+        (["--curves", "stride=x.csv", "--curves", "grouped_concat=x.csv"], "cannot be read as a curve"),
         (["--curves", "stride=x.csv", "--from", "x"], "give --curves or --from, not both"),
-        (["--from", "x", "--law", "depth=1"], "--law has no effect on recorded curves"),
+        (["--from", "x", "--law", "depth=1"], "--law depth: no effect on recorded curves"),
         (["--set", "trainer.epoch=2"], "epochs"),
     ],
 )
@@ -154,6 +181,12 @@ def test_nothing_heavy_is_imported_and_nothing_is_left_behind(tmp_path: Path) ->
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The command in a process of its own, which says at the end which of the heavy packages it has imported."""
+    done = subprocess.run(command(folder, *arguments), cwd=folder, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
     (folder / "x.yaml").write_text(SEARCH)
     program = (
         "import sys, json, atexit\n"
@@ -162,7 +195,108 @@ def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
         "from orchestrator.cli.main import main\n"
         f"main({['simulate', 'x.yaml', *arguments]!r})\n"
     )
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    return [sys.executable, "-c", program]
+
+
+def test_an_interruption_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    running = subprocess.Popen(
+        command(tmp_path, "--repeat", "100000"),
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not list(scratch.glob("simulated-*/*")):
+        assert running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    out, errors = running.communicate(timeout=60)
+    lines = errors.splitlines()
+    assert (running.returncode, out, lines[:-1]) == (
+        130,
+        "",
+        ["interrupted: nothing was kept, start again when you like"],
+    )
+    assert not list(scratch.iterdir())
+
+
+def test_a_terminal_shows_how_far_it_is(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        command(tmp_path, "--repeat", "3", "--json"), cwd=tmp_path, stdout=subprocess.PIPE, stderr=theirs, check=False
+    )
+    os.close(theirs)
+    shown = os.read(ours, 10_000).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "\r\x1b[Kreplayed 1 of 3\r\x1b[Kreplayed 2 of 3\r\x1b[Kreplayed 3 of 3\r\x1b[K" in shown
+
+
+def test_another_seed_is_another_set_of_replays(tmp_path: Path) -> None:
+    first, again, other = (
+        json.loads(asked(tmp_path, "--repeat", "3", "--json", "--seed", seed).stdout)["replays"] for seed in "001"
+    )
+    assert first == again
+    assert not [replay for replay in first if replay["truths"] in [one["truths"] for one in other]]
+
+
+def test_what_was_simulated_is_said(tmp_path: Path) -> None:
+    arguments = ["--repeat", "2", "--set", "resources.max_concurrent_trials=3", "--law", "noise=0.01"]
+    text = " ".join(asked(tmp_path, *arguments).stdout.split())
+    assert "Curves by a power law, law noise=0.01." in text
+    assert "8 workers, of which at most 3 trained at the same time (resources.max_concurrent_trials is 3)" in text
+    found = json.loads(asked(tmp_path, *arguments, "--json").stdout)
+    assert found["plan"]["search"] == {"name": "random", "samples": 9, "per": "shared", "seed": 0, "concurrency": None}
+    assert found["plan"]["scheduler"] == {"name": "asha", "grace_period": 1, "reduction_factor": 3}
+    assert (found["plan"]["seeds"], found["plan"]["max_seeds"]) == ([0], None)
+    assert found["planned"]["workers_used"] == {"median": 3, "low": 3, "high": 3}
+    alone = " ".join(asked(tmp_path, "--repeat", "1", "--workers", "1").stdout.split())
+    assert "Replayed once (seed 0) on 1 worker; nothing was trained." in alone
+
+
+@pytest.mark.parametrize(
+    ("assignment", "note"),
+    [
+        ("scheduler.grace_period=9", "scheduler asha stops no trial"),
+        (
+            "search={name: tpe, samples: 9, space: {trainer.optimizer.lr: {loguniform: [0.01, 1]}}}",
+            "tpe draws at random",
+        ),
+        ("trainer.stop_at_accuracy=0.8", "about what they would reach at the last epoch"),
+    ],
+)
+def test_what_cannot_work_is_noted(tmp_path: Path, assignment: str, note: str) -> None:
+    result = asked(tmp_path, "--repeat", "1", "--json", "--set", assignment)
+    assert any(note in line for line in json.loads(result.stdout)["notes"])
+    assert note in result.stderr
+
+
+def test_limits_and_constants_without_effect_are_said(tmp_path: Path) -> None:
+    tpe = "search={name: tpe, concurrency: 1, samples: 2, space: {trainer.optimizer.lr: {loguniform: [0.01, 1]}}}"
+    result = asked(tmp_path, "--repeat", "1", "--set", tpe)
+    assert "at most 2 trained at the same time (search.concurrency is 1)" in " ".join(result.stdout.split())
+    result = asked(tmp_path, "--repeat", "1", "--set", "search=null", "--law", "depth=0.2")
+    assert "--law depth: no effect without a search" in result.stderr
+
+
+def test_regret_has_a_mean_and_the_difference_a_standard_error(tmp_path: Path) -> None:
+    arguments = ["--repeat", "12", "--law", "crossing=6"]
+    found = json.loads(asked(tmp_path, *arguments, "--json").stdout)
+    planned = [fmean(c["best_tried"] - c["truth"] for c in one["choices"].values()) for one in found["replays"]]
+    assert found["planned"]["mean_regret"] == pytest.approx(
+        {"mean": fmean(planned), "standard_error": stdev(planned) / 12**0.5, "n": 12}
+    )
+    whole = json.loads(asked(tmp_path, *arguments, "--json", "--set", "scheduler={name: fifo}").stdout)["replays"]
+    all_of = [fmean(c["best_tried"] - c["truth"] for c in one["choices"].values()) for one in whole]
+    lost = [one - other for one, other in zip(planned, all_of, strict=True)]
+    test = stats.ttest_1samp(lost, 0)
+    assert found["lost"] == pytest.approx(
+        {"mean": fmean(lost), "standard_error": stdev(lost) / 12**0.5, "n": 12, "distinguishable": test.pvalue < 0.05}
+    )
+    assert found["lost"]["mean"] > 0  # curves that cross this much mislead whoever looks at the first epoch
 
 
 def test_curves_of_an_earlier_launch(tmp_path: Path) -> None:
@@ -187,5 +321,7 @@ def test_curves_of_an_earlier_launch(tmp_path: Path) -> None:
     assert found["planned"]["work_seconds"]["median"] == 8 * 3 * 36.0
     assert found["replays"][0]["truths"] == pytest.approx({"stride": 0.31, "grouped_concat": 0.32})
     assert "small in MLflow" in found["curves"]
+    assert found["law"] is None
+    assert any("fewer than 3 seeds of the same settings recorded (stride: 2" in note for note in found["notes"])
     refused = CliRunner().invoke(cli, [*arguments, "--from", "other"])
     assert "no experiment 'other'" in str(refused.exception)

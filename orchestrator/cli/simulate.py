@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     help="How often, each time with other curves and other draws of the search.",
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the replays: another seed, other ones."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed of the replays; with another one, all have other curves.",
 )
 @click.option(
     "--law",

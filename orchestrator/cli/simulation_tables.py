@@ -71,7 +71,7 @@ def _overview(found: Simulated) -> RenderableType:
         add("best variant leads", lambda one: f"{one.best_leads} of {one.compared}")
         add("best variant leads alone", lambda one: f"{one.best_alone} of {one.compared}")
         add('any wrong "better"', lambda one: f"{one.wrong} of {one.compared}")
-    searching = "regret: how far the chosen settings truly lie below the best tried"
+    searching = "regret: how far the chosen settings truly lie below the best tried;\n± standard error"
     deciding = "decided: the best variant is shown, or that the leaders are equivalent"
     captions = [searching] * bool(found.planned.choices) + [deciding] * bool(found.planned.compared)
     return terminal_table("", columns, rows, "\n".join(captions))
@@ -162,6 +162,8 @@ def _difference(lost: Mean) -> str:
     begin = "Mean regret as planned minus all to the end, in the same worlds:"
     if lost.standard_error is None:
         return f"{begin} {100 * lost.mean:+.2f} points; of one replay nothing follows: raise --repeat."
+    if not lost.mean and not lost.standard_error:
+        return f"{begin} 0, they choose alike in all {lost.n} replays."
     error = f"{100 * lost.mean:+.3f} points, standard error {100 * lost.standard_error:.3f}"
     if lost.is_distinguishable:
         return f"{begin} {error}: a difference at --repeat {lost.n}. A larger --repeat narrows it."

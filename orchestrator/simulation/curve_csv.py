@@ -32,7 +32,7 @@ class CurveFile:
         leave_out = f'--set "variants=[{", ".join(others)}]"' if others else ""
         advice = []
         if first > 1:
-            advice.append(f"add epoch 1 to {first - 1} to the file")
+            advice.append(f"add {'epoch 1' if first == 2 else f'epochs 1 to {first - 1}'} to the file")
         elif last < epochs:
             advice.append(f"simulate fewer epochs (--set trainer.epochs={last})")
         if advice:
@@ -48,9 +48,7 @@ class CurveFile:
         if not lacking:
             return None
         word = "epoch" if len(lacking) == 1 else "epochs"
-        return (
-            f"{self.path.name}: {word} {listed(lacking)} not in the file, taken from the straight line between others"
-        )
+        return f"{self.path.name}: {word} {listed(lacking)} not in the file, interpolated between the nearest ones"
 
 
 def read_csv(path: Path) -> CurveFile:
@@ -65,7 +63,7 @@ def read_csv(path: Path) -> CurveFile:
             if lacking := [name for name in COLUMNS if name not in names]:
                 has = listed(names) if names else "no columns"
                 raise RequestError(
-                    f"{path}: needs the columns epoch and test_accuracy; no {listed(lacking)} among {has}"
+                    f"{path}: needs the columns epoch and test_accuracy; no {' and no '.join(lacking)} among {has}"
                 )
             table.fieldnames = names
             rows = [(number, row) for number, row in enumerate(table, start=2) if any(row.values())]

@@ -69,7 +69,7 @@ class FileCurves:
 
 
 def passed_through(curve: NDArray[np.float64], slow: float) -> NDArray[np.float64]:
-    """``curve`` at the first epochs ``slow`` times slower, and ever less so, until its end is reached at the same epoch.
+    """``curve``, at its first epochs ``slow`` times slower, and ever less so: its end is reached at the same epoch.
 
     Epoch e shows what the curve had at epoch e * slow ** -(1 - e / last); before its first epoch it goes on as a
     straight line through its first two.

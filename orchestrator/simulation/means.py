@@ -50,7 +50,7 @@ def mean_regret(replays: Sequence[Figures]) -> Mean | None:
 
 
 def lost(planned: Sequence[Figures], whole: Sequence[Figures]) -> Mean | None:
-    """Regret of ``planned`` minus that of ``whole``, replays of the same worlds in the same order; None without a search.
+    """Regret of ``planned`` minus that of ``whole``, replays of the same worlds in order; None without a search.
 
     Both choices are held against the same best settings, also where the two have not tried the same ones: a search
     whose suggestions depend on results is not praised for having tried worse ones.

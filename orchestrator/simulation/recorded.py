@@ -55,11 +55,11 @@ class RecordedCurves:
     def notes(self) -> tuple[str, ...]:
         """A line if the seeds of any variant are too few to be drawn from."""
         seeds = {label: max(map(_seeds, groups.values())) for label, groups in self._groups.items()}
-        if not (few := [f"{label} with {count}" for label, count in seeds.items() if count < FEWEST_SEEDS]):
+        if not (few := [f"{label}: {count}" for label, count in seeds.items() if count < FEWEST_SEEDS]):
             return ()
         return (
-            f"{self._source}: {listed(few)} of at least {FEWEST_SEEDS} seeds recorded: further seeds repeat their curves, "
-            "so verdicts, rounds and numbers of seeds mean nothing here",
+            f"{self._source}: fewer than {FEWEST_SEEDS} seeds of the same settings recorded ({listed(few)}): further "
+            "seeds repeat their curves, so verdicts, rounds and numbers of seeds mean nothing here",
         )
 
     def curve(self, spec: TrialSpec) -> Curve:

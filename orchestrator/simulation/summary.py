@@ -113,7 +113,7 @@ class Summary:
             "stopped": {str(epoch): asdict(count) for epoch, count in self.stopped.items()},
             "best_settings_found": self.found,
             "regret": None if self.regret is None else asdict(self.regret),
-            "mean_regret": None if self.mean_regret is None else self.mean_regret.to_dict(),
+            "mean_regret": None if self.mean_regret is None else asdict(self.mean_regret),
             "regret_of_all": None if self.regret_of_all is None else asdict(self.regret_of_all),
             "seeds": {variant: asdict(count) for variant, count in self.seeds.items()},
             "rounds": asdict(self.rounds),

@@ -15,12 +15,7 @@ CONTRACT = "no network is built: the contract is not checked, and no draw is rep
 
 def plain_plan(experiment: Experiment) -> dict[str, Any]:
     """Search, scheduler and seeds of ``experiment`` as JSON values."""
-    search, scheduler, confirm, rounds = (
-        experiment.search,
-        experiment.scheduler,
-        experiment.confirm,
-        _rounds(experiment),
-    )
+    search, scheduler, confirm = experiment.search, experiment.scheduler, experiment.confirm
     used = {name: getattr(scheduler, name) for name in _ordered(experiment)}
     tpe = search is not None and search.name == "tpe"
     return {
@@ -35,7 +30,7 @@ def plain_plan(experiment: Experiment) -> dict[str, Any]:
         "scheduler": {"name": scheduler.name, **used},
         "seeds": list(experiment.seeds),
         "confirm_seeds": None if confirm is None else list(confirm.seeds),
-        "max_seeds": rounds,
+        "max_seeds": _rounds(experiment),
         "epochs": experiment.trainer.epochs,
     }
 
@@ -89,9 +84,9 @@ def notes(experiment: Experiment, law: Law) -> Iterator[str]:
         yield f"--law {' and '.join(idle)}: no effect without a search"
     if (target := experiment.trainer.stop_at_accuracy) is not None:
         yield (
-            f"trainer.stop_at_accuracy is {target:g}: trials end there, but regret, the best variant and wrong verdicts are "
-            "held against what they would reach at the last epoch; set it to null for the choices, and read only trials, "
-            "epochs and time with it"
+            f"trainer.stop_at_accuracy is {target:g}: trials end there, but regret, the truly best variant and wrong "
+            "verdicts are about what they would reach at the last epoch: believe only trials, epochs and time, and "
+            "simulate choices with --set trainer.stop_at_accuracy=null"
         )
 
 
