@@ -71,7 +71,7 @@ def _overview(found: Simulated) -> RenderableType:
         add("best variant leads", lambda one: f"{one.best_leads} of {one.compared}")
         add("best variant leads alone", lambda one: f"{one.best_alone} of {one.compared}")
         add('any wrong "better"', lambda one: f"{one.wrong} of {one.compared}")
-    searching = "regret: how far the chosen settings truly lie below the best tried;\n± standard error"
+    searching = "regret: how far the chosen settings truly lie below the best tried\n±: standard error"
     deciding = "decided: the best variant is shown, or that the leaders are equivalent"
     captions = [searching] * bool(found.planned.choices) + [deciding] * bool(found.planned.compared)
     return terminal_table("", columns, rows, "\n".join(captions))
