@@ -282,6 +282,16 @@ def test_limits_and_constants_without_effect_are_said(tmp_path: Path) -> None:
     assert "--law depth: no effect without a search" in result.stderr
 
 
+def test_the_document_holds_finite_numbers_only(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("epoch,test_accuracy\n1,0\n9,100\n")
+    limits = [f"--law={one}" for one in ("crossing=10", "seconds=1000000", "noise=1", "luck=1", "depth=1")]
+    files = [f"--curves={name}={tmp_path / 'c.csv'}" for name in NAMES[:2]]
+    for more in (["--law=tau=0.01", "--law=alpha=10"], ["--law=tau=10000", "--law=alpha=0.01"], files):
+        result = asked(tmp_path, "--repeat", "2", "--json", *limits, *more)
+        assert result.exit_code == 0, result.output
+        json.loads(result.stdout, parse_constant=pytest.fail)
+
+
 def test_regret_has_a_mean_and_the_difference_a_standard_error(tmp_path: Path) -> None:
     arguments = ["--repeat", "12", "--law", "crossing=6"]
     found = json.loads(asked(tmp_path, *arguments, "--json").stdout)
