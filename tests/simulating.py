@@ -1,12 +1,25 @@
-"""What the tests of simulated launches share: an experiment with a search, and curves of any shape."""
+"""What the tests of simulated launches share: an experiment with a search, curves of any shape, and the command."""
 
+import sys
 from collections.abc import Collection
 from pathlib import Path
 
+from click.testing import CliRunner, Result
+
+from orchestrator.cli.main import cli
 from orchestrator.simulation.curves import Curve, Curves, stream
 from orchestrator.simulation.replay import Replayed, replay
 from orchestrator.spec import Distribution, Experiment, Recipe, Scheduler, Search, TrialSpec, Variant
 
+SEARCH = """
+name: search
+variants: [stride, grouped_concat]
+trainer: {epochs: 9}
+search: {samples: 9, space: {trainer.optimizer.lr: {loguniform: [0.001, 1.0]}}}
+scheduler: {name: asha}
+contract: {max_parameters: 10}
+"""
+NAMES = ("stride", "grouped_concat", "dilated_separable")
 LR, DECAY = "trainer.optimizer.lr", "trainer.optimizer.weight_decay"
 
 
@@ -28,6 +41,7 @@ class Jagged:
     """Curves without any order: each trial has a pace and a level of its own."""
 
     description = "jagged curves"
+    notes = ()
 
     def curve(self, spec: TrialSpec) -> Curve:
         random = stream("jagged", spec.name)
@@ -69,3 +83,20 @@ def same(one: Replayed, other: Replayed) -> bool:
         and one.decisions == other.decisions
         and one.said == other.said
     )
+
+
+def asked(folder: Path, *arguments: str) -> Result:
+    (folder / "x.yaml").write_text(SEARCH)
+    return CliRunner().invoke(cli, ["simulate", str(folder / "x.yaml"), *arguments], env={"COLUMNS": "80"})
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    (folder / "x.yaml").write_text(SEARCH)
+    program = (
+        "import sys, json, atexit\n"
+        "heavy = ('torch', 'ray', 'mlflow', 'matplotlib', 'albumentations')\n"
+        "atexit.register(lambda: print(json.dumps([x for x in heavy if x in sys.modules]), file=sys.stderr))\n"
+        "from orchestrator.cli.main import main\n"
+        f"main({['simulate', 'x.yaml', *arguments]!r})\n"
+    )
+    return [sys.executable, "-c", program]

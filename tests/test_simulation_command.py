@@ -2,15 +2,14 @@
 
 import json
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import CliRunner
 from recording import open_runs
-from simulating import Jagged, replayed, searched
+from simulating import NAMES, Jagged, asked, command, replayed, searched
 
 from orchestrator import records as keys
 from orchestrator.cli.main import cli
@@ -23,21 +22,6 @@ from orchestrator.simulation.seams import undisturbed
 from orchestrator.spec import Experiment, Recipe, Variant
 from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder
-
-SEARCH = """
-name: search
-variants: [stride, grouped_concat]
-trainer: {epochs: 9}
-search: {samples: 9, space: {trainer.optimizer.lr: {loguniform: [0.001, 1.0]}}}
-scheduler: {name: asha}
-contract: {max_parameters: 10}
-"""
-NAMES = ("stride", "grouped_concat", "dilated_separable")
-
-
-def asked(folder: Path, *arguments: str) -> Result:
-    (folder / "x.yaml").write_text(SEARCH)
-    return CliRunner().invoke(cli, ["simulate", str(folder / "x.yaml"), *arguments], env={"COLUMNS": "80"})
 
 
 def test_the_figures_of_a_search(tmp_path: Path) -> None:
@@ -79,7 +63,19 @@ def test_the_table(tmp_path: Path) -> None:
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in result.output
-    for row in ("trials", "epochs", "hours, workers added up", "best tried is chosen", "regret, points", "to the end"):
+    for row in (
+        "search simulated: random search with 9 samples; scheduler asha (grace_period 1,",
+        "Replayed 3 times (seed 0) on 8 workers",
+        "trials",
+        "epochs",
+        "minutes, workers added up",
+        "best tried is chosen",
+        "regret, points",
+        "mean regret, points",
+        "Mean regret as planned minus all to the end",
+        "to the end",
+        "docs/simulating.md says which row answers which question",
+    ):
         assert any(line.startswith(row) for line in lines), row
     assert "no network is built" in result.stderr
 
@@ -130,11 +126,20 @@ def test_rounds_are_held_against_all_rounds_of_all_variants(tmp_path: Path) -> N
         (["--law", "dept=1"], "write NAME=NUMBER (did you mean depth?)"),
         (["--law", "depth=deep"], "'deep' is not a number"),
         (["--law", "depth=2"], "depth: must be"),
+        (["--law", "tau"], "--law tau: write tau=NUMBER\n"),
+        (["--law", "tau=1", "--law", "tau=2"], "tau is given twice"),
+        (["--law", "tau=inf"], "tau: must be at most 10000, not inf"),
+        (["--law", "crossing=nan"], "crossing: must be at least 0 and at most 10, not nan"),
+        (["--law", "seconds=1e300"], "seconds: must be at most 1e+06"),
+        (["--curves", "stride=x.csv", "--law", "tau=1"], "--law tau: no effect on curves of files"),
+        (["--curves", "stride=x.csv", "--curves", "stride=y.csv"], "stride has a file already, x.csv"),
+        (["--curves", "stride="], "write VARIANT=FILE.csv"),
+        (["--from", ""], "--from needs the name of an experiment"),
         (["--curves", "x.csv"], "write VARIANT=FILE.csv; variants: stride, grouped_concat"),
         (["--curves", "stride=x.csv"], "no file for grouped_concat"),
-        (["--curves", "stride=x.csv", "--curves", "grouped_concat=x.csv"], "cannot be read as a published curve"),
+        (["--curves", "stride=x.csv", "--curves", "grouped_concat=x.csv"], "cannot be read as a curve"),
         (["--curves", "stride=x.csv", "--from", "x"], "give --curves or --from, not both"),
-        (["--from", "x", "--law", "depth=1"], "--law has no effect on recorded curves"),
+        (["--from", "x", "--law", "depth=1"], "--law depth: no effect on recorded curves"),
         (["--set", "trainer.epoch=2"], "epochs"),
     ],
 )
@@ -154,15 +159,9 @@ def test_nothing_heavy_is_imported_and_nothing_is_left_behind(tmp_path: Path) ->
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """The command in a process of its own, which says at the end which of the heavy packages it has imported."""
-    (folder / "x.yaml").write_text(SEARCH)
-    program = (
-        "import sys, json, atexit\n"
-        "heavy = ('torch', 'ray', 'mlflow', 'matplotlib', 'albumentations')\n"
-        "atexit.register(lambda: print(json.dumps([x for x in heavy if x in sys.modules]), file=sys.stderr))\n"
-        "from orchestrator.cli.main import main\n"
-        f"main({['simulate', 'x.yaml', *arguments]!r})\n"
-    )
-    return subprocess.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command(folder, *arguments), cwd=folder, capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+    return done
 
 
 def test_curves_of_an_earlier_launch(tmp_path: Path) -> None:
@@ -187,5 +186,7 @@ def test_curves_of_an_earlier_launch(tmp_path: Path) -> None:
     assert found["planned"]["work_seconds"]["median"] == 8 * 3 * 36.0
     assert found["replays"][0]["truths"] == pytest.approx({"stride": 0.31, "grouped_concat": 0.32})
     assert "small in MLflow" in found["curves"]
+    assert found["law"] is None
+    assert any("fewer than 3 seeds of the same settings recorded (stride: 2" in note for note in found["notes"])
     refused = CliRunner().invoke(cli, [*arguments, "--from", "other"])
     assert "no experiment 'other'" in str(refused.exception)

@@ -12,7 +12,8 @@ from simulating import DECAY, LR, searched
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import make_plan
-from orchestrator.simulation.from_files import FileCurves
+from orchestrator.simulation.curve_csv import read_csv
+from orchestrator.simulation.from_files import FileCurves, passed_through
 from orchestrator.simulation.laws import Law, Laws
 from orchestrator.simulation.recorded import RecordedCurves, RecordedTrial
 from orchestrator.spec import Distribution, Experiment, Recipe, Search, TrialSpec, Variant
@@ -98,19 +99,97 @@ def test_curves_from_files(tmp_path: Path) -> None:
     file = tmp_path / "stride.csv"
     file.write_text("epoch,test_accuracy\n1,40\n2,50\n4,70\n5,90\n")
     curves = FileCurves({"stride": file}, CLEAN, plain())
+    assert curves.notes == ("stride.csv: epoch 3 not in the file, interpolated between the nearest ones",)
     curve = curves.curve(make_plan(plain()).trials[0])
     assert curve.validation == pytest.approx([0.4, 0.5, 0.6, 0.7])
     assert curve.truth == pytest.approx(0.7)
-    one, other = (FileCurves({"stride": file}, Law(), plain()).curve(spec) for spec in make_plan(plain()).trials)
+    one, other = (
+        FileCurves({"stride": file}, Law(noise=0.0), plain()).curve(spec) for spec in make_plan(plain()).trials
+    )
     assert np.ptp(np.array(one.validation) - np.array(other.validation)) == pytest.approx(0.0)
     assert one.validation != other.validation
+
+
+def rising(folder: Path) -> Path:
+    file = folder / "stride.csv"
+    file.write_text("epoch,test_accuracy\n" + "".join(f"{e},{90 - 50 / e:.3f}\n" for e in range(1, 28)))
+    return file
+
+
+def test_settings_make_curves_of_files_cross(tmp_path: Path) -> None:
+    def crossings(crossing: float) -> int:
+        curves = FileCurves({"stride": rising(tmp_path)}, replace(CLEAN, crossing=crossing), searched(2))
+        found = [curves.curve(spec) for spec in make_plan(searched(40)).trials]
+        for curve in found:
+            assert curve.validation[-1] == pytest.approx(curve.truth)
+            assert list(curve.validation) == sorted(curve.validation)
+        early = np.argsort([curve.validation[3] for curve in found])
+        return int((early != np.argsort([curve.truth for curve in found])).sum())
+
+    assert crossings(0.0) == 0
+    assert crossings(2.0) > 10
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(-3, 3))
+def test_a_curve_is_passed_through_to_its_end(values: list[float], power: float) -> None:
+    curve = np.sort(np.array(values))
+    found = passed_through(curve, 2**power)
+    assert found[-1] == pytest.approx(curve[-1])
+    assert (np.diff(found) >= -1e-12).all()
+    assert ((found <= curve + 1e-12) if power > 0 else (found >= curve - 1e-12)).all()
+    assert passed_through(curve, 1.0) == pytest.approx(curve)
+
+
+def test_curves_of_files_are_noisy(tmp_path: Path) -> None:
+    curves = FileCurves({"stride": rising(tmp_path)}, Law(noise=0.01, luck=0.0), plain(27))
+    noise = [curves.curve(trial(seed=seed)).validation - np.array(curves.curve(trial()).test) for seed in range(50)]
+    assert np.std(noise) == pytest.approx(0.01, rel=0.1)
+    assert "best settings" in FileCurves({"stride": rising(tmp_path)}, CLEAN, searched(2)).description
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            "epoch,accuracy\n1,40",
+            "needs the columns epoch and test_accuracy; no test_accuracy among epoch and accuracy",
+        ),
+        ("", "no epoch and no test_accuracy among no columns"),
+        ("epoch,test_accuracy\n1,nan", "line 2: test_accuracy must be from 0 to 100"),
+        ("epoch,test_accuracy\n1,40\n2,inf", "line 3: test_accuracy must be from 0 to 100"),
+        ("epoch,test_accuracy\n1,101", "from 0 to 100"),
+        ("epoch,test_accuracy\n1,-1", "from 0 to 100"),
+        ("epoch,test_accuracy\n0,10\n1,40", "line 2: epoch must be at least 1, not 0"),
+        ("epoch,test_accuracy\n1.5,40", "epoch must be a whole number"),
+        ("epoch,test_accuracy\n1", "not '1' and None"),
+        ("epoch,test_accuracy\n1,40\n1,50", "line 3: epoch 1 is there twice"),
+        ("epoch,test_accuracy\n1,0.4\n2,0.9", "at most 0.9, but percent are expected: multiply fractions by 100"),
+    ],
+)
+def test_what_is_no_curve_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(RequestError, match=message):
+        read_csv(tmp_path / "x.csv")
+
+
+def test_a_file_too_short_for_one_of_several_says_how_to_leave_it_out(tmp_path: Path) -> None:
+    (tmp_path / "short.csv").write_text("epoch,test_accuracy\n2,40\n")
+    files = {"stride": rising(tmp_path), "grouped_concat": tmp_path / "short.csv"}
+    with pytest.raises(
+        RequestError, match=r'add epoch 1 to the file or leave the variant out \(--set "variants=\[stride\]"\)'
+    ):
+        FileCurves(files, Law(), plain(4, ("stride", "grouped_concat")))
 
 
 @pytest.mark.parametrize(
     ("content", "files", "message"),
     [
-        ("1,40\n2,50", ["stride"], "has epochs 1 to 2, but 4 are simulated.*--set trainer.epochs=2"),
-        ("3,40\n4,50", ["stride"], "has epochs 3 to 4, but 4 are simulated, from the first$"),
+        ("1,40\n2,50", ["stride"], "has epochs 1 to 2, but epochs 1 to 4 are simulated.*--set trainer.epochs=2"),
+        (
+            "3,40\n4,50",
+            ["stride"],
+            "has epochs 3 to 4, but epochs 1 to 4 are simulated; add epochs 1 to 2 to the file$",
+        ),
         ("", ["stride"], "holds no epoch"),
         ("1,40\n4,50", [], "no file for stride"),
         ("1,40\n4,50", ["stride", "strife"], r"'strife' is none of the variants \(did you mean stride\?\)"),
@@ -134,6 +213,8 @@ def test_recorded_curves_are_found_again_or_drawn() -> None:
     drawn = RecordedCurves(trials, plain(), "earlier", exact=False)
     assert {drawn.curve(spec).validation[0] for spec in specs} == {0.0, 0.1, 0.2}
     assert exact.curve(specs[0]).truth == pytest.approx(0.1)
+    assert exact.notes == ()
+    assert "stride: 2" in RecordedCurves(trials[:2], plain(), "earlier").notes[0]
     assert drawn.curve(specs[7]) == drawn.curve(specs[7])
     assert exact.curve(specs[1]).test == pytest.approx([0.11] * 4)
 

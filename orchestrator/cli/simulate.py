@@ -1,5 +1,8 @@
 """``orchestrator simulate``: what an experiment would cost and find, without training."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +11,8 @@ import click
 from orchestrator.cli.options import log, options, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchestrator.workflow.simulate import Asked
 
 
@@ -20,7 +25,13 @@ if TYPE_CHECKING:
     show_default=True,
     help="How often, each time with other curves and other draws of the search.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed of the curves.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Random seed of the replays; with another one, all have other curves.",
+)
 @click.option(
     "--law",
     multiple=True,
@@ -64,17 +75,24 @@ def command(
     """
     from orchestrator.cli.simulation_tables import terminal_simulation
     from orchestrator.experiment.reader import read_file
-    from orchestrator.workflow.simulate import Asked, parse_files, parse_law, simulate
+    from orchestrator.workflow.simulate import Asked, simulate
+    from orchestrator.workflow.simulation_options import parse_files, parse_law, refuse_without_effect
 
-    if curves and earlier:
+    if curves and earlier is not None:
         raise click.UsageError("give --curves or --from, not both")
-    if earlier and law:
-        raise click.UsageError("--law has no effect on recorded curves; leave out --law or --from")
-    asked_for = read_file(experiment, overrides)
-    asked = Asked(workers=workers, repeat=repeat, seed=seed, law=parse_law(law), files=parse_files(curves, asked_for))
-    if earlier:
-        asked = _with_recorded(asked, earlier, tracking_uri)
-    found = simulate(asked_for, asked)
+    if earlier is not None and not earlier.strip():
+        raise click.UsageError("--from needs the name of an experiment in MLflow, not an empty one")
+    asked_for, constants = read_file(experiment, overrides), parse_law(law)
+    refuse_without_effect(law, bool(curves), earlier is not None)
+    asked = Asked(workers=workers, repeat=repeat, seed=seed, law=constants, files=parse_files(curves, asked_for))
+    try:
+        if earlier is not None:
+            asked = _with_recorded(asked, earlier, tracking_uri)
+        with _progress() as show:
+            found = simulate(asked_for, asked, show)
+    except KeyboardInterrupt:
+        log("interrupted: nothing was kept, start again when you like")
+        return 130
     for note in found.notes:
         log(note)
     if as_json:
@@ -86,6 +104,24 @@ def command(
     for part in terminal_simulation(found):
         console.print(part, highlight=False)
     return 0
+
+
+@contextmanager
+def _progress() -> "Iterator[Callable[[str], None]]":
+    """On a terminal, one line on stderr that changes and is gone at the end; elsewhere nothing."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+
+    def show(line: str) -> None:
+        sys.stderr.write(f"\r\x1b[K{line}")
+        sys.stderr.flush()
+
+    try:
+        yield show
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def _with_recorded(asked: "Asked", experiment: str, uri: str | None) -> "Asked":

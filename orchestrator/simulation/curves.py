@@ -35,6 +35,10 @@ class Curves(Protocol):
     def description(self) -> str:
         """Where they come from, in words for the user."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of them, one line each."""
+
     def curve(self, spec: TrialSpec) -> Curve:
         """The curve of a trial, over all of its epochs."""
 

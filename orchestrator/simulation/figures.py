@@ -37,6 +37,7 @@ class Figures:
     epochs: int
     work_seconds: float  # simulated, of all workers together
     seconds: float  # simulated, from the beginning to the end
+    workers: int  # most trials that trained at the same time
     stopped: Mapping[int, int]  # trials that were stopped, by epoch
     choices: Mapping[str, Choice]  # of a search, by variant
     seeds: Mapping[str, int]  # trials of each variant that are compared
@@ -90,6 +91,7 @@ def figures(done: Replayed, curves: Curves) -> Figures:
         epochs=sum(result.epochs for result in results),
         work_seconds=sum(result.seconds for result in results),
         seconds=done.seconds,
+        workers=done.workers,
         stopped=dict(sorted(Counter(r.epochs for r in results if r.status is Status.STOPPED).items())),
         choices=_choices(done, curves),
         seeds={variant: len(seeds) for variant, seeds in scores.items()},
@@ -152,6 +154,7 @@ def plain(found: Figures) -> dict[str, Any]:
         "epochs": found.epochs,
         "work_seconds": found.work_seconds,
         "seconds": found.seconds,
+        "workers_used": found.workers,
         "stopped": {str(epoch): count for epoch, count in found.stopped.items()},
         "choices": {
             variant: {"truth": one.truth, "best_tried": one.best_tried, "best": one.best}

@@ -22,12 +22,12 @@ class Law:
     spread: Share = 0.03  # how far the variants lie below that, at most
     depth: Share = 0.1  # what a searched setting costs at the far end of its range
     gain: Annotated[float, Range(gt=0, le=1)] = 0.5  # how far a curve rises from before the first epoch
-    tau: Annotated[float, Range(gt=0)] = 3.0  # epochs after which it has slowed down
-    alpha: Annotated[float, Range(gt=0)] = 1.2  # exponent of the power law
-    crossing: Annotated[float, Range(ge=0)] = 1.5  # settings make tau at most 2 ** crossing times larger, or smaller
+    tau: Annotated[float, Range(ge=0.01, le=10_000)] = 3.0  # epochs after which it has slowed down
+    alpha: Annotated[float, Range(ge=0.01, le=10)] = 1.2  # exponent of the power law
+    crossing: Annotated[float, Range(ge=0, le=10)] = 1.5  # settings make tau at most 2 ** crossing times larger or less
     noise: Share = 0.005  # standard deviation of the validation accuracy of one epoch
     luck: Share = 0.004  # standard deviation between seeds
-    seconds: Annotated[float, Range(gt=0)] = 10.0  # of an epoch; variants take half to twice as long
+    seconds: Annotated[float, Range(ge=0.001, le=1_000_000)] = 10.0  # of an epoch; variants take half to twice as long
 
     def __post_init__(self) -> None:
         check(self)
@@ -60,6 +60,11 @@ class Laws:
     def description(self) -> str:
         """Where the curves come from."""
         return "curves by a power law"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """None: a law holds for every experiment."""
+        return ()
 
     def curve(self, spec: TrialSpec) -> Curve:
         """The curve of a trial; of the recipe only the number of epochs and what was searched have an effect."""

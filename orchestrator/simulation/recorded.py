@@ -11,6 +11,8 @@ from orchestrator.simulation.curves import Curve, stream
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.text import listed
 
+FEWEST_SEEDS = 3  # of a variant; drawn among fewer, seeds spread nothing like new ones
+
 
 @dataclass(frozen=True)
 class RecordedTrial:
@@ -37,7 +39,7 @@ class RecordedCurves:
         self, trials: Sequence[RecordedTrial], experiment: Experiment, source: str, world: str = "0", exact: bool = True
     ) -> None:
         self.description = f"curves recorded by {source}"
-        self._world, self._exact = world, exact
+        self._world, self._exact, self._source = world, exact, source
         epochs = experiment.trainer.epochs
         self._groups: dict[str, dict[str, list[RecordedTrial]]] = {v.label: {} for v in experiment.variants}
         for trial in trials:
@@ -48,6 +50,17 @@ class RecordedCurves:
                 f"{source}: has no complete trial of {listed(missing)} with the validation accuracy of each of "
                 f"{epochs} epochs; simulate its variants, and at most its epochs (--set trainer.epochs=...)"
             )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line if the seeds of any variant are too few to be drawn from."""
+        seeds = {label: max(map(_seeds, groups.values())) for label, groups in self._groups.items()}
+        if not (few := [f"{label}: {count}" for label, count in seeds.items() if count < FEWEST_SEEDS]):
+            return ()
+        return (
+            f"{self._source}: fewer than {FEWEST_SEEDS} seeds of the same settings recorded ({listed(few)}): further "
+            "seeds repeat their curves, so verdicts, rounds and numbers of seeds mean nothing here",
+        )
 
     def curve(self, spec: TrialSpec) -> Curve:
         """The curve of a recorded trial; its truth is the mean over the recorded seeds of the same settings."""
@@ -67,6 +80,10 @@ class RecordedCurves:
     def best(self, spec: TrialSpec) -> float:
         """The truth of the best settings that were recorded for the variant."""
         return max(_truth(seeds, spec.trainer.epochs) for seeds in self._groups[spec.label].values())
+
+
+def _seeds(trials: Sequence[RecordedTrial]) -> int:
+    return len({one.seed for one in trials})
 
 
 def _truth(seeds: Sequence[RecordedTrial], epochs: int) -> float:

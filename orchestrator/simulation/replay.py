@@ -47,6 +47,7 @@ class Replayed:
     ended: Mapping[str, float]  # simulated seconds after the beginning, by trial
     decisions: tuple[Decision, ...]
     said: tuple[str, ...]  # what stages and rounds have decided, in words
+    workers: int  # most trials that trained at the same time
     points: int  # at which the deciding process could have been killed
     restarts: int
 
@@ -90,6 +91,7 @@ class _Workers:
         self._running: dict[str, Curve] = {}  # and those that have ended
         self._clock: list[tuple[float, tuple[int, ...], int, TrialSpec]] = []  # when who has trained which epoch
         self._ended: dict[str, float] = {}
+        self._most = 0  # trials at the same time
         self._restarts = 0
         self._driver = self._living()
 
@@ -107,7 +109,7 @@ class _Workers:
         decisions = tuple(self._journal.decisions())
         driver = self._driver
         passed, restarts = self._kills.passed, self._restarts
-        return Replayed(driver.plan, driver.results, self._ended, decisions, driver.said, passed, restarts)
+        return Replayed(driver.plan, driver.results, self._ended, decisions, driver.said, self._most, passed, restarts)
 
     def _fill(self, now: float) -> None:
         """Give every free worker a trial, as long as there are any."""
@@ -117,6 +119,7 @@ class _Workers:
             self._journal.record(Epoch(spec.name, 0, 0.0, 0.0))
             place = tuple(map(int, self._driver.plan.place(spec).split(".")))
             heapq.heappush(self._clock, (now + self._running[spec.name].seconds, place, 1, spec))
+            self._most = max(self._most, len(self._clock))
 
     def _goes_on(self, spec: TrialSpec, epoch: int) -> bool:
         curve = self._running[spec.name]

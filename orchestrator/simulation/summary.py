@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.simulation.figures import Choice, Figures
+from orchestrator.simulation.means import Mean, mean_regret
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,11 @@ class Summary:
     def regret(self) -> Spread | None:
         """How far the chosen settings lie below the truly best of those that were tried (fraction)."""
         return Spread.of(one.best_tried - one.truth for one in self.choices) if self.choices else None
+
+    @property
+    def mean_regret(self) -> Mean | None:
+        """The same as a mean over the replays."""
+        return mean_regret(self.replays)
 
     @property
     def regret_of_all(self) -> Spread | None:
@@ -103,9 +109,11 @@ class Summary:
             "epochs": asdict(self.spread(lambda one: one.epochs)),
             "work_seconds": asdict(self.spread(lambda one: one.work_seconds)),
             "seconds": asdict(self.spread(lambda one: one.seconds)),
+            "workers_used": asdict(self.spread(lambda one: one.workers)),
             "stopped": {str(epoch): asdict(count) for epoch, count in self.stopped.items()},
             "best_settings_found": self.found,
             "regret": None if self.regret is None else asdict(self.regret),
+            "mean_regret": None if self.mean_regret is None else asdict(self.mean_regret),
             "regret_of_all": None if self.regret_of_all is None else asdict(self.regret_of_all),
             "seeds": {variant: asdict(count) for variant, count in self.seeds.items()},
             "rounds": asdict(self.rounds),

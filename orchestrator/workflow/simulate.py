@@ -1,29 +1,28 @@
 """Simulate an experiment before anything is trained: what it would cost, and how well it would choose."""
 
+import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import RequestError
 from orchestrator.records import EPOCH_SECONDS, VAL_ACCURACY, Status
-from orchestrator.simulation.curves import Curves
+from orchestrator.simulation.curves import Curves, stream
 from orchestrator.simulation.figures import Figures, figures, plain
 from orchestrator.simulation.from_files import FileCurves
 from orchestrator.simulation.laws import Law, Laws
+from orchestrator.simulation.means import Mean, lost
 from orchestrator.simulation.recorded import RecordedCurves, RecordedTrial
 from orchestrator.simulation.replay import replay
 from orchestrator.simulation.seams import undisturbed
 from orchestrator.simulation.summary import Summary
 from orchestrator.spec import Experiment
-from orchestrator.text import did_you_mean
+from orchestrator.workflow.simulation_words import effective_law, notes, plain_plan
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-CONTRACT = "no network is built: the contract is not checked, and no draw is replaced because it breaks it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +31,7 @@ class Asked:
 
     workers: int = 8  # trials that train at the same time
     repeat: int = 20  # replays, each with other curves and other draws of the search
-    seed: int = 0  # of the first replay
+    seed: int = 0  # of the worlds: another one is another set of them
     law: Law = field(default_factory=Law)
     files: Mapping[str, Path] = field(default_factory=dict)  # curves, by variant; empty: by the law
     recorded: Sequence[RecordedTrial] = ()  # curves of a launch; empty: by files or by the law
@@ -50,19 +49,26 @@ class Simulated:
     whole: Summary | None  # every trial trained to its end; None: the experiment does so itself
     notes: tuple[str, ...] = ()
 
+    @property
+    def lost(self) -> Mean | None:
+        """Regret as planned minus regret with every trial trained to its end, in the same worlds."""
+        return None if self.whole is None else lost(self.planned.replays, self.whole.replays)
+
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""
-        law = {one.name: getattr(self.asked.law, one.name) for one in fields(Law)}
+        asked = self.asked
         return {
             "experiment": self.experiment.name,
-            "workers": self.asked.workers,
-            "repeat": self.asked.repeat,
-            "seed": self.asked.seed,
+            "plan": plain_plan(self.experiment),
+            "workers": asked.workers,
+            "repeat": asked.repeat,
+            "seed": asked.seed,
             "curves": self.curves,
-            "law": law,
+            "law": effective_law(asked.law, bool(asked.files), bool(asked.source)),
             "notes": list(self.notes),
             "planned": self.planned.to_dict(),
             "whole": None if self.whole is None else self.whole.to_dict(),
+            "lost": None if self.lost is None else self.lost.to_dict(),
             "replays": [plain(one) for one in self.planned.replays],
         }
 
@@ -71,46 +77,15 @@ def simulate(experiment: Experiment, asked: Asked, log: Callable[[str], None] = 
     """Replay ``experiment`` in ``asked.repeat`` worlds. Raises RequestError if there are no curves for it."""
     whole = undisturbed(experiment)
     planned, ends = [], []
-    for number in range(asked.repeat):
-        world = str(asked.seed + number)
-        curves = _curves(experiment, asked, world, first=number == 0)
-        planned.append(_replayed(_drawn_again(experiment, number), curves, asked.workers))
-        if whole != experiment:
-            ends.append(_replayed(_drawn_again(whole, number), curves, asked.workers))
-        log(f"replayed {number + 1} of {asked.repeat}")
-    notes = (CONTRACT,) if experiment.search is not None and _has_limits(experiment) else ()
-    return Simulated(experiment, asked, curves.description, Summary(planned), Summary(ends) if ends else None, notes)
-
-
-def parse_law(assignments: Sequence[str]) -> Law:
-    """The law with ``name=number`` applied. Raises RequestError that names the allowed ones."""
-    allowed = [one.name for one in fields(Law)]
-    given: dict[str, float] = {}
-    for assignment in assignments:
-        name, equals, number = assignment.partition("=")
-        if name not in allowed or not equals:
-            near = did_you_mean(name, allowed)
-            raise RequestError(f"--law {assignment}: write NAME=NUMBER{near}; names: {', '.join(allowed)}")
-        try:
-            given[name] = float(number)
-        except ValueError:
-            raise RequestError(f"--law {assignment}: {number!r} is not a number") from None
-    try:
-        return Law(**given)
-    except ValueError as problem:
-        raise RequestError(f"--law: {problem}") from problem
-
-
-def parse_files(assignments: Sequence[str], experiment: Experiment) -> dict[str, Path]:
-    """Curve files by variant, of ``variant=file.csv``; a file alone is that of the only variant."""
-    labels = [variant.label for variant in experiment.variants]
-    files: dict[str, Path] = {}
-    for assignment in assignments:
-        name, equals, path = assignment.rpartition("=")
-        if not equals and len(labels) > 1:
-            raise RequestError(f"--curves {assignment}: write VARIANT=FILE.csv; variants: {', '.join(labels)}")
-        files[name or labels[0]] = Path(path)
-    return files
+    with tempfile.TemporaryDirectory(prefix="simulated-") as home:
+        for number in range(asked.repeat):
+            curves = _curves(experiment, asked, number)
+            planned.append(_replayed(_drawn_again(experiment, asked.seed, number), curves, asked.workers, home))
+            if whole != experiment:
+                ends.append(_replayed(_drawn_again(whole, asked.seed, number), curves, asked.workers, home))
+            log(f"replayed {number + 1} of {asked.repeat}")
+    known = tuple(dict.fromkeys([*curves.notes, *notes(experiment, asked.law)]))
+    return Simulated(experiment, asked, curves.description, Summary(planned), Summary(ends) if ends else None, known)
 
 
 def read_recorded(client: "MlflowClient", experiment: str, launch: str | None = None) -> list[RecordedTrial]:
@@ -126,31 +101,29 @@ def read_recorded(client: "MlflowClient", experiment: str, launch: str | None = 
         curve = [epochs.get(epoch, {}).get(VAL_ACCURACY) for epoch in range(1, max(epochs, default=0) + 1)]
         seconds = [metrics[EPOCH_SECONDS] for metrics in epochs.values() if EPOCH_SECONDS in metrics]
         whole = [value for value in curve if value is not None]
-        if seconds and len(whole) == len(curve):
+        if seconds and len(whole) == len(curve) and all(map(math.isfinite, [*whole, *seconds])):
             found.append(RecordedTrial(row.variant, row.settings, row.seed, whole, fmean(seconds), row.test_accuracy))
     return found
 
 
-def _curves(experiment: Experiment, asked: Asked, world: str, first: bool) -> Curves:
+def _curves(experiment: Experiment, asked: Asked, number: int) -> Curves:
+    world = f"{asked.seed}.{number}"  # two seeds have no world in common
     if asked.source:
-        return RecordedCurves(asked.recorded, experiment, asked.source, world, exact=first)
+        return RecordedCurves(asked.recorded, experiment, asked.source, world, exact=number == 0)
     if asked.files:
         return FileCurves(asked.files, asked.law, experiment, world)
     return Laws(asked.law, experiment, world)
 
 
-def _drawn_again(experiment: Experiment, number: int) -> Experiment:
+def _drawn_again(experiment: Experiment, seed: int, number: int) -> Experiment:
     """The experiment with other draws of its search; the first replay has its own."""
     search = experiment.search
     if search is None or not number:
         return experiment
-    return replace(experiment, search=replace(search, seed=search.seed + number))
+    drawn = stream("search", search.seed, seed, number).integers(2**31)
+    return replace(experiment, search=replace(search, seed=int(drawn)))
 
 
-def _replayed(experiment: Experiment, curves: Curves, workers: int) -> Figures:
-    with tempfile.TemporaryDirectory(prefix="simulated-") as folder:
+def _replayed(experiment: Experiment, curves: Curves, workers: int, home: str) -> Figures:
+    with tempfile.TemporaryDirectory(dir=home) as folder:
         return figures(replay(experiment, curves, workers, Path(folder)), curves)
-
-
-def _has_limits(experiment: Experiment) -> bool:
-    return experiment.contract != type(experiment.contract)()
