@@ -5,6 +5,7 @@ One small experiment is edited and run again and again; every run is one real la
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,22 @@ def test_other_images_and_another_source_are_a_new_launch(tmp_path: Path) -> Non
     edited = plan_of(variants=variants)
     assert differences(new_content(before), edited) == ["the source of Tiny"]
     assert differences(new_content(before), plan_of(variants=["stride"])) == []
+
+
+def test_a_new_launch_takes_no_name_that_is_taken(tmp_path: Path) -> None:
+    first, second, third = (open_launch_folder(tmp_path, plan_of(), again=True)[0] for _ in range(3))
+    assert [folder.name for folder in (second, third)] == [f"{first.name}-2", f"{first.name}-3"]
+    shutil.rmtree(second.path)
+    (tmp_path / "small" / f"{first.name}-4").mkdir()
+    names = {open_launch_folder(tmp_path, plan_of(), again=True)[0].name for _ in range(2)}
+    assert names == {f"{first.name}-2", f"{first.name}-5"}
+
+
+def test_what_tpe_suggests_does_not_tell_launches_apart() -> None:
+    """Another version of Optuna may suggest otherwise; what a launch has begun with stands."""
+    plan = plan_of(search={**SEARCH, "name": "tpe"})
+    other = replace(plan, trials=tuple(replace(spec, settings={"trainer.optimizer.lr": 0.5}) for spec in plan.trials))
+    assert differences(new_content(plan), other) == []
 
 
 def test_more_samples_keep_the_first_and_amend_the_launch() -> None:

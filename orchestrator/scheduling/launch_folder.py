@@ -1,5 +1,6 @@
 """The storage folder: ``<storage>/<experiment>/<launch>/trials/<trial>``; nothing in it is ever overwritten."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -134,9 +135,9 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
     reasons = {path.parent: differences(content, plan) for path, content in launches}
     if not again and (fitting := next((path for path, found in reasons.items() if not found), None)) is not None:
         return LaunchFolder(fitting), ""
-    identity = plan.identity()[:DIGITS]
-    taken = [path.name for path in reasons if path.name.partition("-")[0] == identity]
-    folder = LaunchFolder(parent / (f"{identity}-{len(taken) + 1}" if taken else identity))
+    name = plan.identity()[:DIGITS]
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    folder = LaunchFolder(next(parent / free for free in names if not (parent / free).exists()))
     try:
         write_json(folder.path / LAUNCH_FILE, new_content(plan, again))
     except OSError as problem:

@@ -87,7 +87,9 @@ class Plan:
         }
 
     def draws(self) -> Mapping[str, list[str]]:
-        """By variant, the digest of the settings of each sample that is known from the outset."""
+        """By variant, the digest of the settings of each sample that the file alone decides: not what TPE suggests."""
+        if self.experiment.search is not None and self.experiment.search.name == "tpe":
+            return {}
         found: dict[str, dict[int, str]] = {}
         for spec in self.trials:
             if spec.sample is not None and spec.stage != CONFIRM:
