@@ -382,8 +382,10 @@ class Asking(Tiny):
 
 # The command, on a machine that seems to have a GPU.
 COMMAND = """
-import sys
+import os, sys
 from pathlib import Path
+from orchestrator.scheduling.session import local_environment
+os.environ.update(local_environment())  # Ray remembers, from when it is first imported, how to ask for tokens
 import ray
 from orchestrator.scheduling import local_mps
 from orchestrator.sharing import mps

@@ -107,7 +107,7 @@ def test_what_fails_in_a_report_costs_a_warning_and_nothing_is_made_in_the_drive
 
 @pytest.mark.slow
 @pytest.mark.ray
-@pytest.mark.parametrize("moment", ["complete", "Tiny is best"])
+@pytest.mark.parametrize("moment", ["complete", "Tiny has"])
 def test_killed_while_reports_are_made(moment: str, tmp_path: Path, network_file: Path, packed: Path) -> None:
     """Killed when the first trial is complete, and when the comparison has been printed: its last reports are due."""
     (tmp_path / "small.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))

@@ -185,12 +185,14 @@ def test_two_launches_at_once_do_not_disturb_one_another(folders: tuple[Path, Pa
         subprocess.run(arguments, cwd=alone, check=True, capture_output=True, timeout=PATIENCE)
     for file in ("small.yaml", "other.yaml"):
         (shared / file).write_text((alone / file).read_text())
-    runs = [["small.yaml", "seeds=[0]"], ["small.yaml", "seeds=[1]"], ["other.yaml", "seeds=[1]"]]
+    runs = [
+        ["small.yaml", "--set", "seeds=[0]"],
+        ["small.yaml", "--set", "seeds=[1]", "--set", "trainer.label_smoothing=0.1"],  # another recipe, another launch
+        ["other.yaml", "--set", "seeds=[1]"],
+    ]
     together = [
-        subprocess.Popen(
-            [ORCHESTRATOR, "run", file, "--set", seeds], cwd=shared, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-        for file, seeds in runs
+        subprocess.Popen([ORCHESTRATOR, "run", *run], cwd=shared, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for run in runs
     ]
     for process in together:
         output, _ = process.communicate(timeout=PATIENCE)

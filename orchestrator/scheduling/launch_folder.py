@@ -135,9 +135,7 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
     reasons = {path.parent: differences(content, plan) for path, content in launches}
     if not again and (fitting := next((path for path, found in reasons.items() if not found), None)) is not None:
         return LaunchFolder(fitting), ""
-    name = plan.identity()[:DIGITS]
-    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    folder = LaunchFolder(next(parent / free for free in names if not (parent / free).exists()))
+    folder = LaunchFolder(_claim(parent, plan.identity()[:DIGITS]))
     try:
         write_json(folder.path / LAUNCH_FILE, new_content(plan, again))
     except OSError as problem:
@@ -146,6 +144,19 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
         return folder, ""
     newest = next(iter(reasons))
     return folder, f"a new launch: launch {newest.name} differs from it in {in_words(reasons[newest])}"
+
+
+def _claim(parent: Path, name: str) -> Path:
+    """A new folder in ``parent``: ``name``, or that with the first count that nobody has, however many ask at once."""
+    for free in itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2))):
+        try:
+            (parent / free).mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as problem:
+            raise StorageError(f"{parent / free} cannot be written: {problem.strerror}") from problem
+        return parent / free
+    raise AssertionError
 
 
 def fetch_launches(storage: Storage, experiment: str) -> None:
