@@ -5,18 +5,28 @@ variant is independent, so that the standard deviation of a difference is sqrt(2
 where a promise of docs/verdict.md is broken by more than chance.
 """
 
-import argparse
-import json
 import math
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from functools import partial
 from unittest.mock import patch
 
 import numpy as np
-from verdict_common import SD, TOP, Array, Law, Row, covered, heavy, normal, scores, skewed, true_difference, wrong
+from verdict_common import (
+    SD,
+    TOP,
+    Array,
+    Law,
+    Row,
+    covered,
+    heavy,
+    normal,
+    report,
+    scores,
+    skewed,
+    true_difference,
+    wrong,
+)
 
 from orchestrator.verdict import Decision, SequentialDesign, Verdict, judge
 from orchestrator.verdict.spending import critical_value
@@ -136,32 +146,5 @@ EXPERIMENTS: Mapping[str, Callable[[int, np.random.Generator], Iterable[Row]]] =
 }
 
 
-def main() -> int:
-    """Run every experiment with its own fixed seed and print a table of what was found."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--repetitions", type=int, default=2000, help="of each setting; ten variants take half")
-    parser.add_argument("--only", nargs="+", choices=list(EXPERIMENTS), default=list(EXPERIMENTS))
-    parser.add_argument("--json", action="store_true", help="print one JSON document")
-    asked = parser.parse_args()
-    rows, started = [], time.perf_counter()
-    for name in asked.only:
-        stream = np.random.default_rng([2026, list(EXPERIMENTS).index(name)])
-        for row in EXPERIMENTS[name](asked.repetitions, stream):
-            rows.append(row)
-            if not asked.json:
-                promised = row.at_most is not None or row.at_least is not None
-                held = "" if not promised else "holds" if row.holds else "BROKEN"
-                print(
-                    f"{row.setting:46} {row.figure:36} {100 * row.found:6.2f} %  n = {row.times:7,}  {held}", flush=True
-                )
-    held_all = all(row.holds for row in rows)
-    if asked.json:
-        json.dump({"holds": held_all, "rows": [asdict(row) for row in rows]}, sys.stdout, indent=1)
-    else:
-        said = "every promise holds" if held_all else "a promise is BROKEN"
-        print(f"{said}; {time.perf_counter() - started:.0f} s")
-    return 0 if held_all else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(report(__doc__ or "", EXPERIMENTS, repetitions=2000))

@@ -45,16 +45,6 @@ def timed(asked: Experiment, kills: Collection[int] = ()) -> tuple[Replayed, flo
     return done, time.process_time() - started
 
 
-def equal(one: Replayed, other: Replayed) -> bool:
-    """Whether all trials ended alike, at the same times and in the same order, by the same decisions."""
-    return (
-        one.plan.trials == other.plan.trials
-        and list(one.results.items()) == list(other.results.items())
-        and list(one.ended.items()) == list(other.ended.items())
-        and one.decisions == other.decisions
-    )
-
-
 def main() -> int:
     """Measure both replays once."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -74,7 +64,7 @@ def main() -> int:
         "seconds_with_kills": round(seconds_with_kills, 1),
         "must_reach": MUST_REACH,
         "reached": seconds_with_kills <= MUST_REACH,
-        "equal": equal(undisturbed, killed),
+        "equal": undisturbed.equals(killed),
     }
     if asked.json:
         json.dump(found, sys.stdout, indent=1)

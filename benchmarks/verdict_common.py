@@ -1,8 +1,12 @@
-"""What the simulations of verdict.py share: a row of its table, laws of accuracies over seeds, and what is wrong."""
+"""What the simulations of verdict.py and deciding.py share: command, rows, laws of accuracies, what is wrong."""
 
+import argparse
+import json
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,3 +88,36 @@ def covered(verdict: Verdict, truth: Sequence[float], cut: bool = True) -> bool:
         if not low <= true_difference(pair, truth) <= pair.high:
             return False
     return True
+
+
+def report(
+    purpose: str, experiments: Mapping[str, Callable[[int, np.random.Generator], Iterable[Row]]], repetitions: int
+) -> int:
+    """Run every experiment with its own fixed seed and print a table of what was found; the exit code."""
+    parser = argparse.ArgumentParser(description=purpose.partition("\n")[0])
+    parser.add_argument("--repetitions", type=int, default=repetitions, help="of each setting; some take a part of it")
+    parser.add_argument("--only", nargs="+", choices=list(experiments), default=list(experiments))
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    asked = parser.parse_args()
+    rows, started = [], time.perf_counter()
+    for name in asked.only:
+        stream = np.random.default_rng([2026, list(experiments).index(name)])
+        for row in experiments[name](asked.repetitions, stream):
+            rows.append(row)
+            if not asked.json:
+                print(_line(row), flush=True)
+    held = all(row.holds for row in rows)
+    if asked.json:
+        json.dump({"holds": held, "rows": [asdict(row) for row in rows]}, sys.stdout, indent=1)
+    else:
+        print(f"{'every promise holds' if held else 'a promise is BROKEN'}; {time.perf_counter() - started:.0f} s")
+    return 0 if held else 1
+
+
+def _line(row: Row) -> str:
+    limit = row.at_most if row.at_most is not None else row.at_least
+    word = "at most" if row.at_most is not None else "at least"
+    promised = "" if limit is None else f"{word} {100 * limit:.2g} %"
+    held = "" if limit is None else "holds" if row.holds else "BROKEN"
+    found = f"{row.experiment:17} {row.setting:46} {row.figure:42} {100 * row.found:6.2f} %  n = {row.times:7,}"
+    return f"{found}  {promised:14} {held}"

@@ -74,17 +74,6 @@ def replayed(
     return replay(experiment, curves, workers, home, kills)
 
 
-def same(one: Replayed, other: Replayed) -> bool:
-    """Whether two replays are equal in everything that can be seen, the order of all events included."""
-    return (
-        one.plan.trials == other.plan.trials
-        and list(one.results.items()) == list(other.results.items())
-        and list(one.ended.items()) == list(other.ended.items())
-        and one.decisions == other.decisions
-        and one.said == other.said
-    )
-
-
 def asked(folder: Path, *arguments: str) -> Result:
     (folder / "x.yaml").write_text(SEARCH)
     return CliRunner().invoke(cli, ["simulate", str(folder / "x.yaml"), *arguments], env={"COLUMNS": "80"})

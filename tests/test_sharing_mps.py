@@ -35,7 +35,10 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.fixture(autouse=True)
 def no_process_is_left(tmp_path: Path) -> Iterator[None]:
     yield
-    assert [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))] == []
+    deadline = time.monotonic() + PATIENCE  # who has been told to end, or asked something, may take its time
+    while left := [p for p in psutil.process_iter() if str(tmp_path) in " ".join(_command(p))]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulated import simulate
-from simulating import Even, Jagged, replayed, same, searched
+from simulating import Even, Jagged, replayed, searched
 
 from orchestrator.experiment.plan import make_plan
 from orchestrator.records import Status
@@ -52,7 +52,7 @@ def test_kills_change_nothing(tmp_path: Path, curves: Any, workers: int) -> None
         kills = stream.sample(range(1, undisturbed_one.points), 9)
         killed = replayed(tmp_path, experiment, curves, workers, [1, *kills])
         assert killed.restarts == 10
-        assert same(undisturbed_one, killed)
+        assert undisturbed_one.equals(killed)
 
 
 def test_a_thousand_trials_with_kills(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_thousand_trials_with_kills(tmp_path: Path) -> None:
     assert len(undisturbed_one.results) == 1000
     killed = replayed(tmp_path, experiment, curves, 50, random.Random(1).sample(range(1, undisturbed_one.points), 5))
     assert killed.restarts == 5
-    assert same(undisturbed_one, killed)
+    assert undisturbed_one.equals(killed)
 
 
 @pytest.mark.parametrize("trials", [60, pytest.param(10_000, marks=pytest.mark.slow)])
@@ -99,7 +99,7 @@ def test_kills_change_nothing_for_other_schedulers(tmp_path: Path, name: Literal
     undisturbed_one = replayed(tmp_path, experiment, Jagged(), 4)
     assert any(decision.stopped for decision in undisturbed_one.decisions)
     kills = random.Random(name).sample(range(1, undisturbed_one.points), 6)
-    assert same(undisturbed_one, replayed(tmp_path, experiment, Jagged(), 4, kills))
+    assert undisturbed_one.equals(replayed(tmp_path, experiment, Jagged(), 4, kills))
 
 
 @settings(max_examples=6)
@@ -115,7 +115,7 @@ def test_rounds_are_decided_alike_after_kills(
     assert max(seeds.values()) > min(seeds.values()) >= 3
     assert any("gets no more seeds" in line for line in undisturbed_one.said)
     killed = replayed(folder, experiment, laws, workers, kills)
-    assert same(undisturbed_one, killed)
+    assert undisturbed_one.equals(killed)
     assert killed.restarts == len([kill for kill in kills if kill <= killed.points])
 
 
@@ -130,7 +130,7 @@ def test_stages_and_suggestions_come_out_alike_after_kills(tmp_path: Path) -> No
     assert all(undisturbed_one.results[spec.name].status is Status.COMPLETE for spec in confirmed)
     for seed in range(3):
         kills = random.Random(seed).sample(range(1, undisturbed_one.points), 6)
-        assert same(undisturbed_one, replayed(tmp_path, experiment, laws, 3, kills))
+        assert undisturbed_one.equals(replayed(tmp_path, experiment, laws, 3, kills))
 
 
 def test_time_passes_as_on_so_many_workers(tmp_path: Path) -> None:

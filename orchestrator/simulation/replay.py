@@ -56,6 +56,15 @@ class Replayed:
         """Simulated wall time of the launch."""
         return max(self.ended.values(), default=0.0)
 
+    def equals(self, other: "Replayed") -> bool:
+        """Whether all trials ended alike, at the same times and in the same order, by the same decisions."""
+        return (
+            self.plan.trials == other.plan.trials
+            and list(self.results.items()) == list(other.results.items())
+            and list(self.ended.items()) == list(other.ended.items())
+            and (self.decisions, self.said) == (other.decisions, other.said)
+        )
+
 
 def replay(
     experiment: Experiment,

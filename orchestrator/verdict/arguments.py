@@ -11,6 +11,19 @@ from orchestrator.errors import RequestError
 from orchestrator.text import did_you_mean
 
 
+def check_question(
+    scores: Mapping[str, Mapping[Any, float]], margin: float | None, baseline: str | None, confidence: float
+) -> None:
+    """Raise RequestError unless ``scores``, by variant and seed, can be judged with the other arguments."""
+    check_confidence(confidence)
+    if margin is not None:
+        check_margin(margin)
+    if baseline is not None:
+        check_baseline(baseline, scores)
+    for variant, accuracies in scores.items():
+        check_accuracies(variant, accuracies.items())
+
+
 def check_confidence(confidence: float) -> None:
     """Raise RequestError unless it is above 0.5 and below 1."""
     if not 0.5 < confidence < 1:

@@ -38,7 +38,8 @@ def judge(
     after each of them; other seeds take no part. Raises RequestError for arguments that make no sense.
     """
     right = {trial: r for trial, r in (predictions or {}).items() if trial[1] in scores.get(trial[0], {})}
-    count = _check(scores, right, baseline, margin, confidence)
+    arguments.check_question(scores, margin, baseline, confidence)
+    count = arguments.check_predictions(right)
     alpha = 1 - confidence
     grid = 1 / count if count else rounding.step(one for seeds in scores.values() for one in seeds.values())
     if sequential is not None:
@@ -64,19 +65,6 @@ def judge(
         front={name: pareto_front(variants, cost) for name, cost in (costs or {}).items()},
     )
     return with_sentence(found)
-
-
-def _check(
-    scores: Mapping[str, Seeds], right: Mapping[Any, Right], baseline: str | None, margin: float | None, level: float
-) -> int | None:
-    arguments.check_confidence(level)
-    if margin is not None:
-        arguments.check_margin(margin)
-    if baseline is not None:
-        arguments.check_baseline(baseline, scores)
-    for variant, seeds in scores.items():
-        arguments.check_accuracies(variant, seeds.items())
-    return arguments.check_predictions(right)
 
 
 def _score(variant: str, seeds: Seeds, alpha: float, grid: float) -> VariantScore:

@@ -35,14 +35,8 @@ def standing(
     replayed in their order, and what a later one brings changes no earlier decision. Raises RequestError for arguments
     that make no sense.
     """
-    arguments.check_confidence(confidence)
+    arguments.check_question(scores, margin, baseline, confidence)
     arguments.check_rounds(seeds, max_seeds)
-    if margin is not None:
-        arguments.check_margin(margin)
-    if baseline is not None:
-        arguments.check_baseline(baseline, scores)
-    for variant, accuracies in scores.items():
-        arguments.check_accuracies(variant, accuracies.items())
     course = replay(scores, seeds, Plan(max_seeds, 1 - confidence, margin, baseline))
     ended = _ended(course)
     dropped = {variant: why for variant in scores if (why := _dropped(course, variant))}
