@@ -38,7 +38,9 @@ class Asked:
 
     def __call__(self, name: str, epoch: int, value: float, saved: bool = True) -> str:
         """What is decided of a result; ``saved``: the worker lives on, so that Tune carries a STOP out."""
-        trial: Any = SimpleNamespace(trial_id=f"{name}-{self.attempt}", config={"trial": {"name": name}})
+        trial: Any = SimpleNamespace(
+            trial_id=f"{name}-{self.attempt}", config={"trial": {"name": name, "judged_at": [1]}}
+        )
         result = {EPOCH: epoch, VAL_ACCURACY: value}
         self.scheduler.on_trial_add(None, trial)
         said = "STOP" if epoch == self.epochs else str(self.scheduler.on_trial_result(None, trial, result))

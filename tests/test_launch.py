@@ -168,7 +168,7 @@ class Judged:
     """A trial as Tune hands it to a scheduler, under another identity in each attempt."""
 
     def __init__(self, name: str, attempt: int = 1) -> None:
-        self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name}}
+        self.trial_id, self.config = f"{name}-{attempt}", {"trial": {"name": name, "judged_at": [1]}}
 
 
 def judge(scheduler: Any, trial: Judged, epoch: int, accuracy: float, last: int) -> str:

@@ -41,7 +41,7 @@ class EarlyStopping(ActorReuseFIFO):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Ray asks whether the trial may go on; asked again about the same epoch, the answer is the same."""
         name = trial.config["trial"]["name"]
-        if trial.config["trial"].get("judged_at") == []:  # of a stage in which nobody is stopped
+        if not trial.config["trial"]["judged_at"]:  # of a stage in which nobody is stopped
             return self._drain.decide(name, str(TrialScheduler.CONTINUE))
         stop, decision = self._rule.judge(name, result[EPOCH], result[VAL_ACCURACY])
         self._remember(decision)
@@ -49,7 +49,7 @@ class EarlyStopping(ActorReuseFIFO):
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial has ended; if by itself, then nobody has asked about its last result yet."""
-        if VAL_ACCURACY in result and trial.config["trial"].get("judged_at") != []:
+        if VAL_ACCURACY in result and trial.config["trial"]["judged_at"]:
             self._remember(self._rule.count(trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]))
 
     def _remember(self, decision: Decision | None) -> None:

@@ -9,12 +9,11 @@ from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.scheduling.looks import RULES
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, variant_label
 from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
-MOST_NAMED = 3  # differences; the others are counted
 
 
 def new_content(plan: Plan, again: bool = False) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
         return [EARLIER_VERSION]
     before, now = dict(_leaves(content["basis"])), dict(_leaves(plan.basis()))
     found = [
-        path.removesuffix(".") if max(len(str(before.get(path))), len(str(now.get(path)))) > 40
+        path if max(len(str(before.get(path))), len(str(now.get(path)))) > 40
         else f"{path} ({_shown(before.get(path))} there, {_shown(now.get(path))} now)"
         for path in dict.fromkeys([*before, *now])
         if before.get(path) != now.get(path)
@@ -65,13 +64,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
 
 def _listed(what: str, experiment: Mapping[str, Any]) -> list[Any]:
     seeds: list[Any] = experiment["seeds"]
-    return seeds if what == "seed" else [variant["name"].rpartition(":")[2] for variant in experiment["variants"]]
-
-
-def in_words(found: list[str]) -> str:
-    """A list of differences as part of a sentence."""
-    more = f" and {len(found) - MOST_NAMED} more" if len(found) > MOST_NAMED else ""
-    return ", ".join(found[:MOST_NAMED]) + more
+    return seeds if what == "seed" else [variant_label(variant["name"]) for variant in experiment["variants"]]
 
 
 def change(content: Mapping[str, Any], plan: Plan) -> str:

@@ -17,7 +17,6 @@ from orchestrator.scheduling.launch_file import (
     amended,
     change,
     differences,
-    in_words,
     new_content,
     planned_at,
     read_all,
@@ -26,6 +25,7 @@ from orchestrator.scheduling.looks import caution
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
 from orchestrator.spec.experiment import name_problem
+from orchestrator.text import listed
 
 RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial
 SUGGESTIONS = "suggestions.jsonl"  # what a search suggested and stages chose, in the light of results
@@ -33,6 +33,7 @@ TAKEN_OVER = "taken_over.json"  # of a trial: the launch that has trained it
 SHARE = "share.json"  # how many trials share a GPU, and what that was found by
 # Files that say how far it is, and how it goes on.
 PROGRESS_FILES = (LAUNCH_FILE, RUNGS, SUGGESTIONS, SHARE, TAKEN_OVER, "spec.json", "outcome.json", "records.jsonl")
+MOST_NAMED = 3  # differences between a plan and a launch; the others are counted
 DIGITS = 8  # of the plan's hash, in a launch's name
 
 
@@ -64,7 +65,7 @@ class LaunchFolder:
         if found := differences(self.content(), plan):
             raise StorageError(
                 f"{self.path / LAUNCH_FILE} was begun with other settings, data or network source than there are now: "
-                f"{in_words(found)}; bring those back, or begin a new launch with `orchestrator run`"
+                f"{listed(found, MOST_NAMED)}; bring those back, or begin a new launch with `orchestrator run`"
             )
 
     def amend(self, plan: Plan, storage: Storage, ended: int = 0) -> str:
@@ -143,7 +144,7 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
     if again or not reasons:
         return folder, ""
     newest = next(iter(reasons))
-    return folder, f"a new launch: launch {newest.name} differs from it in {in_words(reasons[newest])}"
+    return folder, f"a new launch: launch {newest.name} differs from it in {listed(reasons[newest], MOST_NAMED)}"
 
 
 def _claim(parent: Path, name: str) -> Path:

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.spec import variant_label
+from orchestrator.verdict.planning import LEAST_SEEDS
+
 RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
 DESIGN = ("until_decided", *RULES, "seeds", "variants")
-LEAST_SEEDS = 3  # with fewer, no verdict decides anything
 
 
 def caution(content: Mapping[str, Any]) -> str:
@@ -35,7 +37,7 @@ def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how a verdict is reached: the same from the first look to the last, its error rates hold."""
     verdict = experiment["verdict"]
     seeds = (experiment.get("confirm") or experiment)["seeds"]
-    variants = [variant["name"].rpartition(":")[2] for variant in experiment["variants"]]
+    variants = [variant_label(variant["name"]) for variant in experiment["variants"]]
     rules = {key: verdict.get(key) for key in ("until_decided", *RULES)}
     return {**rules, "until_decided": bool(rules["until_decided"]), "seeds": seeds, "variants": variants}
 

@@ -8,6 +8,8 @@ from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
 from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest
 
+DRAWN = 8  # digits of the digest of a sample's settings; a launch keeps those of all its samples
+
 
 @dataclass(kw_only=True)
 class Plan:
@@ -93,5 +95,5 @@ class Plan:
         found: dict[str, dict[int, str]] = {}
         for spec in self.trials:
             if spec.sample is not None and spec.stage != CONFIRM:
-                found.setdefault(spec.label, {})[spec.sample] = digest(spec.settings)
+                found.setdefault(spec.label, {})[spec.sample] = digest(spec.settings)[:DRAWN]
         return {label: [samples[k] for k in sorted(samples)] for label, samples in found.items()}
