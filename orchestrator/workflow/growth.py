@@ -53,7 +53,7 @@ class Growth:
     def catch_up(self) -> None:
         """Make known what follows from the trials that earlier processes have ended; failed ones are tried again."""
         self.facts.update(trial_facts(self.checked, self.folder, self.checked.plan.trials))
-        while True:
+        while self.checked.proposals.more:
             for spec in self.checked.plan.trials:
                 if spec.name not in self.results and (found := self._ended(spec)) is not None:
                     self.results[spec.name] = found
