@@ -451,4 +451,4 @@ def test_two_classes_of_one_name_are_told_what_to_do() -> None:
     for names, hint in ((["a/net.py:Net", "b/net.py:Net"], True), (["stride", "stride"], False)):
         with pytest.raises(ExperimentError, match="listed twice") as refused:
             read_experiment({"name": "x", "variants": names}, "x")
-        assert ("rename one of them" in str(refused.value)) is hint
+        assert ("name one of them with `as: ...`" in str(refused.value)) is hint

@@ -17,6 +17,7 @@ from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
 from orchestrator.spec.descriptions import descriptions
+from orchestrator.spec.fields import key_of
 from orchestrator.spec.json_values import json_problems, one_line
 from orchestrator.text import did_you_mean
 
@@ -172,4 +173,4 @@ def _keys_at(place: Sequence[str]) -> list[str]:
             kind = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]
         if typing.get_origin(kind) in (typing.Union, types.UnionType):
             kind = next((k for k in typing.get_args(kind) if k is not type(None)), None)
-    return [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []
+    return [key_of(field.name) for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

@@ -17,6 +17,7 @@ def trial_spec(
     """The specification with ``settings`` applied. Raises ValueError, TypeError or IndexError if that is invalid."""
     spec = TrialSpec(
         variant=absolute(variant.name),
+        as_=variant.as_ or "",
         arguments=variant.arguments,
         source_digest=source_digest(variant.name),
         seed=seed,

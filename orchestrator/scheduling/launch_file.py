@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.scheduling.looks import RULES
-from orchestrator.spec import Plan, variant_label
+from orchestrator.spec import Plan, label_of
 from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
@@ -64,7 +64,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
 
 def _listed(what: str, experiment: Mapping[str, Any]) -> list[Any]:
     seeds: list[Any] = experiment["seeds"]
-    return seeds if what == "seed" else [variant_label(variant["name"]) for variant in experiment["variants"]]
+    return seeds if what == "seed" else [label_of(variant) for variant in experiment["variants"]]
 
 
 def change(content: Mapping[str, Any], plan: Plan) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec import variant_label
+from orchestrator.spec import label_of
 from orchestrator.verdict.planning import LEAST_SEEDS
 
 RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
@@ -37,7 +37,7 @@ def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how a verdict is reached: the same from the first look to the last, its error rates hold."""
     verdict = experiment["verdict"]
     seeds = (experiment.get("confirm") or experiment)["seeds"]
-    variants = [variant_label(variant["name"]) for variant in experiment["variants"]]
+    variants = [label_of(variant) for variant in experiment["variants"]]
     rules = {key: verdict.get(key) for key in ("until_decided", *RULES)}
     return {**rules, "until_decided": bool(rules["until_decided"]), "seeds": seeds, "variants": variants}
 

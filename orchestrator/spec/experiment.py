@@ -10,7 +10,7 @@ from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.rounds import rounds_problems
 from orchestrator.spec.scheduler import Scheduler
 from orchestrator.spec.search import Search, unknown_variants
-from orchestrator.spec.trial import DatasetSpec, label_problem, variant_label
+from orchestrator.spec.trial import DatasetSpec, as_problem, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 from orchestrator.text import did_you_mean
 
@@ -68,17 +68,21 @@ class Variant:
 
     name: str
     """A built-in variant, `path/to/file.py:Class` or `package.module:Class`."""
+    as_: str | None = None
+    """The variant's name in tables, figures and folders. null: the name of its class."""
     arguments: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments for the network's constructor; the number of classes is added."""
 
     def __post_init__(self) -> None:
         if problem := label_problem(self.name):
             raise ValueError(f"name: {problem}")
+        if self.as_ is not None and (problem := as_problem(self.as_)):
+            raise ValueError(f"as: {problem}")
 
     @property
     def label(self) -> str:
         """The name people read."""
-        return variant_label(self.name)
+        return self.as_ or variant_label(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +189,7 @@ class Experiment:
                 problems.append(f"{what}: needs at least one")
             if twice := sorted({v for v in values if values.count(v) > 1}):
                 hint = (
-                    " (a network is named after its class; rename one of them)"
+                    " (a network is named after its class; name one of them with `as: ...`)"
                     if what == "variants" and len(set(names)) > 1
                     else ""
                 )

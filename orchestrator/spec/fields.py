@@ -86,10 +86,15 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
     return [f"{where}: {problem}, not {value!r}" for limit in limits if (problem := limit.problem(value))]
 
 
+def key_of(name: str) -> str:
+    """The key of the field ``name`` in files: ``as`` of ``as_``, since Python reserves some words."""
+    return name.removesuffix("_")
+
+
 def to_json(settings: Any) -> dict[str, Any]:
     """A dataclass as JSON values: tuples become lists."""
     kind: type = type(settings)
-    return {name: _plain(getattr(settings, name)) for name in _names(kind)}
+    return {key_of(name): _plain(getattr(settings, name)) for name in _names(kind)}
 
 
 def _plain(value: Any) -> Any:
@@ -161,13 +166,14 @@ def _read_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
         raise ValueError(f"{where}: expected a mapping, not {value!r}")
     hints = _hints(kind)
-    if unknown := sorted(set(value) - set(hints)):
-        raise ValueError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(sorted(hints))}")
+    names = {key_of(name): name for name in hints}
+    if unknown := sorted(set(value) - set(names)):
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; allowed: {', '.join(sorted(names))}")
     required = [f.name for f in dataclasses.fields(kind) if _is_required(f)]
     if missing := [name for name in required if name not in value]:
         raise ValueError(f"{where}: missing {', '.join(missing)}")
     try:
-        return kind(**{k: _read(hints[k], v, f"{where}.{k}") for k, v in value.items()})
+        return kind(**{names[k]: _read(hints[names[k]], v, f"{where}.{k}") for k, v in value.items()})
     except ValueError as problem:
         text = str(problem)
         raise ValueError(text if text.startswith(where) else f"{where}: {text}") from None

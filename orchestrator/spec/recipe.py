@@ -3,13 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, check
+from orchestrator.spec.fields import Range, check, key_of
 
 Positive = Annotated[float, Range(gt=0)]
 NotNegative = Annotated[float, Range(ge=0)]
 Count = Annotated[int, Range(ge=1)]
 
-STRICT = {"extra": "forbid"}  # read by pydantic: unknown keys are rejected
+# Read by pydantic: unknown keys are rejected, and fields are called by their keys in files.
+STRICT = {"extra": "forbid", "alias_generator": key_of}
 
 
 @dataclass(frozen=True, kw_only=True)

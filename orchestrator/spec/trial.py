@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from orchestrator.records import CONFIRM as CONFIRM
 from orchestrator.records import SEARCH as SEARCH
 from orchestrator.spec.fields import Range, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
+from orchestrator.spec.references import REFERENCE, map_references
 
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
@@ -39,6 +41,7 @@ class TrialSpec:
     __pydantic_config__ = STRICT
 
     variant: str  # a built-in name, `path/to/file.py:Class` or `package.module:Class`
+    as_: str = ""  # the variant's name where it is another than that of its class
     arguments: dict[str, Any] = field(default_factory=dict)  # passed to the network's constructor
     source_digest: str = ""  # sha256 of the source files of a user's own network
     seed: Annotated[int, Range(ge=0, lt=2**31)] = 0
@@ -54,11 +57,13 @@ class TrialSpec:
         check(self)
         if problem := label_problem(self.variant):
             raise ValueError(f"variant: {problem}")
+        if self.as_ and (problem := as_problem(self.as_)):
+            raise ValueError(f"as: {problem}")
 
     @property
     def label(self) -> str:
-        """The variant's display name: the class name for a user's own network."""
-        return variant_label(self.variant)
+        """The variant's display name: the class name for a user's own network, unless it was given another."""
+        return self.as_ or variant_label(self.variant)
 
     @property
     def network_key(self) -> str:
@@ -83,16 +88,31 @@ class TrialSpec:
     def identity(self) -> str:
         """Hash (sha256, hexadecimal) of the whole specification: trials with the same identity are the same trial.
 
-        A user's own network is identified by its source, not by the path of its file; the settings of a search by their
-        values, not by the index of the draw.
+        A user's own network is identified by its source, not by the path of its file, and so are classes in its
+        arguments; the settings of a search by their values, not by the index of the draw.
         """
-        data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE}
-        return digest({**data, "variant": self.label} if self.source_digest else data)
+        data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE and (k != "as" or v)}
+        if not self.source_digest:
+            return digest(data)
+        arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
+        return digest({**data, "variant": variant_label(self.variant), "arguments": arguments})
 
 
 def variant_label(variant: str) -> str:
     """``stride`` for ``stride``, ``Net`` for ``path/to/file.py:Net``."""
     return variant.rpartition(":")[2]
+
+
+def label_of(variant: Mapping[str, Any]) -> str:
+    """The display name of a variant as an experiment's JSON holds it."""
+    return variant.get("as") or variant_label(variant["name"])
+
+
+def as_problem(label: str) -> str | None:
+    """Why no variant can be called ``label``, or None."""
+    if not label or label[0] in "-." or any(c in "/\\:" or not c.isprintable() for c in label):
+        return f"{label!r} cannot be a name: without '/', '\\' and ':', and not beginning with '.' or '-'"
+    return None
 
 
 def label_problem(variant: str) -> str | None:

@@ -179,8 +179,9 @@ def _refuse_broken(experiment: Experiment, networks: Networks) -> None:
     """Raise one error that names every variant that cannot be built or breaks the contract."""
     unfit, broken = [], []
     for variant in experiment.variants:
+        spec = TrialSpec(variant=absolute(variant.name), as_=variant.as_ or "", arguments=variant.arguments)
         try:
-            missed = networks.broken(TrialSpec(variant=absolute(variant.name), arguments=variant.arguments))
+            missed = networks.broken(spec)
         except VariantError as problem:
             unfit.append(str(problem))
             continue

@@ -1,0 +1,31 @@
+"""Classes and functions as arguments of a network, named in a file: ``{class: path/to/file.py:Block}``."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+REFERENCE = "class"  # the only key of a mapping that stands for a class or function
+
+
+def is_reference(value: Any) -> bool:
+    """Whether ``value`` stands for a class or function."""
+    return isinstance(value, Mapping) and list(value) == [REFERENCE] and isinstance(value[REFERENCE], str)
+
+
+def map_references(value: Any, replace: Callable[[str], Any]) -> Any:
+    """``value``, nested mappings and lists, with each reference replaced by ``replace`` of the name it holds."""
+    if is_reference(value):
+        return replace(value[REFERENCE])
+    if isinstance(value, Mapping):
+        return {key: map_references(part, replace) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [map_references(part, replace) for part in value]
+    return value
+
+
+def references(value: Any) -> Iterator[str]:
+    """The names that the references in ``value`` hold, in order."""
+    if is_reference(value):
+        yield value[REFERENCE]
+    elif isinstance(value, (Mapping, list, tuple)):
+        for part in value.values() if isinstance(value, Mapping) else value:
+            yield from references(part)
