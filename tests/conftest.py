@@ -72,11 +72,14 @@ class Slow(Tiny):
 
 
 class Failing(Slow):
-    """Works until it is trained."""
+    """Works until it is trained: a step can be taken, and the third fails."""
+
+    steps = 0
 
     def forward(self, x):
         super().forward(x)
-        if self.training:
+        self.steps += self.training
+        if self.steps > 2:
             raise RuntimeError("planted failure")
         return self.net(x)
 '''

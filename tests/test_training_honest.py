@@ -52,6 +52,15 @@ class Plain(nn.Module):
         return self.head(self.net(x).mean((2, 3)))
 
 
+class Pooled(Plain):
+    def __init__(self, num_classes=3):
+        super().__init__(num_classes)
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x):
+        return self.head(self.norm(self.net(x).mean((2, 3))))
+
+
 class Broken(Plain):
     broken = float("nan")
 
@@ -232,35 +241,47 @@ def test_layers_skipped_by_other_generators_resume_to_the_same_bits(
     assert digest(tmp_path / "whole") == digest(tmp_path / "cut")
 
 
-def plan_of(tree: dict, dataset: Dataset, folder: Path) -> object:
+def check(tree: dict, dataset: Dataset, folder: Path) -> str:
+    """What is said about an experiment that can be run."""
     save_packed(dataset, folder / "data.pt")
     tree = {"name": "x", "dataset": {"name": str(folder / "data.pt")}, **tree}
-    return check_experiment(read_experiment(tree, "x"), folder, lambda _: None).plan
+    return "\n".join(check_experiment(read_experiment(tree, "x"), folder, lambda _: None).notes)
 
 
-def test_a_last_batch_of_one_is_refused_where_batch_statistics_are_used(
+def test_a_last_batch_of_one_is_refused_where_it_cannot_be_normalised(
     networks: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     """Of 120 images 12 are held out: 108 = 107 + 1."""
-    tree: dict = {"variants": [f"{networks}:Plain"], "trainer": {"batch_size": 107}}
-    with pytest.raises(
-        ExperimentError, match=r"Plain normalises by the statistics of a batch, and of 108 training images"
-    ):
-        plan_of(tree, dataset, tmp_path)
+    tree: dict = {"variants": [f"{networks}:Pooled"], "trainer": {"batch_size": 107}}
+    with pytest.raises(ExperimentError, match=r"Pooled: a training step with 1 image fails: .*of 108 training images"):
+        check(tree, dataset, tmp_path)
     searched = {**tree, "trainer": {}, "search": {"samples": 1, "space": {"trainer.batch_size": {"choice": [107]}}}}
     with pytest.raises(ExperimentError, match="drop_last"):
-        plan_of(searched, dataset, tmp_path)
-    with pytest.raises(ExperimentError, match="needs more than 1 image"):
-        plan_of({**tree, "trainer": {"batch_size": 1}}, dataset, tmp_path)
+        check(searched, dataset, tmp_path)
+    with pytest.raises(ExperimentError, match=r"with 1 image fails.*; with 2 images it works: set another batch_size"):
+        check({**tree, "trainer": {"batch_size": 1}}, dataset, tmp_path)
     for mend in ({"batch_size": 107, "drop_last": True}, {"batch_size": 106}):
-        plan_of({**tree, "trainer": mend}, dataset, tmp_path)
+        assert "batch" not in check({**tree, "trainer": mend}, dataset, tmp_path)
     with pytest.raises(ExperimentError, match="leaves nothing: 108 training images"):
-        plan_of({**tree, "trainer": {"batch_size": 109, "drop_last": True}}, dataset, tmp_path)
+        check({**tree, "trainer": {"batch_size": 109, "drop_last": True}}, dataset, tmp_path)
+
+
+def test_a_batch_of_one_that_works_and_one_of_all_images_are_said(
+    networks: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """Over the positions of a map one image can be normalised, as in torch."""
+    tree: dict = {"variants": [f"{networks}:Plain"]}
+    said = check({**tree, "trainer": {"batch_size": 107}}, dataset, tmp_path)
+    assert "Plain normalises by the statistics of a batch, and of 108 training images the last batch of 107" in said
+    assert "those of that image" in check({**tree, "trainer": {"batch_size": 1}}, dataset, tmp_path)
+    said = check({**tree, "trainer": {"batch_size": 100_000, "epochs": 7}}, dataset, tmp_path)
+    assert "trainer.batch_size is 100,000, and there are 108 training images: an epoch is one step" in said
+    assert "the whole training 7 steps" in said
 
 
 def test_train_refuses_it_as_well(networks: Path, dataset: Dataset, tmp_path: Path) -> None:
     save_packed(dataset, tmp_path / "data.pt")
-    arguments = ["train", f"{networks}:Plain", "--dataset", str(tmp_path / "data.pt"), "--batch-size", "107"]
+    arguments = ["train", f"{networks}:Pooled", "--dataset", str(tmp_path / "data.pt"), "--batch-size", "107"]
     ended = orchestrator(*arguments, cwd=tmp_path)
     assert ended.returncode == 2
     assert "drop_last" in ended.stderr

@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from orchestrator.analysis.copy_network import copy_on, dtype_of
 from orchestrator.analysis.field import image_field
 from orchestrator.analysis.operations import AVERAGE, MAXIMUM, RESHAPES, UPSAMPLING
+from orchestrator.analysis.outputs import LOGITS, main_output
 from orchestrator.analysis.record import BATCH, Known, Operation, Recorder, attach, known
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -63,7 +64,8 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     reasons = []
     small = sum(p.numel() for p in network.parameters()) <= SMALL
     for run, device in ((_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")):
-        copied = copy_on(network, device).train(training)
+        copied = copy_on(network, device)
+        copied.train(training)  # a network's own may return nothing
         found = Trace()
         try:
             with _recording(shape, device, dtype_of(copied), training) as (recorder, batch):
@@ -198,11 +200,13 @@ ROWS = frozenset((*AVERAGE, *MAXIMUM, *UPSAMPLING, *OTHERS, "native_layer_norm",
 
 
 def _take_output(found: Trace, recorder: Recorder, output: Any) -> None:
-    first = next(iter(output.values())) if isinstance(output, dict) else output
+    first = main_output(output)
+    first = next(iter(first.values())) if isinstance(first, dict) else first
     first = first[0] if isinstance(first, (tuple, list)) else first
     found.output, found.output_shape = recorder.look(first), tuple(first.shape)
     if first is not output:
-        found.notes.append("it returns several tensors: the first one is used as its output")
+        which = "`logits`" if isinstance(output, dict) and LOGITS in output else "the first one"
+        found.notes.append(f"it returns several tensors: {which} is used as its output")
 
 
 def _first_line(problem: Exception) -> str:

@@ -26,7 +26,8 @@ def training_operations(network: nn.Module, shape: Shape, evaluated: Trace) -> S
 
 def _is_the_same_in_training(evaluated: fx.GraphModule, network: nn.Module) -> bool:
     described = _described(evaluated, evaluated.graph)
-    copied = copy_on(network, "meta").train()
+    copied = copy_on(network, "meta")
+    copied.train()  # a network's own may return nothing
     try:
         with torch.enable_grad():
             return described is not None and described == _described(copied, fx.Tracer().trace(copied))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orchestrator.analysis.outputs import main_output
 from orchestrator.architectures.locate import load_class
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
@@ -76,7 +77,8 @@ def build_network(
     """The network ``variant``, with weights drawn from torch's current random state, on the CPU, in training mode.
 
     ``arguments`` go to its constructor, with the number of classes and of channels as in :func:`passed`.
-    It maps (N, 3, H, W) float32 to logits (N, num_classes). Raises VariantError if it cannot be built or if it does
+    It maps (N, 3, H, W) float32 to logits (N, num_classes), which may be the first of several outputs or the part
+    ``logits`` of a mapping. Raises VariantError if it cannot be built or if it does
     not do that for images of ``shape``.
     """
     network = load_class(variant)
@@ -108,7 +110,7 @@ def _check_shapes(variant: str, network: nn.Module, num_classes: int, shape: Sha
     network.eval()
     try:
         with torch.no_grad():
-            logits = network(torch.zeros(2, *shape))
+            logits = main_output(network(torch.zeros(2, *shape)))
     except Exception as problem:  # a network that does not fit may raise anything
         size = "x".join(map(str, shape))
         raise VariantError(f"{variant}: does not work with {size} images: {problem}") from problem

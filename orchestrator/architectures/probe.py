@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from orchestrator.analysis.outputs import main_output
 from orchestrator.architectures.build import Shape
 
 IMAGES = 4  # in the batch that is tried
@@ -26,7 +27,10 @@ def probe(network: nn.Module, shape: Shape) -> Behaviour:
     images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            return Behaviour(_varies(network.eval(), images), _uses_batch_statistics(network.train(), images))
+            network.eval()  # a network's own may return nothing
+            varies = _varies(network, images)
+            network.train()
+            return Behaviour(varies, _uses_batch_statistics(network, images))
     except Exception:  # whatever a user's network raises; where that matters, it is said with the trial or before it
         return Behaviour(False, False)
 
@@ -35,7 +39,7 @@ def _varies(network: nn.Module, images: Tensor) -> bool:
     outputs = []
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        outputs.append(network(images))
+        outputs.append(main_output(network(images)))
     return any(not torch.allclose(outputs[0], other, rtol=0, atol=0, equal_nan=True) for other in outputs[1:])
 
 

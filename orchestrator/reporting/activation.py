@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from orchestrator.analysis.outputs import main_output
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.images import HEADER, IMAGE, write_prediction
 from orchestrator.reporting.style import (
@@ -67,7 +68,7 @@ def activation_maps(network: nn.Module, images: Tensor, targets: Tensor) -> Tens
     place = last_spatial_map(network, images[:1])
     from captum.attr import LayerGradCam  # takes a while, and there may be no map
 
-    method = LayerGradCam(network, place.module)
+    method = LayerGradCam(lambda images: main_output(network(images)), place.module)
     maps = method.attribute(images, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
     size = (images.shape[2], images.shape[3])
     maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[:, 0]

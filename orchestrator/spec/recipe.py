@@ -115,6 +115,9 @@ class Recipe:
     Albumentations. Normalize is added at the end and need not be written."""
     label_smoothing: Annotated[float, Range(ge=0, lt=1)] = 0.0
     """Label smoothing of the cross-entropy loss. Unit: fraction."""
+    auxiliary_weight: NotNegative = 0.0
+    """Factor of the loss of each auxiliary output that is added to the loss, for networks that return
+    `(logits, auxiliary, ...)` or a mapping with `logits`. 0: auxiliary outputs are ignored."""
     l1: NotNegative = 0.0
     """Factor of the sum of absolute weights that is added to the loss."""
     l2: NotNegative = 0.0

@@ -73,9 +73,10 @@ def save_model(
 
 
 def _with_normalisation(network: "nn.Module", normalisation: "Normalisation") -> "nn.Module":
-    """A module in evaluation mode that normalises images as training did and passes them to ``network``."""
+    """A module in evaluation mode that normalises images as training did; it returns the logits of ``network``."""
     import torch
 
+    from orchestrator.analysis.outputs import main_output
     from orchestrator.data.normalisation import scale_and_shift
 
     class FromImages(torch.nn.Module):
@@ -91,7 +92,7 @@ def _with_normalisation(network: "nn.Module", normalisation: "Normalisation") ->
 
         def forward(self, images: torch.Tensor) -> Any:
             # No conversion by name: torch.export would then hold every later input to the example's dtype.
-            return self.network(torch.addcmul(self.shift, images, self.scale))
+            return main_output(self.network(torch.addcmul(self.shift, images, self.scale)))
 
     return FromImages().eval()
 

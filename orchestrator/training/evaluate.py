@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
+from orchestrator.analysis.outputs import main_output
 from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.errors import DivergedError
 from orchestrator.training.cuda_graph import GraphedCallable
@@ -59,7 +60,7 @@ class Evaluation:
         normalised = apply(images.to(self.placement.device), self.normalisation)
         laid_out = normalised.contiguous(memory_format=self.placement.memory_format)
         with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
-            return network(laid_out).float()  # type: ignore[no-any-return]
+            return main_output(network(laid_out)).float()  # type: ignore[no-any-return]
 
     def _probe(self, size: int) -> str | None:
         with torch.inference_mode():

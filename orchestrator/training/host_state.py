@@ -24,7 +24,7 @@ def host_state_problem(network: nn.Module, use: Callable[[nn.Module], object]) -
         copied = copy.deepcopy(network)
     except Exception as problem:  # whatever a user's network holds
         return f"the network cannot be copied ({type(problem).__name__}: {str(problem).partition(chr(10))[0]})"
-    with _random_states_kept():
+    with random_states_kept():
         before, drawn = _attributes(copied), _random_states()
         use(copied)
         for source, state in _random_states().items():
@@ -55,7 +55,8 @@ def _random_states() -> dict[str, Any]:
 
 
 @contextmanager
-def _random_states_kept() -> Iterator[None]:
+def random_states_kept() -> Iterator[None]:
+    """After this block every global random number generator is as it was before it."""
     python, numpy = random.getstate(), sys.modules.get("numpy")
     legacy = numpy.random.get_state() if numpy else None
     try:

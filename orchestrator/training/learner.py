@@ -5,15 +5,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from orchestrator.errors import CheckpointError
 from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.device import Placement
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.optimizers import build_optimizer, start_at_rest
 from orchestrator.training.prepare import prepare
 from orchestrator.training.schedule import LearningRate
 from orchestrator.training.snapshot import snapshot
+from orchestrator.training.weights import load_weights, no_plain_data
 
 CARRIED_OUT = ("fused", "foreach", "capturable")  # how an optimiser works on this device; not what it does
 
@@ -31,9 +33,9 @@ class Learner:
     best_epoch: int = 0
     best_accuracy: float = -1.0  # fraction, on the split that choices are made by
     best_loss: float = math.inf  # on the same split; decides between epochs of equal accuracy
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    best_weights: dict[str, Any] = field(default_factory=dict)  # tensors, and what else a state dict holds
     records: list[Record] = field(default_factory=list)
-    _best_before: dict[str, Tensor] = field(default_factory=dict)  # memory for the next best weights
+    _best_before: dict[str, Any] = field(default_factory=dict)  # memory for the next best weights
     _written: dict[str, Any] = field(default_factory=dict)  # memory for the next state
 
     @classmethod
@@ -46,6 +48,8 @@ class Learner:
         momentum_moves = recipe.schedule.cycle_momentum and recipe.schedule.per_batch  # which stays on the host
         on_device = device.type == "cuda" and not scaler.is_enabled() and not momentum_moves
         learning_rate = LearningRate(recipe.schedule, optimizer, recipe.epochs, batches, on_device)
+        if isinstance(optimizer, torch.optim.SGD):  # again: a schedule may have given it its momentum
+            start_at_rest(optimizer)
         return cls(network, optimizer, learning_rate, scaler, placement)
 
     def keep(self, record: Record, accuracy: float, loss: float) -> None:
@@ -54,12 +58,19 @@ class Learner:
         self.records.append(record)
         if (accuracy, -loss) > (self.best_accuracy, -self.best_loss):
             self.best_epoch, self.best_accuracy, self.best_loss = record.epoch, accuracy, loss
-            fresh = snapshot(self.network.state_dict(), self._best_before)
+            fresh = snapshot(self._network_state(), self._best_before)
             self.best_weights, self._best_before = fresh, self.best_weights
 
-    def weights(self) -> dict[str, Tensor]:
+    def _network_state(self) -> dict[str, Any]:
+        """Weights, buffers and what else the network keeps. Raises CheckpointError if that is no plain data."""
+        state = self.network.state_dict()
+        if problem := no_plain_data(state, "the network's state_dict"):
+            raise CheckpointError(problem)
+        return state
+
+    def weights(self) -> dict[str, Any]:
         """A copy of the network's weights and buffers, on the CPU."""
-        return dict(snapshot(self.network.state_dict()))
+        return dict(snapshot(self._network_state()))
 
     def state_dict(self) -> dict[str, Any]:
         """At an epoch's end: all that a later process needs to go on as if nothing had happened.
@@ -72,7 +83,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "learning_rate": self.learning_rate.state_dict(),
             "scaler": self.scaler.state_dict(),
-            **({} if is_best else {"network": self.network.state_dict()}),
+            **({} if is_best else {"network": self._network_state()}),
         }
         self._written |= snapshot(changing, self._written)
         return {
@@ -90,7 +101,7 @@ class Learner:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` described. Raises KeyError, ValueError or RuntimeError if it does not fit."""
-        self.network.load_state_dict(state["network"])
+        load_weights(self.network, state["network"])
         carried_out = [{k: group[k] for k in CARRIED_OUT if k in group} for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, how in zip(self.optimizer.param_groups, carried_out, strict=True):

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from orchestrator.spec import Recipe
 from orchestrator.training.learner import Learner
+from orchestrator.training.loss import classification_loss
 from orchestrator.training.metrics import TRAINING, Batch
 
 # images (B, 3, H, W) and labels (B,) in; the sums of the metrics of TRAINING out, (M,) float32 and still on the device:
@@ -25,8 +25,8 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
         optimizer.zero_grad(set_to_none=True)
         with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
-            logits = forward(images)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=recipe.label_smoothing)
+            output = forward(images)
+        loss, logits = classification_loss(output, labels, recipe.label_smoothing, recipe.auxiliary_weight)
         loss = loss + penalty(parameters, recipe.l1, recipe.l2)
         scaler.scale(loss).backward()
         if recipe.gradient_clip is not None:

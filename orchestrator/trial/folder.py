@@ -29,6 +29,7 @@ from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Fai
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
+from orchestrator.training.weights import load_weights
 
 CHECKPOINTS = "checkpoints"  # the folder of everything that is large
 _logger = logging.getLogger(__name__)
@@ -179,10 +180,11 @@ class TrialFolder:
         spec = self.spec()
         network = build_network(spec.variant, spec.arguments, num_classes, shape)
         try:
-            network.load_state_dict(checkpoint.load(self.best)["network"])
+            load_weights(network, checkpoint.load(self.best)["network"])
         except (KeyError, RuntimeError, TypeError, AttributeError) as problem:
             raise CheckpointError(one_line(f"{self.best}: does not fit {spec.variant}: {problem}")) from problem
-        return network.eval()
+        network.eval()  # a network's own may return nothing
+        return network
 
     def save_facts(self, facts: Mapping[str, Any]) -> None:
         """Write what is known of the network, the data and the machine before training."""

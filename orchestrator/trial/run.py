@@ -27,6 +27,7 @@ from orchestrator.training.loop import fit
 from orchestrator.training.process import training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
+from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder
 
@@ -118,7 +119,7 @@ def _train(
     weights, chosen = learner.best_weights, learner.best_epoch
     if recipe.protocol == "published":  # nothing was held out to choose by: the last weights, as they are
         weights, chosen = learner.weights(), learner.epoch
-    network.load_state_dict(weights)
+    load_weights(network, weights)
     folder.save_best(weights, chosen)
     metrics = {keys.BEST_EPOCH: float(chosen)}
     if measure:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from torch import nn
+
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network
 from orchestrator.architectures.build import passed
@@ -14,8 +16,10 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute
 from orchestrator.experiment.proposals import Proposals
-from orchestrator.spec import Experiment, Plan, TrialSpec
+from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
 from orchestrator.text import first_line
+from orchestrator.training.try_step import Tried, try_step
+from orchestrator.workflow.trainable import Try, training_notes, training_problems
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes, unused_settings
 
 
@@ -25,20 +29,52 @@ class Networks:
     ``begun``: the launch has; what cannot be trained is then a draw to be replaced, and no reason to end.
     """
 
-    def __init__(self, experiment: Experiment, dataset: Dataset) -> None:
-        self.experiment, self.dataset = experiment, dataset
+    def __init__(self, contract: Contract, dataset: Dataset) -> None:
+        self.contract, self.dataset = contract, dataset
         self.begun = False
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
+        self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
+        self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
         """The network of ``spec``. Raises VariantError if it cannot be built."""
         key, shape = spec.network_key, self.dataset.shape
         if key not in self._known:
-            network = build_network(spec.variant, spec.arguments, len(self.dataset.classes), shape)
+            network = self._network(spec)
             analysis = analyse(network, shape)
-            contract = check_contract(analysis, self.experiment.contract)
+            contract = check_contract(analysis, self.contract)
             self._known[key] = analysis, contract, probe(network, shape)
         return self._known[key]
+
+    def take(self, spec: TrialSpec) -> Try:
+        """How a training step of ``spec`` is tried, of each kind once."""
+        weight, shape = spec.trainer.auxiliary_weight, self.dataset.shape
+
+        def take(images: int) -> Tried:
+            key = spec.network_key, images, weight > 0
+            if key not in self._tried:
+                macs = sum(operation.macs for operation in self.judge(spec)[0].operations)
+                network = self._network(spec)
+                self._tried[key] = try_step(network, shape, len(self.dataset.classes), images, macs, weight)
+            return self._tried[key]
+
+        return take
+
+    def problems(self, spec: TrialSpec) -> list[str]:
+        """Why ``spec`` cannot be trained; one line each."""
+        return training_problems(spec, self.dataset, self.take(spec))
+
+    def notes(self, spec: TrialSpec) -> list[str]:
+        """Messages about a trial before it is trained."""
+        behaviour = self.judge(spec)[2]
+        known = training_notes(spec, self.dataset, self.take(spec), behaviour)
+        return [*network_notes(spec, self.dataset, behaviour), *known]
+
+    def _network(self, spec: TrialSpec) -> nn.Module:
+        if self._latest is None or self._latest[0] != spec.network_key:
+            built = build_network(spec.variant, spec.arguments, len(self.dataset.classes), self.dataset.shape)
+            self._latest = spec.network_key, built
+        return self._latest[1]
 
     def broken(self, spec: TrialSpec) -> list[ContractCheck]:
         """The limits of the contract that the network of ``spec`` breaks, and once begun, what else is wrong with it.
@@ -46,7 +82,7 @@ class Networks:
         Raises VariantError if it cannot be built and nothing has begun.
         """
         try:
-            _, contract, behaviour = self.judge(spec)
+            _, contract, _ = self.judge(spec)
         except VariantError as problem:
             if not self.begun and spec.settings:
                 given = ", ".join(f"{path} {value}" for path, value in spec.settings.items())
@@ -58,7 +94,7 @@ class Networks:
         broken = [check for check in contract.checks if not check.passed]
         if self.begun:
             problems = check_transforms(spec.trainer.augmentation, self.dataset.shape)
-            broken += map(_unfit, [*problems, *batch_problems(spec, self.dataset, behaviour)])
+            broken += map(_unfit, [*problems, *self.problems(spec)])
         return broken
 
 
@@ -103,7 +139,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     dataset = load_dataset(experiment.dataset, data_dir)
     if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
         raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
-    networks = Networks(experiment, dataset)
+    networks = Networks(experiment.contract, dataset)
     if experiment.search is None:
         _refuse_broken(experiment, networks)
     proposals = Proposals(experiment, dataset.digest, networks.broken)
@@ -112,10 +148,10 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     checked.add(proposals.trials({}))
     problems = _drawn_augmentation(plan, dataset)
     for spec in plan.trials:
-        problems += batch_problems(spec, dataset, networks.judge(spec)[2])
+        problems += networks.problems(spec)
     if problems:
         raise ExperimentError(experiment.name, list(dict.fromkeys(problems)))
-    known_notes = (n for s in plan.trials for n in network_notes(s, dataset, networks.judge(s)[2]))
+    known_notes = (note for spec in plan.trials for note in networks.notes(spec))
     notes = tuple(
         dict.fromkeys(
             [*dataset.notes, *plan.notes, *scheduler_notes(experiment), *plan_notes(experiment), *known_notes]
@@ -124,26 +160,6 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     for note in notes:
         log(note)
     return replace(checked, notes=notes)
-
-
-def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
-    """Why the training images cannot be split into batches as the recipe says; one line each."""
-    held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
-    learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
-    if spec.trainer.drop_last and learned < size:
-        return [f"trainer.drop_last leaves nothing: {learned} training images are fewer than one batch of {size}"]
-    if not behaviour.uses_batch_statistics:
-        return []
-    if size == 1:
-        return [
-            f"trainer.batch_size: {spec.label} normalises by the statistics of a batch, which needs more than 1 image"
-        ]
-    if spec.trainer.drop_last or learned % size != 1:
-        return []
-    return [
-        f"trainer.batch_size: {spec.label} normalises by the statistics of a batch, and of {learned} training images "
-        f"the last batch of {size} holds only one; set trainer.drop_last, or another batch_size or dataset.validation"
-    ]
 
 
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 
 from orchestrator.architectures import build_network, source_digest
-from orchestrator.architectures.probe import probe
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
-from orchestrator.spec import TrialSpec
+from orchestrator.spec import Contract, TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.check import batch_problems, network_notes
+from orchestrator.workflow.check import Networks
 from orchestrator.workflow.display import Display
 
 
@@ -42,14 +41,13 @@ def train(
     dataset = load_dataset(spec.dataset, data_dir)
     if problems := check_transforms(spec.trainer.augmentation, dataset.shape):
         raise ExperimentError(source, [f"trainer.augmentation: {problem}" for problem in problems])
-    # Invalid requests are refused here, not in the trial.
-    behaviour = probe(build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape), dataset.shape)
-    if problems := batch_problems(spec, dataset, behaviour):
+    networks = Networks(Contract(), dataset)
+    if problems := networks.problems(spec):  # invalid requests are refused here, not in the trial
         raise ExperimentError(source, problems)
     spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
     display.log(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
-    for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
+    for note in (*dataset.notes, *networks.notes(spec)):
         display.log(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
         threads = f"CPU threads: {spec.trainer.threads}"

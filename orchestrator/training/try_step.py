@@ -1,0 +1,105 @@
+"""Try a training step of a network before anything is spent: some networks fail only when they are trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from orchestrator.analysis.copy_network import copy_on
+from orchestrator.analysis.outputs import LOGITS, auxiliary_outputs, main_output
+from orchestrator.redact import redact
+from orchestrator.text import first_line, in_one_line
+from orchestrator.training.host_state import random_states_kept
+from orchestrator.training.loss import auxiliary_logits, classification_loss
+from orchestrator.training.weights import state_problem
+
+Shape = tuple[int, int, int]  # channels, height, width
+# Multiply-accumulates of a step. One core does 10 to 20 billion in a second.
+QUICK = 2e9  # up to here it is taken on the CPU; above, on the meta device, which takes a second once and then 0.05
+MOST = 1e11  # above this it is not taken on the CPU even where the meta device cannot do it
+# What a machine may lack: memory, a device, a file. It says nothing about the network.
+_OF_THE_MACHINE = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a training step showed."""
+
+    problem: str = ""  # why it cannot be taken
+    untried: str = ""  # why it is not known whether it can
+    auxiliary: int = 0  # outputs beside the logits that are logits as well
+    others: int = 0  # tensors beside the logits that are not
+    unused: tuple[str, ...] = ()  # names of the trainable parameters that got no gradient
+
+
+class _UnfitError(Exception):
+    """The network cannot be trained; the text says why."""
+
+
+def try_step(
+    network: nn.Module, shape: Shape, classes: int, images: int, macs: int, auxiliary_weight: float = 0.0
+) -> Tried:
+    """Take a step (forward in training mode, loss, backward) with a batch of ``images`` images of ``shape``.
+
+    ``macs``: multiply-accumulates of a forward pass of one image; a large step is taken on the meta device, where
+    tensors have shapes and no values. It is judged by the CPU alone: whatever the meta device cannot do is taken there
+    again, if that is not too much. Nothing is changed: a copy of ``network`` takes it, and no random state moves.
+    """
+    cost = 3 * macs * images
+    with random_states_kept():
+        if cost > QUICK:
+            try:
+                return _take(network, "meta", shape, classes, images, auxiliary_weight)
+            except Exception as problem:  # a network that asks for values fails there as well
+                if cost > MOST:
+                    said = f"{_reason(problem)} on torch's meta device, and on the CPU it would take too long"
+                    return Tried(untried=said)
+        try:
+            return _take(network, "cpu", shape, classes, images, auxiliary_weight)
+        except Exception as problem:  # whatever a user's network raises
+            lacking = isinstance(problem, _OF_THE_MACHINE) or "can't allocate memory" in str(problem)
+            return Tried(untried=_reason(problem)) if lacking else Tried(problem=_reason(problem))
+
+
+def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: int, auxiliary_weight: float) -> Tried:
+    copied = copy_on(network, device)
+    copied.train()
+    trainable = {name: p for name, p in copied.named_parameters() if p.requires_grad}
+    if not trainable:
+        raise _UnfitError("it has no parameters to train")
+    with torch.enable_grad(), torch.device(device):
+        batch = torch.empty(images, *shape) if device == "meta" else _random_images(images, shape)
+        output = copied(batch)
+        _check_logits(output, (images, classes))
+        labels = torch.arange(images) % classes
+        loss, _ = classification_loss(output, labels, auxiliary_weight=auxiliary_weight)
+        if not loss.requires_grad:
+            raise _UnfitError("its output has no gradient: it is computed under torch.no_grad, or detached")
+        loss.backward()
+    unused = tuple(name for name, parameter in trainable.items() if parameter.grad is None)
+    if len(unused) == len(trainable):
+        raise _UnfitError("none of its parameters gets a gradient: its output does not depend on them")
+    if problem := state_problem(copied):
+        raise _UnfitError(problem)
+    logits = len(auxiliary_logits(output))
+    return Tried(auxiliary=logits, others=len(auxiliary_outputs(output)) - logits, unused=unused)
+
+
+def _random_images(images: int, shape: Shape) -> Tensor:
+    return torch.randn(images, *shape, generator=torch.Generator().manual_seed(0))
+
+
+def _check_logits(output: Any, expected: tuple[int, int]) -> None:
+    logits = main_output(output)
+    if isinstance(logits, Tensor) and tuple(logits.shape) == expected:
+        return
+    got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(output).__name__
+    raise _UnfitError(
+        f"in training mode it must return logits of shape (N, {expected[1]}), alone, as the first of several outputs "
+        f"or as `{LOGITS}` of a mapping, not {got} for N = {expected[0]}"
+    )
+
+
+def _reason(problem: Exception) -> str:
+    return redact(first_line(problem) if isinstance(problem, _UnfitError) else in_one_line(problem))
