@@ -1,5 +1,6 @@
 """Try a training step of a network before anything is spent: some networks fail only when they are trained."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,39 +39,45 @@ class _UnfitError(Exception):
 
 
 def try_step(
-    network: nn.Module, shape: Shape, classes: int, images: int, macs: int, auxiliary_weight: float = 0.0
+    network: nn.Module,
+    fresh: Callable[[], nn.Module],
+    shape: Shape,
+    classes: int,
+    images: int,
+    macs: int,
+    auxiliary_weight: float = 0.0,
 ) -> Tried:
     """Take a step (forward in training mode, loss, backward) with a batch of ``images`` images of ``shape``.
 
-    ``macs``: multiply-accumulates of a forward pass of one image; a large step is taken on the meta device, where
-    tensors have shapes and no values. It is judged by the CPU alone: whatever the meta device cannot do is taken there
-    again, if that is not too much. Nothing is changed: a copy of ``network`` takes it, and no random state moves.
+    ``macs``: multiply-accumulates of a forward pass of one image. A large step is taken on the meta device, where
+    tensors have shapes and no values. Only the CPU refuses: whatever the meta device cannot do is taken there again,
+    if that is not too much, by a ``fresh`` network: a copy's hooks and functions may still use the weights of the
+    first. Nothing is changed, neither ``network`` nor any random state.
     """
     cost = 3 * macs * images
     with random_states_kept():
         if cost > QUICK:
             try:
-                return _take(network, "meta", shape, classes, images, auxiliary_weight)
+                return _take(copy_on(network, "meta"), "meta", shape, classes, images, auxiliary_weight)
             except Exception as problem:  # a network that asks for values fails there as well
                 if cost > MOST:
                     said = f"{_reason(problem)} on torch's meta device, and on the CPU it would take too long"
                     return Tried(untried=said)
         try:
-            return _take(network, "cpu", shape, classes, images, auxiliary_weight)
+            return _take(fresh(), "cpu", shape, classes, images, auxiliary_weight)
         except Exception as problem:  # whatever a user's network raises
             lacking = isinstance(problem, _OF_THE_MACHINE) or "can't allocate memory" in str(problem)
             return Tried(untried=_reason(problem)) if lacking else Tried(problem=_reason(problem))
 
 
 def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: int, auxiliary_weight: float) -> Tried:
-    copied = copy_on(network, device)
-    copied.train()
-    trainable = {name: p for name, p in copied.named_parameters() if p.requires_grad}
+    network.train()
+    trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
     if not trainable:
         raise _UnfitError("it has no parameters to train")
     with torch.enable_grad(), torch.device(device):
         batch = torch.empty(images, *shape) if device == "meta" else _random_images(images, shape)
-        output = copied(batch)
+        output = network(batch)
         _check_logits(output, (images, classes))
         labels = torch.arange(images) % classes
         loss, _ = classification_loss(output, labels, auxiliary_weight=auxiliary_weight)
@@ -80,7 +87,7 @@ def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: i
     unused = tuple(name for name, parameter in trainable.items() if parameter.grad is None)
     if len(unused) == len(trainable):
         raise _UnfitError("none of its parameters gets a gradient: its output does not depend on them")
-    if problem := state_problem(copied):
+    if problem := state_problem(network):
         raise _UnfitError(problem)
     logits = len(auxiliary_logits(output))
     return Tried(auxiliary=logits, others=len(auxiliary_outputs(output)) - logits, unused=unused)

@@ -54,8 +54,8 @@ class Networks:
             key = spec.network_key, images, weight > 0
             if key not in self._tried:
                 macs = sum(operation.macs for operation in self.judge(spec)[0].operations)
-                network = self._network(spec)
-                self._tried[key] = try_step(network, shape, len(self.dataset.classes), images, macs, weight)
+                network, classes = self._network(spec), len(self.dataset.classes)
+                self._tried[key] = try_step(network, lambda: self._build(spec), shape, classes, images, macs, weight)
             return self._tried[key]
 
         return take
@@ -72,9 +72,11 @@ class Networks:
 
     def _network(self, spec: TrialSpec) -> nn.Module:
         if self._latest is None or self._latest[0] != spec.network_key:
-            built = build_network(spec.variant, spec.arguments, len(self.dataset.classes), self.dataset.shape)
-            self._latest = spec.network_key, built
+            self._latest = spec.network_key, self._build(spec)
         return self._latest[1]
+
+    def _build(self, spec: TrialSpec) -> nn.Module:
+        return build_network(spec.variant, spec.arguments, len(self.dataset.classes), self.dataset.shape)
 
     def broken(self, spec: TrialSpec) -> list[ContractCheck]:
         """The limits of the contract that the network of ``spec`` breaks, and once begun, what else is wrong with it.
