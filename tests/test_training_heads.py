@@ -244,8 +244,8 @@ def test_a_step_learns_from_the_main_output_and_by_its_weight_from_the_others(
     for (path, parameter), (_, expected) in zip(network.named_parameters(), reference.named_parameters(), strict=True):
         if weight or not path.startswith("auxiliary"):
             torch.testing.assert_close(parameter.grad, expected.grad)
-        else:
-            assert parameter.grad is None
+        else:  # compiled, it is computed as zeros
+            assert parameter.grad is None or (compiled and not parameter.grad.any())
 
 
 @pytest.mark.parametrize("name", ["Training", "Always", "Mapping"])
@@ -446,7 +446,7 @@ def test_what_this_machine_lacks_refuses_no_network(problem: Exception) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "size", "count"), [("googlenet", 64, 2), ("inception_v3", 112, 1)])
+@pytest.mark.parametrize(("name", "size", "count"), [("googlenet", 64, 2), ("inception_v3", 299, 1)])
 def test_torchvisions_networks_with_heads_train(name: str, size: int, count: int) -> None:
     import torchvision
 
