@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import get_args
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.schedule import LearningRate
+from orchestrator.training.step import build_step
 
 
 @pytest.fixture
@@ -73,3 +75,127 @@ def test_a_warmup_of_whole_steps_peaks_at_the_last_of_them(epochs: int, peak: in
 @example(epochs=1, warmup=0.5)
 def test_every_warmup_gives_rates_to_train_with(epochs: int, warmup: float) -> None:
     assert all(0 < rate <= 0.1 * (1 + 1e-9) for rate in onecycle(epochs, warmup, "cos"))
+
+
+OPTIMIZERS = get_args(Optimizer.__annotations__["name"])
+SCHEDULES = get_args(Schedule.__annotations__["name"])
+
+
+@given(
+    name=st.sampled_from(SCHEDULES),
+    interval=st.sampled_from([None, "batch", "epoch"]),
+    epochs=st.integers(1, 12),
+    batches=st.integers(1, 12),
+    warmup=st.floats(0, 1, exclude_max=True) | st.integers(0, 11).map(lambda count: count / 12),
+    total=st.none() | st.integers(1, 200),
+    anneal=st.sampled_from(["cos", "linear"]),
+    cycle=st.booleans(),
+    optimizer=st.sampled_from(OPTIMIZERS),
+)
+@example("onecycle", "batch", 1, 1, 0.3, None, "cos", True, "muon")
+@example("onecycle", "epoch", 1, 5, 0.0, None, "linear", True, "sgd")
+@example("onecycle", "batch", 2, 5, 1 - 2**-53, None, "cos", True, "adam")
+@example("onecycle", "batch", 2, 5, 5e-324, 1, "linear", False, "rmsprop")
+def test_any_schedule_of_any_number_of_steps_gives_settings_to_train_with(
+    name: str,
+    interval: str | None,
+    epochs: int,
+    batches: int,
+    warmup: float,
+    total: int | None,
+    anneal: str,
+    cycle: bool,
+    optimizer: str,
+) -> None:
+    interval = None if name == "plateau" else interval
+    schedule = Schedule(
+        name=name, interval=interval, warmup=warmup, total_steps=total, anneal=anneal, cycle_momentum=cycle
+    )
+    built = build_optimizer(Optimizer(name=optimizer, lr=0.1), [nn.Parameter(torch.zeros(2, 2))])
+    rate = LearningRate(schedule, built, epochs, batches)
+    for _ in range(epochs):
+        rate.begin_epoch()
+        for step in range(batches):
+            rate.set(torch.tensor([step]))
+            [group] = built.param_groups if len(built.param_groups) == 1 else built.param_groups[:1]
+            assert 0 < rate.used <= 0.1 * (1 + 1e-9)
+            assert group["lr"] == rate.used
+            momentum = group.get("betas", (group.get("momentum", 0.0),))[0]
+            assert 0 <= momentum < 1
+            rate.after_batch()
+        rate.after_epoch(0.5)
+
+
+class Skipping(nn.Module):
+    """The block takes part in some steps only: stochastic depth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.block = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1)
+        self.head, self.skipped = nn.Linear(3, 3), False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        return self.head((x if self.skipped else x + self.block(x).relu()).mean((2, 3)))
+
+
+def plain(settings: Optimizer, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """torch's own, one parameter after the other."""
+    s, one_by_one = settings, {"foreach": False, "fused": False}
+    if s.name == "sgd":
+        return torch.optim.SGD(parameters, s.lr, s.momentum, 0, s.weight_decay, s.nesterov, **one_by_one)
+    if s.name == "rmsprop":
+        return torch.optim.RMSprop(parameters, s.lr, s.alpha, s.eps, s.weight_decay, s.momentum, foreach=False)
+    kind = torch.optim.Adam if s.name == "adam" else torch.optim.AdamW
+    return kind(parameters, s.lr, (s.beta1, s.beta2), s.eps, s.weight_decay, **one_by_one)
+
+
+@pytest.mark.usefixtures("littered_memory")
+@pytest.mark.parametrize("first", [[True, True, False, True, False], [False, True, False], [True, True]])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(Optimizer(name="sgd", momentum=0.9, nesterov=nesterov, lr=0.1) for nesterov in (False, True)),
+        *(Optimizer(name="sgd", momentum=0.0, lr=0.1), Optimizer(name="rmsprop", lr=0.01)),
+        *(Optimizer(name=name, lr=0.01) for name in ("adam", "adamw")),
+    ],
+    ids=lambda value: f"{value.name}-{value.momentum}-{value.nesterov}" if isinstance(value, Optimizer) else None,
+)
+@pytest.mark.parametrize("cycle", [False, True])
+def test_a_block_that_is_skipped_in_the_first_steps_learns_as_by_torchs_plain_optimizer(
+    first: list[bool], settings: Optimizer, cycle: bool
+) -> None:
+    schedule = Schedule(name="onecycle", cycle_momentum=cycle)
+    recipe = Recipe(epochs=1, optimizer=settings, schedule=schedule)
+    torch.manual_seed(0)
+    network, reference = Skipping(), Skipping()
+    reference.load_state_dict(network.state_dict())
+    placement = Placement(torch.device("cpu"), torch.float32, channels_last=False)
+    learner = Learner.build(network, recipe, placement, batches=len(first) + 3)
+    step, expected = build_step(learner, recipe), plain(settings, list(reference.parameters()))
+    for skipped in [*first, False, False, True]:
+        network.skipped = reference.skipped = skipped
+        images, labels = torch.randn(6, 3, 4, 4), torch.arange(6) % 3
+        for group, given_by in zip(expected.param_groups, learner.optimizer.param_groups, strict=True):
+            group.update({key: given_by[key] for key in ("lr", "momentum", "betas") if key in given_by})
+        step(images, labels)
+        learner.learning_rate.after_batch()
+        expected.zero_grad()
+        nn.functional.cross_entropy(reference(images), labels).backward()
+        expected.step()
+        for one, other in zip(network.parameters(), reference.parameters(), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("skipped", [True, False])
+def test_muon_takes_steps_in_which_some_or_all_kernels_have_no_gradient(skipped: bool) -> None:
+    recipe = Recipe(epochs=1, optimizer=Optimizer(name="muon", lr=0.01), schedule=Schedule(name="constant"))
+    network = Skipping()
+    learner = Learner.build(network, recipe, Placement(torch.device("cpu"), torch.float32, False), batches=2)
+    network.skipped = skipped
+    for _ in range(2):
+        build_step(learner, recipe)(torch.randn(6, 3, 4, 4), torch.arange(6) % 3)
+    network.first.requires_grad_(False)
+    network.skipped = True
+    build_step(learner, recipe)(torch.randn(6, 3, 4, 4), torch.arange(6) % 3)
+    assert all(parameter.isfinite().all() for parameter in network.parameters())
