@@ -21,6 +21,8 @@ from orchestrator.errors import CheckpointError, ExperimentError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.reporting.activation import activation_maps
 from orchestrator.spec import Recipe, Schedule, TrialSpec
+from orchestrator.spec.trial import WHEREFORE
+from orchestrator.spec.trial import digest as identity_digest
 from orchestrator.tracking.models import save_model
 from orchestrator.training import checkpoint
 from orchestrator.training.device import Placement, place
@@ -260,6 +262,15 @@ def test_without_a_weight_heads_change_nothing_of_a_trial(
     logits = TrialFolder(tmp_path / name).predictions()
     assert logits is not None
     assert logits.shape == (len(dataset.test), 3)
+
+
+def test_trials_from_before_the_weight_are_still_the_same(networks: Path) -> None:
+    spec = make_spec(networks, "Plain")
+    before = spec.to_json()
+    del before["trainer"]["auxiliary_weight"]
+    kept = {k: v for k, v in before.items() if k not in WHEREFORE and (k != "as" or v)}
+    assert TrialSpec.from_json(before).identity() == spec.identity() == identity_digest(kept)
+    assert spec.identity() != make_spec(networks, "Plain", auxiliary_weight=0.3).identity()
 
 
 @pytest.mark.parametrize("name", ["Always", "Mapping", "Silent", "Counting", "Saving"])

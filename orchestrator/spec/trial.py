@@ -89,9 +89,11 @@ class TrialSpec:
         """Hash (sha256, hexadecimal) of the whole specification: trials with the same identity are the same trial.
 
         A user's own network is identified by its source, not by the path of its file, and so are classes in its
-        arguments; the settings of a search by their values, not by the index of the draw.
+        arguments; the settings of a search by their values, not by the index of the draw. A setting that came later
+        counts where it is set: trials from before it stay the same.
         """
         data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE and (k != "as" or v)}
+        data["trainer"] = {k: v for k, v in data["trainer"].items() if k != "auxiliary_weight" or v}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
