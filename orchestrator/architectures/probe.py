@@ -1,5 +1,6 @@
 """Run a network on random images to find out how it may be trained and evaluated."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ DRAWS = 3  # differently seeded evaluations that are compared
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The findings about a network; both are False for one that cannot run on random images."""
+    """The findings about a network; False for one that cannot run on random images."""
 
     varies_in_evaluation: bool  # it draws random numbers in evaluation mode: the same images give different logits
     uses_batch_statistics: bool  # in training mode it normalises an image with the others of its batch
@@ -25,18 +26,20 @@ class Behaviour:
 def probe(network: nn.Module, shape: Shape) -> Behaviour:
     """Try ``network`` on random images of ``shape``. Its running statistics and torch's random state change."""
     images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return Behaviour(_found(_varies, network, images), _found(_uses_batch_statistics, network, images))
+
+
+def _found(look: Callable[[nn.Module, Tensor], bool], network: nn.Module, images: Tensor) -> bool:
     try:
-        with torch.no_grad():
-            network.eval()  # a network's own may return nothing
-            varies = _varies(network, images)
-            network.train()
-            return Behaviour(varies, _uses_batch_statistics(network, images))
+        return look(network, images)
     except Exception:  # whatever a user's network raises; where that matters, it is said with the trial or before it
-        return Behaviour(False, False)
+        return False
 
 
 def _varies(network: nn.Module, images: Tensor) -> bool:
     outputs = []
+    network.eval()
     for seed in range(DRAWS):
         torch.manual_seed(seed)
         outputs.append(main_output(network(images)))
@@ -44,6 +47,7 @@ def _varies(network: nn.Module, images: Tensor) -> bool:
 
 
 def _uses_batch_statistics(network: nn.Module, images: Tensor) -> bool:
+    network.train()
     with _BatchNormalisation() as watched:
         network(images)
     return bool(watched.seen)

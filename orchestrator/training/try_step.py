@@ -17,7 +17,7 @@ from orchestrator.training.weights import state_problem
 
 Shape = tuple[int, int, int]  # channels, height, width
 # Multiply-accumulates of a step. One core does 10 to 20 billion in a second.
-QUICK = 2e9  # up to here it is taken on the CPU; above, on the meta device, which takes a second once and then 0.05
+QUICK = 1e8  # up to here it is taken on the CPU; above, on the meta device: a second for its imports, then 0.05 a step
 MOST = 1e11  # above this it is not taken on the CPU even where the meta device cannot do it
 # What a machine may lack: memory, a device, a file. It says nothing about the network.
 _OF_THE_MACHINE = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
