@@ -1,5 +1,6 @@
 """Try a training step of a network before anything is spent: some networks fail only when they are trained."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 # Multiply-accumulates of a step. One core does 10 to 20 billion in a second.
 QUICK = 1e8  # up to here it is taken on the CPU; above, on the meta device: a second for its imports, then 0.05 a step
 MOST = 1e11  # above this it is not taken on the CPU even where the meta device cannot do it
+LEAST = 30  # taken for each number of an image: a network may compute what is not counted, and images take memory
 # What a machine may lack: memory, a device, a file. It says nothing about the network.
 _OF_THE_MACHINE = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
 
@@ -54,7 +56,7 @@ def try_step(
     if that is not too much, by a ``fresh`` network: a copy's hooks and functions may still use the weights of the
     first. Nothing is changed, neither ``network`` nor any random state.
     """
-    cost = 3 * macs * images
+    cost = 3 * images * max(macs, LEAST * math.prod(shape))
     with random_states_kept():
         if cost > QUICK:
             try:
