@@ -1,5 +1,6 @@
 """Networks with several outputs, a state of their own, or that fail in training only: trained, kept, or refused."""
 
+import contextlib
 import copy
 import random
 import threading
@@ -15,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from orchestrator import records as keys
-from orchestrator.architectures import build_network
+from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.data import Dataset, apply, measure, save_packed
-from orchestrator.errors import CheckpointError, ExperimentError
+from orchestrator.errors import CheckpointError, ExperimentError, VariantError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.reporting.activation import activation_maps
 from orchestrator.spec import Recipe, Schedule, TrialSpec
@@ -444,6 +445,16 @@ def test_a_large_step_is_judged_by_shapes_and_never_refused_for_them_alone() -> 
     middle = int(QUICK)
     assert attempt(asking, shape, 4, 4, middle) == Tried()
     assert "invalid for input" in attempt(asking, shape, 4, 5, middle).problem
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_built_in_networks_can_be_trained_with_any_batch_of_more_than_one_image(variant: str) -> None:
+    """So a step of theirs is not tried, which would import torch's compiler."""
+    for side, sizes in ((32, (2, 3, 33, 128)), (8, (2, 3))):
+        with contextlib.suppress(VariantError):  # too small for some of them
+            network = build_network(variant, {}, 10, (3, side, side))
+            for images in sizes:
+                assert attempt(network, (3, side, side), 10, images, int(QUICK)) == Tried()
 
 
 @pytest.mark.parametrize("problem", [MemoryError(), torch.OutOfMemoryError("CUDA"), OSError("no such file")])

@@ -18,7 +18,7 @@ from orchestrator.training.weights import state_problem
 
 Shape = tuple[int, int, int]  # channels, height, width
 # Multiply-accumulates of a step. One core does 10 to 20 billion in a second.
-QUICK = 1e8  # up to here it is taken on the CPU; above, on the meta device: a second for its imports, then 0.05 a step
+QUICK = 2e8  # up to here it is taken on the CPU; above, on the meta device: a second for its imports, then 0.05 a step
 MOST = 1e11  # above this it is not taken on the CPU even where the meta device cannot do it
 LEAST = 30  # taken for each number of an image: a network may compute what is not counted, and images take memory
 # What a machine may lack: memory, a device, a file. It says nothing about the network.
