@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network
-from orchestrator.architectures.build import passed
+from orchestrator.architectures.arguments import passed
 from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractCheck, ContractResult, check_contract
@@ -149,7 +149,7 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
     """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
     given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    known = [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
+    known = [*given.notes, *source_notes(spec.variant, spec.arguments), *evaluation_notes(spec.label, behaviour)]
     return [*known, *unused_settings(spec.trainer)]
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network, family
-from orchestrator.architectures.build import Shape, passed
+from orchestrator.architectures.arguments import Shape, passed
 from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.probe import probe
 from orchestrator.architectures.untracked import source_notes

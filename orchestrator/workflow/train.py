@@ -46,7 +46,7 @@ def train(
     behaviour = probe(build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape), dataset.shape)
     if problems := batch_problems(spec, dataset, behaviour):
         raise ExperimentError(source, problems)
-    spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
+    spec = replace(spec, source_digest=source_digest(spec.variant, spec.arguments), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
     display.log(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
     for note in (*dataset.notes, *network_notes(spec, dataset, behaviour)):
