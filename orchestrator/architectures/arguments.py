@@ -104,13 +104,16 @@ def _keyword(network: "Callable[..., nn.Module]", given: Mapping[str, Any], num_
     tried = _tried.setdefault(network, {})
     key = f"{num_classes} {sorted(given.items())!r}"
     if key not in tried:
-        names = (name for name in CLASSES if _is_taken(network, name, {**given, name: num_classes}))
+        names = (name for name in CLASSES if _is_taken(network, name, {name: num_classes, **given}))
         tried[key] = next(names, None)
     return tried[key]
 
 
 def _is_taken(network: "Callable[..., nn.Module]", name: str, given: Mapping[str, Any]) -> bool:
-    """Whether Python accepts the argument ``name``, as far as the call gets; any other error is the network's own."""
+    """Whether Python accepts the argument ``name``, as far as the call gets; any other error is the network's own.
+
+    Of several arguments that it does not accept, Python names the first, so ``name`` comes first in ``given``.
+    """
     with torch.random.fork_rng(devices=[]), importable():
         try:
             with apart():

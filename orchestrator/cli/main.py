@@ -90,8 +90,19 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output is gone
         sys.stderr.close()
         code = 0
-    except Exception:  # a bug of ours: show the traceback, without secrets of the environment
-        click.echo(redact(traceback.format_exc()), err=True, nl=False)
+    except Exception as problem:
+        told = _crash_of_network(problem)
+        if told is None or "--debug" in given:  # a bug of ours: show the traceback, without secrets of the environment
+            click.echo(redact(traceback.format_exc()), err=True, nl=False)
+        if told is not None:
+            click.echo(redact(f"error: {told}"), err=True)
         code = 1
     gc.freeze()  # spares the interpreter a last garbage collection at exit
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _crash_of_network(problem: Exception) -> str | None:
+    """What a user's own code has raised, and where; None if none of it has run."""
+    from orchestrator.architectures.crash import crash, place
+
+    return crash(problem) if place(problem) else None

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from orchestrator.architectures import VARIANTS, named_in, own_root, source_digest
+from orchestrator.architectures import VARIANTS, own_root, source_digest
 from orchestrator.architectures.files import files_of
-from orchestrator.architectures.locate import full_name
 from orchestrator.cluster.locations import location_problems
 from orchestrator.cluster.submit import Submission
 from orchestrator.cluster.working_dir import WorkingDir, working_dir
@@ -121,16 +120,10 @@ def _outputs(here: Path) -> list[Path]:
 
 def _files(variant: Variant, root: Path) -> list[Path]:
     """The files of a user's own network that the job needs. Raises VariantError if it cannot be loaded."""
-    source_digest(variant.name, variant.arguments)  # loads it
-    names = [variant.name, *(full_name(variant.name, name) for name in named_in(variant.arguments))]
-    return [path for name in dict.fromkeys(names) for path in _files_of(name, root)]
-
-
-def _files_of(name: str, root: Path) -> list[Path]:
-    """The files of the class or function ``name`` that the job needs."""
-    if name in VARIANTS:
+    if variant.name in VARIANTS:
         return []
-    source = name.rpartition(":")[0]
+    source_digest(variant.name, variant.arguments)  # loads it
+    source = variant.name.rpartition(":")[0]
     if source.endswith(".py"):
         file = Path(source).expanduser().resolve()
         return [file, *files_of(file)]
@@ -142,7 +135,7 @@ def _files_of(name: str, root: Path) -> list[Path]:
         place = os.path.relpath(str(sys.modules[source].__file__), Path.cwd())
         raise OrchestratorError(
             f"the job can import {top} only from the top of {root}, and it is in {found}; name the network "
-            f"{place}:{name.rpartition(':')[2]}"
+            f"{place}:{variant.name.rpartition(':')[2]}"
         )
     return [path for path in (root / f"{top}.py", root / top / "__init__.py") if path.is_file()]
 
