@@ -1,9 +1,11 @@
 """What a variant may be called: a function, a class with classes among its arguments, a network of a library."""
 
+import functools
 import hashlib
 import importlib.metadata
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,14 +14,19 @@ import torch
 from driving import orchestrator
 from torch import nn
 
-from orchestrator.architectures import build_network, family, load_network, source_digest
+import orchestrator as orchestrator_package
+from orchestrator.architectures import build_network, family, load_network, named_in, source_digest
 from orchestrator.architectures.arguments import CLASSES, passed
 from orchestrator.architectures.digest import unimported_digest
+from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.untracked import source_notes
+from orchestrator.checks.check import Request
+from orchestrator.checks.versions import same_networks
 from orchestrator.errors import VariantError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.spec import Plan, TrialSpec
+from orchestrator.trial import TrialFolder
 
 SHAPE = (3, 16, 16)
 
@@ -400,3 +407,75 @@ def test_names_of_variants_by_usual_keywords_are_all_tried(tmp_path: Path) -> No
             f"        self.head = nn.Linear(3, {name})\n    def forward(self, x): return self.head(x.mean((2, 3)))\n"
         )
         assert passed(f"{tmp_path / 'net.py'}:make", {}, 7, SHAPE).known == {name: 7}
+
+
+def test_inspect_takes_arguments(file: Path) -> None:
+    block = ("--set", "arguments.block.class=Basic", "--set", "arguments.blocks=[1, 2]")
+    done = orchestrator("inspect", "net.py:Net", *block, "--json", cwd=file.parent)
+    network = build_network(f"{file}:Net", {"block": {"class": "Basic"}, "blocks": [1, 2]})
+    assert json.loads(done.stdout)["parameters"] == sum(p.numel() for p in network.parameters())
+    assert "only arguments of the network can be set" in (
+        orchestrator("inspect", "net.py:Net", "--set", "trainer.epochs=3", cwd=file.parent).stderr
+    )
+
+
+def in_this_process(num_classes: int = 3, width: int = 4) -> nn.Module:
+    """A function for the Python API, to be named by the module of this test."""
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, num_classes))
+
+
+def test_a_function_is_given_in_python(packed: Path, tmp_path: Path) -> None:
+    found = orchestrator_package.inspect(in_this_process, arguments={"width": 5}, classes=3)
+    assert (found.label, found.parameters) == ("in_this_process", 5 * 27 + 5 + 5 * 3 + 3)
+    trial = orchestrator_package.train(
+        in_this_process, dataset=str(packed), arguments={"width": 5}, epochs=1, out=tmp_path / "trial"
+    )
+    assert TrialFolder(tmp_path / "trial").spec().arguments == {"width": 5}
+    assert trial.name == "in_this_process/seed-0"
+
+
+def test_only_what_has_a_name_can_be_given_in_python() -> None:
+    for nameless in (lambda: None, functools.partial(in_this_process, 3)):
+        with pytest.raises(VariantError, match=r"cannot be found by that name|has no name by which it can be imported"):
+            name_of(nameless)  # type: ignore[arg-type]
+
+
+NOTEBOOK = """
+import torch.nn as nn
+class Block(nn.Module):
+    def forward(self, x):
+        return x * {factor}
+class Unused(nn.Module):
+    def forward(self, x):
+        return x - {unused}
+def middle():
+    return [Block()]
+def make(num_classes=10):
+    return nn.Sequential(*middle())
+class Net(Block):
+    pass
+from orchestrator.architectures import source_digest
+print(source_digest("__main__:make"), source_digest("__main__:Net"))
+"""
+
+
+def test_what_a_notebook_defines_is_followed_to_what_it_uses(tmp_path: Path) -> None:
+    def digests(factor: int, unused: int = 1) -> list[str]:
+        script = tmp_path / "cells.py"
+        script.write_text(NOTEBOOK.format(factor=factor, unused=unused))
+        command = [sys.executable, "-c", f"exec(compile(open({str(script)!r}).read(), '<cell>', 'exec'))"]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.split()
+
+    before = digests(2)
+    assert digests(2, unused=3) == before
+    assert all(old != new for old, new in zip(before, digests(5), strict=True))
+
+
+def test_another_source_of_a_referenced_class_fails_the_check_of_a_node(file: Path) -> None:
+    block = file.parent / "block.py"
+    block.write_text("class Block: pass\n")
+    arguments = {"act": {"class": f"{block}:Block"}}
+    known = {(f"{file}:Net", *named_in(arguments)): source_digest(f"{file}:Net", arguments)}
+    assert [level for level, _, _ in same_networks(Request("/", networks=known))] == ["ok"]
+    block.write_text("class Block: pass  # edited\n")
+    assert [level for level, _, _ in same_networks(Request("/", networks=known))] == ["failure"]

@@ -44,13 +44,16 @@ class Passed:
     notes: tuple[str, ...]
 
 
-def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: Shape) -> Passed:
+def passed(
+    variant: str, arguments: Mapping[str, Any], num_classes: int, shape: Shape, label: str | None = None
+) -> Passed:
     """The number of classes and of channels, for those parameters of ``variant`` that certainly mean them.
 
     A parameter with a usual name for the number of classes gets it. One with a usual name for the channels gets them
     only if it has no default, or 1 or 3: some networks call the width of their first layer ``in_channels``. Names in
-    ``arguments`` are left to the user. The notes are empty for built-in variants. A network with ``**kwargs`` and no
-    such parameter is built once to find out whether they take the number of classes.
+    ``arguments`` are left to the user. The notes, in which the variant is called ``label``, are empty for built-in
+    variants. A network with ``**kwargs`` and no such parameter is built once to find out whether they take the number
+    of classes.
     """
     network = load_network(variant)
     accepted = parameters(network)
@@ -74,7 +77,7 @@ def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: 
     if variant in VARIANTS:
         return Passed(known, ())
     given = ", ".join(f"{name}={value}" for name, value in known.items()) or "nothing"
-    return Passed(known, ("; ".join([f"passed to {variant_label(variant)}: {given}", *left]),))
+    return Passed(known, ("; ".join([f"passed to {label or variant_label(variant)}: {given}", *left]),))
 
 
 def parameters(network: "Callable[..., nn.Module]") -> Mapping[str, inspect.Parameter]:

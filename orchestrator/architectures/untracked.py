@@ -22,12 +22,12 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
-def source_notes(variant: str, arguments: Mapping[str, Any] | None = None) -> list[str]:
+def source_notes(variant: str, arguments: Mapping[str, Any] | None = None, label: str | None = None) -> list[str]:
     """Notes about a user's own file and those of classes in ``arguments``: mainly what is not tracked."""
     sources = [name.rpartition(":")[0] for name in (variant, *references(arguments or {})) if name not in VARIANTS]
     files = dict.fromkeys(Path(source).expanduser().resolve() for source in sources if source.endswith(".py"))
     lines = dict.fromkeys(line for file in files for line in unfollowed(file))
-    return [f"{variant_label(variant)}: {line}" for line in lines]
+    return [f"{label or variant_label(variant)}: {line}" for line in lines]
 
 
 def unfollowed(file: Path) -> list[str]:

@@ -148,9 +148,9 @@ def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> l
 
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
     """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
-    given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    known = [*given.notes, *source_notes(spec.variant, spec.arguments), *evaluation_notes(spec.label, behaviour)]
-    return [*known, *unused_settings(spec.trainer)]
+    given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape, spec.label)
+    sources = source_notes(spec.variant, spec.arguments, spec.label)
+    return [*given.notes, *sources, *evaluation_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
 
 
 def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
