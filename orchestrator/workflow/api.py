@@ -139,10 +139,11 @@ def train(
 ) -> Trial:
     """Train one network in this process, without Ray or MLflow; the same call resumes an interrupted training.
 
-    ``variant``: its name, or a class or function that makes it, also one defined in a notebook;
-    ``arguments`` are what it is given, as in an experiment file. ``recipe``: settings of ``trainer`` in an experiment file, such as ``batch_size=128`` or ``optimizer={"lr": 0.1}``. ``out`` is
-    the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report``, figures are drawn. Raises a
-    RequestError if the network cannot be trained, DivergedError if the loss is not finite, and what the network raises.
+    ``variant``: its name, or a class or function that makes it, also one defined in a notebook; ``arguments``: what
+    that is given, as in an experiment file. ``recipe``: settings of ``trainer`` there, such as ``batch_size=128`` or
+    ``optimizer={"lr": 0.1}``. ``out`` is the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report``,
+    figures are drawn. Raises a RequestError if the network cannot be trained, DivergedError if the loss is not finite,
+    and what the network raises.
     """
     from orchestrator.architectures.locate import name_of
     from orchestrator.workflow.train import train as make
