@@ -82,7 +82,7 @@ def test_the_same_by_the_commands(here: Path) -> None:
         ("models", "models is a folder"),
         ("net.pyc:Net", "net.pyc is compiled Python; name its source"),
         ("weights.pt:Net", "weights.pt is not a Python file"),
-        ("net.py", "names a file; name the class or function in it, too: net.py:Class"),
+        ("net.py", "net.py is a file; name the class or function in it, too: net.py:Class"),
         ("absent.py:Net", "there is no readable file"),
         ("absent:Net", "there is no module absent, neither installed nor in the current folder"),
         ("models.absent:Net", "there is no module models.absent"),

@@ -11,23 +11,24 @@ GUARD = 'if __name__ == "__main__":'
 def misnamed(variant: str, source: str) -> str | None:
     """What ``source`` is, if it is a file or folder but no Python file, and what to do; otherwise None."""
     path = Path(source)
+    told = "" if variant == source else f"{variant}: "
     suffix = path.suffix.lower()
     if suffix == ".ipynb":
         return (
-            f"{variant}: {path} is a notebook; write the network's cell to a file (%%writefile network.py) and name it "
+            f"{told}{path} is a notebook; write the network's cell to a file (%%writefile network.py) and name it "
             "network.py:Class, or pass the class itself to orchestrator.train in Python"
         )
     if suffix in (".yaml", ".yml"):
-        return f"{variant}: {path} is a YAML file, not a network; an experiment file is run by: orchestrator run {path}"
+        return f"{told}{path} is a YAML file, not a network; an experiment file is run by: orchestrator run {path}"
     if suffix == ".pyc":
-        return f"{variant}: {path} is compiled Python; name its source, a .py file"
+        return f"{told}{path} is compiled Python; name its source, a .py file"
     if suffix == ".py" and variant == source:
-        return f"{variant} names a file; name the class or function in it, too: {path}:Class"
+        return f"{path} is a file; name the class or function in it, too: {path}:Class"
     try:
         if path.is_dir() and (source == variant or not source.replace(".", "").isidentifier()):
-            return f"{variant}: {folder_problem(path)}"
+            return f"{told}{folder_problem(path)}"
         if path.is_file() and suffix != ".py":
-            return f"{variant}: {path} is not a Python file; name one: path/to/file.py:Class"
+            return f"{told}{path} is not a Python file; name one: path/to/file.py:Class"
     except OSError:  # no permission, or no possible path
         return None
     return None
