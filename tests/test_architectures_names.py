@@ -479,3 +479,9 @@ def test_another_source_of_a_referenced_class_fails_the_check_of_a_node(file: Pa
     assert [level for level, _, _ in same_networks(Request("/", networks=known))] == ["ok"]
     block.write_text("class Block: pass  # edited\n")
     assert [level for level, _, _ in same_networks(Request("/", networks=known))] == ["failure"]
+
+
+def test_inspect_says_that_a_network_returns_auxiliary_outputs() -> None:
+    notes = orchestrator_package.inspect("torchvision:googlenet", arguments={"aux_logits": True}).notes
+    assert "googlenet returns 2 auxiliary outputs beside its logits in training mode" in notes
+    assert not any("auxiliary" in note for note in orchestrator_package.inspect("stride").notes)

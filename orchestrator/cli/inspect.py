@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     "overrides",
     multiple=True,
     metavar="arguments.NAME=VALUE",
+    show_default="none",
     help="Set an argument of the network's class or function; repeatable.",
 )
 @options("json")

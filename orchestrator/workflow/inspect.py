@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from orchestrator.analysis import Analysis, analyse
+from orchestrator.analysis.outputs import auxiliary_outputs
 from orchestrator.architectures import build_network, family
 from orchestrator.architectures.arguments import Shape, passed
 from orchestrator.architectures.locate import name_of
@@ -107,8 +109,21 @@ def inspect(
         name = variant if isinstance(variant, str) else name_of(variant)
         network = build_network(name, chosen, classes, shape)
         given = (*passed(name, chosen, classes, shape).notes, *source_notes(name, chosen))
+        given += tuple(_auxiliary_notes(variant_label(name), network, shape))
     analysis = analyse(network, shape)
     result = check_contract(analysis, contract or Contract())
     hidden = [f"{result.unknown}; some kinds of layers cannot be recognised after it"] if result.unknown else []
     notes = (*analysis.notes, *hidden, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
     return Inspection(name, analysis, result, notes)
+
+
+def _auxiliary_notes(label: str, network: nn.Module, shape: Shape) -> list[str]:
+    """Whether the network has auxiliary outputs in training mode, in which it is left."""
+    try:
+        with torch.no_grad():
+            count = len(auxiliary_outputs(network.train()(torch.zeros(2, *shape))))
+    except Exception:  # it may fail on such images; a trial says so
+        return []
+    if not count:
+        return []
+    return [f"{label} returns {count} auxiliary output{'s' * (count > 1)} beside its logits in training mode"]
