@@ -15,6 +15,7 @@ from orchestrator.architectures import crash as crash_module
 from orchestrator.architectures.crash import crash, is_users
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.errors import VariantError
+from orchestrator.spec import TrialSpec
 
 NET = """
 from torch import nn
@@ -73,6 +74,7 @@ def test_the_same_by_the_commands(here: Path) -> None:
     ("name", "words"),
     [
         ("net.ipynb:Net", r"net.ipynb is a notebook; write the network's cell to a file .*pass the class itself"),
+        ("./net.ipynb:Net", "is a notebook"),
         ("net.ipynb", "is a notebook"),
         ("exp.yaml:Net", "exp.yaml is a YAML file, not a network; .* orchestrator run exp.yaml"),
         ("exp.yaml", "orchestrator run exp.yaml"),
@@ -96,6 +98,7 @@ def test_names_of_something_else(name: str, words: str, here: Path) -> None:
     for file in ("net.ipynb", "exp.yaml", "weights.pt"):
         (here / file).write_text("{}")
     py_compile.compile(str(here / "net.py"), str(here / "net.pyc"))
+    TrialSpec(variant=name)  # may be asked for: only loading it can tell what it is
     with pytest.raises(VariantError, match=words) as problem:
         load_network(name)
     assert "\n" not in str(problem.value)
