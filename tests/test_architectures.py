@@ -11,8 +11,8 @@ from driving import orchestrator
 from torch.nn import functional as F
 
 from orchestrator.analysis import analyse
-from orchestrator.architectures import VARIANTS, build_network, family, load_class, source_digest
-from orchestrator.architectures.build import CLASSES, passed
+from orchestrator.architectures import VARIANTS, build_network, family, load_network, source_digest
+from orchestrator.architectures.arguments import CLASSES, passed
 from orchestrator.errors import VariantError
 
 PUBLISHED = {
@@ -123,7 +123,7 @@ def test_family_is_known(variant: str) -> None:
 
 def test_unknown_variant_names_the_nearest() -> None:
     with pytest.raises(VariantError, match=r"did you mean stride\?.*grouped_concat"):
-        load_class("strid")
+        load_network("strid")
 
 
 OWN = """
@@ -191,8 +191,8 @@ def test_neighbours_of_one_name_are_each_networks_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize("edited", ["layers.py", "blocks/kernel.py", "blocks/__init__.py"])
 def test_an_edited_neighbour_makes_another_network(edited: str, tmp_path: Path) -> None:
     variant = layered(tmp_path, 4, 3)
-    before, network = source_digest(variant), load_class(variant)
-    assert load_class(variant) is network
+    before, network = source_digest(variant), load_network(variant)
+    assert load_network(variant) is network
     (tmp_path / "unused.py").write_text("")
     assert source_digest(variant) == before
     new = {"layers.py": "WIDTH = 7\n", "blocks/kernel.py": "SIZE = 1\n", "blocks/__init__.py": "# edited\n"}[edited]
@@ -236,9 +236,9 @@ def test_a_file_that_fails_when_read_is_refused(tmp_path) -> None:
     file = tmp_path / "broken.py"
     file.write_text("1 / 0\n")
     with pytest.raises(VariantError, match="ZeroDivisionError"):
-        load_class(f"{file}:Net")
+        load_network(f"{file}:Net")
     with pytest.raises(VariantError, match="there is no readable file"):
-        load_class(f"{tmp_path / 'absent.py'}:Net")
+        load_network(f"{tmp_path / 'absent.py'}:Net")
 
 
 PUBLIC = """

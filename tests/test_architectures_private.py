@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from orchestrator.architectures import build_network, load_class, source_digest
+from orchestrator.architectures import build_network, load_network, source_digest
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.errors import VariantError
 
@@ -69,8 +69,8 @@ def test_each_file_has_neighbours_of_its_own(way: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("way", WAYS)
 def test_an_edit_beside_the_file_is_another_network(way: str, tmp_path: Path) -> None:
     variant = write(tmp_path, way, 4)
-    before, network = source_digest(variant), load_class(variant)
-    assert load_class(variant) is network
+    before, network = source_digest(variant), load_network(variant)
+    assert load_network(variant) is network
     (tmp_path / "unused.py").write_text("")
     assert source_digest(variant) == before
     (tmp_path / "layers.py").write_text("WIDTH = 5\n")  # as many bytes, in the same second
@@ -133,7 +133,7 @@ def test_what_fails_is_not_half_imported(tmp_path: Path) -> None:
     variant = write(tmp_path, "at the top", 4)
     (tmp_path / "layers.py").write_text("1 / 0\n")
     with pytest.raises(VariantError, match="ZeroDivisionError"):
-        load_class(variant)
+        load_network(variant)
     (tmp_path / "layers.py").write_text("WIDTH = 3\n")
     assert len(build_network(variant).width) == 3
 

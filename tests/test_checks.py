@@ -79,11 +79,11 @@ def test_a_network_whose_source_differs(network_file: Path) -> None:
     from orchestrator.architectures import source_digest
 
     variant = f"{network_file}:Tiny"
-    assert one("networks", Request("/", networks={variant: source_digest(variant)})) == ("ok", variant, "")
-    level, value, advice = one("networks", Request("/", networks={variant: "0" * 64}))
+    assert one("networks", Request("/", networks={(variant,): source_digest(variant)})) == ("ok", variant, "")
+    level, value, advice = one("networks", Request("/", networks={(variant,): "0" * 64}))
     assert (level, value) == ("failure", f"the source of {variant} differs from the driver's")
     assert "orchestrator submit" in advice
-    level, value, _ = one("networks", Request("/", networks={f"{network_file}x.py:Tiny": "0" * 64}))
+    level, value, _ = one("networks", Request("/", networks={(f"{network_file}x.py:Tiny",): "0" * 64}))
     assert level == "failure"
     assert "no readable file" in value
     assert run_on_machine({"networks": ON_MACHINE["networks"]}, Request("/")) == []
@@ -221,7 +221,7 @@ print(json.dumps(found))
 def test_checks_run_where_this_package_is_not_installed(tmp_path: Path, installed: dict[str, str]) -> None:
     from ray import cloudpickle
 
-    request = replace(Request(str(tmp_path), networks={"net.py:Net": "0"}), versions=installed, object_store=1e9)
+    request = replace(Request(str(tmp_path), networks={("net.py:Net",): "0"}), versions=installed, object_store=1e9)
     with sent_by_value(*SENT):
         (tmp_path / "sent.pickle").write_bytes(cloudpickle.dumps((run_on_machine, ON_MACHINE, request)))
     done = subprocess.run(

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import weakref
 from pathlib import Path
 from typing import get_args
@@ -176,7 +177,8 @@ def test_a_network_that_fails_leaves_its_traceback(network_file: Path, dataset: 
     with pytest.raises(RuntimeError, match="planted failure"):
         list(run_trial(make_spec(network_file, "Failing"), dataset, tmp_path / "t"))
     outcome = TrialFolder(tmp_path / "t").outcome()
-    assert (outcome.status, outcome.reason) == (Status.FAILED, "RuntimeError: planted failure")
+    assert outcome.status is Status.FAILED
+    assert re.fullmatch(r"Failing\.forward, .*networks\.py:\d+: RuntimeError: planted failure", outcome.reason)
     assert "networks.py" in outcome.traceback
 
 

@@ -111,12 +111,12 @@ class {name}(nn.Linear):
 IN_THE_JOB = """
 import json, sys
 from pathlib import Path
-from orchestrator.architectures.locate import load_class
+from orchestrator.architectures.locate import load_network
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 file, *options = json.loads(sys.argv[1])
 experiment = read_file(Path(file), options[1::2])
-classes = [load_class(v.name) for v in experiment.variants]
+classes = [load_network(v.name) for v in experiment.variants]
 curve = experiment.published_curve
 print(json.dumps({
     "names": [v.label for v in experiment.variants],

@@ -6,15 +6,17 @@ from orchestrator import lazy
 
 if TYPE_CHECKING:
     from orchestrator.architectures.build import build_network
-    from orchestrator.architectures.digest import own_root, source_digest
-    from orchestrator.architectures.locate import load_class
+    from orchestrator.architectures.digest import digest_with, named_in, own_root, source_digest
+    from orchestrator.architectures.locate import load_network
     from orchestrator.architectures.table import VARIANTS, family
 
 __all__ = [
     "VARIANTS",
     "build_network",
+    "digest_with",
     "family",
-    "load_class",
+    "load_network",
+    "named_in",
     "own_root",
     "source_digest",
 ]
@@ -23,8 +25,10 @@ __getattr__ = lazy.names(
     {
         "VARIANTS": "table",
         "build_network": "build",
+        "digest_with": "digest",
         "family": "table",
-        "load_class": "locate",
+        "load_network": "locate",
+        "named_in": "digest",
         "own_root": "digest",
         "source_digest": "digest",
     },

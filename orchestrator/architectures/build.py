@@ -1,71 +1,21 @@
 """Build a network for a dataset, or reject it with the reason before training starts."""
 
-import inspect
+import weakref
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from orchestrator.analysis.outputs import main_output
-from orchestrator.architectures.locate import load_class
-from orchestrator.architectures.table import VARIANTS
+from orchestrator.architectures.arguments import CLASSES, Shape, missing, parameters, passed, takes_any
+from orchestrator.architectures.crash import crash
+from orchestrator.architectures.importing import apart, importable
+from orchestrator.architectures.locate import load_network, resolved
 from orchestrator.errors import VariantError
-from orchestrator.spec import variant_label
 
-Shape = tuple[int, int, int]  # channels, height, width
-
-# Usual parameter names for the number of classes, and for the channels of an image.
-CLASSES: tuple[str, ...] = (
-    "num_classes",
-    "n_classes",
-    "nb_classes",
-    "num_class",
-    "n_class",
-    "class_num",
-    "class_count",
-    "nclass",
-)
-CLASSES += ("nclasses", "num_labels", "out_classes", "classes")
-CHANNELS = ("in_channels", "in_chans", "input_channels", "image_channels", "img_channels", "in_ch")
-IMAGE_CHANNELS = (1, 3)  # a default that is one of these means the channels of an image; 16 or 64 the width of a layer
-
-
-@dataclass(frozen=True)
-class Passed:
-    """What a constructor gets in addition to the user's own arguments, and notes about it for the user."""
-
-    known: dict[str, int]
-    notes: tuple[str, ...]
-
-
-def passed(variant: str, arguments: Mapping[str, Any], num_classes: int, shape: Shape) -> Passed:
-    """The number of classes and of channels, for those parameters of ``variant`` that certainly mean them.
-
-    A parameter with a usual name for the number of classes gets it. One with a usual name for the channels gets them
-    only if it has no default, or 1 or 3: some networks call the width of their first layer ``in_channels``. Names in
-    ``arguments`` are left to the user. The notes are empty for built-in variants.
-    """
-    accepted = inspect.signature(load_class(variant)).parameters
-    known: dict[str, int] = {}
-    left: list[str] = []
-    for name in (n for n in CLASSES if n in accepted and n not in arguments):
-        default = accepted[name].default
-        if default is inspect.Parameter.empty or (isinstance(default, int | None) and not isinstance(default, bool)):
-            known[name] = num_classes
-    for name in (n for n in CHANNELS if n in accepted and n not in arguments):
-        default = accepted[name].default
-        if default is inspect.Parameter.empty or (default in IMAGE_CHANNELS and not isinstance(default, bool)):
-            known[name] = shape[0]
-        else:
-            left.append(
-                f"{name} keeps {default!r}, which is not a number of image channels; if it is, set it in arguments"
-            )
-    if variant in VARIANTS:
-        return Passed(known, ())
-    given = ", ".join(f"{name}={value}" for name, value in known.items()) or "nothing"
-    return Passed(known, ("; ".join([f"passed to {variant_label(variant)}: {given}", *left]),))
+# Every network that was built and is still in use, by its id.
+_made: "weakref.WeakValueDictionary[int, nn.Module]" = weakref.WeakValueDictionary()
 
 
 def build_network(
@@ -76,46 +26,75 @@ def build_network(
 ) -> nn.Module:
     """The network ``variant``, with weights drawn from torch's current random state, on the CPU, in training mode.
 
-    ``arguments`` go to its constructor, with the number of classes and of channels as in :func:`passed`.
-    It maps (N, 3, H, W) float32 to logits (N, num_classes), which may be the first of several outputs or the part
-    ``logits`` of a mapping. Raises VariantError if it cannot be built or if it does
-    not do that for images of ``shape``.
+    ``arguments`` go to its class or function, references among them as the classes that they name, with the number of
+    classes and of channels as in :func:`passed`. It maps (N, 3, H, W) float32 to logits (N, num_classes), alone or with
+    auxiliary outputs as in :func:`main_output`. Raises VariantError if it cannot be built or if it does not do that for
+    images of ``shape``.
     """
-    network = load_class(variant)
-    accepted = inspect.signature(network).parameters
-    known = passed(variant, arguments or {}, num_classes, shape).known
-    if not any(p.kind is p.VAR_KEYWORD for p in accepted.values()) and (odd := set(arguments or {}) - set(accepted)):
-        raise VariantError(
-            f"{variant}: its constructor has no parameter {', '.join(sorted(odd))}; it has: {', '.join(accepted)}"
-        )
-    try:
-        built = network(**{**known, **(arguments or {})})
-    except Exception as problem:  # a user's constructor may raise anything
-        raise VariantError(f"{variant}: cannot be built: {type(problem).__name__}: {problem}") from problem
-    try:
-        _check_shapes(variant, built, num_classes, shape)
-    except VariantError as problem:
-        if known.keys() & set(CLASSES) or set(arguments or {}) & set(CLASSES) or not accepted:
-            raise
-        raise VariantError(
-            f"{problem} (no parameter of its constructor is named like a number of classes, such as {CLASSES[0]}: it "
-            f"has {', '.join(accepted)}; set the right one in the variant's arguments)"
-        ) from problem
+    given = arguments or {}
+    with importable():  # for what is imported as late as in a constructor or in forward
+        known = passed(variant, given, num_classes, shape).known
+        built = _build(variant, given, known)
+        logits = _logits(variant, built, shape)
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, num_classes):
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+        told = {*known, *given} & set(CLASSES)
+        hint = "" if told else f" ({_hint(variant)})"
+        raise VariantError(f"{variant}: must return logits of shape (N, {num_classes}), not {got} for N = 2{hint}")
     return built
 
 
-def _check_shapes(variant: str, network: nn.Module, num_classes: int, shape: Shape) -> None:
-    """Run two images through the network in evaluation mode and check its output."""
+def _build(variant: str, arguments: Mapping[str, Any], known: Mapping[str, int]) -> nn.Module:
+    network = load_network(variant)
+    accepted = parameters(network)
+    if not takes_any(accepted) and (odd := set(arguments) - set(accepted)):
+        has = f"it has: {', '.join(accepted)}" if accepted else "it has none"
+        raise VariantError(f"{variant}: its constructor has no parameter {', '.join(sorted(odd))}; {has}")
+    if absent := missing(accepted, {**known, **arguments}):
+        raise VariantError(
+            f"{variant}: needs {', '.join(absent)}; set what has no default in the variant's arguments, a class or "
+            "function as {class: Name}"
+        )
+    try:
+        with apart():
+            built = network(**{**known, **resolved(variant, arguments)})
+    except VariantError:
+        raise
+    except (Exception, SystemExit) as problem:  # a user's constructor may raise anything
+        raise VariantError(f"{variant}: cannot be built: {crash(problem)}") from problem
+    if not isinstance(built, nn.Module):
+        raise VariantError(f"{variant}: returns {type(built).__name__}, not a torch.nn.Module")
+    if _made.get(id(built)) is built:
+        raise VariantError(
+            f"{variant}: returns the same network again, which trials would share; it must make a new one at each call"
+        )
+    _made[id(built)] = built
+    return built
+
+
+def _hint(variant: str) -> str:
+    """What to do about a network that was not told the number of classes."""
+    accepted = parameters(load_network(variant))
+    if not accepted:
+        return (
+            f"it has no parameters, so it cannot be told the number of classes: give it one called {CLASSES[0]}, or "
+            "name the class of the network, with arguments"
+        )
+    return (
+        f"no parameter of its constructor is named like a number of classes, such as {CLASSES[0]}: it has "
+        f"{', '.join(accepted)}; set the right one in the variant's arguments"
+    )
+
+
+def _logits(variant: str, network: nn.Module, shape: Shape) -> Any:
+    """What the network returns for two images in evaluation mode, without auxiliary outputs."""
     was_training = network.training
     network.eval()
     try:
-        with torch.no_grad():
-            logits = main_output(network(torch.zeros(2, *shape)))
-    except Exception as problem:  # a network that does not fit may raise anything
+        with torch.no_grad(), apart():
+            return main_output(network(torch.zeros(2, *shape)))
+    except (Exception, SystemExit) as problem:  # a network that does not fit may raise anything
         size = "x".join(map(str, shape))
-        raise VariantError(f"{variant}: does not work with {size} images: {problem}") from problem
+        raise VariantError(f"{variant}: does not work with {size} images: {crash(problem)}") from problem
     finally:
         network.train(was_training)
-    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, num_classes):
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-        raise VariantError(f"{variant}: must return logits of shape (N, {num_classes}), not {got} for N = 2")

@@ -3,7 +3,7 @@
 Each file gets a private package in ``sys.modules``, named after its path and content, and its neighbours become modules
 of that package. Every module in it has an ``__import__`` of its own, which looks beside the file before it looks
 elsewhere, as ``python file.py`` does: also long after the file was executed, from within a constructor or a method, in
-any thread. ``importlib.import_module`` does not use it; source.py reports where a file calls that.
+any thread. ``importlib.import_module`` does not use it; untracked.py reports where a file calls that.
 """
 
 import builtins

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.analysis.outputs import main_output
-from orchestrator.architectures.build import Shape
+from orchestrator.architectures.arguments import Shape
 
 IMAGES = 4  # in the batch that is tried
 DRAWS = 3  # differently seeded evaluations that are compared

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from orchestrator.architectures.library import library_of
+
 
 @dataclass(frozen=True)
 class BuiltIn:
@@ -48,5 +50,7 @@ VARIANTS = {
 
 
 def family(variant: str) -> str:
-    """The family of a built-in variant; ``custom`` for a user's own network."""
-    return VARIANTS[variant].family if variant in VARIANTS else "custom"
+    """The family of a built-in variant, the library of a network that is installed, ``custom`` for a user's own."""
+    if variant in VARIANTS:
+        return VARIANTS[variant].family
+    return library_of(variant) or "custom"

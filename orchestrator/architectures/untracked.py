@@ -5,11 +5,13 @@ import importlib.util
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from orchestrator.architectures.files import files_of
 from orchestrator.architectures.imports import IMPORTERS, OWN, called, is_module, package_root
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.spec import variant_label
+from orchestrator.spec.references import references
 
 UNSEEN = "its content is not tracked, and a change in it is not noticed"
 LOADING = ("run_path", "spec_from_file_location", "exec_module", "load_module", "SourceFileLoader")
@@ -20,12 +22,12 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
-def source_notes(variant: str) -> list[str]:
-    """Notes about a user's own file, one line each: mainly what is not tracked."""
-    source = variant.rpartition(":")[0]
-    if variant in VARIANTS or not source.endswith(".py"):
-        return []
-    return [f"{variant_label(variant)}: {line}" for line in unfollowed(Path(source).expanduser().resolve())]
+def source_notes(variant: str, arguments: Mapping[str, Any] | None = None, label: str | None = None) -> list[str]:
+    """Notes about a user's own file and those of classes in ``arguments``: mainly what is not tracked."""
+    sources = [name.rpartition(":")[0] for name in (variant, *references(arguments or {})) if name not in VARIANTS]
+    files = dict.fromkeys(Path(source).expanduser().resolve() for source in sources if source.endswith(".py"))
+    lines = dict.fromkeys(line for file in files for line in unfollowed(file))
+    return [f"{label or variant_label(variant)}: {line}" for line in lines]
 
 
 def unfollowed(file: Path) -> list[str]:

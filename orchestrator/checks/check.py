@@ -18,7 +18,8 @@ class Request:
     experiment: Path | None = None  # its dataset is read
     data_dir: Path = Path("data")
     tracking_uri: str | None = None
-    networks: Mapping[str, str] = field(default_factory=dict)  # digest of the source of each own network, by variant
+    # Digest of the source of each own network, by its variant and the classes that its arguments refer to.
+    networks: Mapping[tuple[str, ...], str] = field(default_factory=dict)
     nodes: Mapping[str, str] = field(default_factory=dict)  # names of the joined cluster's nodes by Ray's id
     patience: float = 60.0  # seconds for each round of tasks on the nodes
     versions: Mapping[str, str] | None = None  # on a node: those of the driver, which it must have too

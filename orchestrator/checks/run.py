@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 
+from orchestrator.architectures import named_in
 from orchestrator.checks.catalog import ALL, BEFORE_LAUNCH, BY_DRIVER, ON_MACHINE, SENT
 from orchestrator.checks.check import HERE, RESTART, Finding, Level, Outcome, Request, failure, run_on_machine
 from orchestrator.checks.head import run_on_head
@@ -83,7 +84,7 @@ def check_nodes(storage: str, plan: Plan) -> int:
     ``storage`` is the launch's folder as nodes call it. Raises StorageError naming the nodes that cannot use it, and
     ResourceError naming those with other versions of Python, Ray, torch or this package, or of a network's source.
     """
-    networks = {spec.variant: spec.source_digest for spec in plan.trials if spec.source_digest}
+    networks = {(s.variant, *named_in(s.arguments)): s.source_digest for s in plan.trials if s.source_digest}
     request = Request(storage, networks=networks, nodes=node_names(), patience=LAUNCH_PATIENCE)
     failures = [f for f in run_checks(request, BEFORE_LAUNCH) if f.status is Level.FAILURE]
     unusable = [f for f in failures if f.name == "storage"]

@@ -31,14 +31,14 @@ def same_networks(request: Request) -> Iterator[Outcome]:
     if not request.networks:
         return
     try:
-        from orchestrator.architectures import source_digest
+        from orchestrator.architectures import digest_with
         from orchestrator.errors import OrchestratorError
     except ImportError as problem:
         yield failure(str(problem), INSTALL)
         return
-    for variant, digest in request.networks.items():
+    for (variant, *names), digest in request.networks.items():
         try:
-            same = source_digest(variant) == digest
+            same = digest_with(variant, names) == digest
             yield ok(variant) if same else failure(f"the source of {variant} differs from the driver's", SUBMIT)
         except OrchestratorError as problem:
             yield failure(str(problem), SUBMIT)

@@ -29,21 +29,46 @@ if TYPE_CHECKING:
     show_default="none",
     help="Draw the network into this file (.png, .svg, .pdf).",
 )
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="arguments.NAME=VALUE",
+    show_default="none",
+    help="Set an argument of the network's class or function; repeatable.",
+)
 @options("json")
 def command(
-    variant: str, classes: int, size: str, contract: Path | None, figure: Path | None, as_json: bool, debug: bool
+    variant: str,
+    classes: int,
+    size: str,
+    contract: Path | None,
+    figure: Path | None,
+    overrides: tuple[str, ...],
+    as_json: bool,
+    debug: bool,
 ) -> int:
-    """Show layers, parameters, MACs and receptive field of VARIANT (a built-in name or path/to/file.py:Class)."""
+    """Show layers, parameters, MACs and receptive field of VARIANT.
+
+    VARIANT is a built-in name, path/to/file.py:Class, package.module:Class, timm:NAME or torchvision:NAME; a function
+    that returns a network will do as well as a class.
+    """
     height, _, width = size.partition("x")
     if not height.isdigit() or not (width or height).isdigit() or not int(height) or not int(width or height):
         raise click.BadParameter(f"{size!r} is not a number of pixels or HxW", param_hint="--size")
     if figure is not None and figure.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise click.BadParameter(f"{figure}: the file name must end in .png, .svg or .pdf", param_hint="--figure")
+    from orchestrator.experiment.overrides import apply_overrides
     from orchestrator.experiment.reader import read_file
     from orchestrator.workflow.inspect import inspect
 
     limits = read_file(contract).contract if contract else None
-    found = inspect(variant, classes=classes, shape=(3, int(height), int(width or height)), contract=limits)
+    tree = apply_overrides({}, overrides)
+    arguments = tree.pop("arguments", {})
+    if tree or not isinstance(arguments, dict):
+        raise click.BadParameter("only arguments of the network can be set: arguments.NAME=VALUE", param_hint="--set")
+    shape = (3, int(height), int(width or height))
+    found = inspect(variant, arguments=arguments, classes=classes, shape=shape, contract=limits)
     if figure is not None:
         found.save_figure(figure)
     if as_json:

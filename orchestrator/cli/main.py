@@ -6,9 +6,11 @@ import io
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 
 import click
 
+from orchestrator.cli.options import document_only
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
@@ -71,7 +73,8 @@ def main(arguments: list[str] | None = None) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, unless a command installs its own handler
     try:
-        code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
+        with document_only() if "--json" in given else nullcontext():
+            code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as problem:
@@ -90,8 +93,19 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output is gone
         sys.stderr.close()
         code = 0
-    except Exception:  # a bug of ours: show the traceback, without secrets of the environment
-        click.echo(redact(traceback.format_exc()), err=True, nl=False)
+    except Exception as problem:
+        told = _crash_of_network(problem)
+        if told is None or "--debug" in given:  # a bug of ours: show the traceback, without secrets of the environment
+            click.echo(redact(traceback.format_exc()), err=True, nl=False)
+        if told is not None:
+            click.echo(redact(f"error: {told}"), err=True)
         code = 1
     gc.freeze()  # spares the interpreter a last garbage collection at exit
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _crash_of_network(problem: Exception) -> str | None:
+    """What a user's own code has raised, and where; None if none of it has run."""
+    from orchestrator.architectures.crash import crash, place
+
+    return crash(problem) if place(problem) else None

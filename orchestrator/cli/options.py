@@ -2,13 +2,15 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+_stdout: TextIO | None = None  # where print_json prints, if it is not sys.stdout
 
 
 def options(*names: str) -> Callable[[F], F]:
@@ -24,8 +26,21 @@ def options(*names: str) -> Callable[[F], F]:
 
 def print_json(plain: Any) -> None:
     """Print the one JSON document on stdout."""
-    json.dump(plain, sys.stdout, indent=2, ensure_ascii=False)
-    sys.stdout.write("\n")
+    stdout = _stdout or sys.stdout
+    json.dump(plain, stdout, indent=2, ensure_ascii=False)
+    stdout.write("\n")
+
+
+@contextmanager
+def document_only() -> Iterator[None]:
+    """Only :func:`print_json` prints on stdout; what anything else prints, such as a network, goes to stderr."""
+    global _stdout
+    _stdout = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _stdout = None
 
 
 def log(line: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.architectures import source_digest
+from orchestrator.architectures import named_in, source_digest
 from orchestrator.experiment.overrides import put
 from orchestrator.spec import Experiment, TrialSpec, Variant
 from orchestrator.spec.fields import to_json
@@ -19,7 +19,7 @@ def trial_spec(
         variant=absolute(variant.name),
         as_=variant.as_ or "",
         arguments=variant.arguments,
-        source_digest=source_digest(variant.name),
+        source_digest=source_digest(variant.name, variant.arguments),
         seed=seed,
         dataset=experiment.dataset,
         dataset_digest=dataset_digest,
@@ -30,7 +30,10 @@ def trial_spec(
     tree = to_json(spec)
     for path, value in settings.items():
         put(tree, path, value)
-    return TrialSpec.from_json(tree)
+    drawn = TrialSpec.from_json(tree)
+    if named_in(drawn.arguments) == named_in(variant.arguments):
+        return drawn
+    return replace(drawn, source_digest=source_digest(variant.name, drawn.arguments))
 
 
 def with_threads(experiment: Experiment) -> Experiment:

@@ -24,14 +24,13 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.errors import DiskFullError, OrchestratorError
     from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
-    from orchestrator.redact import redact
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
     from orchestrator.scheduling.local_mps import disable_mps, uses_mps
     from orchestrator.scheduling.storage import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
     from orchestrator.training.loop import reached
     from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
-    from orchestrator.trial.run import kind_of
+    from orchestrator.trial.run import kind_of, reason_of
 
 RECORDS = "records"  # key of a step's records in Tune's result
 FAILURE = "failure"  # key of a failed trial's reason
@@ -91,13 +90,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         except Exception as problem:  # the trial's boundary: run_trial has written the outcome to the folder
             if isinstance(problem, CheckpointNotSavedError) or (self.in_storage and isinstance(problem, DiskFullError)):
                 raise  # not the trial's fault: the driver takes it up again, or ends the launch
-            reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
-            shown = redact(reason.partition("\n")[0])
+            reason = reason_of(problem)
             self.lost = problem if lost_device(problem) else None
             self._save_checkpoint()
             if self.lost is not None and uses_mps():
                 raise  # by MPS one process's fault is that of all on its GPU: this trial is taken up again without
-            return {"done": True, FAILURE: shown, KIND: str(kind_of(problem)), EPOCH: self.epoch}
+            return {"done": True, FAILURE: reason, KIND: str(kind_of(problem)), EPOCH: self.epoch}
         if not made:  # it was complete before it was taken up, but had not been collected
             made = TrialFolder(self.folder).records()[-1:]
         return self._result([*resumed, *made])

@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.architectures.crash import crash
 from orchestrator.spec import Recipe, Schedule, TrialSpec
-from orchestrator.text import in_one_line
 
 if TYPE_CHECKING:
     from orchestrator.data import Dataset
@@ -39,7 +39,7 @@ def main() -> None:
                 return
             lines.write(json.dumps(line) + "\n")
     except Exception as problem:  # the boundary to another process, which reads it
-        lines.write(json.dumps({"failed": in_one_line(problem)}) + "\n")
+        lines.write(json.dumps({"failed": crash(problem)}) + "\n")
         raise SystemExit(1) from problem
     finally:
         if ending.is_set():

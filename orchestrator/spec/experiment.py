@@ -67,7 +67,8 @@ class Variant:
     __pydantic_config__ = STRICT
 
     name: str
-    """A built-in variant, `path/to/file.py:Class` or `package.module:Class`."""
+    """A built-in variant, `path/to/file.py:Class`, `package.module:Class`, `timm:name` or `torchvision:name`; a
+    function that returns a network will do as well as a class."""
     as_: str | None = None
     """The variant's name in tables, figures and folders. null: the name of its class."""
     arguments: dict[str, Any] = field(default_factory=dict)

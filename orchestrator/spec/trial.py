@@ -120,7 +120,7 @@ def as_problem(label: str) -> str | None:
 def label_problem(variant: str) -> str | None:
     """Why ``variant`` cannot name a class, or None; a trial's folder is named after its label."""
     source, _, label = variant.rpartition(":")
-    relative = source.startswith(".") and not source.endswith(".py")  # a package of what?
+    relative = source.startswith(".") and not source.endswith(".py") and "/" not in source  # a package of what?
     if relative or label.startswith(".") or any(c in "/\\" or not c.isprintable() for c in label):
         return (
             f"{variant!r} does not name a class; name your own network as path/to/file.py:Class or package.module:Class"

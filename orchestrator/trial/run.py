@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from orchestrator import records as keys
 from orchestrator.architectures import build_network
+from orchestrator.architectures.crash import crash
 from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
 from orchestrator.data.normalisation import Normalisation, from_sums
 from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError
@@ -66,11 +67,16 @@ def run_trial(
         with writer or BackgroundWriter() as writing, training_process(spec.trainer):
             yield from _train(spec, dataset, folder, measure, writing)
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
-        reason = str(problem) if isinstance(problem, OrchestratorError) else f"{type(problem).__name__}: {problem}"
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
-            shown = redact(reason.partition("\n")[0]), redact(traceback.format_exc())
+            shown = reason_of(problem), redact(traceback.format_exc())
             folder.finish(Status.FAILED, *shown, kind_of(problem))
         raise
+
+
+def reason_of(problem: Exception) -> str:
+    """Why a trial has failed, in one line without secrets; of a network's own exception with the place in its code."""
+    reason = str(problem) if isinstance(problem, OrchestratorError) else crash(problem)
+    return redact(reason.partition("\n")[0])
 
 
 def kind_of(problem: Exception) -> Failure:

@@ -1,7 +1,7 @@
 """The Python API: what ``import orchestrator as orc`` offers, on the functions that the command line calls."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,12 +50,13 @@ def run(
     """
     import os
 
+    from orchestrator.architectures import named_in
     from orchestrator.architectures.locate import is_of_this_process
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
 
     wanted = _experiment(experiment, set)
-    if here := [variant.label for variant in wanted.variants if is_of_this_process(variant.name)]:
+    if here := [v.label for v in wanted.variants if any(map(is_of_this_process, (v.name, *named_in(v.arguments))))]:
         problem = (
             f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it; "
             "write it to a file (%%writefile network.py) and name it network.py:Class"
@@ -124,9 +125,10 @@ def report(
 
 
 def train(
-    variant: "str | type[nn.Module]",
+    variant: "str | Callable[..., nn.Module]",
     *,
     dataset: str,
+    arguments: Settings | None = None,
     epochs: int | None = None,
     seed: int = 0,
     out: str | Path | None = None,
@@ -137,17 +139,19 @@ def train(
 ) -> Trial:
     """Train one network in this process, without Ray or MLflow; the same call resumes an interrupted training.
 
-    ``variant``: a built-in name, ``file.py:Class``, or a class, also one defined in a notebook. ``recipe``:
-    settings of ``trainer`` in an experiment file, such as ``batch_size=128`` or ``optimizer={"lr": 0.1}``. ``out`` is
-    the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report``, figures are drawn. Raises a
-    RequestError if the network cannot be trained, DivergedError if the loss is not finite, and what the network raises.
+    ``variant``: its name, or a class or function that makes it, also one defined in a notebook; ``arguments``: what
+    that is given, as in an experiment file. ``recipe``: settings of ``trainer`` there, such as ``batch_size=128`` or
+    ``optimizer={"lr": 0.1}``. ``out`` is the trial's folder (default: ``trials/VARIANT/seed-SEED``). With ``report``,
+    figures are drawn. Raises a RequestError if the network cannot be trained, DivergedError if the loss is not finite,
+    and what the network raises.
     """
     from orchestrator.architectures.locate import name_of
     from orchestrator.workflow.train import train as make
 
     name = variant if isinstance(variant, str) else name_of(variant)
     given = {**recipe, **({} if epochs is None else {"epochs": epochs})}
-    tree = {"variant": name, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
+    network = {"variant": name, "arguments": dict(arguments or {})}
+    tree = {**network, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
     place = None if out is None else Path(out)
     folder = make(tree, out=place, data_dir=_data_dir(data_dir), report=report, display=_display(display))
     return Trial(folder.spec().name, folder=folder.path)

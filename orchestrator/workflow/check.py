@@ -8,7 +8,7 @@ from torch import nn
 
 from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import VARIANTS, build_network
-from orchestrator.architectures.build import passed
+from orchestrator.architectures.arguments import passed
 from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractCheck, ContractResult, check_contract
@@ -168,9 +168,9 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
 
 def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
     """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
-    given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
-    known = [*given.notes, *source_notes(spec.variant), *evaluation_notes(spec.label, behaviour)]
-    return [*known, *unused_settings(spec.trainer)]
+    given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape, spec.label)
+    sources = source_notes(spec.variant, spec.arguments, spec.label)
+    return [*given.notes, *sources, *evaluation_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
 
 
 def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:

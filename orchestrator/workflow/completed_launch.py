@@ -19,7 +19,7 @@ MARK = "complete.json"  # of a launch's folder
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
     """What determines a launch: settings, data files, network sources, store; None if one cannot be read."""
     try:
-        sources = [unimported_digest(variant.name) for variant in experiment.variants]
+        sources = [unimported_digest(variant.name, variant.arguments) for variant in experiment.variants]
         data = files_fingerprint(experiment.dataset, data_dir)
     except (OrchestratorError, OSError):
         return None

@@ -1,14 +1,17 @@
 """Analyse a network before training: layers, parameters, MACs, receptive field and contract."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from orchestrator.analysis import Analysis, analyse
+from orchestrator.analysis.outputs import auxiliary_outputs
 from orchestrator.architectures import build_network, family
-from orchestrator.architectures.build import Shape, passed
+from orchestrator.architectures.arguments import Shape, passed
 from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.probe import probe
 from orchestrator.architectures.untracked import source_notes
@@ -86,26 +89,41 @@ class Inspection:
 
 
 def inspect(
-    variant: str | type[nn.Module] | nn.Module,
+    variant: str | Callable[..., nn.Module] | nn.Module,
     *,
+    arguments: Mapping[str, Any] | None = None,
     classes: int = 10,
     shape: Shape = (3, 32, 32),
     contract: Contract | None = None,
 ) -> Inspection:
-    """Analyse a network: a variant's name, ``file.py:Class``, a class, or an instance, which is not changed.
+    """Analyse a network: a variant's name, a class, a function that returns one, or an instance, which is not changed.
 
-    ``shape``: channels, height and width of an image in pixels. Raises VariantError if it cannot be built, and
-    whatever the network raises on such an image.
+    ``arguments``: of its class or function, as in an experiment. ``shape``: channels, height and width of an image in
+    pixels. Raises VariantError if it cannot be built, and whatever an instance raises on such an image.
     """
+    chosen = arguments or {}
     if isinstance(variant, nn.Module):
         name, network = type(variant).__name__, variant
         given: tuple[str, ...] = ()
     else:
         name = variant if isinstance(variant, str) else name_of(variant)
-        network = build_network(name, None, classes, shape)
-        given = (*passed(name, {}, classes, shape).notes, *source_notes(name))
+        network = build_network(name, chosen, classes, shape)
+        given = (*passed(name, chosen, classes, shape).notes, *source_notes(name, chosen))
+        given += tuple(_auxiliary_notes(variant_label(name), network, shape))
     analysis = analyse(network, shape)
     result = check_contract(analysis, contract or Contract())
     hidden = [f"{result.unknown}; some kinds of layers cannot be recognised after it"] if result.unknown else []
     notes = (*analysis.notes, *hidden, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
     return Inspection(name, analysis, result, notes)
+
+
+def _auxiliary_notes(label: str, network: nn.Module, shape: Shape) -> list[str]:
+    """Whether the network has auxiliary outputs in training mode, in which it is left."""
+    try:
+        with torch.no_grad():
+            count = len(auxiliary_outputs(network.train()(torch.zeros(2, *shape))))
+    except Exception:  # it may fail on such images; a trial says so
+        return []
+    if not count:
+        return []
+    return [f"{label} returns {count} auxiliary output{'s' * (count > 1)} beside its logits in training mode"]

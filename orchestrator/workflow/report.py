@@ -110,8 +110,9 @@ def _refuse_changed(specs: Mapping[str, TrialSpec], dataset: Dataset) -> None:
     for name, spec in specs.items():
         if spec.dataset_digest not in ("", dataset.digest):
             raise DataError(f"{dataset.name} is not what {name} was trained on; see --data-dir")
-        sources[spec.variant] = sources.get(spec.variant) or source_digest(spec.variant)
-        if spec.source_digest not in ("", sources[spec.variant]):
+        key = spec.network_key
+        sources[key] = sources.get(key) or source_digest(spec.variant, spec.arguments)
+        if spec.source_digest not in ("", sources[key]):
             raise VariantError(f"{spec.variant} has changed since {name} was trained with it: bring the old one back")
 
 

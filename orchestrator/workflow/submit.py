@@ -122,7 +122,7 @@ def _files(variant: Variant, root: Path) -> list[Path]:
     """The files of a user's own network that the job needs. Raises VariantError if it cannot be loaded."""
     if variant.name in VARIANTS:
         return []
-    source_digest(variant.name)  # loads it
+    source_digest(variant.name, variant.arguments)  # loads it
     source = variant.name.rpartition(":")[0]
     if source.endswith(".py"):
         file = Path(source).expanduser().resolve()

@@ -44,7 +44,7 @@ def train(
     networks = Networks(Contract(), dataset)
     if problems := networks.problems(spec):  # invalid requests are refused here, not in the trial
         raise ExperimentError(source, problems)
-    spec = replace(spec, source_digest=source_digest(spec.variant), dataset_digest=dataset.digest)
+    spec = replace(spec, source_digest=source_digest(spec.variant, spec.arguments), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
     display.log(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
     for note in (*dataset.notes, *networks.notes(spec)):
