@@ -70,7 +70,9 @@ FIGURES: dict[str, FigureEntry] = {
     "network": FigureEntry(
         "Network", draw_trial_network, ("analysis",),
         "Blocks, branches and joins in the order in which they are computed; the shape after each block is "
-        "channels × height × width.", shared=True,
+        "channels × height × width. Inside a block each line follows the one above it unless a hairline is between "
+        "them; other branches leave at a dot and arrive at an arrow. A frame is computed as often as it says.",
+        shared=True,
     ),
     "receptive_field": FigureEntry(
         "Receptive field", draw_receptive_field, ("analysis",),

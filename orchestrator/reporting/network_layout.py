@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.analysis import Analysis, LayerRow
-from orchestrator.reporting.network_lines import FOLLOWERS, JOINS, MOST_LINES, Line, Repeat, fitted, lines_of
+from orchestrator.reporting.network_lines import FOLLOWERS, JOINS, Line, Repeat, fitted, lines_of
 
 IMAGE = "image"
 
@@ -34,15 +34,14 @@ def blocks(analysis: Analysis) -> list[Block]:
     opened: set[str] = set()
     while True:
         found, rows = _grouped(analysis, opened)
-        long = {
+        shortened = {
             block.label
             for block, mine in zip(found, rows, strict=True)
-            if len(block.lines) >= MOST_LINES and block.label not in opened and _has_parts(block.label, mine)
-            if any("more" in line and line.startswith("…") for line in block.lines)
+            if any(line.hidden for line in block.flow) and _has_parts(block.label, mine)
         }
-        if not long:
+        if shortened <= opened:
             return found
-        opened |= long
+        opened |= shortened
 
 
 def _has_parts(label: str, rows: Sequence[LayerRow]) -> bool:

@@ -1,6 +1,7 @@
 """The lines of one box in a network's drawing: layers in words, branches between lines, and repeated parts."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from orchestrator.analysis import Extent, LayerRow
@@ -31,13 +32,15 @@ class Line:
     sources: frozenset[int]  # GIVEN among them
     part: str  # the module inside the box that it belongs to
     inputs: tuple[int, int] = (1, 1)  # fewest and most layers that feed it: more than one number after a repetition
-    again: frozenset[int] = frozenset()  # lines of earlier repetitions that feed it, other than the last one's end
+    again: frozenset[int] = frozenset()  # lines that feed it from another repetition than the one before
+    hidden: int = 0  # lines in whose place it stands
 
     def __str__(self) -> str:
         low, high = self.inputs
         if high <= 2:
             return self.text
-        return f"{self.text} ({high if low == high else f'{low} to {high}'} inputs)"
+        first, dot, rest = self.text.partition(" · ")
+        return f"{first} ({high if low == high else f'{low} to {high}'} inputs){dot}{rest}"
 
 
 @dataclass(frozen=True)
@@ -59,12 +62,16 @@ def lines_of(rows: Sequence[LayerRow], label: str) -> list[Line]:
         if follower and lines and sources == {len(lines) - 1}:
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text} · {follower}")
         else:
-            inside = row.name.removeprefix(f"{label}.").split(".")
-            part = inside[0] if row.name != label and len(inside) > 1 else row.name
             count = len(row.inputs) if row.type.lower() in JOINS else 1
-            lines.append(Line(follower or describe(row), sources, part, (count, count)))
+            lines.append(Line(follower or describe(row), sources, _part(row.name, label), (count, count)))
         place[row.name] = len(lines) - 1
     return lines
+
+
+def _part(name: str, label: str) -> str:
+    """The module inside ``label`` that a layer belongs to; of a list, the one with its number."""
+    first, *others = name.removeprefix(f"{label}.").split(".")
+    return ".".join([first, *itertools.takewhile(str.isdigit, others)])
 
 
 def fitted(lines: Sequence[Line]) -> tuple[list[Line], list[Repeat]]:
@@ -82,28 +89,33 @@ def _folded(lines: Sequence[Line]) -> tuple[list[Line], list[Repeat]]:
     kept: list[Line] = []
     repeats: list[Repeat] = []
     moved: dict[int, int] = {GIVEN: GIVEN}
+    early: set[int] = set()  # lines that are not of the last repetition
     at = 0
     while at < len(lines):
         count, times = _best(lines, at, [end - at for end in ends if end > at]) if at in starts else (1, 1)
-        first = len(kept)
-        for place in range(at, at + count * times):
-            moved[place] = first + (place - at) % count
+        first, after = len(kept), at + count * times
+        moved |= {place: first + (place - at) % count for place in range(at, after)}
         for offset in range(count):
-            every = [lines[at + offset + count * time] for time in range(times)]
-            again = frozenset(
-                moved[source]
-                for time, line in enumerate(every)
-                for source in line.sources
-                if at <= source < at + count * time - 1
-            )
-            numbers = [line.inputs for line in every]
-            inputs = (min(low for low, _ in numbers), max(high for _, high in numbers))
-            sources = frozenset(moved[source] for source in every[0].sources)
-            kept.append(replace(every[0], sources=sources, inputs=inputs, again=again))
+            kept.append(_once([lines[place] for place in range(at + offset, after, count)], at, count, moved, early))
+        early |= set(range(at, after - count))
         if times > 1:
             repeats.append(Repeat(first, count, times))
-        at += count * times
+        at = after
     return kept, repeats
+
+
+def _once(every: Sequence[Line], at: int, count: int, moved: Mapping[int, int], early: Set[int]) -> Line:
+    """The same line of all repetitions, of which the first begins at line ``at``."""
+    sources, again = set(), set()
+    for time, line in enumerate(every):
+        begins = at + count * time
+        for source in line.sources:
+            if source in early or (time and source < begins - 1):
+                again.add(moved[source])
+            elif not time:
+                sources.add(moved[source])
+    numbers = [number for line in every for number in line.inputs]
+    return replace(every[0], sources=frozenset(sources), again=frozenset(again), inputs=(min(numbers), max(numbers)))
 
 
 def _best(lines: Sequence[Line], at: int, counts: Sequence[int]) -> tuple[int, int]:
@@ -119,14 +131,10 @@ def _best(lines: Sequence[Line], at: int, counts: Sequence[int]) -> tuple[int, i
 
 
 def _shape(lines: Sequence[Line], at: int, count: int) -> list[tuple[str, frozenset[int], bool]]:
-    """What must be equal in repetitions: words, branches inside, and which later lines read what was before."""
+    """What must be equal in repetitions: words, branches inside, and which lines read what the repetition is given."""
     return [
-        (
-            line.text,
-            frozenset(source - at for source in line.sources if source >= at),
-            offset > 0 and any(source < at for source in line.sources),
-        )
-        for offset, line in enumerate(lines[at : at + count])
+        (line.text, frozenset(source - at for source in line.sources if source >= at), at - 1 in line.sources)
+        for line in lines[at : at + count]
     ]
 
 
@@ -144,7 +152,7 @@ def _shortened(lines: Sequence[Line], repeats: Sequence[Repeat]) -> tuple[list[L
     hidden = lines[first:last]
     joins = sum(len(line.sources) > 1 for line in hidden)
     more = f"… {len(hidden)} more{f', {joins} of them joining branches' if joins else ''} …"
-    lines = [*lines[:first], Line(more, frozenset((first - 1,)), ""), *lines[last:]]
+    lines = [*lines[:first], Line(more, frozenset((first - 1,)), "", hidden=len(hidden)), *lines[last:]]
     moved = [
         replace(line, sources=frozenset(map(move, line.sources)), again=frozenset(map(move, line.again)))
         if place > first
