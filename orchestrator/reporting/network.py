@@ -10,6 +10,7 @@ from matplotlib.path import Path
 
 from orchestrator.analysis import Analysis
 from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.fonts import columns
 from orchestrator.reporting.formatting import millions, shape_text
 from orchestrator.reporting.network_box import LANE as STEP
 from orchestrator.reporting.network_box import LINE, PADDING, Branch, Inside, inside
@@ -48,7 +49,7 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
     skips = _skips(boxes)
     heading = literal(title, 60)
     note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
-    width, height = _place(boxes, len(skips), max(0.115 * len(heading), LETTER * len(note)))
+    width, height = _place(boxes, len(skips), max(0.115 * columns(heading), LETTER * columns(note)))
     figure, axes = sheet(width, height)
     axes.text(MARGIN, MARGIN, heading, fontsize=LARGE, fontweight="bold", color=INK, va="top")
     axes.text(MARGIN, MARGIN + 0.24, note, fontsize=SMALL, color=QUIET, va="top")
@@ -66,8 +67,8 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
 
 def _box(block: Block) -> Box:
     if block.join or block.name == IMAGE:
-        return Box(block, max(1.0, LETTER * len(_heading(block)) + 2 * PADDING), LINE + PADDING)
-    longest = max(map(len, [*block.lines, _heading(block) + " " * 6]))
+        return Box(block, max(1.0, LETTER * columns(_heading(block)) + 2 * PADDING), LINE + PADDING)
+    longest = max(map(columns, [*block.lines, _heading(block) + " " * 6]))
     places = inside(block)
     beside = places.gutter + (TIMES if block.repeats else 0.0)
     return Box(block, max(1.6, LETTER * longest + 2 * PADDING + beside), places.height, places)
