@@ -25,7 +25,7 @@ from orchestrator.reporting.comparison.naming import figure_names
 from orchestrator.reporting.comparison.sections import page
 from orchestrator.reporting.figures import FIGURES, to_png
 from orchestrator.reporting.fonts import columns, drawable, families
-from orchestrator.reporting.names import class_names, numbers_note
+from orchestrator.reporting.names import class_names, class_numbers, numbers_note
 from orchestrator.reporting.scripts import in_drawing_order
 from orchestrator.reporting.style import literal, message
 
@@ -66,12 +66,12 @@ def test_names_are_drawn_or_numbered() -> None:
 
 def test_numbers_are_listed_with_their_names() -> None:
     with installed():
-        note = numbers_note(NAMES, "classes")
+        note = numbers_note(class_numbers(NAMES), "classes")
         assert note.endswith(
             "so there numbers stand for them: #1 猫, #2 ねこ, #3 고양이, #6 बिल्ली, #7 แมว, #8 🐈, #9 👩‍🔬."
         )
-        assert numbers_note(("cat", "$x$"), "classes") == ""
-        assert numbers_note(["猫"] * 50, "classes", first=1).endswith("#40 猫, and 10 more.")
+        assert numbers_note(class_numbers(("cat", "$x$")), "classes") == ""
+        assert numbers_note(class_numbers(["猫" * i for i in range(50)]), "classes").endswith(", and 9 more.")
 
 
 def test_an_installed_font_is_used_for_the_characters_that_it_has(tmp_path: Path) -> None:
@@ -143,7 +143,7 @@ def test_figures_of_a_launch_name_every_variant_and_class(font: bool, tmp_path: 
         for entry in entries:
             assert entry.make().png.startswith(b"\x89PNG")
         html = page(context, _sections(), {}, [])
-    numbers = {name: f"#{place}" for place, name in enumerate(context.variants, 1)}
+    numbers = {name: f"variant #{place}" for place, name in enumerate(context.variants, 1)}
     written = {"猫网": "猫网", "ねこ $1$": r"ねこ \$1\$"} if font else numbers
     assert {name: shown[name] for name in ("猫网", "ねこ $1$")} == {n: written[n] for n in ("猫网", "ねこ $1$")}
     assert (shown["قطة"], shown["stride"]) == ("ﺔﻄﻗ", "stride")

@@ -15,7 +15,7 @@ from orchestrator.reporting.curves import draw_curves
 from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.images import draw_augmentation, draw_misclassified
 from orchestrator.reporting.metrics import draw_metrics
-from orchestrator.reporting.names import numbers_note
+from orchestrator.reporting.names import class_numbers, numbers_note
 from orchestrator.reporting.network import draw_trial_network
 from orchestrator.reporting.receptive_field import draw_receptive_field
 
@@ -33,7 +33,7 @@ class FigureEntry:
 
     def make(self, name: str, context: ReportContext) -> FigureImage:
         """The figure as PNG, for the file ``name``."""
-        note = numbers_note(context.classes, "classes") if self.classes else ""
+        note = numbers_note(class_numbers(context.classes), "classes") if self.classes else ""
         return FigureImage(name, self.title, f"{self.caption} {note}".rstrip(), to_png(self.draw(context)))
 
 

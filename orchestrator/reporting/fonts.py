@@ -1,8 +1,11 @@
 """Fonts for texts of any script: those installed on this machine that have the characters."""
 
+import bisect
 import functools
+import itertools
 import re
 import unicodedata
+from array import array
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -27,7 +30,7 @@ def drawable(text: str) -> str | None:
 @functools.lru_cache(maxsize=4096)
 def families(text: str) -> tuple[str, ...] | None:
     """The usual font, and others for the characters that it lacks; None if a character is in no installed font."""
-    missing = {c for c in text if not c.isspace() and not _has(USUAL, c)}
+    missing = {c for c in set(text) if not c.isspace() and not _has(USUAL, c)}
     found = [USUAL]
     while missing:
         family = _family_of(min(missing))
@@ -40,7 +43,15 @@ def families(text: str) -> tuple[str, ...] | None:
 
 def columns(text: str) -> int:
     """The width of ``text`` in Latin letters: Chinese, Japanese and Korean ones are twice as wide."""
-    return sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+    return len(text) if text.isascii() else sum(2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def first_columns(text: str, most: int) -> str:
+    """The beginning of ``text``, at most ``most`` columns wide."""
+    for place, width in enumerate(itertools.accumulate(map(columns, text))):
+        if width > most:
+            return text[:place]
+    return text
 
 
 class AnyScriptFigure(Figure):
@@ -66,11 +77,16 @@ def _family_of(character: str) -> str | None:
     for look_again in (False, True):
         if look_again and not _find_new():
             return None
-        names = {entry.name for entry in fontManager.ttflist if not UNFIT.search(entry.name)}
-        for name in sorted(names, key=lambda name: ("sans" not in name.lower(), "mono" in name.lower(), name)):
-            if _has(name, character):
-                return name
+        found = next((name for name in _candidates() if _has(name, character)), None)
+        if found is not None:
+            return found
     return None
+
+
+@functools.cache
+def _candidates() -> tuple[str, ...]:
+    names = {entry.name for entry in fontManager.ttflist if not UNFIT.search(entry.name)}
+    return tuple(sorted(names, key=lambda name: ("sans" not in name.lower(), "mono" in name.lower(), name)))
 
 
 @functools.cache
@@ -85,23 +101,47 @@ def _find_new() -> bool:
             except (OSError, RuntimeError, ValueError):  # not a font that matplotlib reads
                 continue
             found = True
+    if found:
+        for cached in (_has, _faces, _candidates):
+            cached.cache_clear()
     return found
 
 
 @functools.lru_cache(maxsize=65536)
 def _has(family: str, character: str) -> bool:
     """Whether its normal and its bold face have a glyph that matplotlib draws: no picture, and nothing empty."""
-    for weight in ("normal", "bold"):
-        try:
-            font = get_font(
-                fontManager.findfont(FontProperties(family=family, weight=weight), fallback_to_default=False)
-            )
-            if not font.get_char_index(ord(character)):
-                return False
-            font.set_size(PIXELS, 72)
-            glyph = font.load_char(ord(character))
-        except (OSError, RuntimeError, ValueError):  # a font of pictures, or one that is gone
+    code = ord(character)
+    for file in _faces(family):
+        codes = _codes(file)
+        place = bisect.bisect_left(codes, code)
+        if place == len(codes) or codes[place] != code or not _draws(file, code):
             return False
-        if glyph.width <= 0 or glyph.height <= 0:
-            return False
-    return True
+    return bool(_faces(family))
+
+
+@functools.cache
+def _faces(family: str) -> tuple[str, ...]:
+    try:
+        wanted = [FontProperties(family=family, weight=weight) for weight in ("normal", "bold")]
+        return tuple({str(fontManager.findfont(face, fallback_to_default=False)) for face in wanted})
+    except ValueError:  # it is gone
+        return ()
+
+
+@functools.cache
+def _codes(file: str) -> "array[int]":
+    """The code points that a font has, in order; four bytes each, for there may be many fonts."""
+    try:
+        return array("I", sorted(get_font(file).get_charmap()))
+    except (OSError, RuntimeError):  # it is gone, or broken
+        return array("I")
+
+
+def _draws(file: str, code: int) -> bool:
+    try:
+        font = get_font(file)
+        font.set_size(PIXELS, 72)
+        glyph = font.load_char(code)
+    except (OSError, RuntimeError, ValueError):  # a font of pictures
+        return False
+    return bool(glyph.width > 0 and glyph.height > 0)

@@ -7,7 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from orchestrator.reporting.context import ReportContext, as_image
-from orchestrator.reporting.names import numbered
+from orchestrator.reporting.names import class_name
 from orchestrator.reporting.style import (
     GREEN,
     INK,
@@ -51,12 +51,12 @@ def write_prediction(axes: Any, context: ReportContext, index: int, left: float,
     """Under a test image: predicted class and confidence, and the true class if it differs."""
     is_correct = bool(context.correct[index])
     predicted, label = (int(values[index]) for values in (context.predicted, context.labels))
-    name = numbered(context.classes[predicted], predicted, 10)
+    name = class_name(context.classes[predicted], predicted, 10)
     said = f"{name} · {percent(context.confidences[index], 0)}"
     colour = GREEN if is_correct else VERMILION
     axes.text(left, top, said, fontsize=SMALL, color=colour, va="top", fontweight="bold")
     if not is_correct:
-        true = numbered(context.classes[label], label, 14)
+        true = class_name(context.classes[label], label, 14)
         axes.text(left, top + 0.18, f"true: {true}", fontsize=SMALL, color=INK, va="top")
 
 

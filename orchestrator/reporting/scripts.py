@@ -21,16 +21,24 @@ def in_drawing_order(text: str) -> str | None:
     That is so in scripts whose letters change places or shapes (Devanagari, Khmer, ...), with vowel marks from right
     to left, and in pictures composed of several characters.
     """
-    text = unicodedata.normalize("NFC", text)
-    if JOINER in text or any(low <= ord(c) <= high for c in text for low, high in SHAPED):
-        return None
-    text = "".join(c for c in text if not _is_invisible(c))
-    if not any(unicodedata.bidirectional(c) in RIGHT_TO_LEFT for c in text):
+    if text.isascii():
         return text
-    if any(unicodedata.bidirectional(c) == "NSM" for c in text):
+    text = unicodedata.normalize("NFC", text)
+    characters = set(text)
+    if any(map(_is_composed, characters)):
         return None
-    joined = _joined(text)
+    invisible = {c for c in characters if _is_invisible(c)}
+    text = text.translate(dict.fromkeys(map(ord, invisible)))
+    kinds = set(map(unicodedata.bidirectional, characters - invisible))
+    if kinds.isdisjoint(RIGHT_TO_LEFT):
+        return text
+    joined = None if "NSM" in kinds else _joined(text)
     return None if joined is None else _reordered(joined)
+
+
+def _is_composed(character: str) -> bool:
+    """Whether it is shaped by its neighbours, or joins them to one picture."""
+    return character == JOINER or any(low <= ord(character) <= high for low, high in SHAPED)
 
 
 def _is_invisible(character: str) -> bool:

@@ -13,7 +13,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from orchestrator.reporting.fonts import AnyScriptFigure, columns, drawable
+from orchestrator.reporting.fonts import AnyScriptFigure, columns, drawable, first_columns
 
 MARGIN = 0.14  # inches round every figure
 DPI = 110  # pixels an inch: sharp on a page, small in a file
@@ -98,9 +98,7 @@ def _or_code(character: str) -> str:
 def _cut(line: str, longest: int) -> str:
     if not longest or columns(line) <= longest:
         return line
-    while columns(line) >= longest:
-        line = line[:-1]
-    return line.rstrip() + "…"
+    return first_columns(line, longest - 1).rstrip() + "…"
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:

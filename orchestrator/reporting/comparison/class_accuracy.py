@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.naming import figure_names, shortened
 from orchestrator.reporting.fonts import columns
-from orchestrator.reporting.names import numbered
+from orchestrator.reporting.names import class_name
 from orchestrator.reporting.style import (
     BLUES,
     INK,
@@ -56,7 +56,7 @@ def draw_class_accuracy(context: ComparisonContext) -> Figure:
     image = axes.imshow(cells, cmap=BLUES, vmin=min(low, 0.99), vmax=1.0, aspect="auto")
     names = figure_names(variants, every=context.variants)
     axes.set_yticks(range(len(variants)), [names[v] for v in variants], fontsize=NORMAL)
-    texts = [numbered(context.classes[c], c, 16, shortened) for c in shown]
+    texts = [class_name(context.classes[c], c, 16, shortened) for c in shown]
     turned = max(map(columns, texts)) > 7 or not numbers
     axes.set_xticks(range(len(shown)), texts, fontsize=SMALL if numbers else 7.5, rotation=90 if turned else 0)
     axes.tick_params(length=0, labelcolor=INK)

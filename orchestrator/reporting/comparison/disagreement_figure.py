@@ -10,7 +10,7 @@ from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.disagreement import class_name, disagreement, share, wrong_majority
 from orchestrator.reporting.comparison.naming import figure_names
 from orchestrator.reporting.context import as_image
-from orchestrator.reporting.names import numbered
+from orchestrator.reporting.names import class_name as drawn
 from orchestrator.reporting.style import (
     GREEN,
     INK,
@@ -61,8 +61,8 @@ def _write(
     true = int(context.labels[image]) if context.labels is not None else 0
     said = wrong_majority(context, sides[1], image)
     lines = [
-        (numbered(class_name(context, true), true, 12), GREEN, "bold"),
-        (numbered(class_name(context, said), said, 12), VERMILION, "bold"),
+        (drawn(class_name(context, true), true, 12), GREEN, "bold"),
+        (drawn(class_name(context, said), said, 12), VERMILION, "bold"),
         (" : ".join(share(context, side, image) for side in sides), QUIET, "normal"),
     ]
     for number, (text, colour, weight) in enumerate(lines):

@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from orchestrator.reporting.fonts import columns
-from orchestrator.reporting.names import numbered
+from orchestrator.reporting.fonts import columns, first_columns
+from orchestrator.reporting.names import numbered, variant_number
 
 LONGEST = 28  # columns of a variant's name in a figure
 
@@ -14,23 +14,19 @@ def shortened(name: str, longest: int = LONGEST) -> str:
     line = " ".join(name.split())
     if columns(line) <= longest:
         return line
-    first, last = line, line
-    while columns(last) > (longest - 1) // 2:
-        last = last[1:]
-    while columns(first) > longest - 1 - columns(last):
-        first = first[:-1]
-    return f"{first}…{last}"
+    last = first_columns(line[::-1], (longest - 1) // 2)[::-1]
+    return f"{first_columns(line, longest - 1 - columns(last))}…{last}"
 
 
 def figure_names(names: Sequence[str], longest: int = LONGEST, every: Sequence[str] = ()) -> dict[str, str]:
     """Each of the ``names`` as matplotlib shows it, shortened; those that become equal are numbered in order.
 
-    One that no installed font can draw is ``#n``, its place among ``every`` variant.
+    One that no installed font can draw is ``variant #n``, its place among ``every`` variant.
     """
     places = {name: place for place, name in reversed([*enumerate(every or dict.fromkeys(names), 1)])}
 
     def show(name: str, longest: int) -> str:
-        return numbered(name, places[name], longest, shortened)
+        return numbered(name, variant_number(places[name]), longest, shortened)
 
     short = {name: show(name, longest) for name in names}
     count = Counter(short.values())

@@ -12,7 +12,7 @@ from orchestrator.reporting.comparison.disagreement import shown_pair
 from orchestrator.reporting.comparison.matrix import MATRIX_STYLE, matrix_table
 from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.reporting.html import FigureImage
-from orchestrator.reporting.names import numbers_note
+from orchestrator.reporting.names import class_numbers, numbers_note, variant_number
 from orchestrator.reporting.tables import Table
 from orchestrator.verdict.sentence import SCOPE
 
@@ -108,7 +108,8 @@ def _top(context: ComparisonContext) -> list[str]:
 
 def _numbers(context: ComparisonContext) -> list[str]:
     """What numbers stand for in the figures, if they could not be drawn with every name."""
-    return [numbers_note(context.variants, "variants", 1), numbers_note(context.classes, "classes")]
+    variants = {name: variant_number(place) for place, name in enumerate(context.variants, 1)}
+    return [numbers_note(variants, "variants"), numbers_note(class_numbers(context.classes), "classes")]
 
 
 def _missing(context: ComparisonContext) -> str:
