@@ -237,3 +237,18 @@ def test_a_block_without_repetitions_is_shortened_and_says_what_is_hidden() -> N
     assert short[10].text == "… 17 more, 4 of them joining branches …"
     assert [line.text for line in short[-3:]] == ["line 27", "line 28", "line 29"]
     assert all(GIVEN <= source < place for place, line in enumerate(short) for source in line.sources)
+
+
+def test_a_branch_leaves_before_the_normalisation_that_it_passes_by() -> None:
+    class Before(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.norm, self.second = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.first(x)
+            return x + self.second(torch.relu(self.norm(x)))
+
+    block = layout(nn.Sequential(Before(), nn.Flatten(), nn.Linear(3072, 2)))["0"]
+    assert block.lines == ["conv 1×1 → 3", "norm", "conv 1×1 → 3", "add · flatten"]
+    assert block.flow[3].sources == {0, 2}

@@ -67,8 +67,8 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
 
 def _box(block: Block) -> Box:
     if block.join or block.name == IMAGE:
-        return Box(block, max(1.0, LETTER * columns(_heading(block)) + 2 * PADDING), LINE + PADDING)
-    longest = max(map(columns, [*block.lines, _heading(block) + " " * 6]))
+        return Box(block, max(1.0, LETTER * columns(literal(_heading(block))) + 2 * PADDING), LINE + PADDING)
+    longest = max(columns(literal(text)) for text in (*block.lines, _heading(block) + "." * 6))
     places = inside(block)
     beside = places.gutter + (TIMES if block.repeats else 0.0)
     return Box(block, max(1.6, LETTER * longest + 2 * PADDING + beside), places.height, places)

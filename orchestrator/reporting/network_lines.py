@@ -1,13 +1,15 @@
 """The lines of one box in a network's drawing: layers in words, branches between lines, and repeated parts."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from orchestrator.analysis import Extent, LayerRow
 
 GIVEN = -1  # in place of a line: what the box is given
-MOST_LINES = 14  # of one box; a longer one is shortened in the middle
+MOST_LINES = 14  # of one box; in a longer one, what repeats stands once
+MOST_ONCE = 24  # of one box with what repeats once; a longer one is shortened in the middle, to MOST_LINES
 # Layers and functions, in lower case, that only follow another: written behind it, on its line.
 FOLLOWERS = {
     "batchnorm2d": "norm", "batchnorm1d": "norm", "groupnorm": "norm", "layernorm": "norm", "batch_norm": "norm",
@@ -56,10 +58,12 @@ def lines_of(rows: Sequence[LayerRow], label: str) -> list[Line]:
     """The layers of the box ``label`` in words; what only follows a line is written behind it."""
     lines: list[Line] = []
     place: dict[str, int] = {}
+    used = Counter(name for row in rows for name in row.inputs)
     for row in rows:
         sources = frozenset(place.get(name, GIVEN) for name in row.inputs) or frozenset((GIVEN,))
         follower = FOLLOWERS.get(row.type.lower())
-        if follower and lines and sources == {len(lines) - 1}:
+        alone = all(used[name] == 1 for name in row.inputs)  # a branch that leaves before it needs a line to leave from
+        if follower and lines and sources == {len(lines) - 1} and alone:
             lines[-1] = replace(lines[-1], text=f"{lines[-1].text} · {follower}")
         else:
             count = len(row.inputs) if row.type.lower() in JOINS else 1
@@ -79,7 +83,7 @@ def fitted(lines: Sequence[Line]) -> tuple[list[Line], list[Repeat]]:
     if len(lines) <= MOST_LINES:
         return list(lines), []
     short, repeats = _folded(lines)
-    return (short, repeats) if len(short) <= MOST_LINES else _shortened(short, repeats)
+    return (short, repeats) if repeats and len(short) <= MOST_ONCE else _shortened(short, repeats)
 
 
 def _folded(lines: Sequence[Line]) -> tuple[list[Line], list[Repeat]]:
