@@ -306,3 +306,24 @@ def test_exactly_the_pixels_that_the_gradient_reaches(name: str) -> None:
     assert isinstance(field, Field), field
     assert [clipped(field, axis, found.output_shape) for axis in (0, 1)] == reached(network)
     assert analyse(network, SHAPE).receptive_field.output is not None
+
+
+class Token(nn.Module):
+    """A class token read before or after attention, with a head of its own."""
+
+    def __init__(self, attends: bool) -> None:
+        super().__init__()
+        self.body, self.head, self.attends = Transformer(), nn.Linear(8, 10), attends
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.attends:
+            return self.head(self.body(x))
+        tokens = self.body.patches(x).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.body.token.expand(tokens.shape[0], -1, -1), tokens], 1)
+        return self.head(tokens[:, 0])
+
+
+def test_a_class_token_sees_what_it_attends_to() -> None:
+    assert analyse(Token(attends=True), SHAPE).receptive_field.output == (64, 48)
+    alone = analyse(Token(attends=False), SHAPE).receptive_field
+    assert (alone.output, alone.reason) == (None, "its output does not depend on the image")

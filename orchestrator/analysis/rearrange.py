@@ -5,17 +5,22 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from orchestrator.analysis.field import Field, Part
+from orchestrator.analysis.field import NOTHING, Field, Part
 
 
 def rearranged(field: Field, function: Callable[[Tensor], Tensor], step: int = 1) -> Field:
-    """What ``function``, which only moves elements, makes of it; ``step`` is the one of a slice."""
+    """What ``function``, which only moves elements, makes of it; ``step`` is the one of a slice.
+
+    A part of which no element is left that sees anything (a class token alone) is gone.
+    """
     shape: tuple[int, ...] = ()
     parts = []
     for part in field.parts:
         moved = function(part.positions.expand(field.shape))
         shape = tuple(moved.shape)
         positions, stride = compressed(moved), part.stride
+        if bool((positions == NOTHING).all()):
+            continue
         if positions.numel() == 1 and not part.is_single:
             stride = _stride(field, part, step)
         parts.append(Part(part.axis, positions, part.intervals, stride))

@@ -1,6 +1,6 @@
 """Run a network once and record it: with torch.fx if it can be traced, else with forward hooks."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from orchestrator.analysis.copy_network import copy_on, dtype_of
 from orchestrator.analysis.field import image_field
 from orchestrator.analysis.operations import AVERAGE, MAXIMUM, RESHAPES, UPSAMPLING
 from orchestrator.analysis.outputs import LOGITS, main_output
-from orchestrator.analysis.record import BATCH, Known, Operation, Recorder, attach, known
+from orchestrator.analysis.record import BATCH, Known, Operation, Recorder, attach, known, tensors_in
 
 Shape = tuple[int, int, int]  # channels, height, width
 # Parameters: up to here a forward pass takes less than importing torch's compiler, which some operations of the meta
@@ -62,8 +62,8 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     with its real weights.
     """
     reasons = []
-    small = sum(p.numel() for p in network.parameters()) <= SMALL
-    for run, device in ((_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")):
+    ways = _ways(network)
+    for run, device in ways:
         copied = copy_on(network, device)
         copied.train(training)  # a network's own may return nothing
         found = Trace()
@@ -71,7 +71,7 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
             with _recording(shape, device, dtype_of(copied), training) as (recorder, batch):
                 output = run(copied, batch, recorder, found)
         except Exception as problem:  # a user's network may raise anything while it is traced
-            if run is _by_hooks and device == "cpu":
+            if (run, device) == ways[-1]:
                 raise
             reasons.append(_first_line(problem))
             continue
@@ -83,6 +83,14 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     if run is _by_hooks and device == "cpu":
         found.needs_values = f"it cannot run without values ({reasons[-1]}), so another image may take another path"
     return found
+
+
+def _ways(network: nn.Module) -> list[tuple[Callable[..., Any], str]]:
+    """How to run ``network``, and on which device, in the order in which it is tried."""
+    if any(p.is_meta for p in network.parameters()):  # it has no values to run with
+        return [(_by_fx, "meta"), (_by_hooks, "meta")]
+    small = sum(p.numel() for p in network.parameters()) <= SMALL
+    return [(_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")]
 
 
 @contextmanager
@@ -200,12 +208,14 @@ ROWS = frozenset((*AVERAGE, *MAXIMUM, *UPSAMPLING, *OTHERS, "native_layer_norm",
 
 
 def _take_output(found: Trace, recorder: Recorder, output: Any) -> None:
-    first = main_output(output)
-    first = next(iter(first.values())) if isinstance(first, dict) else first
-    first = first[0] if isinstance(first, (tuple, list)) else first
-    found.output, found.output_shape = recorder.look(first), tuple(first.shape)
-    if first is not output:
-        which = "`logits`" if isinstance(output, dict) and LOGITS in output else "the first one"
+    logits = main_output(output)
+    which = "its part 'logits'" if isinstance(output, dict) and LOGITS in output else "the first one"
+    if not isinstance(logits, Tensor):
+        logits = next(tensors_in(output), None)
+    if logits is None:
+        raise TypeError(f"its output is of type {type(output).__name__} and holds no tensor")
+    found.output, found.output_shape = recorder.look(logits), tuple(logits.shape)
+    if logits is not output:
         found.notes.append(f"it returns several tensors: {which} is used as its output")
 
 

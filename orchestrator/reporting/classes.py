@@ -8,7 +8,9 @@ from matplotlib.figure import Figure
 
 from orchestrator.data import measure
 from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.fonts import columns
 from orchestrator.reporting.measures import class_counts, wilson_interval
+from orchestrator.reporting.names import class_names
 from orchestrator.reporting.style import (
     BLUE,
     BLUES,
@@ -21,7 +23,6 @@ from orchestrator.reporting.style import (
     SKY,
     SMALL,
     VERMILION,
-    literal,
     message,
     new_figure,
     percent,
@@ -48,10 +49,10 @@ def draw_confusion(context: ReportContext) -> Figure:
     figure = new_figure(side + 0.6, side)
     axes: Any = figure.add_subplot()
     shown = axes.imshow(shares, cmap=BLUES, norm=PowerNorm(0.6, 0, 1))  # rare errors stay visible
-    names = [literal(name, 16) for name in context.classes]
+    names = class_names(context.classes, 16)
     step = -(-count // MOST_ROWS)
     ticks = range(0, count, step)
-    turned = max(map(len, names)) > 4 or count > WITH_COUNTS
+    turned = max(map(columns, names)) > 4 or count > WITH_COUNTS
     small = SMALL if count <= WITH_COUNTS else 7.0
     axes.set_xticks(ticks, names[::step], fontsize=small, rotation=90 if turned else 0)
     axes.set_yticks(ticks, names[::step], fontsize=small)
@@ -86,8 +87,8 @@ def draw_confusion(context: ReportContext) -> Figure:
 
 def draw_class_accuracy(context: ReportContext) -> Figure:
     """Bars sorted by accuracy with 95 % Wilson intervals; of many classes the lowest and the highest."""
-    counted = zip(context.classes, *class_counts(context), strict=True)
-    rows = [(correct / count, correct, count, literal(name, 24)) for name, correct, count in counted if count]
+    counted = zip(class_names(context.classes, 24), *class_counts(context), strict=True)
+    rows = [(correct / count, correct, count, name) for name, correct, count in counted if count]
     rows.sort(key=lambda row: row[0])
     total, note = len(rows), "black lines: 95 % Wilson intervals"
     if total > MOST_ROWS:
@@ -137,9 +138,9 @@ def draw_class_distribution(context: ReportContext) -> Figure:
             left.bar(places + (number - (len(parts) - 1) / 2) * width, counts, width * 0.94, color=colour, label=label)
         else:
             left.stairs(counts, np.arange(count + 1) - 0.5, baseline=None, color=colour, linewidth=1.6, label=label)
-    names = [literal(name, 16) for name in context.classes]
+    names = class_names(context.classes, 16)
     step = -(-count // MOST_ROWS)
-    turned = max(map(len, names)) * len(names[::step]) > 60  # characters that fit side by side
+    turned = max(map(columns, names)) * len(names[::step]) > 60  # characters that fit side by side
     left.set_xticks(
         places[::step], names[::step], fontsize=SMALL if count <= 20 else 7, rotation=45 if turned else 0,
         ha="right" if turned else "center", rotation_mode="anchor",

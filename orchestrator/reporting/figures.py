@@ -15,6 +15,7 @@ from orchestrator.reporting.curves import draw_curves
 from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.images import draw_augmentation, draw_misclassified
 from orchestrator.reporting.metrics import draw_metrics
+from orchestrator.reporting.names import class_numbers, numbers_note
 from orchestrator.reporting.network import draw_trial_network
 from orchestrator.reporting.receptive_field import draw_receptive_field
 
@@ -28,10 +29,12 @@ class FigureEntry:
     needs: tuple[str, ...]
     caption: str
     shared: bool = False  # the same for all trials of a variant in one launch
+    classes: bool = False  # it names classes
 
     def make(self, name: str, context: ReportContext) -> FigureImage:
         """The figure as PNG, for the file ``name``."""
-        return FigureImage(name, self.title, self.caption, to_png(self.draw(context)))
+        note = numbers_note(class_numbers(context.classes), "classes") if self.classes else ""
+        return FigureImage(name, self.title, f"{self.caption} {note}".rstrip(), to_png(self.draw(context)))
 
 
 FIGURES: dict[str, FigureEntry] = {
@@ -47,20 +50,21 @@ FIGURES: dict[str, FigureEntry] = {
     "confusion_matrix": FigureEntry(
         "Confusion matrix", draw_confusion, ("logits",),
         "Test images by true class (rows) and predicted class (columns); the colour is the share of the row.",
+        classes=True,
     ),
     "class_accuracy": FigureEntry(
         "Accuracy of each class", draw_class_accuracy, ("logits",),
         "Test accuracy by class, lowest first from the bottom; black lines are 95 % Wilson score intervals, the "
-        "dashed line is the accuracy over all images.",
+        "dashed line is the accuracy over all images.", classes=True,
     ),
     "misclassified": FigureEntry(
         "Misclassified images", draw_misclassified, ("logits",),
-        "The most confident errors: predicted class with its confidence, and true class.",
+        "The most confident errors: predicted class with its confidence, and true class.", classes=True,
     ),
     "activation_maps": FigureEntry(
         "Class-activation maps", draw_activation, ("logits", "network"),
         "Grad-CAM (Selvaraju et al., 2017) for the predicted class at the last map before global pooling: bright "
-        "regions support the class. Each map is scaled to its own maximum.",
+        "regions support the class. Each map is scaled to its own maximum.", classes=True,
     ),
     "calibration": FigureEntry(
         "Calibration", draw_calibration, ("logits",),
@@ -70,7 +74,9 @@ FIGURES: dict[str, FigureEntry] = {
     "network": FigureEntry(
         "Network", draw_trial_network, ("analysis",),
         "Blocks, branches and joins in the order in which they are computed; the shape after each block is "
-        "channels × height × width.", shared=True,
+        "channels × height × width. Inside a block each line follows the one above it unless a hairline is between "
+        "them; other branches leave at a dot and arrive at an arrow. A frame is computed as often as it says.",
+        shared=True,
     ),
     "receptive_field": FigureEntry(
         "Receptive field", draw_receptive_field, ("analysis",),
@@ -84,7 +90,7 @@ FIGURES: dict[str, FigureEntry] = {
     "class_distribution": FigureEntry(
         "Data", draw_class_distribution, (),
         "Images of each class in every split, and mean and standard deviation of the training and validation images, "
-        "as fractions of the full range, by colour channel.", shared=True,
+        "as fractions of the full range, by colour channel.", shared=True, classes=True,
     ),
 }  # fmt: skip
 

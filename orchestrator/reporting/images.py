@@ -7,6 +7,7 @@ import torch
 from matplotlib.figure import Figure
 
 from orchestrator.reporting.context import ReportContext, as_image
+from orchestrator.reporting.names import class_name
 from orchestrator.reporting.style import (
     GREEN,
     INK,
@@ -17,7 +18,6 @@ from orchestrator.reporting.style import (
     SMALL,
     VERMILION,
     image_at,
-    literal,
     message,
     percent,
     sheet,
@@ -50,11 +50,13 @@ def draw_misclassified(context: ReportContext) -> Figure:
 def write_prediction(axes: Any, context: ReportContext, index: int, left: float, top: float) -> None:
     """Under a test image: predicted class and confidence, and the true class if it differs."""
     is_correct = bool(context.correct[index])
-    said = f"{literal(context.classes[context.predicted[index]], 10)} · {percent(context.confidences[index], 0)}"
+    predicted, label = (int(values[index]) for values in (context.predicted, context.labels))
+    name = class_name(context.classes[predicted], predicted, 10)
+    said = f"{name} · {percent(context.confidences[index], 0)}"
     colour = GREEN if is_correct else VERMILION
     axes.text(left, top, said, fontsize=SMALL, color=colour, va="top", fontweight="bold")
     if not is_correct:
-        true = literal(context.classes[context.labels[index]], 14)
+        true = class_name(context.classes[label], label, 14)
         axes.text(left, top + 0.18, f"true: {true}", fontsize=SMALL, color=INK, va="top")
 
 

@@ -1,7 +1,7 @@
 """Draw a network: one box per block, with branches side by side, joins and shortcuts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -10,12 +10,18 @@ from matplotlib.path import Path
 
 from orchestrator.analysis import Analysis
 from orchestrator.reporting.context import ReportContext
+from orchestrator.reporting.fonts import columns
 from orchestrator.reporting.formatting import millions, shape_text
+from orchestrator.reporting.network_box import LANE as STEP
+from orchestrator.reporting.network_box import LINE, PADDING, Branch, Inside, inside
 from orchestrator.reporting.network_layout import IMAGE, Block, blocks
 from orchestrator.reporting.style import BLUE, INK, LARGE, NORMAL, PURPLE, QUIET, SMALL, literal, sheet
 
 # Inches.
-LETTER, LINE, PADDING, BETWEEN, DOWN, LANE, MARGIN = 0.074, 0.185, 0.13, 0.45, 0.42, 0.28, 0.25
+LETTER, BETWEEN, DOWN, LANE, MARGIN = 0.074, 0.45, 0.42, 0.28, 0.25
+NEAR = 0.05  # from the end of a branch to its line
+EARLIER = "dashed: from earlier repetitions"
+TIMES = 0.4  # for the number of repetitions
 
 
 @dataclass
@@ -25,6 +31,7 @@ class Box:
     block: Block
     width: float
     height: float
+    inside: Inside = field(default_factory=Inside)
     x: float = 0.0
     y: float = 0.0
 
@@ -40,11 +47,14 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
     """Image at the top, logits at the bottom; after each block its output shape."""
     boxes = {block.name: _box(block) for block in blocks(analysis)}
     skips = _skips(boxes)
-    width, height = _place(boxes, len(skips))
-    figure, axes = sheet(width, height)
-    axes.text(MARGIN, MARGIN, literal(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="top")
+    heading = literal(title, 60)
     note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
+    width, height = _place(boxes, len(skips), max(0.115 * columns(heading), LETTER * columns(note)))
+    figure, axes = sheet(width, height)
+    axes.text(MARGIN, MARGIN, heading, fontsize=LARGE, fontweight="bold", color=INK, va="top")
     axes.text(MARGIN, MARGIN + 0.24, note, fontsize=SMALL, color=QUIET, va="top")
+    if any(line.again for box in boxes.values() for line in box.block.flow):
+        axes.text(MARGIN, MARGIN + 0.42, EARLIER, fontsize=SMALL, color=PURPLE, va="top")
     for box in boxes.values():
         _draw_box(axes, box)
         for source in box.block.inputs:
@@ -57,9 +67,11 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
 
 def _box(block: Block) -> Box:
     if block.join or block.name == IMAGE:
-        return Box(block, max(1.0, LETTER * len(_heading(block)) + 2 * PADDING), LINE + PADDING)
-    longest = max(map(len, [*block.lines, _heading(block) + " " * 6]))
-    return Box(block, max(1.6, LETTER * longest + 2 * PADDING), LINE * (len(block.lines) + 1) + 2 * PADDING)
+        return Box(block, max(1.0, LETTER * columns(literal(_heading(block))) + 2 * PADDING), LINE + PADDING)
+    longest = max(columns(literal(text)) for text in (*block.lines, _heading(block) + "." * 6))
+    places = inside(block)
+    beside = places.gutter + (TIMES if block.repeats else 0.0)
+    return Box(block, max(1.6, LETTER * longest + 2 * PADDING + beside), places.height, places)
 
 
 def _heading(block: Block) -> str:
@@ -78,14 +90,14 @@ def _skips(boxes: dict[str, Box]) -> list[tuple[str, str]]:
     ]
 
 
-def _place(boxes: dict[str, Box], lanes: int) -> tuple[float, float]:
-    """Give every box its place; returns the figure's width and height."""
+def _place(boxes: dict[str, Box], lanes: int, least: float = 0.0) -> tuple[float, float]:
+    """Give every box its place; returns the figure's width, with room for a text of ``least``, and its height."""
     ranks: dict[int, list[Box]] = {}
     for box in boxes.values():
         ranks.setdefault(box.block.rank, []).append(box)
     widths = [sum(box.width for box in rank) + BETWEEN * (len(rank) - 1) for rank in ranks.values()]
     room = LANE * (lanes + 1) if lanes else 0.0
-    width = max(5.5, max(widths) + 2 * MARGIN + 2 * room)
+    width = max(5.5, least + 2 * MARGIN, max(widths) + 2 * MARGIN + 2 * room)
     top = MARGIN + 0.7
     for number in sorted(ranks):
         rank = ranks[number]
@@ -112,15 +124,50 @@ def _draw_box(axes: Any, box: Box) -> None:
         middle = box.y + box.height / 2
         axes.text(box.x, middle, literal(_heading(block)), ha="center", va="center", fontsize=SMALL, color=colour)
     else:
-        top = box.y + PADDING
-        axes.text(left + PADDING, top, literal(block.name), fontsize=NORMAL, fontweight="bold", color=INK, va="top")
-        if block.parameters:
-            right = left + box.width - PADDING
-            axes.text(right, top, f"{block.parameters:,}", fontsize=SMALL, color=QUIET, va="top", ha="right")
-        for number, line in enumerate(block.lines, start=1):
-            axes.text(left + PADDING, top + 0.03 + number * LINE, literal(line), fontsize=SMALL, color=INK, va="top")
+        _draw_inside(axes, box)
     shape = shape_text(block.shape)
     axes.text(box.x + 0.07, box.y + box.height + 0.06, shape, fontsize=SMALL, color=QUIET, va="top")
+
+
+def _draw_inside(axes: Any, box: Box) -> None:
+    """Name and parameters, a line for each group of layers, and the branches between them at their left."""
+    block, places = box.block, box.inside
+    left, right, top = box.x - box.width / 2, box.x + box.width / 2 - PADDING, box.y + PADDING
+    text = left + PADDING + places.gutter
+    axes.text(text, top, literal(block.name), fontsize=NORMAL, fontweight="bold", color=INK, va="top")
+    if block.parameters:
+        axes.text(right, top, f"{block.parameters:,}", fontsize=SMALL, color=QUIET, va="top", ha="right")
+    for upper, lower, repeat in places.repeats:
+        axes.add_patch(
+            FancyBboxPatch(
+                (left + 0.05, box.y + upper), box.width - 0.1, lower - upper,
+                boxstyle="round,pad=0,rounding_size=0.06", facecolor="white", edgecolor=BLUE, linewidth=0.8,
+            )
+        )  # fmt: skip
+        middle = box.y + (upper + lower) / 2
+        axes.text(
+            right, middle, f"× {repeat.times}", fontsize=SMALL, color=BLUE, va="center", ha="right", fontweight="bold"
+        )
+    for y in places.apart:
+        axes.plot([text, right], [box.y + y] * 2, color=BLUE, alpha=0.35, linewidth=0.8)
+    for y, line in zip(places.lines, block.lines, strict=True):
+        axes.text(text, box.y + y, literal(line), fontsize=SMALL, color=INK, va="center")
+    for number, lane in enumerate(places.lanes, start=1):
+        for branch in lane:
+            _draw_branch(axes, branch, box.y, text - NEAR, text - NEAR - STEP * number)
+
+
+def _draw_branch(axes: Any, branch: Branch, top: float, text: float, lane: float) -> None:
+    """Dots where it leaves, arrows where it arrives; from an upper edge it comes straight down; dashed: again."""
+    style = (0, (2, 1.5)) if branch.again else "solid"
+    high, low = branch.ends
+    axes.plot([lane, lane], [top + high, top + low], color=PURPLE, linewidth=1.2, linestyle=style)
+    axes.plot([lane] * len(branch.edge), [top + y for y in branch.edge], "o", color=PURPLE, markersize=3)
+    for y in branch.leaves:
+        axes.plot([text, lane], [top + y] * 2, color=PURPLE, linewidth=1.2)
+        axes.plot([text], [top + y], "o", color=PURPLE, markersize=3)
+    for y in branch.arrives:
+        _arrow(axes, [(lane, top + y), (text, top + y)], colour=PURPLE)
 
 
 def _elbow(source: Box, target: Box) -> list[tuple[float, float]]:

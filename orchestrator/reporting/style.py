@@ -1,18 +1,19 @@
 """The common style of all figures: colours for colour-blind readers, plain axes, plain words."""
 
-import functools
 import itertools
 import math
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
+
+from orchestrator.reporting.fonts import AnyScriptFigure, columns, drawable, first_columns
 
 MARGIN = 0.14  # inches round every figure
 DPI = 110  # pixels an inch: sharp on a page, small in a file
@@ -29,7 +30,7 @@ BLUES = LinearSegmentedColormap.from_list("orchestrator.blues", ["#ffffff", "#cf
 def new_figure(width: float, height: float) -> Figure:
     """An empty white figure of ``width`` x ``height`` inches, without a window or global state."""
     layout = ConstrainedLayoutEngine(w_pad=MARGIN, h_pad=MARGIN)
-    return Figure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
+    return AnyScriptFigure(figsize=(width, height), dpi=DPI, layout=layout, facecolor="white")
 
 
 def title(axes: Any, text: str, note: str = "", colour: str = QUIET, size: float = LARGE) -> None:
@@ -53,7 +54,7 @@ def quiet_axes(axes: Any, grid: str = "y") -> None:
 
 def sheet(width: float, height: float) -> tuple[Figure, Any]:
     """A figure for free drawing and axes over all of it, in inches from the top left corner."""
-    figure = Figure(figsize=(width, height), dpi=DPI, facecolor="white")
+    figure = AnyScriptFigure(figsize=(width, height), dpi=DPI, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, width)
@@ -77,20 +78,27 @@ def percent(fraction: float, digits: int = 1) -> str:
 
 
 def literal(text: str, longest: int = 0) -> str:
-    """``text`` as matplotlib shows it: one line, no mathematics; cut to ``longest`` characters if given.
+    """``text`` as matplotlib shows it: one line, no mathematics; cut to ``longest`` columns if given.
 
-    A character that the font lacks becomes □, as on a page without the font.
+    A character that cannot be drawn, for want of a font or because letters would stand wrong (see
+    ``reporting/scripts.py``), becomes its code: ``\\u732b``. Chinese, Japanese and Korean ones take two columns.
     """
-    line = "".join(c if ord(c) in _drawable() else "□" for c in " ".join(text.split()))
-    if longest and len(line) > longest:
-        line = line[: longest - 1].rstrip() + "…"
-    return line.replace("$", r"\$")
+    line = _cut(" ".join(text.split()), longest)
+    shown = drawable(line)
+    if shown is None:
+        shown = _cut("".join(map(_or_code, line)), longest)
+    return shown.replace("$", r"\$")
 
 
-@functools.cache
-def _drawable() -> frozenset[int]:
-    """The code points of the font that comes with matplotlib."""
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+def _or_code(character: str) -> str:
+    plain = drawable(character) is not None and unicodedata.bidirectional(character) not in ("R", "AL", "NSM")
+    return character if plain else character.encode("unicode_escape").decode()
+
+
+def _cut(line: str, longest: int) -> str:
+    if not longest or columns(line) <= longest:
+        return line
+    return first_columns(line, longest - 1).rstrip() + "…"
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:

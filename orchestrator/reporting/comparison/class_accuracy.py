@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.naming import figure_names, shortened
+from orchestrator.reporting.fonts import columns
+from orchestrator.reporting.names import class_name
 from orchestrator.reporting.style import (
     BLUES,
     INK,
     NORMAL,
     QUIET,
     SMALL,
-    literal,
     message,
     new_figure,
     percent_axis,
@@ -53,11 +54,10 @@ def draw_class_accuracy(context: ComparisonContext) -> Figure:
     axes = figure.add_subplot()
     low = float(cells.min())
     image = axes.imshow(cells, cmap=BLUES, vmin=min(low, 0.99), vmax=1.0, aspect="auto")
-    names = figure_names(variants)
+    names = figure_names(variants, every=context.variants)
     axes.set_yticks(range(len(variants)), [names[v] for v in variants], fontsize=NORMAL)
-    texts = [shortened(context.classes[c], 16) for c in shown]
-    turned = max(map(len, texts)) > 7 or not numbers
-    texts = [literal(text) for text in texts]
+    texts = [class_name(context.classes[c], c, 16, shortened) for c in shown]
+    turned = max(map(columns, texts)) > 7 or not numbers
     axes.set_xticks(range(len(shown)), texts, fontsize=SMALL if numbers else 7.5, rotation=90 if turned else 0)
     axes.tick_params(length=0, labelcolor=INK)
     axes.spines[:].set_visible(False)

@@ -58,6 +58,11 @@ class ComparisonContext:
         return [score for score in self.verdict.variants if score.mean is not None]
 
     @cached_property
+    def variants(self) -> list[str]:
+        """All variants, in the order of the rows: their numbers in figures, from 1."""
+        return list(dict.fromkeys([*(row.variant for row in self.rows), *(s.variant for s in self.verdict.variants)]))
+
+    @cached_property
     def reference(self) -> str | None:
         """The variant that the others are held against: the baseline, or else the best; None without any."""
         best = self.measured[0].variant if self.measured else None

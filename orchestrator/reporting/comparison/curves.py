@@ -86,7 +86,7 @@ def _draw(context: ComparisonContext, metric: str, heading: str, show: Callable[
     if not curves:
         return message(f"No epoch has a value of {metric}.")
     published = sorted(context.published) if metric.endswith("accuracy") else []
-    names = figure_names([curve.variant for curve in curves], 24)
+    names = figure_names([curve.variant for curve in curves], 24, context.variants)
     if len(curves) > len(COLOURS):
         return _draw_panels(curves, names, heading, published, show)
     figure = new_figure(9.4, 4.3)

@@ -10,6 +10,7 @@ from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.disagreement import class_name, disagreement, share, wrong_majority
 from orchestrator.reporting.comparison.naming import figure_names
 from orchestrator.reporting.context import as_image
+from orchestrator.reporting.names import class_name as drawn
 from orchestrator.reporting.style import (
     GREEN,
     INK,
@@ -20,7 +21,6 @@ from orchestrator.reporting.style import (
     SMALL,
     VERMILION,
     image_at,
-    literal,
     message,
     sheet,
 )
@@ -33,7 +33,7 @@ IMAGE, GAP, TEXT, HEADER = 0.94, 0.14, 0.56, 0.62  # inches
 def draw_disagreement(context: ComparisonContext, right: str, wrong: str) -> Figure:
     """Up to 16 images that seeds of ``right`` have right and seeds of ``wrong`` have wrong."""
     found = disagreement(context, right, wrong)
-    names = figure_names([right, wrong])
+    names = figure_names([right, wrong], every=context.variants)
     heading = f"{names[right]} right, {names[wrong]} wrong"
     if not len(found.images) or context.labels is None or context.images is None:
         return message(f"No image: {heading}.", width=9.0)
@@ -61,8 +61,8 @@ def _write(
     true = int(context.labels[image]) if context.labels is not None else 0
     said = wrong_majority(context, sides[1], image)
     lines = [
-        (literal(class_name(context, true), 12), GREEN, "bold"),
-        (literal(class_name(context, said), 12), VERMILION, "bold"),
+        (drawn(class_name(context, true), true, 12), GREEN, "bold"),
+        (drawn(class_name(context, said), said, 12), VERMILION, "bold"),
         (" : ".join(share(context, side, image) for side in sides), QUIET, "normal"),
     ]
     for number, (text, colour, weight) in enumerate(lines):

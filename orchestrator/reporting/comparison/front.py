@@ -66,7 +66,7 @@ def draw_front(context: ComparisonContext, cost: str) -> Figure:
     axes.set_xlabel(cost_name(cost), fontsize=NORMAL, color=QUIET)
     axes.set_ylabel("mean test accuracy (%)", fontsize=NORMAL, color=QUIET)
     title(axes, f"Accuracy and {_short(cost)}", "filled, joined: not dominated", BLUE)
-    names = figure_names([score.variant for score in scores])
+    names = figure_names([score.variant for score in scores], every=context.variants)
     place_labels(axes, {names[v]: p for v, p in points.items()}, {names[v] for v in front}, [joined, *bars])
     return figure
 

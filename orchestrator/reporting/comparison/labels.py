@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.transforms import Bbox
 
+from orchestrator.reporting.fonts import fit
 from orchestrator.reporting.style import HAIRLINE, INK, QUIET, SMALL
 
 Point = tuple[float, float]
@@ -35,6 +36,7 @@ def place_labels(
             name, points[name], xytext=(0, 0), textcoords="offset pixels", va="center", ha="center", fontsize=SMALL,
             fontweight="bold" if name in emphasised else "normal", color=INK if name in emphasised else QUIET,
         )  # fmt: skip
+        fit(text)
         box = text.get_window_extent(figure.canvas.get_renderer())
         centre = _free(pixels[name], (box.width / 2, box.height / 2), room, taken, drawn)
         offset = (centre[0] - pixels[name][0], centre[1] - pixels[name][1])

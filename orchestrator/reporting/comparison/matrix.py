@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.decisions import SHORT, SYMBOLS, Seen, seen
 from orchestrator.reporting.comparison.naming import figure_names
+from orchestrator.reporting.fonts import columns
 from orchestrator.reporting.style import (
     BLUE,
     HAIRLINE,
@@ -69,11 +70,13 @@ def draw_matrix(context: ComparisonContext) -> Figure:
     if not matrix.cells:
         return message("There are no two variants with a test accuracy.")
     wide, high = _cell_size(len(matrix.columns))
-    names = figure_names([*matrix.rows, *matrix.columns])
+    names = figure_names([*matrix.rows, *matrix.columns], every=context.variants)
     stairs = len(matrix.columns) > 1
-    lengths = [len(names[row]) * CHARACTER + 0.15 - (wide * i if stairs else 0) for i, row in enumerate(matrix.rows)]
+    lengths = [
+        columns(names[row]) * CHARACTER + 0.15 - (wide * i if stairs else 0) for i, row in enumerate(matrix.rows)
+    ]
     if stairs:
-        lengths.append(len(names[matrix.columns[-1]]) * CHARACTER + 0.15 - wide * len(matrix.columns))
+        lengths.append(columns(names[matrix.columns[-1]]) * CHARACTER + 0.15 - wide * len(matrix.columns))
     left = MARGIN + max(lengths)
     top = MARGIN + (0.4 if stairs else 0.68)
     legend = _legend(context, matrix)

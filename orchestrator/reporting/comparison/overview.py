@@ -64,7 +64,7 @@ def _draw_seeds(axes: Any, context: ComparisonContext, scores: Sequence[VariantS
             _bar(axes, height, (100 * score.low, 100 * score.high), edges, colour)
         axes.plot(seeds, [height + BELOW] * len(seeds), "o", color=colour, alpha=0.55, markersize=5, markeredgewidth=0)
         axes.plot([100 * (score.mean or 0)], [height], "|", color=INK, markersize=17, markeredgewidth=2)
-    names = figure_names([score.variant for score in scores], 24)
+    names = figure_names([score.variant for score in scores], 24, context.variants)
     ticks = []
     for score in scores:
         marked = " (baseline)" if score.variant == context.verdict.baseline else ""

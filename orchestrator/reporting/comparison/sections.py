@@ -12,6 +12,7 @@ from orchestrator.reporting.comparison.disagreement import shown_pair
 from orchestrator.reporting.comparison.matrix import MATRIX_STYLE, matrix_table
 from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.reporting.html import FigureImage
+from orchestrator.reporting.names import class_numbers, numbers_note, variant_number
 from orchestrator.reporting.tables import Table
 from orchestrator.verdict.sentence import SCOPE
 
@@ -97,11 +98,18 @@ def _top(context: ComparisonContext) -> list[str]:
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
         f'<p class="note">{escape(stopped)}</p>' if (stopped := _stopped(context)) else "",
         f'<p class="reason">{escape(context.note)}</p>' if context.note else "",
+        *(f'<p class="note">{escape(text)}</p>' for text in _numbers(context) if text),
         *(f'<p class="reason">{escape(text)}</p>' for text in (_missing(context), left_out(context.left_out)) if text),
         '<dl class="facts">',
         *(html.fact(name, value, note) for name, value, note in _facts(context)),
         "</dl>",
     ]
+
+
+def _numbers(context: ComparisonContext) -> list[str]:
+    """What numbers stand for in the figures, if they could not be drawn with every name."""
+    variants = {name: variant_number(place) for place, name in enumerate(context.variants, 1)}
+    return [numbers_note(variants, "variants"), numbers_note(class_numbers(context.classes), "classes")]
 
 
 def _missing(context: ComparisonContext) -> str:
