@@ -17,8 +17,8 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import log_comparison
+from orchestrator.tracking.names import flatten
 from orchestrator.tracking.read import find_launch, read_predictions, read_trials
-from orchestrator.tracking.runs import flatten
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
 from orchestrator.tracking.tags import PARENT

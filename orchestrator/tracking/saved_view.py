@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator import records as keys
+from orchestrator.tracking.names import flat_name
 from orchestrator.tracking.tags import STATUS
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[
         "orderByAsc": False,
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in metrics),
-            *(f"params.`{name}`" for name in ("variant", "seed", *searched)),
+            *(f"params.`{name}`" for name in ("variant", "seed", *map(flat_name, searched))),
             f"tags.`{STATUS}`",  # to MLflow a trial that was stopped early has finished, as a complete one
         ],
         "lifecycleFilter": "Active",
