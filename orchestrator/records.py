@@ -214,8 +214,8 @@ class Listener(Protocol):
     def on_plan(self, trials: Sequence[str]) -> None:
         """The plan has grown by these trials, since others have ended."""
 
-    def on_start(self, trial: str) -> None:
-        """The trial has started to train."""
+    def on_start(self, trial: str, epoch: int = 1) -> None:
+        """The trial has started to train, at ``epoch``; a resumed one at that after its last."""
 
     def on_record(self, trial: str, record: Record) -> None:
         """The trial has finished an epoch, or its final evaluation."""

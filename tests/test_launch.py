@@ -56,7 +56,7 @@ class Heard:
     def on_plan(self, trials: Sequence[str]) -> None:
         pass
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         self.events.append(("start", trial))
 
     def on_record(self, trial: str, record: Record) -> None:

@@ -22,6 +22,7 @@ ON_MACHINE: dict[str, MachineCheck] = {
 }
 # Run by the driver, which asks the nodes where one is about them.
 BY_DRIVER: dict[str, DriverCheck] = {
+    "Ray's folder": driver.ray_folder,
     "tracking": driver.tracking,
     "data": driver.data,
     "token": driver.token,
