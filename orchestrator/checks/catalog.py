@@ -15,6 +15,7 @@ ON_MACHINE: dict[str, MachineCheck] = {
     "networks": versions.same_networks,
     "GPU": machine.gpu,
     "disk": machine.disk,
+    "temporary disk": machine.temporary_disk,
     "shared memory": machine.shared_memory,
     "open files": machine.open_files,
     "token file": machine.token_file,
