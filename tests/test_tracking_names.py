@@ -15,6 +15,7 @@ from orchestrator.errors import TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.reporting.comparison.spending import Share
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking.artifacts import log_comparison
 from orchestrator.tracking.earlier import EarlierTrials
@@ -35,6 +36,8 @@ from orchestrator.tracking.store import connect
 from orchestrator.tracking.tags import LONGEST_TAG, from_parts, in_parts
 from orchestrator.training.metrics import EVALUATION, TRAINING
 from orchestrator.trial import TrialFolder
+from orchestrator.workflow.launch_metrics import launch_metrics
+from orchestrator.workflow.results import read_results
 
 ANY = st.text(st.characters(), max_size=12)  # lone surrogates and NUL too
 WRITTEN = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)  # in a file
@@ -262,6 +265,16 @@ def test_no_name_is_the_folder_of_another_and_a_file_store_takes_all(
         assert not names & folders_of(names)
     [row] = [row for row in read_trials(client, runs.parent_run_id) if row.status == "complete"]
     assert (row.epochs, row.receptive_field) == (2, 1)
+
+    result, page = read_results(client, "exp"), tmp_path / "page"
+    page.mkdir()
+    (page / "comparison.html").touch()
+    of_launch = launch_metrics(result, Share(1.0, 0.5, 0.01), 1.0)
+    log_comparison(client, runs.parent_run_id, "a verdict", page, of_launch)
+    data = client.get_run(runs.parent_run_id).data
+    assert of_launch.keys() <= data.metrics.keys()
+    for names in (set(data.metrics), set(data.tags)):
+        assert not names & folders_of(names)
 
 
 def test_what_earlier_versions_called_otherwise_is_read(uri: str, plan: Plan) -> None:
