@@ -1,5 +1,6 @@
 """Text as MLflow and its databases take it: names of params and metrics, escaped so that they read back, and values."""
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from orchestrator.spec import TrialSpec
 from orchestrator.spec.references import is_reference, map_references
 
 LONGEST_NAME = 250  # characters, MLflow's limit; in UTF-8 bytes here, since a file store calls a file so
+DIGITS = 16  # of a long name's digest
 LONGEST_PARAM = 6_000  # characters; MLflow's limit
 LONGEST_TAG = 5_000  # characters, as older servers allow
 LONGEST_RUN_NAME = 250  # characters; of the database's column
@@ -32,12 +34,16 @@ def escape_key(key: str) -> str:
 
 
 def escape_metric(name: str) -> str:
-    """``name`` as MLflow takes a metric's; slashes between its parts stay."""
-    return _METRIC.sub(_escape, name)
+    """``name`` as MLflow takes a metric's; slashes between its parts stay. The end of a long one is its digest."""
+    escaped = _METRIC.sub(_escape, name)
+    if len(escaped.encode()) <= LONGEST_NAME:
+        return escaped
+    digest = hashlib.sha256(escaped.encode()).hexdigest()[:DIGITS]
+    return f"{escaped.encode()[: LONGEST_NAME - DIGITS - 1].decode(errors='ignore')}-{digest}"
 
 
 def unescape(name: str) -> str:
-    """The name that :func:`escape_key` or :func:`escape_metric` was given."""
+    """The name that :func:`escape_key` or :func:`escape_metric` was given, unless it was too long a metric's."""
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), name)
 
 
