@@ -37,7 +37,7 @@ class Ends:
     def on_plan(self, trials: Sequence[str]) -> None:
         """The plan is whole."""
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         """Nothing to note."""
 
     def on_record(self, trial: str, record: Record) -> None:

@@ -32,13 +32,14 @@ FORWARD = (FORWARD_SECONDS, FORWARD_SECONDS_BATCHED)
 # Metrics of the whole trial, written when it ends, so that a launch is read back without every trial's history.
 EPOCHS = "epochs"  # trained
 BEST_VAL_ACCURACY = "best_val_accuracy"  # fraction, at the chosen epoch
-SECONDS = "seconds"  # of all epochs
+SECONDS = "epoch_seconds_total"  # of all epochs, whatever passed between them
 EPOCHS_TO_TARGET = "epochs_to_target"  # the first epoch that reached the target accuracy; absent if none did
 
 # Facts of the network, known before it trains.
 PARAMETERS = "parameters"
 MACS = "macs"
-RECEPTIVE_FIELD = "receptive_field"  # pixels, of the whole network's output
+# A file store keeps a metric in a file of its name: no name is that of a folder, "receptive_field", in another.
+RECEPTIVE_FIELD = "receptive_field/output"  # pixels, of the whole network's output
 RECEPTIVE_FIELD_FEATURES = "receptive_field/features"  # pixels, of the last map before global pooling
 
 # Of the machine in an epoch; MLflow shows what begins so apart from the rest.
@@ -136,7 +137,7 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class TrialRow:
-    """One trial as commands print it; accuracies are fractions, seconds are wall time of training."""
+    """One trial as commands print it; accuracies are fractions, seconds are those of its epochs, added up."""
 
     trial: str
     run_id: str
@@ -213,8 +214,8 @@ class Listener(Protocol):
     def on_plan(self, trials: Sequence[str]) -> None:
         """The plan has grown by these trials, since others have ended."""
 
-    def on_start(self, trial: str) -> None:
-        """The trial has started to train."""
+    def on_start(self, trial: str, epoch: int = 1) -> None:
+        """The trial has started to train, at ``epoch``; a resumed one at that after its last."""
 
     def on_record(self, trial: str, record: Record) -> None:
         """The trial has finished an epoch, or its final evaluation."""

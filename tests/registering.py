@@ -23,13 +23,20 @@ def record_launch(
     accuracies: Mapping[str, Sequence[float]],
     data: str = DATA,
     trainer: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
 ) -> Results:
     """A complete launch: the test accuracies of each variant, seed by seed, and a model of every trial.
 
     What is registered is never loaded: each model is the one file by which a folder is known to be a model.
     """
     seeds = [*range(max(map(len, accuracies.values())))]
-    tree = {"name": name, "variants": [*accuracies], "seeds": seeds, "trainer": {**(trainer or {})}}
+    tree = {
+        "name": name,
+        "variants": [*accuracies],
+        "seeds": seeds,
+        "trainer": {**(trainer or {})},
+        "verdict": {**(verdict or {})},
+    }
     plan = make_plan(read_experiment(tree, "x"), data)
     runs = open_launch(connect(uri), uri, "abc", plan, FACTS, {}, {})
     sink = Sink(runs)

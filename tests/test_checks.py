@@ -128,23 +128,23 @@ def test_gpus(free: list[int | None], level: str, value: str, tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("free", "ray_temp", "level", "words"),
+    ("free", "name", "level", "words"),
     [
-        (4e8, "/x", "failure", "0.4 GB free"),
-        (4e9, "/y", "warning", "4.0 GB free"),
-        (4e10, "/", "warning", "stops spilling"),
-        (4e10, "/y", "ok", "40.0 GB free of 1,000"),
-        (4e11, "/", "ok", "400.0 GB free"),
+        (4e8, "disk", "failure", "0.4 GB free"),
+        (4e9, "disk", "warning", "4.0 GB free"),
+        (4e10, "temporary disk", "warning", "stops spilling"),
+        (4e10, "disk", "ok", "40.0 GB free of 1,000"),
+        (4e11, "temporary disk", "ok", "400.0 GB free"),
     ],
 )
-def test_disks(free: float, ray_temp: str, level: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disks(free: float, name: str, level: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = type("Usage", (), {"total": 1e12, "free": free, "used": 1e12 - free})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    monkeypatch.setenv("RAY_TMPDIR", ray_temp)
-    found = [outcome for _, outcome in run_on_machine({"disk": ON_MACHINE["disk"]}, Request("/"))]
-    assert found[0][0] == level
-    assert words in found[0][1]
-    assert bool(found[0][2]) is (level != "ok")
+    monkeypatch.setenv("RAY_TMPDIR", "/x")
+    found = one(name, Request("/"))
+    assert found[0] == level
+    assert words in found[1]
+    assert bool(found[2]) is (level != "ok")
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ def test_a_healthy_machine(home: Path) -> None:
     found = checks(done)
     expected = {"Python", "Ray", "torch", "orchestrator", "GPU", "disk", "open files", "listening", "tracking", "data"}
     assert expected | {"storage"} <= set(found)
+    assert {name for name, findings in found.items() if len(findings) > 1} <= {"listening"}  # no two lines alike
     ours = expected - {"GPU", "disk", "open files", "listening"} | {"storage"}  # those are the machine's own
     assert {check["status"] for name in ours for check in found[name]} == {"ok"}
     assert found["Python"][0]["value"] == ".".join(map(str, sys.version_info[:3]))
@@ -42,6 +43,12 @@ def test_the_table_fits_a_terminal(home: Path) -> None:
     assert done.returncode == 1
     for words in ("✓ Python", "! open files", "→ ", "65536", "✗ token file", "✗ tracking", " failures, "):
         assert words in done.stdout
+    rows = [line for line in lines if line[:1] in "✓!✗"]
+    passed, warnings, failures = (sum(line[0] == sign for line in rows) for sign in "✓!✗")
+    assert lines[-1] == ", ".join(
+        f"{count} {word}{'s' * (count != 1)}{end}"
+        for count, word, end in ((failures, "failure", ""), (warnings, "warning", ""), (passed, "check", " passed"))
+    )
     assert "Traceback" not in done.stderr
 
 

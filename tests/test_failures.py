@@ -94,7 +94,7 @@ class Heard:
     def on_plan(self, trials: Sequence[str]) -> None:
         pass
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         pass
 
     def on_record(self, trial: str, record: Record) -> None:
@@ -228,7 +228,7 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
         def on_plan(self, trials: Sequence[str]) -> None:
             pass
 
-        def on_start(self, trial: str) -> None:
+        def on_start(self, trial: str, epoch: int = 1) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     (tmp_path / "appetite").write_text(".")

@@ -286,7 +286,7 @@ class Heard:
     def on_plan(self, trials: Sequence[str]) -> None:
         pass
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         pass
 
     def on_record(self, trial: str, record: Record) -> None:

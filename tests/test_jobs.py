@@ -159,7 +159,7 @@ def test_what_a_launch_tells_arrives() -> None:
     writer.result({"experiment": "x"})
     plan, start, epoch, end, result = [Event.decode(line) for line in out.getvalue().split("\n")[:-1]]
     assert plan.content == {"trials": ["a/seed-0"], "epochs": 3, "ended": []}
-    assert start.content == {"trial": "a/seed-0"}
+    assert start.content == {"trial": "a/seed-0", "epoch": 1}
     assert record_of(epoch) == ("a/seed-0", record)
     assert outcome_of(end.content) == Outcome("a/seed-0", Status.FAILED, outcome.reason)
     assert result.content["document"] == {"experiment": "x"}

@@ -53,12 +53,14 @@ class Heard:
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.records: dict[str, list[Record]] = {}
+        self.first: dict[str, int] = {}  # the epoch at which a trial started
 
     def on_plan(self, trials: Sequence[str]) -> None:
         pass
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         self.events.append(("start", trial))
+        self.first[trial] = epoch
 
     def on_record(self, trial: str, record: Record) -> None:
         self.records.setdefault(trial, []).append(record)
@@ -245,6 +247,7 @@ def test_a_trial_carries_on_from_a_folder_to_the_same_bits(
     heard = Heard()
     launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], resume_from=found)
     outcome = run_launch(launch)[spec.name]
+    assert heard.first == {spec.name: 3}
     assert [r.epoch for r in heard.records[spec.name]] == [2, 3, 3]  # first it says where it stands
     list(run_trial(spec, dataset, tmp_path / "whole"))
     ours, whole = (checkpoint.load(TrialFolder(p).best)["network"] for p in (outcome.folder, tmp_path / "whole"))
@@ -294,6 +297,7 @@ def test_a_complete_trial_that_had_not_come_home_is_complete(
         spec.name
     ]
     assert (outcome.status, outcome.reason) == (Status.COMPLETE, "")
+    assert heard.first == {spec.name: 4}  # only its evaluation was missing
     assert heard.records[spec.name] == records[-2:]
     home = TrialFolder(tmp_path / "launch" / "trials" / spec.name)
     assert home.outcome().status is Status.COMPLETE

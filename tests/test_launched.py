@@ -55,7 +55,7 @@ def test_a_trial_folder_is_whole(launched: Launched) -> None:
 
 def test_a_run_carries_what_is_known_of_its_network(rows: dict[str, dict[str, Any]], client: Any) -> None:
     run = client.get_run(rows["Tiny/seed-0"]["run_id"])
-    assert {"parameters", "macs", "receptive_field", "receptive_field/features"} <= set(run.data.metrics)
+    assert {"parameters", "macs", "receptive_field/output", "receptive_field/features"} <= set(run.data.metrics)
     assert run.data.tags["layer_kinds"] == "global_average_pooling, batch_norm, dropout"
     assert (run.data.tags["contract"], run.data.tags["family"]) == ("none", "custom")
 

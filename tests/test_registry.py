@@ -181,6 +181,32 @@ def planned(results: Results, **settings: float) -> Results:
     return replace(results, judging=replace(results.judging, verdict=VerdictSettings(**settings)))
 
 
+@pytest.mark.parametrize("confidence", [0.95, 0.9])
+def test_in_rounds_the_champion_falls_by_the_verdict_that_the_comparison_shows(
+    uri: str, client: Any, confidence: float
+) -> None:
+    """Three close seeds decide for a number of seeds that was fixed before, but not after looks at every one."""
+    accuracies = {"grouped_concat": [0.811, 0.823, 0.832], "stride": [0.801, 0.811, 0.822]}
+    name, settings = f"rounds{100 * confidence:.0f}", {"until_decided": True, "confidence": confidence}
+    result = record_launch(uri, name, accuracies, verdict=settings)
+    shown = result.comparison.verdict.pair("grouped_concat", "stride")
+    assert shown is not None
+    one, other = result.comparison.rows
+    worse_first = replace(result, comparison=replace(result.comparison, rows=(other, one)))
+    assert register_best(client, worse_first, name).evidence.decision == "first"  # the worse one is champion
+    made = register_best(client, result, name)
+    assert (made.registered.alias, made.evidence.decision) == ("challenger", "undecided")
+    assert made.evidence.confidence == 0.95
+    assert (made.evidence.n, made.evidence.difference) == (3, pytest.approx(shown.difference))
+    assert made.evidence.p_adjusted is None
+    if confidence == 0.95:
+        assert (made.evidence.decision, made.evidence.low, made.evidence.high) == (
+            shown.decision,
+            shown.low,
+            shown.high,
+        )
+
+
 def test_a_margin_asks_for_more_than_any_difference(uri: str, client: Any) -> None:
     slightly = record_launch(uri, "slightly", {"stride": [0.80, 0.801, 0.802]})
     ahead = record_launch(uri, "ahead", {"stride": [0.8021, 0.803, 0.804]})

@@ -1,6 +1,7 @@
 """A launch that is interrupted or killed for real, and resumed: nothing twice, nothing missing, the same bits."""
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -82,6 +83,7 @@ def test_interrupted_then_killed_then_carried_on(folders: tuple[Path, Path], tmp
     with driver(disturbed, "resume", "small") as process:
         wait_for(disturbed, process, "epoch 40/")
         kill_driver(process)
+    assert re.search(r"seed-0: resumed at epoch 1\d/\d+$", (disturbed / "output.txt").read_text(), re.MULTILINE)
     (disturbed / "storage").rename(disturbed / "moved")  # moving the storage folder does not break it
 
     pace.unlink()

@@ -17,8 +17,8 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import log_comparison
+from orchestrator.tracking.names import flatten, storable
 from orchestrator.tracking.read import find_launch, read_predictions, read_trials
-from orchestrator.tracking.runs import flatten
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
 from orchestrator.tracking.tags import PARENT
@@ -264,7 +264,7 @@ def test_the_note_of_a_launch_keeps_its_description_and_its_verdict(uri: str, de
     ):
         log_comparison(runs.client, runs.parent_run_id, sentence, page, {"wall_seconds": 2.0, "trials/failed": 1.0})
         tags = runs.client.get_run(runs.parent_run_id).data.tags
-        assert tags["verdict"] == sentence[:5_000]
+        assert tags["verdict"] == storable(sentence)
         note = tags["mlflow.note.content"]
         assert len(note) <= 5_000
         assert note.endswith("curves, costs.")

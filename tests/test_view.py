@@ -111,6 +111,19 @@ def test_off_a_screen_every_change_is_a_line() -> None:
     assert all(map(is_state_line, lines))
 
 
+@pytest.mark.parametrize(("epoch", "said"), [(2, "at epoch 2/3"), (3, "at epoch 3/3"), (4, "after its last epoch")])
+def test_a_resumed_trial_says_where(epoch: int, said: str) -> None:
+    view, out = off_screen(["a"])
+    with view:
+        view.on_start("a", epoch)
+        view.on_record("a", record(epoch - 1))  # what its new worker tells once more
+        for left in range(epoch, 4):
+            view.on_record("a", record(left))
+    lines = [line.partition(" ")[2].partition(", ")[0] for line in out.getvalue().splitlines()]
+    expected = [f"a: epoch {left}/3" for left in range(epoch, 4)]
+    assert lines == [f"a: resumed {said}", f"a: resumes after epoch {epoch - 1}/3", *expected]
+
+
 def test_quiet_tells_failures_only() -> None:
     view, out = off_screen(["a", "b"], quiet=True)
     with view:

@@ -15,6 +15,7 @@ ON_MACHINE: dict[str, MachineCheck] = {
     "networks": versions.same_networks,
     "GPU": machine.gpu,
     "disk": machine.disk,
+    "temporary disk": machine.temporary_disk,
     "shared memory": machine.shared_memory,
     "open files": machine.open_files,
     "token file": machine.token_file,
@@ -22,6 +23,7 @@ ON_MACHINE: dict[str, MachineCheck] = {
 }
 # Run by the driver, which asks the nodes where one is about them.
 BY_DRIVER: dict[str, DriverCheck] = {
+    "Ray's folder": driver.ray_folder,
     "tracking": driver.tracking,
     "data": driver.data,
     "token": driver.token,

@@ -27,6 +27,21 @@ def tracking(request: Request) -> Iterator[tuple[str, Outcome]]:
         yield HERE, failure(f"{uri}: {first_line(problem)}", advice)
 
 
+def ray_folder(request: Request) -> Iterator[tuple[str, Outcome]]:
+    """Whether a Ray of our own finds a folder for its temporary files; nothing of a cluster, which has its own."""
+    from orchestrator.scheduling.ray_folder import choose
+
+    if request.nodes:
+        return
+    try:
+        place, make = choose()
+    except OrchestratorError as problem:
+        what, _, advice = first_line(problem).partition("; ")
+        yield HERE, failure(what, advice)
+    else:
+        yield HERE, ok(f"a new one in {place} for each launch" if make else f"{place}, as you asked for")
+
+
 def data(request: Request) -> Iterator[tuple[str, Outcome]]:
     """The experiment's dataset, read and hashed; without an experiment, the content of the data folder.
 

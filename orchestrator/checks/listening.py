@@ -35,7 +35,8 @@ def evaluate_sockets(sockets: Sequence[Socket], in_cluster: bool) -> Iterator[Ou
             groups[socket.program, socket.token].append(socket)
     if not groups:
         count = len(sockets)
-        yield ok(f"{count} sockets of Ray and MLflow, on loopback only" if count else "no socket of Ray or MLflow")
+        sockets_of = f"{count} socket{'s' * (count != 1)} of Ray and MLflow"
+        yield ok(f"{sockets_of}, on loopback only" if count else "no socket of Ray or MLflow")
     for (program, token), rows in sorted(groups.items()):
         where = ", ".join(sorted({f"{row.ip}:{row.port}" for row in rows})[:3]) + ", ..." * (len(rows) > 3)
         ports = "1 port" if len(rows) == 1 else f"{len(rows)} ports"

@@ -6,7 +6,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,21 +48,38 @@ def gpu(request: Request) -> Iterator[Outcome]:
 
 
 def disk(request: Request) -> Iterator[Outcome]:
-    """Free space of the storage's disk, if it is local, and of Ray's temporary files."""
-    ray_temp = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
-    for place in dict.fromkeys([*([] if "://" in request.storage else [request.storage]), ray_temp]):
-        existing = next(path for path in (Path(place), *Path(place).absolute().parents) if path.exists())
-        usage = shutil.disk_usage(existing)
-        text = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.0f} at {place}"
-        advice = f"free some: du -xh {place} | sort -h | tail"
-        full = place == ray_temp and usage.total > 0 and usage.free / usage.total < 1 - FULLEST
-        if usage.free < NO_DISK:
-            yield failure(text, advice)
-        elif usage.free < LITTLE_DISK or full:
-            why = f"; Ray stops spilling at {100 * FULLEST:.0f} % full" if full else ""
-            yield warning(text + why, advice)
-        else:
-            yield ok(text)
+    """Free space of the storage's disk, if it is local."""
+    if "://" not in request.storage:
+        yield _free_space(request.storage)
+
+
+def temporary_disk(request: Request) -> Iterator[Outcome]:
+    """Free space where Ray keeps its temporary files, and objects for which there is no memory."""
+    place = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    if request.object_store is None:  # no node of a cluster: a Ray of our own may take another folder
+        from orchestrator.errors import ResourceError
+        from orchestrator.scheduling.ray_folder import choose
+
+        try:
+            place = str(choose()[0])
+        except ResourceError:
+            return  # another check says so
+    yield _free_space(place, spilled=True)
+
+
+def _free_space(place: str, spilled: bool = False) -> Outcome:
+    """Of the disk with ``place``; ``spilled``: Ray moves objects there, up to a limit of its own."""
+    existing = next(path for path in (Path(place), *Path(place).absolute().parents) if path.exists())
+    usage = shutil.disk_usage(existing)
+    text = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.0f} at {place}"
+    advice = f"free some: du -xh {place} | sort -h | tail"
+    full = spilled and usage.total > 0 and usage.free / usage.total < 1 - FULLEST
+    if usage.free < NO_DISK:
+        return failure(text, advice)
+    if usage.free < LITTLE_DISK or full:
+        why = f"; Ray stops spilling at {100 * FULLEST:.0f} % full" if full else ""
+        return warning(text + why, advice)
+    return ok(text)
 
 
 def shared_memory(request: Request) -> Iterator[Outcome]:

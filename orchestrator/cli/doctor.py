@@ -80,8 +80,9 @@ def _print_table(found: Sequence["Finding"]) -> None:
         table.add_row(Text(sign, style=style), name, *([_in_words(where, nodes)] if len(nodes) > 1 else []), text)
     console = Console()
     console.print(table)
-    ok, warnings, failures = (sum(f.status == level for f in found) for level in SIGNS)
-    counts = f"{failures} failure{'s' * (failures != 1)}, {warnings} warning{'s' * (warnings != 1)}, {ok} ok"
+    passed, warnings, failures = (sum(status == level for _, status, _, _ in rows) for level in SIGNS)
+    counts = f"{failures} failure{'s' * (failures != 1)}, {warnings} warning{'s' * (warnings != 1)}, "
+    counts += f"{passed} check{'s' * (passed != 1)} passed"
     worst = "failure" if failures else "warning" if warnings else "ok"
     console.print(counts, style=SIGNS[worst][1], highlight=False)
 

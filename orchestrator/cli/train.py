@@ -121,7 +121,7 @@ class _Lines(Display):
     def on_plan(self, trials: Sequence[str]) -> None:
         """Listener: there is but one trial."""
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         """Listener: the trial's folder was already printed."""
 
     def on_record(self, trial: str, record: Record) -> None:

@@ -12,4 +12,4 @@ def command(port: int, tracking_uri: str | None, debug: bool) -> int:
     """Serve MLflow's web page on http://127.0.0.1:PORT until interrupted."""
     from orchestrator.tracking.ui import serve
 
-    return serve(tracking_uri, port, lambda line: click.echo(line, err=True))
+    return serve(tracking_uri, port, lambda line: click.echo(line, err=True), debug)

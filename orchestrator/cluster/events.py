@@ -51,9 +51,9 @@ class EventWriter:
         """Listener: the plan has grown."""
         self._write(Event(MORE, {"trials": list(trials)}))
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         """Listener: the trial has begun."""
-        self._write(Event(START, {"trial": trial}))
+        self._write(Event(START, {"trial": trial, "epoch": epoch}))
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch is done."""

@@ -31,6 +31,7 @@ class _Line:
 
     state: str = "waiting"
     epoch: int = 0
+    first: int = 1  # the epoch at which it started, or was resumed
     metrics: dict[str, float] = field(default_factory=dict)
     best: tuple[float, int] | None = None  # validation accuracy and its epoch
     reason: str = ""
@@ -92,23 +93,25 @@ class View:
                 self._places.setdefault(trial, len(self._places))
                 self.lines.setdefault(trial, _Line())
 
-    def on_start(self, trial: str) -> None:
-        """Listener: the trial has begun."""
+    def on_start(self, trial: str, epoch: int = 1) -> None:
+        """Listener: the trial has begun, or is resumed at a later ``epoch``."""
         with self._lock:
-            self._change(trial, "running")
-        self._say(f"{trial}: started")
+            line = self._change(trial, "running")
+            line.epoch, line.first = epoch - 1, epoch
+        resumed = f"at epoch {epoch}/{self.epochs}" if epoch <= self.epochs else "after its last epoch"
+        self._say(f"{trial}: resumed {resumed}" if epoch > 1 else f"{trial}: started")
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch is done."""
         with self._lock:
             line = self.lines[trial]
-            known, line.epoch = bool(line.metrics), record.epoch
+            before, line.epoch = record.epoch < line.first, record.epoch
             line.metrics.update(record.metrics)
             if keys.VAL_ACCURACY in record.metrics:
                 reached = record.metrics[keys.VAL_ACCURACY], record.epoch
                 line.best = reached if line.best is None else max(line.best, reached, key=lambda known: known[0])
         if not record.final:
-            goes_on = "" if known or record.epoch == 1 else "resumes after "
+            goes_on = "resumes after " if before else ""  # what an earlier process had trained is told once more
             self._say(f"{trial}: {goes_on}epoch {record.epoch}/{self.epochs}, {_accuracy(record.metrics)}")
 
     def on_end(self, outcome: Outcome) -> None:

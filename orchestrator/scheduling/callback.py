@@ -6,6 +6,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,11 +71,13 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A worker has been given the trial; after a failure this comes again."""
-        name = trial.config["trial"]["name"]
+        config = trial.config["trial"]
+        name = config["name"]
         if name not in self.started:
             self.started.add(name)
+            epoch = self._first_epoch(config["resume_from"])
             for listener in self.listeners:
-                listener.on_start(name)
+                listener.on_start(name, epoch)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: Mapping[str, Any], **info: Any
@@ -157,6 +160,15 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def close(self) -> None:
         """Nothing comes any more."""
         self._thread.shutdown()
+
+    def _first_epoch(self, resume_from: str | None) -> int:
+        """The epoch after those in the folder that a trial resumes from; 1 without one, or if it cannot be read."""
+        if resume_from is None:
+            return 1
+        with suppress(StorageError):  # the worker says what is wrong with it
+            records = TrialFolder(self.storage.root / resume_from).records()
+            return 1 + max((record.epoch for record in records), default=0)
+        return 1
 
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
         """Have the trial's folder collected, beside Tune's loop; ``lost``: nobody said what its worker kept last."""

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
+from orchestrator.scheduling.ray_folder import ASKED, INSIDE, choose, ray_folder
 from orchestrator.scoped import attributes, environment, log_level
 from orchestrator.text import first_line
 
@@ -75,7 +76,8 @@ def _current_address() -> str:
     if given := os.environ.get("RAY_ADDRESS", ""):
         return given
     try:
-        left = Path(os.environ.get("RAY_TMPDIR", "/tmp")) / "ray" / "ray_current_cluster"
+        asked = next((os.environ[name] for name in ASKED if os.environ.get(name)), "/tmp")
+        left = Path(asked) / INSIDE / "ray_current_cluster"
         return left.read_text(encoding="utf-8").strip()
     except OSError:
         return ""
@@ -88,12 +90,13 @@ def ray_session(
     """Ray for the length of a launch; yields what each living node has, as ``{"CPU": 2.0, "GPU": 1.0, ...}``.
 
     Without ``address`` a Ray of our own is started on loopback and ended again. With one, that cluster is joined
-    (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached.
+    (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached, or not be started here.
     """
     local = address is None
     with _environment(local), ExitStack() as stack:
         if address is not None:
             check_address(address)
+        folder = stack.enter_context(ray_folder(debug)) if local else None
         ray = _import_ray()
         # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
         stack.enter_context(log_level(logging.INFO if debug else logging.ERROR, "ray._private.worker"))
@@ -108,11 +111,16 @@ def ray_session(
                     log_to_driver=debug,
                     logging_level=logging.INFO if debug else logging.ERROR,
                     _system_config=_SYSTEM if local else None,
+                    _temp_dir=str(folder.path) if folder else None,
                 )
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ray.exceptions.RayError) as problem:
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as problem:
             ray.shutdown()
-            where = "Ray cannot be started here" if local else f"no Ray cluster answers at {address}"
-            raise ResourceError(f"{where}: {first_line(problem)}") from problem
+            if folder is None:
+                raise ResourceError(f"no Ray cluster answers at {address}: {first_line(problem)}") from problem
+            folder.keep = True  # Ray's logs in it say more
+            raise ResourceError(
+                f"Ray cannot be started here: {first_line(problem)} (its logs are in {folder.path})"
+            ) from problem
         level = logging.INFO if debug else logging.CRITICAL
         stack.enter_context(log_level(level, "ray", "ray.tune", "ray.train", "ray.air"))
         try:
@@ -166,8 +174,10 @@ class BackgroundRay:
         self._thread = threading.Thread(target=self._hold, args=(address, debug), name="ray", daemon=True)
 
     def begin(self) -> None:
-        """Start, and return at once; a second time does nothing."""
+        """Start, and return at once; a second time does nothing. Raises ResourceError if Ray has no folder here."""
         if not self._wanted.is_set():
+            if self._address is None:
+                choose()
             with _environment(self._address is None):
                 _import_ray()  # here, so that it does not wait its turn among the imports of other threads
             self._wanted.set()

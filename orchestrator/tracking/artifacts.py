@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PREDICTIONS
-from orchestrator.tracking.tags import LONGEST_TAG, NOTE, VERDICT
+from orchestrator.tracking.names import LONGEST_TAG, as_text, escape_metric, storable
+from orchestrator.tracking.tags import NOTE, VERDICT
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -50,7 +51,7 @@ def log_report(artifacts: Any, folder: Path) -> None:
 def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
     """Store ``traceback`` as a file of the run; an empty one removes that of an earlier attempt."""
     if traceback:
-        client.log_text(run.info.run_id, traceback, TRACEBACK)
+        client.log_text(run.info.run_id, as_text(traceback), TRACEBACK)
         return
     with suppress(Exception):  # a store may not allow removal, which must not prevent the trial's end
         artifacts = artifacts_of(client, run)
@@ -71,11 +72,13 @@ def log_comparison(
     run = client.get_run(parent_run_id)
     wall_seconds = run.data.metrics.get(WALL_SECONDS, 0.0) + metrics.get(WALL_SECONDS, 0.0)
     now = int(1000 * time.time())
-    measured = [Metric(name, value, now, 0) for name, value in {**metrics, WALL_SECONDS: wall_seconds}.items()]
+    measured = [
+        Metric(escape_metric(name), value, now, 0) for name, value in {**metrics, WALL_SECONDS: wall_seconds}.items()
+    ]
     client.log_batch(parent_run_id, metrics=measured)
     link = f"#/experiments/{run.info.experiment_id}/runs/{parent_run_id}/artifacts/{COMPARISON}"
     opens = f" [**Open the comparison**]({link}): intervals, every pair of variants, curves, costs."
-    note = MARK + sentence[: LONGEST_TAG - len(MARK) - len(opens)] + opens
+    note = MARK + storable(sentence, LONGEST_TAG - len(MARK) - len(opens)) + opens
     begun = run.data.tags.get(NOTE, "").partition(MARK)[0].rstrip()
-    client.set_tag(parent_run_id, VERDICT, sentence[:LONGEST_TAG])
+    client.set_tag(parent_run_id, VERDICT, storable(sentence))
     client.set_tag(parent_run_id, NOTE, begun[: LONGEST_TAG - len(note)] + note)

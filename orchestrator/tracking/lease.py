@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
+from orchestrator.tracking.runs import end
 from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
@@ -61,6 +62,6 @@ def close_abandoned(client: "MlflowClient", experiment: str, now: float | None =
         for run in [*children, launch]:
             client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
             client.set_tag(run.info.run_id, REASON, REASON_LOST)
-            client.set_terminated(run.info.run_id, "KILLED")
+            end(client, run, "KILLED")
         closed.append(parent)
     return closed

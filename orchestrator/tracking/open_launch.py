@@ -10,8 +10,9 @@ from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.lease import lease_end
+from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
 from orchestrator.tracking.published import published_tag
-from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, reopen
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, end, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
@@ -32,6 +33,7 @@ from orchestrator.tracking.tags import (
     STATUS,
     TARGET,
     VERDICT_SETTINGS,
+    in_parts,
     shorten,
 )
 
@@ -74,7 +76,9 @@ def open_launch(
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
-        for name, value in _judging_tags(plan).items():  # they may have been edited: nothing was trained by them
+        for name, value in shorten(
+            _judging_tags(plan)
+        ).items():  # they may have been edited: nothing was trained by them
             client.set_tag(parent, name, value)
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
@@ -84,7 +88,11 @@ def open_launch(
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
         known = _launch_tags(plan, launch, launch_id, tags)
-        parent = str(client.create_run(experiment_id, tags=shorten(known), run_name=f"launch {launch}").info.run_id)
+        parent = str(
+            client.create_run(
+                experiment_id, tags=shorten(known), run_name=storable(f"launch {launch}", LONGEST_RUN_NAME)
+            ).info.run_id
+        )
         recorded = {}
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
 
@@ -113,7 +121,7 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
         TARGET: str(experiment.target_accuracy),
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
-        CONFIRM_SEEDS: "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds),
+        **in_parts(CONFIRM_SEEDS, "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds)),
     }
 
 
@@ -127,7 +135,7 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
                 client.set_tag(run_id, LEFT_OUT, "true")
             if run.info.status == "RUNNING":
                 client.set_tag(run_id, STATUS, str(Status.INTERRUPTED))
-                client.set_terminated(run_id, "KILLED")
+                end(client, run, "KILLED")
             continue
         if LEFT_OUT in tags:
             client.delete_tag(run_id, LEFT_OUT)

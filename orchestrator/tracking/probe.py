@@ -37,7 +37,7 @@ def _probe_file(path: Path) -> str:
             database.rollback()
     except sqlite3.Error as problem:
         raise StorageError(f"{path}: {problem}") from problem
-    return f"{path}, {runs:,} runs, writable"
+    return f"{path}, {runs:,} run{'s' * (runs != 1)}, writable"
 
 
 def _probe_server(uri: str) -> str:

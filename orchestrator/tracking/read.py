@@ -15,6 +15,7 @@ from orchestrator.errors import RequestError
 from orchestrator.records import Record, Status, TrialRow
 from orchestrator.spec import VerdictSettings
 from orchestrator.tracking.artifacts import MARK
+from orchestrator.tracking.names import metrics_of, unescape
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
     CAUTION,
@@ -39,6 +40,7 @@ from orchestrator.tracking.tags import (
     TRIAL,
     VARIANT,
     VERDICT_SETTINGS,
+    from_parts,
 )
 
 if TYPE_CHECKING:
@@ -162,26 +164,27 @@ def read_epochs(client: "MlflowClient", run_id: str, names: Container[str] | Non
     epochs: Epochs = {}
     if keys.TRAIN_LOSS not in (metrics := client.get_run(run_id).data.metrics):
         return epochs
-    wanted = [name for name in metrics if name != keys.TRAIN_LOSS and (names is None or name in names)]
+    wanted = [name for name in metrics if name != keys.TRAIN_LOSS and (names is None or unescape(name) in names)]
     for name in [keys.TRAIN_LOSS, *wanted]:
         for metric in client.get_metric_history(run_id, name):
             if name == keys.TRAIN_LOSS or metric.step in epochs:
-                epochs.setdefault(int(metric.step), {})[name] = float(metric.value)
+                epochs.setdefault(int(metric.step), {})[unescape(name)] = float(metric.value)
     return {epoch: metrics for epoch, metrics in epochs.items() if epoch > 0}
 
 
 def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     """How the launch's own run says that its results are judged; launches of earlier versions by the defaults."""
-    data = client.get_run(parent_run_id).data
+    run = client.get_run(parent_run_id)
+    data = run.data
     settings = VerdictSettings(**json.loads(data.tags.get(VERDICT_SETTINGS, "{}")))
     description = data.tags.get(NOTE, "").partition(MARK)[0].strip()
     planned = int(data.tags[PLANNED]) if PLANNED in data.tags else None
-    confirm_seeds = tuple(json.loads(data.tags.get(CONFIRM_SEEDS) or "[]"))
+    confirm_seeds = tuple(json.loads(from_parts(data.tags, CONFIRM_SEEDS) or "[]"))
     return Judging(
         settings,
         data.tags.get(SOURCE_NAME),
         description,
-        data.metrics,
+        metrics_of(run),
         planned,
         confirm_seeds,
         data.tags.get(CAUTION, ""),
@@ -203,7 +206,7 @@ def _place(run: "Run") -> tuple[int, ...]:
 
 
 def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
-    metrics, tags = dict(run.data.metrics), run.data.tags
+    metrics, tags = metrics_of(run), run.data.tags
     complete = tags.get(STATUS) == "complete"
     if STATUS not in tags or keys.EPOCHS not in metrics:  # it has not ended, or ended with an earlier version
         metrics |= keys.summary(_records(client, run), target)
@@ -225,7 +228,7 @@ def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> 
         test_accuracy=metrics.get(keys.TEST_ACCURACY) if complete else None,
         seconds=metrics.get(keys.SECONDS),
         epochs_to_target=_whole(metrics.get(keys.EPOCHS_TO_TARGET)),
-        settings=json.loads(tags.get(SETTINGS, "{}")),
+        settings=json.loads(from_parts(tags, SETTINGS) or "{}"),
         sample=_whole_text(run.data.params.get("sample")),
         stage=tags.get(STAGE, ""),
         planned_epochs=_whole_text(run.data.params.get("trainer.epochs")),

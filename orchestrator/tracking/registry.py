@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.tracking.models import MODEL_FILE, find_model
+from orchestrator.tracking.names import storable
 from orchestrator.tracking.tags import MODEL, PARENT, PROTOCOL, TRIAL, VARIANT
 from orchestrator.tracking.turn import Turn
 
@@ -133,10 +134,10 @@ def register(
         known[0] if known else client.create_model_version(name, source.address, trial.run_id, model_id=source.model_id)
     )
     version = str(found.version)
-    client.update_model_version(name, version, description)
+    client.update_model_version(name, version, storable(description))
     for key, value in {**tags, TRIAL: trial.trial, VARIANT: trial.variant}.items():
         if value is not None:
-            client.set_model_version_tag(name, version, key, value)
+            client.set_model_version_tag(name, version, key, storable(value))
         elif key in before:
             client.delete_model_version_tag(name, version, key)
     challenger = find_holder(client, name, CHALLENGER)

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, Outcome
+from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, TRAIN_LOSS, Outcome
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking import saved_view
+from orchestrator.tracking.names import LONGEST_RUN_NAME, escape_metric, params_of, storable
 from orchestrator.tracking.tags import (
     FAILURE,
     KIND,
@@ -27,6 +28,7 @@ from orchestrator.tracking.tags import (
     STOPPED_EARLY,
     TRIAL,
     VARIANT,
+    in_parts,
     shorten,
 )
 
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 PAGE = 1_000  # runs in one answer
+LONGEST_DATASET = 500  # characters of a dataset's name; MLflow's limit
 
 
 @dataclass(frozen=True)
@@ -97,15 +100,18 @@ class LaunchRuns:
             return False
         if measured and not {TEST_ACCURACY, PUBLISHED_BEST} & run.data.metrics.keys():
             return False
-        return (run.data.tags.get(STATUS), run.data.tags.get(REASON)) == (str(outcome.status), outcome.reason)
+        return (run.data.tags.get(STATUS), run.data.tags.get(REASON)) == (str(outcome.status), storable(outcome.reason))
 
     def made(self, trial: str) -> set[str]:
         """Which of REPORT and MODEL the trial's run had, or could not get, when the launch was opened."""
         run = self.find(trial)
         return {REPORT, MODEL} & run.data.tags.keys() if run is not None else set()
 
-    def create(self, trial: str) -> "Run":
-        """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest."""
+    def create(self, trial: str, began: float | None = None) -> "Run":
+        """A new run for ``trial``, with its tags; :meth:`describe` gives it the rest.
+
+        ``began``: when the trial did, in seconds since 1970; by default now.
+        """
         spec = self.spec(trial)
         spec_hash = spec.identity()
         tags = {
@@ -118,12 +124,13 @@ class LaunchRuns:
             SEED: str(spec.seed),
             SPEC_HASH: spec_hash,
             PROTOCOL: spec.trainer.protocol,
-            **({SETTINGS: json.dumps(spec.settings)} if spec.settings else {}),
+            **(in_parts(SETTINGS, json.dumps(spec.settings)) if spec.settings else {}),
             **self.tags,
             **self.facts.get(trial, TrialFacts()).tags,
         }
         self._asked_for.add(trial)  # without an answer it may have been created anyway
-        run = self.client.create_run(self.experiment_id, tags=shorten(tags), run_name=spec.name)
+        name, start = storable(spec.name, LONGEST_RUN_NAME), None if began is None else int(1000 * began)
+        run = self.client.create_run(self.experiment_id, start, shorten(tags), name)
         self._asked_for.remove(trial)
         self.recorded[spec_hash] = run
         return run
@@ -136,17 +143,17 @@ class LaunchRuns:
         if NOTE in run.data.tags:
             return
         run_id, spec, d = run.info.run_id, self.spec(trial), self.dataset
-        data = MlflowDataset(d.name, d.digest[:36], "local", d.source, profile=d.profile)
+        data = MlflowDataset(storable(d.name, LONGEST_DATASET), d.digest[:36], "local", d.source, profile=d.profile)
         self.client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
         begun = run.info.start_time  # the same for every attempt: nothing is written twice
         known = self.facts.get(trial, TrialFacts()).metrics
-        metrics = [Metric(name, value, begun, 0) for name, value in known.items()]
+        metrics = [Metric(escape_metric(name), value, begun, 0) for name, value in known.items()]
         position = [variant.label for variant in self.plan.experiment.variants].index(spec.label)
         tags = [
             RunTag("mlflow.runColor", saved_view.color(position)),
             RunTag(NOTE, "The link to the report appears here when it has been made."),
         ]
-        params = [Param(name, value) for name, value in flatten(spec.to_json()).items()]
+        params = [Param(name, value) for name, value in params_of(spec).items()]
         while len(params) > MOST_PARAMS:
             self.client.log_batch(run_id, params=params[:MOST_PARAMS])
             params = params[MOST_PARAMS:]
@@ -168,18 +175,15 @@ def children(client: "MlflowClient", experiment_id: str, parent_run_id: str, whi
             return runs
 
 
+def end(client: "MlflowClient", run: "Run", status: str) -> None:
+    """End a run whose driver is lost: when the last epoch was recorded in it, or without one now."""
+    history = client.get_metric_history(run.info.run_id, TRAIN_LOSS) if TRAIN_LOSS in run.data.metrics else []
+    last = max((metric.timestamp for metric in history), default=None)
+    client.set_terminated(run.info.run_id, status, None if last is None else max(last, run.info.start_time))
+
+
 def reopen(client: "MlflowClient", run_id: str) -> None:
     """Set a run that may have ended to RUNNING again, and remove how it ended."""
     client.update_run(run_id, "RUNNING")
     for name in {STATUS, REASON, FAILURE, STOPPED_EARLY} & client.get_run(run_id).data.tags.keys():
         client.delete_tag(run_id, name)
-
-
-def flatten(tree: Any, prefix: str = "") -> dict[str, str]:
-    """A nested specification as flat params: ``trainer.optimizer.lr`` = ``0.1``; lists as their text."""
-    if isinstance(tree, Mapping) and tree:
-        pairs = (flatten(value, f"{prefix}.{key}" if prefix else str(key)).items() for key, value in tree.items())
-        return {name: value for part in pairs for name, value in part}
-    if isinstance(tree, (list, Mapping)):
-        return {prefix: json.dumps(tree)}
-    return {prefix: str(tree)}

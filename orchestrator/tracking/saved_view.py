@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
+from orchestrator.tracking.names import LONGEST_TAG, flat_name
 from orchestrator.tracking.tags import STATUS
 
 if TYPE_CHECKING:
@@ -19,16 +20,25 @@ COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#00
 def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[str] = ()) -> None:
     """Save, with the experiment, the view that :func:`address` opens: trials only, the most accurate first.
 
-    The params ``searched`` are among its columns.
+    The params ``searched`` are among its columns, as many as the store keeps.
     """
+    view = json.dumps(_view(searched))
+    while len(view) > LONGEST_TAG:
+        searched = searched[:-1]
+        view = json.dumps(_view(searched))
+    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", view)
+
+
+def _view(searched: Sequence[str]) -> dict[str, Any]:
+    """The state of MLflow's page, by its own names."""
     metrics = (keys.PARAMETERS, keys.MACS, keys.RECEPTIVE_FIELD, keys.VAL_ACCURACY, keys.TEST_ACCURACY)
-    view = {
+    return {
         "searchFilter": 'tags.kind = "trial"',
         "orderByKey": f"metrics.`{keys.TEST_ACCURACY}`",
         "orderByAsc": False,
         "selectedColumns": [
             *(f"metrics.`{name}`" for name in metrics),
-            *(f"params.`{name}`" for name in ("variant", "seed", *searched)),
+            *(f"params.`{name}`" for name in ("variant", "seed", *map(flat_name, searched))),
             f"tags.`{STATUS}`",  # to MLflow a trial that was stopped early has finished, as a complete one
         ],
         "lifecycleFilter": "Active",
@@ -36,7 +46,6 @@ def publish_view(client: "MlflowClient", experiment_id: str, searched: Sequence[
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
     }
-    client.set_experiment_tag(experiment_id, f"mlflow.sharedViewState.{VIEW}", json.dumps(view))
 
 
 def address(server: str, experiment_id: str) -> str:

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from orchestrator.text import first_line, in_one_line
 from orchestrator.tracking import lease
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.transient import is_transient
-from orchestrator.tracking.writer import Writer
+from orchestrator.tracking.writer import Writer, began
 
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
 LONGEST_PAUSE = 10.0  # seconds between two attempts
@@ -62,9 +62,12 @@ class Sink:
         """Say how many trials the plan has now."""
         self._events.put(("", self._writer.count_planned, RECORDS))
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         """Open the trial's run, or find the one it has."""
-        self._events.put((trial, lambda: self._writer.open(trial), RECORDS))
+        self._open(trial, time.time())
+
+    def _open(self, trial: str, began: float | None) -> None:
+        self._events.put((trial, lambda: self._writer.open(trial, began), RECORDS))
 
     def on_record(self, trial: str, record: Record) -> None:
         """Publish one record, unless its epoch has been published before."""
@@ -72,11 +75,11 @@ class Sink:
 
     def on_end(self, outcome: Outcome) -> None:
         """Publish what the trial left and how it ended; its report follows when it has been made."""
-        trial = outcome.trial
+        trial, heard = outcome.trial, time.time()
         self._events.put((trial, lambda: self._writer.send(outcome), ARTIFACTS))
         self._events.put((trial, lambda: self._writer.summarize(outcome), RECORDS))
         self._events.put((trial, lambda: self._writer.finish(outcome, trial in self._refused), RECORDS))
-        self._events.put((trial, lambda: self._writer.terminate(outcome), RECORDS))
+        self._events.put((trial, lambda: self._writer.terminate(outcome, heard), RECORDS))
 
     def on_report(self, trial: str, folder: Path, report: bool, model: bool) -> None:
         """Publish the report, the model or both that have been made in an ended trial's ``folder``."""
@@ -97,9 +100,9 @@ class Sink:
         self._deadline = None
         return True
 
-    def catch_up(self, trial: str, records: Iterable[Record]) -> None:
+    def catch_up(self, trial: str, records: Sequence[Record]) -> None:
         """Publish what an earlier process had recorded on disk but perhaps not delivered."""
-        self.on_start(trial)
+        self._open(trial, began(records))
         for record in records:
             self.on_record(trial, record)
 

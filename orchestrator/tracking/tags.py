@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from orchestrator.tracking.names import LONGEST_TAG, storable
+
 LAUNCH = "launch"  # its name, which no other launch of the experiment has
 LAUNCH_ID = "launch_id"  # of a launch's own run; its folder says the same
 KIND = "kind"  # "launch" for a parent run, "trial" for a child
@@ -43,9 +45,27 @@ USER = "mlflow.user"
 SOURCE_NAME = "mlflow.source.name"  # the experiment file
 SOURCE_TYPE = "mlflow.source.type"
 
-LONGEST_TAG = 5_000  # characters; MLflow's limit
-
 
 def shorten(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags, cut to MLflow's limit."""
-    return {name: value[:LONGEST_TAG] for name, value in tags.items()}
+    """Tags as any store takes them, cut to its limit."""
+    return {name: storable(value) for name, value in tags.items()}
+
+
+def in_parts(name: str, text: str) -> dict[str, str]:
+    """Tags that hold the whole of ``text``, which a program reads back: ``name``, ``name.2`` and so on.
+
+    The last one is the first that is shorter than a tag may be, so that older ones after it are not read.
+    """
+    parts = [text[start : start + LONGEST_TAG] for start in range(0, len(text) + 1, LONGEST_TAG)]
+    return {f"{name}.{number}" if number > 1 else name: part for number, part in enumerate(parts, start=1)}
+
+
+def from_parts(tags: Mapping[str, str], name: str) -> str:
+    """The text that :func:`in_parts` made tags of; empty if there is none."""
+    text = part = tags.get(name, "")
+    number = 1
+    while len(part) == LONGEST_TAG:
+        number += 1
+        part = tags.get(f"{name}.{number}", "")
+        text += part
+    return text

@@ -4,15 +4,30 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import RequestError, TrackingError
 from orchestrator.tracking.saved_view import VIEW, address
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
-def serve(given: str | None, port: int, log: Callable[[str], None]) -> int:
-    """Serve the store at ``http://127.0.0.1:port`` until interrupted; returns the exit code."""
+POLL = 5.0  # seconds between two looks for new experiments
+STOPPING = 30.0  # seconds that the server has to stop
+LAST_LINES = 20  # of what the server said, if it ends by itself
+
+
+def serve(given: str | None, port: int, log: Callable[[str], None], debug: bool = False) -> int:
+    """Serve the store at ``http://127.0.0.1:port`` until interrupted; returns the exit code.
+
+    Experiments are told as they appear. What the server says is told with ``debug``, or if it ends by itself. Raises
+    RequestError if there is nothing to serve or the port is in use, and TrackingError if the server ends by itself.
+    """
     uri = tracking_uri(given)
     if uri.startswith(("http://", "https://")):
         raise RequestError(f"{without_secrets(uri)} is a tracking server with its own page: open it in a browser")
@@ -24,9 +39,24 @@ def serve(given: str | None, port: int, log: Callable[[str], None]) -> int:
             raise RequestError(f"port {port} on 127.0.0.1 is in use: choose another one with --port") from problem
     client, server = connect(uri), f"http://127.0.0.1:{port}"
     log(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C stops it)")
-    for experiment in client.search_experiments():
-        if f"mlflow.sharedViewState.{VIEW}" in experiment.tags:
-            log(f"  {experiment.name}: {address(server, experiment.experiment_id)}")
+    shown: set[str] = set()
+    _tell_new(client, server, shown, log)
+    process = _start(uri, port)
+    said: deque[str] = deque(maxlen=LAST_LINES)
+    listener = threading.Thread(target=_listen, args=(process, said, log if debug else None), daemon=True)
+    listener.start()
+    try:
+        while (code := _ended(process)) is None:
+            _tell_new(client, server, shown, log)
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait(timeout=STOPPING)
+        return 0
+    listener.join(POLL)
+    raise TrackingError("\n".join([f"MLflow's server has ended, exit code {code}", *said]))
+
+
+def _start(uri: str, port: int) -> "subprocess.Popen[str]":
     database = sqlite_file(uri)
     folder = None
     if database is not None:  # the server runs in the file's folder, where a relative address would name another file
@@ -42,10 +72,40 @@ def serve(given: str | None, port: int, log: Callable[[str], None]) -> int:
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--uvicorn-opts", "--log-level warning"]
-    process = subprocess.Popen(command, cwd=folder, env=environment)
-    try:
-        return process.wait()
-    except KeyboardInterrupt:
-        process.terminate()
-        process.wait(timeout=30)
-        return 0
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def _listen(process: Any, said: deque[str], log: Callable[[str], None] | None) -> None:
+    """Read what the server says: a full pipe would stop it."""
+    with process.stdout as lines:
+        for line in lines:
+            said.append(line.rstrip())
+            if log is not None:
+                log(line.rstrip())
+
+
+def _ended(process: Any) -> int | None:
+    """The exit code; None if the server runs on after ``POLL`` seconds."""
+    with suppress(subprocess.TimeoutExpired):
+        return int(process.wait(timeout=POLL))
+    return None
+
+
+def _tell_new(client: "MlflowClient", server: str, shown: set[str], log: Callable[[str], None]) -> None:
+    """The address of every experiment with a saved view that is not ``shown`` yet."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):  # a busy store is asked again
+        for experiment in client.search_experiments():
+            identity = str(experiment.experiment_id)
+            if identity not in shown and f"mlflow.sharedViewState.{VIEW}" in experiment.tags:
+                shown.add(identity)
+                log(f"  {experiment.name}: {address(server, identity)}")

@@ -1,6 +1,6 @@
 """Write trials and launches to MLflow, one call at a time; repeating a failed call makes no duplicates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,7 @@ from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
+from orchestrator.tracking.names import escape_metric
 from orchestrator.tracking.runs import LaunchRuns, reopen
 from orchestrator.tracking.tags import (
     CANNOT_BE_MADE,
@@ -25,6 +26,7 @@ from orchestrator.tracking.tags import (
     STOPPED_EARLY,
     shorten,
 )
+from orchestrator.tracking.transient import is_transient
 from orchestrator.trial import TrialFolder
 
 if TYPE_CHECKING:
@@ -48,39 +50,58 @@ class Writer:
         self.opening = opening
         self.run_ids: dict[str, str] = {}  # of the trials that this process has opened
         self._published: dict[str, set[tuple[str, int]]] = {}  # metric and epoch
+        self._described: set[str] = set()  # trials whose params the store has, or has refused
         self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
+        self._last: dict[str, float] = {}  # when the trial's last record was made
 
     @property
     def runs(self) -> LaunchRuns:
         """Where the launch is recorded; waits until the store has been opened, and raises what that raised."""
         return self.opening.result()
 
-    def open(self, trial: str) -> None:
-        """Create the trial's run, or find the existing one and set it to RUNNING again."""
-        if trial in self.run_ids:
+    def open(self, trial: str, began: float | None = None) -> None:
+        """Create the trial's run, or find the existing one and set it to RUNNING again; describe the trial in it.
+
+        ``began``: when a new run did, in seconds since 1970. A description that the store refuses is not tried again:
+        records, files and how the trial ends are delivered without it.
+        """
+        if trial not in self.run_ids:
+            self._find_or_create(trial, began)
+        if trial in self._described:
             return
         run = self.runs.find(trial)
+        assert run is not None
+        try:
+            self.runs.describe(trial, run)
+        except Exception as problem:
+            if not is_transient(problem):
+                self._described.add(trial)
+            raise
+        self._described.add(trial)
+
+    def _find_or_create(self, trial: str, began: float | None) -> None:
+        run = self.runs.find(trial)
         if run is None:
-            run, published = self.runs.create(trial), set()
+            run, published = self.runs.create(trial, began), set()
         else:
             client, run_id = self.runs.client, run.info.run_id
             marks = (keys.TRAIN_LOSS, keys.BEST_EPOCH, keys.TEST_ACCURACY)
             published = {(name, m.step) for name in marks for m in client.get_metric_history(run_id, name)}
             reopen(client, run_id)
             self._reopened.add(trial)
-        self.runs.describe(trial, run)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
 
     def publish(self, trial: str, records: list[Record]) -> None:
         """Publish those of ``records`` that are not published yet: epochs, the chosen epoch and its evaluation."""
         from mlflow.entities import Metric
 
-        self.open(trial)
+        self.open(trial, began(records))
+        self._last[trial] = max(self._last.get(trial, 0.0), *(record.time for record in records))
         published = self._published[trial]
         fresh = [f for r in records if (f := _without(r, published)).metrics]
         for part in _batches(fresh):
             metrics = [
-                Metric(name, value, int(record.time * 1000), record.epoch)
+                Metric(escape_metric(name), value, int(record.time * 1000), record.epoch)
                 for record in part
                 for name, value in record.metrics.items()
             ]
@@ -147,10 +168,13 @@ class Writer:
         tags = shorten({STATUS: str(outcome.status), REASON: reason, **kind, **early})
         self.runs.client.log_batch(self.run_ids[outcome.trial], tags=[RunTag(*pair) for pair in tags.items()])
 
-    def terminate(self, outcome: Outcome) -> None:
-        """End the trial's run, which is written last."""
+    def terminate(self, outcome: Outcome, heard: float) -> None:
+        """End the trial's run, which is written last: when its last record was made, or without one at ``heard``."""
         self.open(outcome.trial)
-        self.runs.client.set_terminated(self.run_ids[outcome.trial], MLFLOW_STATUS[outcome.status])
+        run = self.runs.find(outcome.trial)
+        assert run is not None
+        ended = max(int(1000 * self._last.get(outcome.trial, heard)), run.info.start_time)  # clocks may differ
+        self.runs.client.set_terminated(run.info.run_id, MLFLOW_STATUS[outcome.status], ended)
 
     def count_planned(self) -> None:
         """Record how many trials the plan has, and how many draws of a search were replaced."""
@@ -175,6 +199,11 @@ def publish_report(client: "MlflowClient", run: "Run", folder: Path) -> None:
     link = f"#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
     note = f"[**Open the report**]({link}): figures and tables on one page."
     client.log_batch(run_id, tags=[RunTag(REPORT, MADE), RunTag(NOTE, note)])
+
+
+def began(records: Sequence[Record]) -> float | None:
+    """When a trial with these ``records`` began: the first epoch, if it is among them; in seconds since 1970."""
+    return records[0].time - records[0].metrics.get(keys.EPOCH_SECONDS, 0.0) if records else None
 
 
 def _without(record: Record, published: set[tuple[str, int]]) -> Record:

@@ -51,9 +51,9 @@ class Delivery:
         """Listener: the plan has grown."""
         self.sink.on_plan(trials)
 
-    def on_start(self, trial: str) -> None:
+    def on_start(self, trial: str, epoch: int = 1) -> None:
         """Listener: the trial has begun."""
-        self.sink.on_start(trial)
+        self.sink.on_start(trial, epoch)
 
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch is done."""

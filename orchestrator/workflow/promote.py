@@ -21,7 +21,7 @@ from orchestrator.tracking.registry import (
     register,
 )
 from orchestrator.tracking.turn import take_turn
-from orchestrator.verdict import Decision, Pair, interval_in_points, judge
+from orchestrator.verdict import Decision, Pair, SequentialDesign, interval_in_points, judge
 from orchestrator.workflow.results import Results
 
 LEAST_CONFIDENCE = 0.95
@@ -131,6 +131,8 @@ def _compare(
         return Evidence(FIRST, "the model has no champion yet, so no evidence is needed")
     newcomer, holder = find_origin(client, best.run_id), find_origin(client, champion.run_id)
     scores = {variant: _by_seed(trials) for variant, trials in chosen_trials(result.rows).items()}
+    if newcomer and holder and newcomer.parent_run_id == holder.parent_run_id and result.comparison.rounds is not None:
+        return _weigh_rounds(result, scores, newcomer, champion.version, holder, confidence)
     held = {} if holder is None else _by_seed(_like(read_trials(client, holder.parent_run_id), holder.run_id))
     return weigh(scores, newcomer, champion.version, holder, held, margin, confidence)
 
@@ -165,6 +167,29 @@ def weigh(
     return replace(
         _evidence(pair, newcomer.variant, version, holder.variant, confidence), confidence=confidence, margin=margin
     )
+
+
+def _weigh_rounds(
+    result: Results, scores: Scores, newcomer: Origin, version: str, holder: Origin, confidence: float
+) -> Evidence:
+    """The evidence for ``newcomer`` against a champion of the same launch, which trains in rounds: its own verdict.
+
+    After every round somebody has looked, so a test for a fixed number of seeds would be wrong more often than it says.
+    """
+    verdict, rounds = result.comparison.verdict, result.comparison.rounds
+    assert rounds is not None
+    if verdict.confidence < confidence:  # whoever wants to become champion cannot ask for less
+        design = SequentialDesign(rounds.seeds, rounds.max_seeds)
+        baseline, margin = verdict.baseline, verdict.margin
+        verdict = judge(scores, baseline=baseline, margin=margin, confidence=confidence, sequential=design)
+    pair = None if newcomer.variant == holder.variant else verdict.pair(newcomer.variant, holder.variant)
+    if pair is None:
+        only = f"its rounds compare with the baseline {verdict.baseline} only"
+        same = _not_comparable(newcomer, holder, scores.get(holder.variant, {}))
+        why = f"it cannot be compared with the champion, version {version}: {same or only}"
+        return Evidence(NOT_COMPARABLE, why, version)
+    found = _evidence(pair, newcomer.variant, version, holder.variant, verdict.confidence)
+    return replace(found, confidence=verdict.confidence, margin=verdict.margin)
 
 
 def _not_comparable(newcomer: Origin | None, holder: Origin | None, held: Mapping[int, float]) -> str | None:

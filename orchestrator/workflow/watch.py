@@ -63,7 +63,7 @@ class JobDisplay:
             elif event.kind == events.MORE:
                 self._view.on_plan(list(map(str, event.content["trials"])))
             elif event.kind == events.START:
-                self._view.on_start(str(event.content["trial"]))
+                self._view.on_start(str(event.content["trial"]), int(event.content.get("epoch", 1)))
             elif event.kind == events.RECORD:
                 self._view.on_record(*events.record_of(event))
             elif event.kind == events.END:
