@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
-from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest
+from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label
 
 DRAWN = 8  # digits of the digest of a sample's settings; a launch keeps those of all its samples
 
@@ -81,10 +82,13 @@ class Plan:
         return digest([self.experiment.name, self.basis()])
 
     def networks(self) -> dict[str, Any]:
-        """By variant, what decides its network: its arguments, and its source or, built in, its name."""
+        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name."""
         sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
         return {
-            variant.label: {"arguments": dict(variant.arguments), "source": sources.get(variant.label, "")}
+            variant.label: {
+                "arguments": map_references(variant.arguments, lambda name: {REFERENCE: variant_label(name)}),
+                "source": sources.get(variant.label, ""),
+            }
             for variant in self.experiment.variants
         }
 

@@ -1,7 +1,7 @@
 """The Python API: what ``import orchestrator as orc`` offers, on the functions that the command line calls."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -54,7 +54,8 @@ def run(
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
 
-    wanted = _experiment(experiment, set)
+    shown = _display(display)
+    wanted = _experiment(experiment, set, shown.log)
     if here := [variant.label for variant in wanted.variants if is_of_this_process(variant.name)]:
         problem = (
             f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it; "
@@ -70,7 +71,7 @@ def run(
             storage=kept,
             tracking_uri=tracking_uri,
             address=address,
-            display=_display(display),
+            display=shown,
             source=source,
         )
 
@@ -153,13 +154,15 @@ def train(
     return Trial(folder.spec().name, folder=folder.path)
 
 
-def _experiment(given: str | Path | Settings | Experiment, settings: Settings | None) -> Experiment:
+def _experiment(
+    given: str | Path | Settings | Experiment, settings: Settings | None, log: Callable[[str], None] = lambda _: None
+) -> Experiment:
     from orchestrator.experiment.reader import read_experiment, read_file
     from orchestrator.spec.fields import to_json
 
     overrides = [f"{path}={json.dumps(value)}" for path, value in (settings or {}).items()]
     if isinstance(given, (str, Path)):
-        return read_file(Path(given), overrides)
+        return read_file(Path(given), overrides, log)
     from orchestrator.experiment.overrides import apply_overrides
 
     tree = to_json(given) if isinstance(given, Experiment) else given

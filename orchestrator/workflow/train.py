@@ -12,6 +12,7 @@ from orchestrator.architectures.probe import probe
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.check import batch_problems, network_notes
@@ -37,6 +38,7 @@ def train(
         spec = TrialSpec.from_json(apply_overrides(tree, overrides))
     except ValueError as problem:
         raise ExperimentError(source, [str(problem)]) from problem
+    spec = replace(spec, variant=absolute(spec.variant), arguments=absolute_references(spec.arguments))
     if spec.trainer.threads == "auto":
         spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
     dataset = load_dataset(spec.dataset, data_dir)
