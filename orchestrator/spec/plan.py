@@ -68,7 +68,7 @@ class Plan:
         experiment = to_json(self.experiment)
         search = experiment["search"]
         if search is not None:
-            search = {key: value for key, value in search.items() if key != "samples"}
+            search = _without_folders({key: value for key, value in search.items() if key != "samples"})
         return {
             "dataset": experiment["dataset"],
             "images and labels": self.trials[0].dataset_digest if self.trials else "",
@@ -86,7 +86,7 @@ class Plan:
         sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
         return {
             variant.label: {
-                "arguments": map_references(variant.arguments, lambda name: {REFERENCE: variant_label(name)}),
+                "arguments": _without_folders(variant.arguments),
                 "source": sources.get(variant.label, ""),
             }
             for variant in self.experiment.variants
@@ -99,5 +99,10 @@ class Plan:
         found: dict[str, dict[int, str]] = {}
         for spec in self.trials:
             if spec.sample is not None and spec.stage != CONFIRM:
-                found.setdefault(spec.label, {})[spec.sample] = digest(spec.settings)[:DRAWN]
+                found.setdefault(spec.label, {})[spec.sample] = digest(_without_folders(spec.settings))[:DRAWN]
         return {label: [samples[k] for k in sorted(samples)] for label, samples in found.items()}
+
+
+def _without_folders(tree: Any) -> Any:
+    """``tree`` with classes and functions by their names alone, wherever their files lie."""
+    return map_references(tree, lambda name: {REFERENCE: variant_label(name)})
