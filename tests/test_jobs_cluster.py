@@ -13,7 +13,7 @@ import psutil
 import pytest
 from head import SECRETS, Head, Lines, Proxy, ray_head
 from patience import PATIENCE
-from test_paths_launched import make_project
+from placing import make_project
 
 from orchestrator.cluster.address import connect
 from orchestrator.errors import ResourceError
