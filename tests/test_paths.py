@@ -26,6 +26,7 @@ from orchestrator.spec import Experiment, Plan, Variant, VerdictSettings
 from orchestrator.spec.references import references
 from orchestrator.tracking.store import absolute_uri
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.completed_launch import fingerprint
 
 BLOCK = {"class": "parts/blocks.py:Block"}
 NAMED = [
@@ -247,6 +248,14 @@ def test_a_variant_that_gets_another_name_is_not_trained_again(project: Path) ->
     assert folder.finished(after).keys() == {"Tiny/seed-0", "broad/seed-0"}
     assert len({spec.identity() for spec in after.trials[:2]}) == 2, "each has a run of its own in MLflow"
     assert LaunchFolder(folder.path).content()["again"] is False
+
+
+def test_a_complete_launch_is_looked_at_again_when_what_an_argument_names_is_edited(project: Path) -> None:
+    before = fingerprint(read_file(Path("exp/placed.yaml")), project, "sqlite:///x")
+    assert before is not None
+    assert fingerprint(read_file(Path("exp/placed.yaml")), project, "sqlite:///x") == before
+    (project / "exp" / "parts" / "blocks.py").write_text("class Block:\n    width = 3\n")
+    assert fingerprint(read_file(Path("exp/placed.yaml")), project, "sqlite:///x") != before
 
 
 def test_the_address_of_a_store_keeps_its_meaning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_json
+from orchestrator.spec.references import references
 from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
@@ -19,11 +20,18 @@ MARK = "complete.json"  # of a launch's folder
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
     """What determines a launch: settings, data files, network sources, store; None if one cannot be read."""
     try:
-        sources = [unimported_digest(variant.name) for variant in experiment.variants]
+        sources = [unimported_digest(name) for name in _names(experiment)]
         data = files_fingerprint(experiment.dataset, data_dir)
     except (OrchestratorError, OSError):
         return None
     return digest([to_json(experiment), sources, data, uri, __version__])
+
+
+def _names(experiment: Experiment) -> list[str]:
+    """The networks, and the classes and functions in arguments that come from files of their own."""
+    given = [to_json(experiment.search) if experiment.search else {}, *(v.arguments for v in experiment.variants)]
+    others = [name for arguments in given for name in references(arguments) if ":" in name]
+    return [*(variant.name for variant in experiment.variants), *others]
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:
