@@ -187,8 +187,11 @@ class Experiment:
             if not values:
                 problems.append(f"{what}: needs at least one")
             if twice := sorted({v for v in values if values.count(v) > 1}):
-                hint = " (one class, or two of one name: give each a name with `as: ...`)" if what == "variants" else ""
-                problems.append(f"{what}: listed twice: {', '.join(twice)}{hint}")
+                differ = any(v != other for v in self.variants for other in self.variants if v.label == other.label)
+                hint = " (a network is named after its class; name one of them with `as: ...`)"
+                problems.append(
+                    f"{what}: listed twice: {', '.join(twice)}{hint if what == 'variants' and differ else ''}"
+                )
         labels = [variant.label for variant in self.variants]
         if (baseline := self.verdict.baseline) is not None and variant_label(baseline) not in labels:
             problems.append(
