@@ -168,11 +168,10 @@ def test_two_at_once_are_one_job_and_exit_codes_come_home(head: Head, packed: Pa
 @pytest.mark.cluster
 def test_a_job_finds_what_the_experiment_and_its_network_name_by_relative_paths(head: Head) -> None:
     work = head.folder / "work" / "placed"
-    work.mkdir()
+    shutil.rmtree(work, ignore_errors=True)
     make_project(work)
-    out, _ = head.do("submit", "placed/exp/placed.yaml", "--set", "seeds=[0]", "--working-dir", ".", code=2)
-    assert "classes.txt" in out, "which is not where the user stands"
-    for path in ("classes.txt", "scale.txt", "weights"):
+    for path in ("classes.txt", "scale.txt", "weights"):  # what a network opens is where the user stands
+        shutil.rmtree(work.parent / path, ignore_errors=True)
         (work / path).rename(work.parent / path)
     out, _ = head.do("submit", "placed/exp/placed.yaml", "--set", "seeds=[0]")
     assert "narrow/seed-0: complete" in out
