@@ -50,10 +50,10 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
         """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made.
 
-        ``data["directory"]`` is the driver's working directory.
+        ``data["directory"]``, if it is given, is the driver's working directory.
         """
         assert data is not None
-        enter(data["directory"])
+        enter(data.get("directory", "."))
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
             # For good: this process is a worker of this launch only, and torch reads it when CUDA is first asked for.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
