@@ -13,6 +13,7 @@ import psutil
 import pytest
 from head import SECRETS, Head, Lines, Proxy, ray_head
 from patience import PATIENCE
+from placing import make_project
 
 from orchestrator.cluster.address import connect
 from orchestrator.errors import ResourceError
@@ -162,6 +163,24 @@ def test_two_at_once_are_one_job_and_exit_codes_come_home(head: Head, packed: Pa
     out, _ = head.do(*lacking, code=2)
     assert "there is no dataset 'no-such-data'" in out
     assert_no_secret(head)
+
+
+@pytest.mark.cluster
+def test_a_job_finds_what_the_experiment_and_its_network_name_by_relative_paths(head: Head) -> None:
+    work = head.folder / "work" / "placed"
+    shutil.rmtree(work, ignore_errors=True)
+    make_project(work)
+    for path in ("classes.txt", "scale.txt", "weights"):  # what a network opens is where the user stands
+        shutil.rmtree(work.parent / path, ignore_errors=True)
+        (work / path).rename(work.parent / path)
+    out, _ = head.do("submit", "placed/exp/placed.yaml", "--set", "seeds=[0]")
+    assert "narrow/seed-0: complete" in out
+    assert "wide/seed-0: complete" in out
+    [launch] = (head.folder / "storage" / "placed").glob("*/launch.json")
+    content = json.loads(launch.read_text())
+    assert content["directory"] is None
+    assert content["experiment"]["variants"][0]["name"] == "placed/exp/nets/net.py:Net"
+    assert content["experiment"]["dataset"]["name"] == "placed/exp/images.pt"
 
 
 @pytest.mark.cluster

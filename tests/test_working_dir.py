@@ -122,7 +122,7 @@ print(json.dumps({
     "names": [v.label for v in experiment.variants],
     "arguments": [v.arguments for v in experiment.variants],
     "files": [sys.modules[c.__module__].__file__ for c in classes],
-    "curve": [curve, Path(curve).read_text()],
+    "curve": curve and [curve, Path(curve).read_text()],
     "identity": make_plan(experiment).identity(),
 }))
 """
@@ -200,6 +200,43 @@ def test_what_resolves_here_resolves_in_the_job(project: Path, tmp_path: Path) -
     assert job["arguments"] == [{}, {"num_classes": 3}, {}, {"num_classes": 4}, {}, {}]
     assert all(Path(file).is_relative_to(tmp_path / "sent") for file in job["files"][:-1])
     assert job["curve"][0].startswith(str(tmp_path / "sent"))
+
+
+def test_what_lies_beside_the_file_and_what_arguments_name_is_found_in_the_job(project: Path, tmp_path: Path) -> None:
+    absolute = {"class": f"{project}/deep/below/inner.py:Inner"}
+    variants = [
+        {
+            "name": "own.py:Own",
+            "as": "wide",
+            "arguments": {"num_classes": 3, "of": [{"class": "own.py:Own"}, absolute]},
+        },
+        {"name": "own.py:Own", "as": "narrow"},
+    ]
+    choice = {"arguments.of": {"choice": [absolute], "variants": ["wide"]}}
+    tree = {"name": "beside", "variants": variants, "search": {"samples": 1, "space": choice}, "dataset": {"name": "x"}}
+    (project / "experiments" / "beside.yaml").write_text(json.dumps(tree))
+    text = NETWORK.format(imports="os", reads="words.txt", name="Own").replace("=2)", "=2, of=())")
+    (project / "experiments" / "own.py").write_text(text)
+    (project / "experiments" / "words.txt").write_text("")
+    submission = prepare(Path("experiments/beside.yaml"))
+    job = in_the_job(submission, project, tmp_path)
+    assert job["names"] == ["wide", "narrow"]
+    here = {"class": "deep/below/inner.py:Inner"}
+    assert job["arguments"] == [{"num_classes": 3, "of": [{"class": "experiments/own.py:Own"}, here]}, {}]
+    assert all(file == str(tmp_path / "sent" / "experiments" / "own.py") for file in job["files"])
+    assert json.dumps(here) in " ".join(submission.arguments)
+
+
+def test_a_class_in_arguments_must_be_uploaded_too(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "outside.py").write_text("class Block: ...\n")
+    (project / ".gitignore").write_text("beside.py\n")
+    given = [{"class": "../outside.py:Block"}, {"class": "top.py:Top"}]
+    tree = json.dumps([{"name": "stride", "as": "x", "arguments": {"blocks": given}}])
+    with pytest.raises(ExperimentError) as refused:
+        prepare(Path("experiments/places.yaml"), [f"variants={tree}"])
+    outside, beside = refused.value.problems
+    assert outside.startswith(f"../outside.py:Block: {tmp_path}/outside.py is not in {project}")
+    assert beside.startswith(f"top.py:Top: {project}/beside.py is not uploaded, because .gitignore")
 
 
 def test_a_folder_within_the_project_may_be_the_current_one(project: Path, tmp_path: Path) -> None:

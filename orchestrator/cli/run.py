@@ -37,8 +37,8 @@ def command(
 
         refuse_temporary_locations(flags["storage"], choose_store(flags["tracking_uri"]))
     more = ("verdict.until_decided=true",) if until_decided else ()
-    settings = read_file(experiment, (*overrides, *more))
+    display = Show(as_json, quiet, events)
+    settings = read_file(experiment, (*overrides, *more), display.log)
     with open_storage(flags.pop("storage")) as storage:
-        display = Show(as_json, quiet, events)
         result = run(settings, storage=storage, display=display, source=experiment, as_job=events, **flags)
     return 1 if result.failures else 0

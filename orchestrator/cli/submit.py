@@ -72,7 +72,7 @@ def command(
 
     flags = address_flags(address, insecure)
     locations = {"storage": storage, "data_dir": data_dir, "tracking_uri": tracking_uri}
-    submission = prepare(experiment, overrides, folder=working_dir, flags=flags, **locations)
+    submission = prepare(experiment, overrides, folder=working_dir, flags=flags, log=log, **locations)
     jobs = Jobs(connect(jobs_address(address), insecure, log))
     job, is_new = submit(jobs, submission, log, again=again, quiet=quiet)
     has_run = not is_new and job.status == COMPLETE

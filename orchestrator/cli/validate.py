@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import log, options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
 
@@ -54,7 +54,7 @@ def command(
     from orchestrator.workflow.plan import to_dict
 
     overrides += ("verdict.until_decided=true",) if until_decided else ()
-    checked = check_experiment(read_file(experiment, overrides), data_dir, lambda line: click.echo(line, err=True))
+    checked = check_experiment(read_file(experiment, overrides, log), data_dir, log)
     expected = None
     if estimate or checked.plan.experiment.resources.price_per_hour is not None:
         from orchestrator.tracking.store import tracking_uri as choose

@@ -3,7 +3,7 @@
 import dataclasses
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from orchestrator import spec
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
 from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.paths import CURVE, find_files, map_variants
 from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment
 from orchestrator.spec.descriptions import descriptions
@@ -26,22 +27,27 @@ OLD_CURVE = "published_curve"  # what earlier versions called published.curve
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
 
 
-def read_file(path: Path, overrides: Sequence[str] = ()) -> Experiment:
-    """The experiment in ``path`` with ``overrides`` applied; files that it names are found relative to it.
+def read_file(path: Path, overrides: Sequence[str] = (), log: Callable[[str], None] = lambda _: None) -> Experiment:
+    """The experiment in ``path`` with ``overrides`` applied; its paths are then relative to the working directory.
 
-    Raises ExperimentError listing every problem.
+    A path that the file has is looked for in the file's folder and then in the working directory, one of ``overrides``
+    in the working directory first. ``log`` is told where both have one. Raises ExperimentError listing every problem.
     """
-    experiment = read_experiment(apply_overrides(_load(path), overrides), str(path))
+    beside, here = path.parent, Path()
+    tree = find_files(_load(path), (beside, here), log)
+    tree = find_files(apply_overrides(tree, overrides), (here, beside), log)
+    experiment = read_experiment(tree, str(path))
     published = experiment.published
     if published is None or published.curve is None:
         return experiment
     try:
-        curve = (path.parent / published.curve).resolve()
+        curve = Path(published.curve).expanduser().resolve()
         found = curve.is_file()
     except (OSError, RuntimeError) as problem:  # too long, circular links
-        raise ExperimentError(str(path), [one_line(f"published.curve: {problem}")]) from problem
+        raise ExperimentError(str(path), [one_line(f"{CURVE}: {problem}")]) from problem
     if not found:
-        raise ExperimentError(str(path), [one_line(f"published.curve: no such file: {curve}")])
+        missing = (beside / published.curve).resolve()
+        raise ExperimentError(str(path), [one_line(f"{CURVE}: no such file: {missing}")])
     return dataclasses.replace(experiment, published=dataclasses.replace(published, curve=str(curve)))
 
 
@@ -56,7 +62,7 @@ def read_stored(tree: Any, source: str) -> Experiment:
 
 def read_experiment(tree: Any, source: str) -> Experiment:
     """An experiment from JSON values. Raises ExperimentError that lists every problem under the name ``source``."""
-    tree = _variants_by_name(tree)
+    tree = _labels_for_names(_variants_by_name(tree))
     problems = json_problems(tree)
     if isinstance(tree, Mapping) and OLD_CURVE in tree:
         problems.append(f"{OLD_CURVE}: is now published.curve; write `published: {{curve: {tree[OLD_CURVE]}}}`")
@@ -123,6 +129,26 @@ def _variants_by_name(tree: Any) -> Any:
         variants = [{"name": v} if isinstance(v, str) else v for v in tree["variants"]]
         return {**tree, "variants": variants}
     return tree
+
+
+def _labels_for_names(tree: Any) -> Any:
+    """Where a setting says which variant it means by the name of its class, that variant's own name, if it has one."""
+    if not isinstance(tree, Mapping) or not isinstance(tree.get("variants"), list):
+        return tree
+    named = [v for v in tree["variants"] if isinstance(v, Mapping) and isinstance(v.get("name"), str)]
+    names = [variant["name"] for variant in named]
+    labels = {v["name"]: v["as"] for v in named if isinstance(v.get("as"), str) and names.count(v["name"]) == 1}
+    taken = {v.get("as") or v["name"] for v in named}
+
+    def label(value: Any) -> Any:
+        return labels.get(value, value) if isinstance(value, str) and value not in taken else value
+
+    changed = dict(tree)
+    if isinstance(verdict := tree.get("verdict"), Mapping) and "baseline" in verdict:
+        changed["verdict"] = {**verdict, "baseline": label(verdict["baseline"])}
+    if "search" in tree:
+        changed["search"] = map_variants(tree["search"], label)
+    return changed
 
 
 def _describe_error(problem: Any) -> str:

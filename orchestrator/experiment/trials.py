@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from orchestrator.architectures import named_in, source_digest
 from orchestrator.experiment.overrides import put
+from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.spec import Experiment, TrialSpec, Variant
 from orchestrator.spec.fields import to_json
 
@@ -25,15 +25,14 @@ def trial_spec(
         dataset_digest=dataset_digest,
         trainer=experiment.trainer,
     )
-    if not settings:
-        return spec
-    tree = to_json(spec)
-    for path, value in settings.items():
-        put(tree, path, value)
-    drawn = TrialSpec.from_json(tree)
-    if named_in(drawn.arguments) == named_in(variant.arguments):
-        return drawn
-    return replace(drawn, source_digest=source_digest(variant.name, drawn.arguments))
+    if settings:
+        tree = to_json(spec)
+        for path, value in settings.items():
+            put(tree, path, value)
+        spec = TrialSpec.from_json(tree)
+        if named_in(spec.arguments) != named_in(variant.arguments):  # a class was drawn
+            spec = replace(spec, source_digest=source_digest(variant.name, spec.arguments))
+    return replace(spec, arguments=absolute_references(spec.arguments))
 
 
 def with_threads(experiment: Experiment) -> Experiment:
@@ -43,9 +42,3 @@ def with_threads(experiment: Experiment) -> Experiment:
     cpus = experiment.resources.cpus
     threads = 1 if isinstance(cpus, str) else max(1, int(cpus))
     return replace(experiment, trainer=replace(experiment.trainer, threads=threads))
-
-
-def absolute(variant: str) -> str:
-    """A user's own ``file.py:Class`` with the file's absolute path: workers run in other folders."""
-    source, colon, name = variant.rpartition(":")
-    return f"{Path(source).expanduser().resolve()}:{name}" if colon and source.endswith(".py") else variant

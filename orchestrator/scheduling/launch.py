@@ -101,7 +101,7 @@ def _run_trials(launch: Launch, waiting: Sequence[TrialSpec], callback: Any, dra
 
     dataset_ref = launch.dataset_ref or ray.put(to_arrays(launch.dataset))
     trainable = tune.with_resources(
-        tune.with_parameters(TrialWorker, data={"dataset": dataset_ref}),
+        tune.with_parameters(TrialWorker, data={"dataset": dataset_ref, "directory": str(Path.cwd())}),
         tune.PlacementGroupFactory([dict(launch.resources)]),
     )
     tuner = tune.Tuner(

@@ -4,7 +4,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from orchestrator.errors import StorageError
@@ -16,27 +16,40 @@ LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
 
 
-def new_content(plan: Plan, again: bool = False) -> dict[str, Any]:
-    """The content for a new launch of ``plan``; ``again``: one that trains all of it, whatever was trained before."""
+def new_content(plan: Plan, again: bool = False, directory: str | None = None) -> dict[str, Any]:
+    """The content for a new launch of ``plan``; ``again``: one that trains all of it, whatever was trained before.
+
+    Paths in its experiment are relative to ``directory``; None if that will not last, as a job's.
+    """
     first = _entry(plan)
     return {
         "id": uuid.uuid4().hex,
         "identity": plan.identity(),
         "created": first["time"],
         "again": again,
+        "directory": directory,
         "basis": plan.basis(),
         "experiment": first["experiment"],
         "plans": [first],
     }
 
 
-def amended(content: Mapping[str, Any], plan: Plan, ended: int = 0) -> dict[str, Any] | None:
-    """``content`` with ``plan`` as its newest; None if it is that already. So many trials have ``ended`` by now."""
+def amended(
+    content: Mapping[str, Any], plan: Plan, ended: int = 0, directory: str | None = None
+) -> dict[str, Any] | None:
+    """``content`` with ``plan`` as its newest, run in ``directory``; None if it is that already.
+
+    So many trials have ``ended`` by now.
+    """
     newest, entry = content["plans"][-1], _entry(plan, ended)
-    if all(newest[key] == entry[key] for key in ("experiment", "networks")):
-        return None
+    now = {**content, "directory": directory, "experiment": entry["experiment"]}
+    if all(_without_places(newest[key]) == _without_places(entry[key]) for key in ("experiment", "networks")):
+        same = newest["experiment"] == entry["experiment"] and content.get("directory") == directory
+        return (
+            None if same else {**now, "plans": [*content["plans"][:-1], {**newest, "experiment": entry["experiment"]}]}
+        )
     before = {**newest, "seen": ended > newest.get("ended", 0)}
-    return {**content, "experiment": entry["experiment"], "plans": [*content["plans"][:-1], before, entry]}
+    return {**now, "plans": [*content["plans"][:-1], before, entry]}
 
 
 def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
@@ -70,6 +83,8 @@ def _listed(what: str, experiment: Mapping[str, Any]) -> list[Any]:
 def change(content: Mapping[str, Any], plan: Plan) -> str:
     """How ``plan`` differs from the newest plan of ``content``, in words: what it adds and what it leaves out."""
     before, now = content["plans"][-1]["experiment"], to_json(plan.experiment)
+    if _without_places(before) == _without_places(now):
+        return ""
     parts = []
     for what in ("variant", "seed"):
         old, new = _listed(what, before), _listed(what, now)
@@ -148,6 +163,15 @@ def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _leaves(value, f"{path}.{key}" if path else str(key))
     else:
         yield path, tree
+
+
+def _without_places(tree: Any) -> Any:
+    """``tree`` without the folders of the files that it names: in another folder they are the same."""
+    if isinstance(tree, Mapping):
+        return {key: _without_places(value) for key, value in tree.items()}
+    if isinstance(tree, list):
+        return [_without_places(value) for value in tree]
+    return PurePath(tree).name if isinstance(tree, str) and "/" in tree else tree
 
 
 def _shown(value: Any) -> str:

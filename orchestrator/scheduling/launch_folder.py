@@ -68,13 +68,20 @@ class LaunchFolder:
                 f"{listed(found, MOST_NAMED)}; bring those back, or begin a new launch with `orchestrator run`"
             )
 
-    def amend(self, plan: Plan, storage: Storage, ended: int = 0) -> str:
+    @property
+    def directory(self) -> Path | None:
+        """The working directory that the paths in its experiment are relative to, if it is on this machine."""
+        given = self.content().get("directory")
+        return Path(given) if isinstance(given, str) and Path(given).is_dir() else None
+
+    def amend(self, plan: Plan, storage: Storage, ended: int = 0, directory: str | None = None) -> str:
         """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.
 
-        So many trials have ``ended`` by now. The plan is told what a verdict on it must say of earlier looks.
+        So many trials have ``ended`` by now. Paths in its experiment are relative to ``directory``. The plan is told
+        what a verdict on it must say of earlier looks.
         """
         content = self.content()
-        new = amended(content, plan, ended)
+        new = amended(content, plan, ended, directory)
         plan.caution = caution(new or content)
         if new is None:
             return ""
@@ -126,10 +133,12 @@ def is_progress_file(name: str) -> bool:
     return PurePosixPath(name).name in PROGRESS_FILES and (not rest or first == "trials")
 
 
-def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[LaunchFolder, str]:
+def open_launch_folder(
+    storage: Path, plan: Plan, again: bool = False, directory: str | None = None
+) -> tuple[LaunchFolder, str]:
     """The folder of the launch that ``plan`` can amend, or a new one, and why that is; empty if it is the first.
 
-    Raises StorageError.
+    Paths in its experiment are relative to ``directory``. Raises StorageError.
     """
     parent = storage / plan.experiment.name
     launches = sorted(read_all(parent), key=lambda item: planned_at(item[1]), reverse=True)
@@ -138,7 +147,7 @@ def open_launch_folder(storage: Path, plan: Plan, again: bool = False) -> tuple[
         return LaunchFolder(fitting), ""
     folder = LaunchFolder(_claim(parent, plan.identity()[:DIGITS]))
     try:
-        write_json(folder.path / LAUNCH_FILE, new_content(plan, again))
+        write_json(folder.path / LAUNCH_FILE, new_content(plan, again, directory))
     except OSError as problem:
         raise StorageError(f"{folder.path} cannot be written: {problem.strerror}") from problem
     if again or not reasons:

@@ -14,7 +14,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from orchestrator.scheduling.directory import enter
 
 RETRIES = 2  # after a call that raised, or whose node or process was lost
 WORTH_IT = 3  # calls that wait for each one that runs, before one more process is started: that takes seconds
@@ -54,6 +57,7 @@ class RayExecutor(Executor):
         # What the function raises is retried here rather than by Ray, which would print every traceback.
         self._task = ray.remote(num_cpus=0, max_retries=RETRIES, scheduling_strategy="SPREAD")(_call_at_priority)
         self.slots = slots  # may be changed at any time
+        self._directory = str(Path.cwd())  # a network opens its files from here
         self._waiting: deque[_Call] = deque()
         self._running: dict[Any, _Call] = {}
         self._changed = threading.Condition()
@@ -128,7 +132,7 @@ class RayExecutor(Executor):
                         if self._raised is not None:
                             call.priority = NORMAL
                         name = call.function.__module__, call.function.__qualname__
-                        self._running[self._task.remote(name, call.priority, *call.arguments)] = call
+                        self._running[self._task.remote(name, self._directory, call.priority, *call.arguments)] = call
                 running = list(self._running)
             done, _ = self._ray.wait(running, timeout=POLL) if running else ([], [])
             for reference in done:
@@ -163,8 +167,10 @@ class RayExecutor(Executor):
             call.future.set_exception(problem)
 
 
-def _call_at_priority(name: tuple[str, str], priority: int, *arguments: Any) -> tuple[Any, Exception | None]:
-    """What the function called ``name``, module and qualified name, returned, or what it raised.
+def _call_at_priority(
+    name: tuple[str, str], directory: str, priority: int, *arguments: Any
+) -> tuple[Any, Exception | None]:
+    """What the function called ``name``, module and qualified name, returned in ``directory``, or what it raised.
 
     It is imported and runs in a thread of its own: the process goes back to Ray at the priority that it had.
     """
@@ -173,6 +179,7 @@ def _call_at_priority(name: tuple[str, str], priority: int, *arguments: Any) -> 
         function = operator.attrgetter(name[1])(importlib.import_module(name[0]))
         return function(*arguments)
 
+    enter(directory)
     with ThreadPoolExecutor(1, initializer=_lower_priority, initargs=(priority,)) as thread:
         try:
             return thread.submit(call).result(), None

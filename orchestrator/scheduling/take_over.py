@@ -18,25 +18,28 @@ VERSION = "torch_version"  # of the machine that a trial was trained on
 
 
 def take_over(folder: LaunchFolder, wanted: Collection[TrialSpec], storage: Storage, torch_version: str) -> list[str]:
-    """Copy into ``folder`` those of ``wanted`` that other launches in ``storage`` have completed; returns their names.
+    """Copy into ``folder`` those of ``wanted`` that launches in ``storage`` have completed; returns their names.
 
+    The launch itself is one of them: a variant that gets another name is not trained again.
     What another version of torch has trained is left, since its weights may differ in the last bits, and so is what is
     damaged. In an object store only launches of the same experiment are searched. Nothing is taken over by a launch
     that is to train everything again.
     """
     if not wanted or folder.content().get("again"):
         return []
-    missing = {spec.identity(): spec for spec in wanted}
-    taken = []
-    for launch in _others(folder, storage):
-        if not missing:
+    missing: dict[str, list[TrialSpec]] = {}
+    for spec in wanted:
+        missing.setdefault(spec.weights_identity(), []).append(spec)
+    taken: list[str] = []
+    for launch in _launches(folder, storage):
+        if len(taken) == len(wanted):
             break
         storage.fetch(launch, lambda name: is_progress_file(name) or name.endswith("/facts.json"))
         for path in _complete(launch, torch_version):
-            spec = missing.get(_identity(path))
-            if spec is not None and _copied(path, folder, spec, storage):
-                del missing[spec.identity()]
-                taken.append(spec.name)
+            for spec in list(missing.get(identity := _identity(path), ())):
+                if _copied(path, folder, spec, storage):
+                    missing[identity].remove(spec)
+                    taken.append(spec.name)
     return taken
 
 
@@ -49,8 +52,9 @@ def origin(trial: Path) -> str | None:
         return None
 
 
-def _others(folder: LaunchFolder, storage: Storage) -> Iterator[Path]:
-    """The folders of all other launches, the newest first."""
+def _launches(folder: LaunchFolder, storage: Storage) -> Iterator[Path]:
+    """The folders of all launches: the launch's own, then the others, the newest first."""
+    yield folder.path
     parents = [folder.path.parent]
     if storage.uri is None:
         parents += sorted(p for p in storage.root.iterdir() if p.is_dir() and p.name[0] != "." and p not in parents)
@@ -74,7 +78,7 @@ def _complete(launch: Path, torch_version: str) -> Iterator[Path]:
 
 def _identity(trial: Path) -> str:
     try:
-        return TrialFolder(trial).spec().identity()
+        return TrialFolder(trial).spec().weights_identity()
     except StorageError:
         return ""
 

@@ -25,6 +25,7 @@ with no_garbage_collection():  # the first trials wait for this
     from orchestrator.files import disk_full_named, unsynced
     from orchestrator.records import EPOCH, VAL_ACCURACY, Failure, Record
     from orchestrator.scheduling.checkpoints import list_checkpoints, newest_intact, save_checkpoint
+    from orchestrator.scheduling.directory import enter
     from orchestrator.scheduling.local_mps import disable_mps, uses_mps
     from orchestrator.scheduling.storage import FOLDERS, Storage
     from orchestrator.spec import TrialSpec
@@ -46,7 +47,12 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains one trial after another in one process; the dataset is mapped from Ray's object store."""
 
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
-        """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made."""
+        """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made.
+
+        ``data["directory"]``, if it is given, is the driver's working directory.
+        """
+        assert data is not None
+        enter(data.get("directory", "."))
         if not config["trial"]["gpus"]:  # Ray leaves the variable alone then, as session.py asks it to
             # For good: this process is a worker of this launch only, and torch reads it when CUDA is first asked for.
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -56,7 +62,6 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         with no_garbage_collection():
             importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
-        assert data is not None
         self.dataset = from_arrays(ray.get(data["dataset"]))
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

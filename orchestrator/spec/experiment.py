@@ -184,17 +184,15 @@ class Experiment:
         problems = []
         if problem := name_problem(self.name):
             problems.append(f"name: {problem}")
-        names = [variant.name for variant in self.variants]
         for what, values in (("variants", [v.label for v in self.variants]), ("seeds", [str(s) for s in self.seeds])):
             if not values:
                 problems.append(f"{what}: needs at least one")
             if twice := sorted({v for v in values if values.count(v) > 1}):
-                hint = (
-                    " (a network is named after its class; name one of them with `as: ...`)"
-                    if what == "variants" and len(set(names)) > 1
-                    else ""
+                differ = any(v != other for v in self.variants for other in self.variants if v.label == other.label)
+                hint = " (a network is named after its class; name one of them with `as: ...`)"
+                problems.append(
+                    f"{what}: listed twice: {', '.join(twice)}{hint if what == 'variants' and differ else ''}"
                 )
-                problems.append(f"{what}: listed twice: {', '.join(twice)}{hint}")
         labels = [variant.label for variant in self.variants]
         if (baseline := self.verdict.baseline) is not None and variant_label(baseline) not in labels:
             problems.append(

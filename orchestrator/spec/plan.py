@@ -6,7 +6,8 @@ from typing import Any
 
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
-from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest
+from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label
 
 DRAWN = 8  # digits of the digest of a sample's settings; a launch keeps those of all its samples
 
@@ -67,7 +68,7 @@ class Plan:
         experiment = to_json(self.experiment)
         search = experiment["search"]
         if search is not None:
-            search = {key: value for key, value in search.items() if key != "samples"}
+            search = _without_folders({key: value for key, value in search.items() if key != "samples"})
         return {
             "dataset": experiment["dataset"],
             "images and labels": self.trials[0].dataset_digest if self.trials else "",
@@ -81,10 +82,13 @@ class Plan:
         return digest([self.experiment.name, self.basis()])
 
     def networks(self) -> dict[str, Any]:
-        """By variant, what decides its network: its arguments, and its source or, built in, its name."""
+        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name."""
         sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
         return {
-            variant.label: {"arguments": dict(variant.arguments), "source": sources.get(variant.label, "")}
+            variant.label: {
+                "arguments": _without_folders(variant.arguments),
+                "source": sources.get(variant.label, ""),
+            }
             for variant in self.experiment.variants
         }
 
@@ -95,5 +99,10 @@ class Plan:
         found: dict[str, dict[int, str]] = {}
         for spec in self.trials:
             if spec.sample is not None and spec.stage != CONFIRM:
-                found.setdefault(spec.label, {})[spec.sample] = digest(spec.settings)[:DRAWN]
+                found.setdefault(spec.label, {})[spec.sample] = digest(_without_folders(spec.settings))[:DRAWN]
         return {label: [samples[k] for k in sorted(samples)] for label, samples in found.items()}
+
+
+def _without_folders(tree: Any) -> Any:
+    """``tree`` with classes and functions by their names alone, wherever their files lie."""
+    return map_references(tree, lambda name: {REFERENCE: variant_label(name)})

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from orchestrator.records import CONFIRM as CONFIRM
@@ -13,6 +13,7 @@ from orchestrator.spec.recipe import STRICT, Recipe
 from orchestrator.spec.references import REFERENCE, map_references
 
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
+LONGEST_LABEL = 100  # bytes of UTF-8; a folder is named after it
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
 
 
@@ -99,6 +100,10 @@ class TrialSpec:
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
         return digest({**data, "variant": variant_label(self.variant), "arguments": arguments})
 
+    def weights_identity(self) -> str:
+        """The same whatever the variant is called: trials with the same one have the same weights."""
+        return replace(self, as_="").identity() if self.as_ else self.identity()
+
 
 def variant_label(variant: str) -> str:
     """``stride`` for ``stride``, ``Net`` for ``path/to/file.py:Net``."""
@@ -114,6 +119,8 @@ def as_problem(label: str) -> str | None:
     """Why no variant can be called ``label``, or None."""
     if not label or label[0] in "-." or any(c in "/\\:" or not c.isprintable() for c in label):
         return f"{label!r} cannot be a name: without '/', '\\' and ':', and not beginning with '.' or '-'"
+    if len(label.encode()) > LONGEST_LABEL:
+        return f"{label[:20]!r}... cannot be a name: longer than {LONGEST_LABEL} characters"
     return None
 
 

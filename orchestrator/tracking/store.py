@@ -154,6 +154,12 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(prefix).partition("?")[0]).absolute() if uri.startswith(prefix) else None
 
 
+def absolute_uri(uri: str) -> str:
+    """``uri`` with the same meaning in every folder."""
+    file, (address, question, options) = sqlite_file(uri), uri.partition("?")
+    return uri if file is None or "memory:" in address else f"sqlite:///{file}{question}{options}"
+
+
 def without_secrets(uri: str) -> str:
     """``uri`` with its password, if any, replaced."""
     return redact(uri)

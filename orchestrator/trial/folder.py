@@ -107,7 +107,7 @@ class TrialFolder:
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
         """Write everything needed to resume; the checkpoint before it is kept."""
         fresh = self.last.with_name("next.pt")
-        checkpoint.save(fresh, {"identity": self.spec().identity(), **state})
+        checkpoint.save(fresh, {"identity": self.spec().weights_identity(), **state})
         if self.last.exists():
             self.last.replace(self.previous)
         fresh.replace(self.last)
@@ -127,7 +127,7 @@ class TrialFolder:
                 _logger.warning("%s; using the one before it", damage)
                 problem = problem or damage
                 continue
-            if state.pop("identity", None) != self.spec().identity():
+            if state.pop("identity", None) != self.spec().weights_identity():
                 raise CheckpointError(f"{path}: belongs to another trial")
             return state
         if problem is not None:

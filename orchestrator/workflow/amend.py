@@ -16,25 +16,33 @@ from orchestrator.workflow.growth import Growth
 
 
 def open_folder(
-    experiment: str, plan: Plan, storage: Storage, folder: LaunchFolder | None, again: bool
+    experiment: str,
+    plan: Plan,
+    storage: Storage,
+    folder: LaunchFolder | None,
+    again: bool,
+    directory: str | None = None,
 ) -> tuple[LaunchFolder, str]:
     """``folder`` if it is given, else the newest launch that the plan can amend or a new one, and why it is new.
 
-    What is stored of it is at hand.
+    What is stored of it is at hand. ``directory`` is the working directory, if it lasts.
     """
     why = ""
     if folder is None:
         fetch_launches(storage, experiment)
-        folder, why = open_launch_folder(storage.root, plan, again)
+        folder, why = open_launch_folder(storage.root, plan, again, directory)
     folder.fetch(storage)
     storage.push(folder.path / LAUNCH_FILE)
     return folder, why
 
 
-def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Display) -> Growth:
+def amend(
+    checked: Checked, folder: LaunchFolder, storage: Storage, display: Display, directory: str | None = None
+) -> Growth:
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
+    experiment = checked.plan.experiment.name
     ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
-    if changed := folder.amend(checked.plan, storage, ended):
+    if changed := folder.amend(checked.plan, storage, ended, directory):
         display.log(f"launch {folder.name} is amended: {changed}")
     growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
     while True:
@@ -43,7 +51,11 @@ def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Dis
         wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
         taken = take_over(folder, wanted, storage, torch.__version__)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
-            display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
+            trials = f"{count} trial{'s' * (count > 1)}"
+            if launch == f"{experiment}/{folder.name}":
+                display.log(f"{trials} of this launch taken over under another name of the variant")
+            else:
+                display.log(f"{trials} taken over from launch {launch}, which has trained the same")
         if not taken:
             break
     if checked.plan.caution:

@@ -55,7 +55,8 @@ def run(
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
 
-    wanted = _experiment(experiment, set)
+    shown = _display(display)
+    wanted = _experiment(experiment, set, shown.log)
     if here := [v.label for v in wanted.variants if any(map(is_of_this_process, (v.name, *named_in(v.arguments))))]:
         problem = (
             f"variants: {', '.join(here)} is defined in this notebook or script, and other processes cannot import it; "
@@ -71,7 +72,7 @@ def run(
             storage=kept,
             tracking_uri=tracking_uri,
             address=address,
-            display=_display(display),
+            display=shown,
             source=source,
         )
 
@@ -157,13 +158,15 @@ def train(
     return Trial(folder.spec().name, folder=folder.path)
 
 
-def _experiment(given: str | Path | Settings | Experiment, settings: Settings | None) -> Experiment:
+def _experiment(
+    given: str | Path | Settings | Experiment, settings: Settings | None, log: Callable[[str], None] = lambda _: None
+) -> Experiment:
     from orchestrator.experiment.reader import read_experiment, read_file
     from orchestrator.spec.fields import to_json
 
     overrides = [f"{path}={json.dumps(value)}" for path, value in (settings or {}).items()]
     if isinstance(given, (str, Path)):
-        return read_file(Path(given), overrides)
+        return read_file(Path(given), overrides, log)
     from orchestrator.experiment.overrides import apply_overrides
 
     tree = to_json(given) if isinstance(given, Experiment) else given

@@ -14,7 +14,7 @@ from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractCheck, ContractResult, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, VariantError
-from orchestrator.experiment.plan import absolute
+from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
 from orchestrator.text import first_line
@@ -199,7 +199,8 @@ def _refuse_broken(experiment: Experiment, networks: Networks) -> None:
     """Raise one error that names every variant that cannot be built or breaks the contract."""
     unfit, broken = [], []
     for variant in experiment.variants:
-        spec = TrialSpec(variant=absolute(variant.name), as_=variant.as_ or "", arguments=variant.arguments)
+        arguments = absolute_references(variant.arguments)
+        spec = TrialSpec(variant=absolute(variant.name), as_=variant.as_ or "", arguments=arguments)
         try:
             missed = networks.broken(spec)
         except VariantError as problem:

@@ -11,6 +11,7 @@ from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.fields import to_json
+from orchestrator.spec.references import references
 from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
@@ -19,7 +20,11 @@ MARK = "complete.json"  # of a launch's folder
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
     """What determines a launch: settings, data files, network sources, store; None if one cannot be read."""
     try:
-        sources = [unimported_digest(variant.name, variant.arguments) for variant in experiment.variants]
+        drawn = references(to_json(experiment.search)) if experiment.search else ()
+        sources = [
+            *(unimported_digest(variant.name, variant.arguments) for variant in experiment.variants),
+            *(unimported_digest(name) for name in drawn if ":" in name),
+        ]
         data = files_fingerprint(experiment.dataset, data_dir)
     except (OrchestratorError, OSError):
         return None

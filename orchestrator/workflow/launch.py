@@ -76,7 +76,8 @@ def launch(
     threads = ThreadPoolExecutor(1, "store")
     connecting = threads.submit(connect, uri)  # while Ray starts
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
-    folder, why = open_folder(experiment.name, checked.plan, storage, folder, again)
+    directory = None if as_job else str(Path.cwd())  # a job's is removed when it ends
+    folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
     where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
     resume = resume_command(experiment.name, folder.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
@@ -84,7 +85,7 @@ def launch(
         display.log(why)
     folder.check_plan(checked.plan)
     with folder.locked():
-        growth = amend(checked, folder, storage, display)
+        growth = amend(checked, folder, storage, display, directory)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)

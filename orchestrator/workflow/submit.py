@@ -4,10 +4,11 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.architectures import VARIANTS, own_root, source_digest
 from orchestrator.architectures.files import files_of
@@ -15,11 +16,13 @@ from orchestrator.cluster.locations import location_problems
 from orchestrator.cluster.submit import Submission
 from orchestrator.cluster.working_dir import WorkingDir, working_dir
 from orchestrator.errors import ExperimentError, OrchestratorError
+from orchestrator.experiment.paths import in_name
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.experiment import Variant
 from orchestrator.spec.fields import to_json
+from orchestrator.spec.references import REFERENCE, map_references, references
 
 OUTPUTS = ("storage", "trials", "data")  # folders of results and datasets; variables may name others
 VARIABLES = ("ORCHESTRATOR_STORAGE", "ORCHESTRATOR_DATA_DIR")
@@ -34,15 +37,17 @@ def prepare(
     data_dir: str | None = None,
     tracking_uri: str | None = None,
     flags: str = "",
+    log: Callable[[str], None] = lambda _: None,
 ) -> Submission:
     """Check the experiment ``file``, its networks and the locations, and collect what is uploaded.
 
     That is the project folder, ``folder``, by default the current one; relative paths mean the same in the job as here.
-    ``flags`` belong to the command that submits it again. Raises ExperimentError with every problem.
+    ``flags`` belong to the command that submits it again; ``log`` gets messages for the user. Raises ExperimentError
+    with every problem.
     """
     here = Path.cwd().resolve()
     root = here if folder is None else folder.expanduser().resolve()
-    experiment = read_file(file, overrides)
+    experiment = read_file(file, overrides, log)
     problems = location_problems(storage, data_dir, tracking_uri)
     if not here.is_relative_to(root):
         problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
@@ -66,7 +71,7 @@ def prepare(
     return Submission(
         experiment=experiment.name,
         trials=trials,
-        arguments=(os.path.relpath(file.resolve(), here), *settings, *_sets(_adapted(experiment, file, here)), *places),
+        arguments=(os.path.relpath(file.resolve(), here), *settings, *_sets(_adapted(experiment, here)), *places),
         working_dir=uploaded,
         folder=here.relative_to(root).as_posix(),
         command=shlex.join(["orchestrator", "submit", str(file), *settings, *places, *again]) + flags,
@@ -84,18 +89,36 @@ def _missing(experiment: Experiment, file: Path, uploaded: WorkingDir) -> list[s
             needed += [(f"variants.{position}", path) for path in _files(variant, uploaded.folder)]
         except OrchestratorError as problem:
             problems.append(f"variants.{position}: {problem}")
+    for reference in _references(experiment):
+        source = reference.rpartition(":")[0]
+        if source.endswith(".py"):
+            path = Path(source).expanduser().resolve()
+            needed += [(reference, part) for part in ([path, *files_of(path)] if path.is_file() else [path])]
     return problems + [f"{what}: {_why_not(path, uploaded)}" for what, path in needed if not _is_sent(path, uploaded)]
 
 
-def _adapted(experiment: Experiment, file: Path, here: Path) -> list[str]:
+def _references(experiment: Experiment) -> list[str]:
+    """The classes and functions that are arguments of networks, in the file's order."""
+    search = experiment.search
+    parts = [*(variant.arguments for variant in experiment.variants), to_json(search) if search else {}]
+    return list(dict.fromkeys(name for part in parts for name in references(part)))
+
+
+def _adapted(experiment: Experiment, here: Path) -> list[str]:
     """Overrides for paths that would mean something else in the job: absolute ones, and links."""
-    overrides: dict[str, object] = {
-        f"variants.{position}": to_json(replace(variant, name=name))
-        for position, variant in enumerate(experiment.variants)
-        if (name := _relative(variant, here)) != variant.name
-    }
+    overrides: dict[str, object] = {}
+    for position, variant in enumerate(experiment.variants):
+        changed = replace(
+            variant, name=_relative(variant.name, here), arguments=_relative_references(variant.arguments, here)
+        )
+        if changed != variant:
+            overrides[f"variants.{position}"] = to_json(changed)
+    if experiment.search is not None:
+        search = to_json(experiment.search)
+        if (adapted := _relative_references(search, here)) != search:
+            overrides["search"] = adapted
     if experiment.published_curve is not None:
-        overrides["published.curve"] = os.path.relpath(experiment.published_curve, file.resolve().parent)
+        overrides["published.curve"] = os.path.relpath(experiment.published_curve, here)
     return [f"{path}={json.dumps(value)}" for path, value in overrides.items()]
 
 
@@ -140,13 +163,18 @@ def _files(variant: Variant, root: Path) -> list[Path]:
     return [path for path in (root / f"{top}.py", root / top / "__init__.py") if path.is_file()]
 
 
-def _relative(variant: Variant, here: Path) -> str:
-    """The variant's name with a path that means the same in the job."""
-    source, _, name = variant.name.rpartition(":")
-    if variant.name in VARIANTS or not source.endswith(".py"):
-        return variant.name
-    place = os.path.relpath(Path(source).expanduser().resolve(), here)
-    return variant.name if place == os.path.normpath(source) else f"{place}:{name}"
+def _relative(name: str, here: Path) -> str:
+    """The name of a network, class or function with a path that means the same in the job."""
+
+    def relative(source: str) -> str:
+        place = os.path.relpath(Path(source).expanduser().resolve(), here)
+        return source if place == os.path.normpath(source) else place
+
+    return str(in_name(name, relative))
+
+
+def _relative_references(tree: dict[str, Any], here: Path) -> dict[str, Any]:
+    return {key: map_references(v, lambda name: {REFERENCE: _relative(name, here)}) for key, v in tree.items()}
 
 
 def _is_sent(path: Path, uploaded: WorkingDir) -> bool:

@@ -11,6 +11,7 @@ from orchestrator.architectures import build_network, source_digest
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.spec import Contract, TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.check import Networks
@@ -36,6 +37,7 @@ def train(
         spec = TrialSpec.from_json(apply_overrides(tree, overrides))
     except ValueError as problem:
         raise ExperimentError(source, [str(problem)]) from problem
+    spec = replace(spec, variant=absolute(spec.variant), arguments=absolute_references(spec.arguments))
     if spec.trainer.threads == "auto":
         spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
     dataset = load_dataset(spec.dataset, data_dir)

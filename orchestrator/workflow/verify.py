@@ -56,21 +56,26 @@ def verify(
     data_dir: Path,
     log: Callable[[str], None],
 ) -> Verified:
-    """Run ``experiment`` without and with kills, and compare."""
+    """Run ``experiment`` without and with kills, and compare.
+
+    The launches run in the working directory, so that paths mean what they mean to ``run``, and leave nothing there.
+    """
     name = read_file(experiment, overrides).name
     seed = random.SystemRandom().randrange(2**31) if seed is None else seed
     if keep is not None and keep.exists():
         raise StorageError(f"{keep} exists; give a new folder with --keep")
-    home = Path(tempfile.mkdtemp(prefix="verify-resume-")) if keep is None else keep
+    home = (Path(tempfile.mkdtemp(prefix="verify-resume-")) if keep is None else keep).resolve()
 
     def arguments(folder: Path) -> list[str]:
         settings = [word for override in overrides for word in ("--set", override)]
         places = ["--storage", f"{folder / 'storage'}", "--tracking-uri", f"sqlite:///{folder / 'mlflow.db'}"]
-        command = [sys.executable, "-m", "orchestrator", "run", str(experiment.resolve()), *settings]
-        return [*command, "--data-dir", str(data_dir.resolve()), *places]
+        # Files in the working directory must not replace Python's modules, unless this package itself is there.
+        isolated = [] if Path(__file__).parents[2] == Path.cwd() else ["-P"]
+        command = [sys.executable, *isolated, "-m", "orchestrator", "run", str(experiment), *settings]
+        return [*command, "--data-dir", str(data_dir), *places]
 
     try:
-        undisturbed, disturbed = ((home / which).resolve() for which in ("undisturbed", "disturbed"))
+        undisturbed, disturbed = home / "undisturbed", home / "disturbed"
         log(f"verify-resume {name}, seed {seed}: the undisturbed launch")
         started = time.monotonic()
         _run(arguments(undisturbed), undisturbed)
@@ -88,7 +93,7 @@ def verify(
 def _start(command: list[str], folder: Path) -> "subprocess.Popen[bytes]":
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.txt").open("ab") as output:
-        return subprocess.Popen(command, cwd=folder, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+        return subprocess.Popen(command, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
 
 
 def kill_driver(process: "subprocess.Popen[Any]") -> None:

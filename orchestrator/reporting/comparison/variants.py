@@ -189,7 +189,7 @@ def _judge(
     return judge(
         {label: {t.seed: t.test_accuracy or 0.0 for t in mine} for label, mine in measured.items()},
         predictions={(t.variant, t.seed): right[t.run_id] for m in measured.values() for t in m if t.run_id in right},
-        baseline=settings.baseline and variant_label(settings.baseline),
+        baseline=settings.baseline and variant_label(settings.baseline) if measured else None,
         margin=settings.margin,
         confidence=settings.confidence,
         costs=costs_of(rows),
