@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from orchestrator.records import CONFIRM as CONFIRM
 from orchestrator.records import SEARCH as SEARCH
@@ -13,7 +13,23 @@ from orchestrator.spec.recipe import STRICT, Recipe
 from orchestrator.spec.references import REFERENCE, map_references
 
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
+# Settings of a dataset that trials were identified without: at their defaults they are left out.
+LATER = ("channels", "test", "splits", "label_column", "image_column")
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitNames:
+    """What a dataset's files call its splits: folders, parquet files or the arrays of an `.npz` file."""
+
+    __pydantic_config__ = STRICT
+
+    train: str | None = None
+    """The images to learn from. null: `train`."""
+    test: str | None = None
+    """The images by which variants are compared. null: `test`, and without it the validation split."""
+    validation: str | None = None
+    """The images by which an epoch is chosen. null: `val`, `valid`, `validation` or `dev`, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +39,25 @@ class DatasetSpec:
     __pydantic_config__ = STRICT
 
     name: str = "digits"
-    """`digits`, `cifar10`, or the path of a folder or file: parquet files, image folders or a packed `.pt` file."""
+    """`digits`, `cifar10`, or the path of a folder or file: class folders of images, parquet files, an `.npz` file or a
+    packed `.pt` file."""
     validation: Annotated[float, Range(gt=0, lt=1)] = 0.1
     """Part of the training split that is held out for validation, chosen by the trial's seed and stratified by class;
     not used if the dataset has a validation split. Unit: fraction."""
     image_size: Annotated[int, Range(ge=8, le=1024)] | None = None
     """Resize images to this height and width. null: their own size (digits: 32). Unit: pixels."""
+    channels: Literal[1, 3] | None = None
+    """1: grey images, for networks made for one channel; 3: colour, grey ones as three equal channels. null: 3, or what
+    a packed file holds."""
+    test: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Part of each class that is the test split of class folders without a split, chosen by the files' names, the same
+    for all trials; not used otherwise. Unit: fraction."""
+    splits: SplitNames = field(default_factory=SplitNames)
+    """What the dataset's files call its splits."""
+    label_column: str | None = None
+    """Column of parquet files that holds the labels. null: `label`."""
+    image_column: str | None = None
+    """Column of parquet files that holds the images. null: `img` or `image`."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -92,6 +121,8 @@ class TrialSpec:
         arguments; the settings of a search by their values, not by the index of the draw.
         """
         data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE and (k != "as" or v)}
+        usual = to_json(DatasetSpec())
+        data["dataset"] = {k: v for k, v in data["dataset"].items() if k not in LATER or v != usual[k]}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
