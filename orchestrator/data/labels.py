@@ -17,7 +17,7 @@ def class_labels(training: Iterable[Label]) -> tuple[list[Label], tuple[str, ...
     kinds = {type(label) for label in labels}
     if kinds == {int} and labels == list(range(len(labels))):
         return labels, ()
-    what = "with gaps" if kinds == {int} else "not numbers"
+    what = "numbers with gaps" if kinds == {int} else "not numbers"
     named = listed([repr(label) for label in labels], 8)
     return labels, (f"the labels are {what}: {len(labels)} classes in the order {named}",)
 

@@ -1,5 +1,7 @@
 """One ``.npz`` file of numpy arrays, by the names that Keras (``x_train``) or MedMNIST (``train_images``) give them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ def load_npz(path: Path, spec: DatasetSpec) -> Dataset:
     training images in order. Nothing is unpickled. Raises DataError naming the file and the array.
     """
     numpy = require("numpy", "numpy", "reading .npz files")
-    with as_data_error(path), numpy.load(path, allow_pickle=False) as content:
+    with _opened(numpy, path) as content:
         names = list(content.files)
 
     def pair(split: str) -> tuple[str, str] | None:
@@ -59,9 +61,25 @@ def load_npz(path: Path, spec: DatasetSpec) -> Dataset:
     return Dataset(spec.name, read[0], read[1], tuple(map(str, known)), read[2] if read[2:] else None, said)
 
 
+@contextmanager
+def _opened(numpy: Any, path: Path) -> Iterator[Any]:
+    """The file as a mapping of its arrays, each of which is read when it is asked for."""
+    with as_data_error(path), path.open("rb") as file:
+        content = numpy.load(file, allow_pickle=False)
+        if not hasattr(content, "files"):
+            raise DataError(f"{path}: not an .npz file but a single array; save all of them by numpy.savez")
+        with content:
+            yield content
+
+
 def _array(numpy: Any, path: Path, name: str) -> Any:
-    with as_data_error(f"{path}, {name}"), numpy.load(path, allow_pickle=False) as content:
-        return content[name]
+    with _opened(numpy, path) as content, as_data_error(f"{path}, {name}"):
+        try:
+            return content[name]
+        except ValueError as problem:
+            if "allow_pickle" not in str(problem):
+                raise
+            raise DataError(f"{path}, {name}: holds Python objects; save an array of numbers or of text") from problem
 
 
 def _images(where: str, array: Any) -> Tensor:

@@ -42,12 +42,9 @@ class ParquetFile:
         if not found:
             could = [name for name in dict.fromkeys(names) if fits(self._schema.field(names.index(name)).type)]
             asked = wanted or " or ".join(usual)
-            choice = (
-                f"set dataset.{what}_column to one of: {', '.join(could)}" if could else "no other column could be it"
-            )
-            raise DataError(
-                f"{self._path}: has no column {asked} for the {what}s, but {', '.join(names) or 'none at all'}; {choice}"
-            )
+            choice = f"set dataset.{what}_column to one of: {', '.join(could)}" if could else "none of them could be it"
+            present = ", ".join(names) or "none at all"
+            raise DataError(f"{self._path}: has no column {asked} for the {what}s, but {present}; {choice}")
         return found[0]
 
     def _label_kind(self, kind: Any) -> str:

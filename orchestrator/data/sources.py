@@ -33,10 +33,10 @@ def load_dataset(spec: DatasetSpec, data_dir: Path) -> Dataset:
 
 def _load(spec: DatasetSpec, data_dir: Path) -> Dataset:
     if spec.name == "digits":
-        _refuse(spec, "digits", columns=True, splits=True)
+        _refuse(spec, "a dataset by name", columns=True, splits=True)
         return load_digits(spec.image_size)
     if spec.name == "cifar10":
-        _refuse(spec, "cifar10", columns=True, splits=True)
+        _refuse(spec, "a dataset by name", columns=True, splits=True)
         return load_cifar10(data_dir, spec.image_size)
     path = find_dataset(spec.name, data_dir)
     if path.is_file():
@@ -65,8 +65,11 @@ def _load_file(path: Path, spec: DatasetSpec) -> Dataset:
 
 
 def _refuse(spec: DatasetSpec, kind: str, *, columns: bool = False, splits: bool = False) -> None:
-    """Raise DataError naming settings of columns or of splits that the dataset, of this kind, has no use for."""
+    """Raise DataError naming settings of columns or of splits that the dataset, of this kind, does not have."""
     named = [f"dataset.{name}" for name in ("image_column", "label_column") if columns and getattr(spec, name)]
-    named += ["dataset.splits"] if splits and spec.splits != SplitNames() else []
     if named:
-        raise DataError(f"{' and '.join(named)}: not for {spec.name!r}, which is {kind}; leave out")
+        raise DataError(
+            f"{' and '.join(named)}: {spec.name!r} is {kind}, and columns are of parquet files; leave it out"
+        )
+    if splits and spec.splits != SplitNames():
+        raise DataError(f"dataset.splits: {spec.name!r} is {kind}, whose splits have no other names; leave it out")
