@@ -118,7 +118,7 @@ def test_a_tensor_that_repeats_one_byte_is_refused_before_it_fills_the_memory(tm
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     torch.save({**GOOD, "classes": subprocess.Popen}, tmp_path / "hostile.pt")
-    with pytest.raises(DataError, match=r"hostile\.pt: .*UnpicklingError"):
+    with pytest.raises(DataError, match=r"hostile\.pt: .*anything but tensors, lists and text is not loaded"):
         read(tmp_path / "hostile.pt")
 
 
