@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="Number of classes.")
 @click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Image size in pixels.")
 @click.option(
+    "--channels", default="3", show_default=True, type=click.Choice(["1", "3"]), help="1 for grey images, 3 for colour."
+)
+@click.option(
     "--contract",
     type=click.Path(path_type=Path),
     metavar="EXPERIMENT.yaml",
@@ -31,7 +34,14 @@ if TYPE_CHECKING:
 )
 @options("json")
 def command(
-    variant: str, classes: int, size: str, contract: Path | None, figure: Path | None, as_json: bool, debug: bool
+    variant: str,
+    classes: int,
+    size: str,
+    channels: str,
+    contract: Path | None,
+    figure: Path | None,
+    as_json: bool,
+    debug: bool,
 ) -> int:
     """Show layers, parameters, MACs and receptive field of VARIANT (a built-in name or path/to/file.py:Class)."""
     height, _, width = size.partition("x")
@@ -43,7 +53,7 @@ def command(
     from orchestrator.workflow.inspect import inspect
 
     limits = read_file(contract).contract if contract else None
-    found = inspect(variant, classes=classes, shape=(3, int(height), int(width or height)), contract=limits)
+    found = inspect(variant, classes=classes, shape=(int(channels), int(height), int(width or height)), contract=limits)
     if figure is not None:
         found.save_figure(figure)
     if as_json:
