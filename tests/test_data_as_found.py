@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -355,3 +356,26 @@ def test_the_settings_can_be_given_to_train(tmp_path, capsys):
             main(asked)
         assert ended.value.code == code
     assert "to one of: fine_label, coarse_label" in capsys.readouterr().err
+
+
+def test_validate_says_everything_of_the_data_before_anything_is_spent(flowers, tmp_path, capsys):
+    (flowers / "daisy" / "about.txt").write_text("text")
+    (tmp_path / "e.yaml").write_text(f"name: e\nvariants: [stride]\ndataset: {{name: {flowers}, image_size: 32}}\n")
+    for setting, code, said in (
+        ("dataset.test=0.2", 0, "passed over, by their names no images: daisy/about.txt"),
+        ("dataset.validation=0.01", 2, "dataset.validation: a validation fraction of 0.01 holds out 0 of 16 training"),
+        (
+            "dataset.validation=0.99",
+            2,
+            "holds out 16 of 16 training images; with 2 classes, .* it must be from 1 to 14",
+        ),
+        ("dataset.test=0.999", 2, "holds out 0 of 2 training images; with 2 classes, .*, there is none to spare"),
+        ("dataset.label_column=x", 2, "is a folder of image files, and columns are of parquet files"),
+        ("dataset.splits.train=x", 2, r"dataset\.splits\.train: there is no x/ \(there are: daisy/, tulip/\)"),
+        ("dataset.chanels=1", 2, "channels"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(["validate", str(tmp_path / "e.yaml"), "--set", setting, "--set", "trainer.batch_size=4"])
+        shown = capsys.readouterr()
+        assert ended.value.code == code, shown
+        assert re.search(said, shown.out + shown.err), shown

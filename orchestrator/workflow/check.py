@@ -11,6 +11,7 @@ from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractCheck, ContractResult, check_contract
 from orchestrator.data import Dataset, check_transforms, load_dataset
+from orchestrator.data.split import fraction_problem
 from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute
 from orchestrator.experiment.proposals import Proposals
@@ -127,8 +128,11 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
 
 
 def batch_problems(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> list[str]:
-    """Why the training images cannot be split into batches as the recipe says; one line each."""
-    held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
+    """Why the training images cannot be split for validation and into batches as is asked for; one line each."""
+    holds_out = spec.trainer.protocol != "published" and dataset.validation is None
+    if holds_out and (problem := fraction_problem(dataset.train.labels, spec.dataset.validation)):
+        return [f"dataset.validation: {problem}"]
+    held_out = dataset.held_out(spec.dataset.validation) if holds_out else 0
     learned, size = len(dataset.train) - held_out, spec.trainer.batch_size
     if spec.trainer.drop_last and learned < size:
         return [f"trainer.drop_last leaves nothing: {learned} training images are fewer than one batch of {size}"]
