@@ -6,6 +6,7 @@ from orchestrator.errors import DataError
 from orchestrator.text import listed
 
 Label = int | str | bool
+UNLABELLED = "if the split has no labels, choose another by dataset.splits"
 
 
 def class_labels(training: Iterable[Label]) -> tuple[list[Label], tuple[str, ...]]:

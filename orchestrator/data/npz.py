@@ -11,7 +11,7 @@ from torch import Tensor
 from orchestrator.data.channels import to_channels
 from orchestrator.data.dataset import CHANNELS, Dataset, Split
 from orchestrator.data.errors import as_data_error, require
-from orchestrator.data.labels import Label, check_kinds, class_labels, numbered
+from orchestrator.data.labels import UNLABELLED, Label, check_kinds, class_labels, numbered
 from orchestrator.data.packed import resized
 from orchestrator.data.splits import choose_splits
 from orchestrator.errors import DataError
@@ -35,11 +35,15 @@ def load_npz(path: Path, spec: DatasetSpec) -> Dataset:
         pairs = ((images.format(split), labels.format(split)) for images, labels in NAMES)
         return next((both for both in pairs if set(both) <= set(names)), None)
 
+    def written(split: str) -> str:
+        found = pair(split)
+        return found[0] if found else f"x_{split} with y_{split}, or {split}_images with {split}_labels"
+
     splits = choose_splits(
         path,
         spec.splits,
         holds=lambda name: pair(name) is not None,
-        written=lambda name: f"x_{name} with y_{name}, or {name}_images with {name}_labels",
+        written=written,
         present=lambda: names,
     )
     pairs = [found for name in splits.names if (found := pair(name))]
@@ -129,5 +133,5 @@ def _labels(where: str, array: Any) -> tuple[list[Label], str]:
     if not shape[0]:
         raise DataError(f"{where}: holds no labels")
     if array.dtype.kind == "i" and (negative := (array < 0).nonzero()[0]).size:
-        raise DataError(f"{where}, row {negative[0]}: the label {array[negative[0]]} is negative")
+        raise DataError(f"{where}, row {negative[0]}: the label {array[negative[0]]} is negative; {UNLABELLED}")
     return array.tolist(), KINDS[array.dtype.kind]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.data.errors import as_data_error, require
-from orchestrator.data.labels import Label
+from orchestrator.data.labels import UNLABELLED, Label
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec
 
@@ -94,7 +94,7 @@ class ParquetFile:
             if value is None or value == "":
                 raise DataError(f"{self._path}, row {row}: the label is missing")
             if not isinstance(value, str) and value < 0:
-                raise DataError(f"{self._path}, row {row}: the label {value} is negative")
+                raise DataError(f"{self._path}, row {row}: the label {value} is negative; {UNLABELLED}")
         if not values:
             raise DataError(f"{self._path}: holds no rows")
         return [value for value in values if value is not None]
