@@ -44,7 +44,7 @@ LABELS = torch.tensor([0, 1])
     "wrong",
     [
         Split(IMAGES.float(), LABELS),
-        Split(IMAGES[:, :1], LABELS),
+        Split(IMAGES[:, :2], LABELS),
         Split(IMAGES[0], LABELS),
         Split(IMAGES, LABELS.int()),
         Split(IMAGES, LABELS[:1]),
@@ -63,7 +63,15 @@ def test_a_split_that_is_not_what_its_types_promise_is_refused(wrong):
 
 def test_splits_of_two_sizes_and_classes_of_one_name_are_refused():
     good = Split(IMAGES, LABELS)
-    with pytest.raises(DataError, match="test split: its images are not of the training images' size"):
+    with pytest.raises(DataError, match="test split: its images are not of the training images' channels and size"):
         Dataset("n", good, Split(IMAGES[..., :3], LABELS), ("a", "b"))
+    with pytest.raises(DataError, match="test split: its images are not of the training images' channels and size"):
+        Dataset("n", good, Split(IMAGES[:, :1], LABELS), ("a", "b"))
     with pytest.raises(DataError, match="two classes have one name"):
         Dataset("n", good, good, ("a", "a"))
+
+
+def test_one_class_is_no_dataset():
+    only = Split(IMAGES, LABELS * 0)
+    with pytest.raises(DataError, match=r"there is nothing to tell apart.*: a$"):
+        Dataset("n", only, only, ("a",))

@@ -85,12 +85,14 @@ def test_image_size_makes_every_size_one(folders):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda f: (f / "train/cat/notes.txt").write_text("hello"), r"notes\.txt: damaged or not"),
-        (lambda f: (f / "train/notes.txt").write_text("hello"), r"notes\.txt: not a folder"),
+        (lambda f: (f / "train/cat/b.png").rename(f / "train/cat/b.dat"), r"b\.dat: holds a PNG image.*rename"),
+        (lambda f: (f / "train/cat/b.png").rename(f / "train/cat/b"), r"b: holds a PNG image.*rename"),
+        (lambda f: (f / "train/cat/b.HEIC").write_bytes(b"?"), r"b\.HEIC: .* \(\.heic\) are not read; convert"),
+        (lambda f: (f / "train/x.png").write_bytes(b""), r"x\.png: an image beside the class folders"),
         (lambda f: (f / "train/cat/b.png").write_bytes(b""), r"b\.png: damaged or not"),
         (lambda f: (f / "train/cow").mkdir(), r"cow: holds no images"),
         (lambda f: (f / "test/cat").rename(f / "test/cow"), r"different classes: cat, cow"),
-        (lambda f: (f / "train/cat/inner").mkdir(), r"inner: not an image file"),
+        (lambda f: (f / "train/cat/loop").symlink_to(f / "train"), r"loop/.*: a link to a folder that it lies in"),
         (lambda f: (f / "train/cat/link.png").symlink_to(f / "nowhere"), r"link\.png: not an image file"),
         (lambda f: os.mkfifo(f / "train/cat/pipe.png"), r"pipe\.png: not an image file"),
         (lambda f: (f / "test").rename(f / "evaluation"), r"neither test/ nor val/"),

@@ -138,6 +138,12 @@ def test_decompression_bombs_are_refused_before_they_are_decoded():
         ImageDecoder(32).decode([("bomb.png", bomb)])
 
 
+@pytest.mark.parametrize("content", [b"", b"not an image", encode(pixels(0), "JPEG")[:40], b"GIF89a", b"BM", b"P6 x"])
+def test_a_refusal_says_nothing_of_what_it_was_decoded_from(content):
+    with pytest.raises(DataError, match=r"^x\.png: damaged or not what it says it is \([^<>]*\)$"):
+        ImageDecoder(None).decode([("x.png", content)])
+
+
 PNG = encode(pixels(0, 9, 9))
 ENCODED = {kind: encode(pixels(0, 9, 9), kind) for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")}
 
@@ -173,6 +179,7 @@ def test_damaged_images_of_every_kind_are_decoded_or_refused(kind, data):
     result = attempt(lambda: ImageDecoder(16).decode([("here", bytes(content))]))
     if isinstance(result, DataError):
         assert str(result).startswith("here: ")
+        assert " at 0x" not in str(result)
     else:
         assert result.shape == (1, 3, 16, 16)
         assert result.dtype == torch.uint8

@@ -1,5 +1,6 @@
 """A packed dataset: what was saved comes back, and nothing else does; and a machine with only torch can use it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def test_damage_is_refused_or_harmless(tmp_path_factory, whole, data):
         result = read(path).digest
     except DataError as refused:
         result = str(refused)
-    assert result == small().digest or str(path) in result
+    assert result == small().digest or (str(path) in result and not re.search(r" at 0x|\x1b|weights_only", result))
 
 
 GOOD = {
@@ -117,7 +118,7 @@ def test_a_tensor_that_repeats_one_byte_is_refused_before_it_fills_the_memory(tm
 
 def test_a_pickle_that_runs_code_is_refused(tmp_path):
     torch.save({**GOOD, "classes": subprocess.Popen}, tmp_path / "hostile.pt")
-    with pytest.raises(DataError, match=r"hostile\.pt: .*UnpicklingError"):
+    with pytest.raises(DataError, match=r"hostile\.pt: .*anything but tensors, lists and text is not loaded"):
         read(tmp_path / "hostile.pt")
 
 
@@ -134,7 +135,7 @@ path = Path(sys.argv[1])
 dataset = load_dataset(DatasetSpec(name=str(path), image_size=8), path.parent)
 apply(dataset.train.images, measure(dataset.train.images))
 train_validation_indices(dataset.train.labels, 0.5, 0)
-for name in ("digits", str(path.parent / "images"), str(path.parent / "parquet")):
+for name in ("digits", *(str(path.parent / other) for other in ("images", "parquet", "arrays.npz"))):
     try:
         load_dataset(DatasetSpec(name=name), path.parent)
     except DataError as refused:
@@ -146,8 +147,10 @@ print(dataset.digest)
 def test_a_machine_with_only_torch_reads_it_and_says_what_the_rest_needs(tmp_path):
     save_packed(small(), tmp_path / "small.pt")
     for split in ("train", "test"):
-        (tmp_path / "images" / split / "a").mkdir(parents=True)
-        (tmp_path / "images" / split / "a" / "1.png").write_bytes(b"")
+        for label in ("a", "b"):
+            (tmp_path / "images" / split / label).mkdir(parents=True)
+            (tmp_path / "images" / split / label / "1.png").write_bytes(b"")
+    (tmp_path / "arrays.npz").write_bytes(b"")
     (tmp_path / "parquet").mkdir()
     for split in ("train", "test"):
         (tmp_path / "parquet" / f"{split}-0.parquet").write_bytes(b"")
@@ -156,6 +159,5 @@ def test_a_machine_with_only_torch_reads_it_and_says_what_the_rest_needs(tmp_pat
     assert done.returncode == 0, done.stderr
     *refusals, digest = done.stdout.splitlines()
     assert digest == read(tmp_path / "small.pt", 8).digest
-    assert [name in text for name, text in zip(("scikit-learn", "pillow", "pyarrow"), refusals, strict=True)] == [
-        True
-    ] * 3
+    needed = ("scikit-learn", "pillow", "pyarrow", "numpy")
+    assert [name for name, text in zip(needed, refusals, strict=True) if name not in text] == []

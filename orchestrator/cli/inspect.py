@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 @click.option("--classes", default=10, show_default=True, type=click.IntRange(min=1), help="Number of classes.")
 @click.option("--size", default="32", show_default=True, metavar="N or HxW", help="Image size in pixels.")
 @click.option(
+    "--channels", default="3", show_default=True, type=click.Choice(["1", "3"]), help="1 for grey images, 3 for colour."
+)
+@click.option(
     "--contract",
     type=click.Path(path_type=Path),
     metavar="EXPERIMENT.yaml",
@@ -42,6 +45,7 @@ def command(
     variant: str,
     classes: int,
     size: str,
+    channels: str,
     contract: Path | None,
     figure: Path | None,
     overrides: tuple[str, ...],
@@ -67,7 +71,7 @@ def command(
     arguments = tree.pop("arguments", {})
     if tree or not isinstance(arguments, dict):
         raise click.BadParameter("only arguments of the network can be set: arguments.NAME=VALUE", param_hint="--set")
-    shape = (3, int(height), int(width or height))
+    shape = (int(channels), int(height), int(width or height))
     found = inspect(variant, arguments=arguments, classes=classes, shape=shape, contract=limits)
     if figure is not None:
         found.save_figure(figure)

@@ -18,6 +18,7 @@ from orchestrator.data.errors import as_data_error, require
 from orchestrator.data.packed import resized
 from orchestrator.data.parquet import find_parquet, load_parquet
 from orchestrator.errors import DataError
+from orchestrator.spec import DatasetSpec
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN_FILES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5")
@@ -44,7 +45,7 @@ def load_cifar10(data_dir: Path, image_size: int | None = None) -> Dataset:
     """
     parquet = data_dir / "cifar10"
     if parquet.is_dir() and (found := find_parquet(parquet)) is not None:
-        dataset = load_parquet(found, "cifar10", image_size, CLASSES)
+        dataset = load_parquet(found, DatasetSpec(name="cifar10", image_size=image_size), CLASSES)
         if len(dataset.classes) != len(CLASSES):
             raise DataError(f"{found}: CIFAR-10 has 10 classes, these files have {len(dataset.classes)}")
         return dataset

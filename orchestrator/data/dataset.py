@@ -10,10 +10,13 @@ from torch import Tensor
 
 from orchestrator.errors import DataError
 
+CHANNELS = (1, 3)  # of an image: grey or colour
+ONE_CLASS = "there is nothing to tell apart, a dataset needs two classes or more and this one has"
+
 
 @dataclass(frozen=True)
 class Split:
-    """images: (N, 3, H, W) uint8; labels: (N,) int64."""
+    """images: (N, C, H, W) uint8, of one channel or three; labels: (N,) int64."""
 
     images: Tensor
     labels: Tensor
@@ -46,6 +49,8 @@ class Dataset:
             _check(f"{self.name}, {which} split", split, self)
         if len(set(self.classes)) != len(self.classes):
             raise DataError(f"{self.name}: two classes have one name: {', '.join(self.classes)}")
+        if len(self.classes) < 2:
+            raise DataError(f"{self.name}: {ONE_CLASS}: {', '.join(self.classes)}")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -72,14 +77,16 @@ class Dataset:
 def _check(where: str, split: Split, dataset: Dataset) -> None:
     """Raise DataError unless the split is what its types promise."""
     images, labels = split.images, split.labels
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
-        raise DataError(f"{where}: images must be (N, 3, H, W) uint8, not {tuple(images.shape)} {images.dtype}")
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] not in CHANNELS:
+        raise DataError(
+            f"{where}: images must be (N, 3, H, W) or (N, 1, H, W) uint8, not {tuple(images.shape)} {images.dtype}"
+        )
     if labels.dtype != torch.int64 or labels.shape != images.shape[:1]:
         raise DataError(f"{where}: labels must be ({images.shape[0]},) int64, not {tuple(labels.shape)} {labels.dtype}")
     if not len(split):
         raise DataError(f"{where}: holds no images")
     if images.shape[1:] != dataset.train.images.shape[1:]:
-        raise DataError(f"{where}: its images are not of the training images' size {dataset.shape}")
+        raise DataError(f"{where}: its images are not of the training images' channels and size {dataset.shape}")
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(dataset.classes):
         raise DataError(f"{where}: labels run from {low} to {high}, but there are {len(dataset.classes)} classes")

@@ -11,7 +11,7 @@ from orchestrator.spec import DatasetSpec, digest
 PYTHON_LAYOUT = "cifar-10-batches-py"  # CIFAR-10 as it is published
 ALLOWED = (
     "allowed: digits, cifar10, a folder with train-*.parquet and test-*.parquet, a folder with train/<class>/ and "
-    "test/<class>/, or a .pt file that save_packed wrote"
+    "test/<class>/ or with <class>/ alone, an .npz file, or a .pt file that save_packed wrote"
 )
 
 

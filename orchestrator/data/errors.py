@@ -1,12 +1,16 @@
 """The package's two boundaries: whatever a decoder raises, and whatever is not installed, becomes a DataError."""
 
 import importlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from orchestrator.errors import DataError
 from orchestrator.text import in_one_line
+
+# What decoders' messages say of themselves: an object's place in memory, and colours of a terminal.
+INSIDES = re.compile(r"\s*<[^<>]* at 0x[0-9A-Fa-f]+>|\x1b\[[0-9;]*m")
 
 
 @contextmanager
@@ -21,7 +25,8 @@ def as_data_error(where: object) -> Iterator[None]:
     except DataError:
         raise
     except Exception as problem:
-        raise DataError(f"{where}: damaged or not what it says it is ({in_one_line(problem)})") from problem
+        said = INSIDES.sub("", in_one_line(problem))
+        raise DataError(f"{where}: damaged or not what it says it is ({said})") from problem
 
 
 def require(module: str, package: str, purpose: str) -> Any:

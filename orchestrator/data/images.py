@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from orchestrator.data.channels import to_channels
 from orchestrator.data.errors import as_data_error, require
 from orchestrator.errors import DataError
 
@@ -25,22 +26,24 @@ class ImageDecoder:
     """Decodes the images of one dataset and brings them to one size.
 
     With ``image_size`` (pixels) every image is resized to that square. Without, the first image's size is the
-    dataset's size, in every split, and an image of another size is refused.
+    dataset's size, in every split, and an image of another size is refused. ``channels`` is 3, or 1 for grey.
     """
 
-    def __init__(self, image_size: int | None) -> None:
+    def __init__(self, image_size: int | None, channels: int | None = None) -> None:
         self._image_size = image_size
+        self._channels = channels or 3
         self._size: tuple[int, int] | None = None  # height and width of the first image
         self._first = ""
         self.turned = 0  # images that the orientation of EXIF turned or mirrored
         self.transparent = 0  # images with an alpha channel that mattered, composited onto white
 
     def decode(self, images: Iterable[tuple[str, bytes]]) -> Tensor:
-        """Decode ``(where, content)`` pairs, in order, to (N, 3, H, W) uint8.
+        """Decode ``(where, content)`` pairs, in order, to (N, C, H, W) uint8.
 
-        Grey becomes three equal channels; palettes are looked up; the orientation of EXIF is applied; what is
-        transparent is composited onto white. Raises DataError that opens with ``where`` for an image that cannot be
-        decoded, has another size or has nothing left on white, or if there are none.
+        With three channels grey becomes three equal ones, with one channel colour becomes grey; palettes are looked up;
+        the orientation of EXIF is applied; what is transparent is composited onto white. Raises DataError that opens
+        with ``where`` for an image that cannot be decoded, has another size or has nothing left on white, or if there
+        are none.
         """
         library = require("PIL.Image", "pillow", "decoding images")
         require("PIL.ImageOps", "pillow", "decoding images")
@@ -82,7 +85,8 @@ class ImageDecoder:
 
     def _tensor(self, pixels: bytearray, size: tuple[int, int]) -> Tensor:
         images = torch.frombuffer(pixels, dtype=torch.uint8).view(-1, *size, 3).permute(0, 3, 1, 2)
-        return images.contiguous() if self._image_size is None else resize(images, self._image_size)
+        sized = images.contiguous() if self._image_size is None else resize(images, self._image_size)
+        return to_channels(sized, self._channels)
 
 
 def resize(images: Tensor, size: int) -> Tensor:

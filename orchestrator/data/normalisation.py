@@ -14,16 +14,16 @@ SUMMED_AT_A_TIME = 1024  # images
 class Normalisation:
     """Mean and population standard deviation of each channel, as fractions of 255."""
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 def pixel_sums(images: Tensor) -> Tensor:
-    """Of each image and channel the sum of its values and of their squares: (N, 2, 3) int64, exact.
+    """Of each image and channel the sum of its values and of their squares: (N, 2, C) int64, exact.
 
-    images: (N, 3, H, W) uint8. Worked out once, they give the figures of any choice of these images at no cost.
+    images: (N, C, H, W) uint8. Worked out once, they give the figures of any choice of these images at no cost.
     """
-    sums = torch.empty(len(images), 2, 3, dtype=torch.int64)
+    sums = torch.empty(len(images), 2, images.shape[1], dtype=torch.int64)
     for start in range(0, len(images), SUMMED_AT_A_TIME):
         part = images[start : start + SUMMED_AT_A_TIME].cpu().flatten(2).int()
         sums[start : start + SUMMED_AT_A_TIME] = torch.stack([part.sum(2), part.square().sum(2)], dim=1)
@@ -31,12 +31,12 @@ def pixel_sums(images: Tensor) -> Tensor:
 
 
 def measure(images: Tensor) -> Normalisation:
-    """Exact figures of ``images``: (N, 3, H, W) uint8, N at least 1."""
+    """Exact figures of ``images``: (N, C, H, W) uint8, N at least 1."""
     return from_sums(pixel_sums(images), images.shape[2] * images.shape[3])
 
 
 def from_sums(sums: Tensor, pixels_each: int) -> Normalisation:
-    """The same of the images with these :func:`pixel_sums`, (N, 2, 3); integers, rounded once at the end."""
+    """The same of the images with these :func:`pixel_sums`, (N, 2, C); integers, rounded once at the end."""
     pixels = len(sums) * pixels_each
     means, stds = [], []
     for total, squares in zip(*sums.sum(0).tolist(), strict=True):
@@ -44,13 +44,13 @@ def from_sums(sums: Tensor, pixels_each: int) -> Normalisation:
         means.append(total / pixels / 255)
         # A channel that never varies holds nothing to scale: one grey level keeps the division finite.
         stds.append((std or 1.0) / 255)
-    return Normalisation((means[0], means[1], means[2]), (stds[0], stds[1], stds[2]))
+    return Normalisation(tuple(means), tuple(stds))
 
 
 def apply(images: Tensor, normalisation: Normalisation) -> Tensor:
     """``(images / 255 - mean) / std`` in one pass.
 
-    images: (N, 3, H, W), uint8 or float from 0 to 255, on any device. Returns float32 of the same shape.
+    images: (N, C, H, W), uint8 or float from 0 to 255, on any device. Returns float32 of the same shape.
     """
     scale, shift = scale_and_shift(normalisation, images.device)
     return torch.addcmul(shift, images, scale).float()
@@ -58,11 +58,11 @@ def apply(images: Tensor, normalisation: Normalisation) -> Tensor:
 
 @functools.lru_cache(maxsize=64)  # a copy to an accelerator for every batch would make it wait
 def scale_and_shift(normalisation: Normalisation, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The two (1, 3, 1, 1) float32 tensors of ``images * scale + shift``."""
+    """The two (1, C, 1, 1) float32 tensors of ``images * scale + shift``."""
     scale = [1 / (255 * std) for std in normalisation.std]
     shift = [-mean / std for mean, std in zip(normalisation.mean, normalisation.std, strict=True)]
     with torch.inference_mode(False):  # they outlive the evaluation that may ask for them first
         return (
-            torch.tensor(scale, device=device).view(1, 3, 1, 1),
-            torch.tensor(shift, device=device).view(1, 3, 1, 1),
+            torch.tensor(scale, device=device).view(1, -1, 1, 1),
+            torch.tensor(shift, device=device).view(1, -1, 1, 1),
         )

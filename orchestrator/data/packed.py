@@ -1,6 +1,7 @@
 """A dataset as one ``.pt`` file: written once, readable on a machine that has only torch."""
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -39,7 +40,12 @@ def load_packed(path: Path, name: str, image_size: int | None = None) -> Dataset
     Raises DataError naming the file if it is missing, damaged, or something else.
     """
     with as_data_error(path):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        except UnpicklingError as problem:  # torch's own text tells how to load it none the less
+            raise DataError(
+                f"{path}: damaged, or not a packed dataset: anything but tensors, lists and text is not loaded"
+            ) from problem
     if not isinstance(content, dict) or set(content) - set(VALIDATION_KEYS) != set(KEYS):
         raise DataError(f"{path}: not a packed dataset; save_packed writes one, with {', '.join(KEYS)}")
     classes = content["classes"]

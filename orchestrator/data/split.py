@@ -6,6 +6,17 @@ from torch import Tensor
 from orchestrator.errors import DataError
 
 
+def fraction_problem(labels: Tensor, fraction: float) -> str | None:
+    """Why no ``fraction`` of the training images with these ``labels``, (N,), can be held out, or None."""
+    total, classes = len(labels), len(labels.unique())
+    held_out = round(fraction * total)
+    if 1 <= held_out <= total - classes:
+        return None
+    keep = f"with {classes} classes, each of which keeps one to learn from"
+    possible = f"it must be from 1 to {total - classes}" if total > classes else "there is none to spare"
+    return f"a validation fraction of {fraction:g} holds out {held_out} of {total} training images; {keep}, {possible}"
+
+
 def train_validation_indices(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
     """Which images to learn from, and which to hold out.
 
@@ -16,15 +27,12 @@ def train_validation_indices(labels: Tensor, fraction: float, seed: int) -> tupl
     Raises DataError if nothing would be held out, or if a class would have no image left to learn from.
     """
     labels = labels.cpu()
+    if problem := fraction_problem(labels, fraction):
+        raise DataError(problem)
     total = len(labels)
     held_out = round(fraction * total)
     _, classes, counts = torch.unique(labels, return_inverse=True, return_counts=True)
     sizes: list[int] = counts.tolist()
-    if not 1 <= held_out <= total - len(sizes):
-        raise DataError(
-            f"a validation fraction of {fraction:g} holds out {held_out} of {total} training images; with "
-            f"{len(sizes)} classes, each of which keeps one to learn from, it must be from 1 to {total - len(sizes)}"
-        )
     order = torch.randperm(total, generator=torch.Generator().manual_seed(seed))
     by_class = torch.split(order[classes[order].argsort(stable=True)], sizes)  # shuffled within each class
     shares = _shares(sizes, held_out)

@@ -162,12 +162,12 @@ def _channels(axes: Any, context: ReportContext) -> None:
     title(axes, "Mean ± standard deviation\n", size=NORMAL)
     axes.set_ylim(0, 1)
     found = measure(context.dataset.train.images)  # of both splits: the same whichever images the seed holds out
-    colours = (VERMILION, GREEN, BLUE)
+    colours = (VERMILION, GREEN, BLUE) if len(found.mean) == 3 else (QUIET,)
     for place, (mean, std) in enumerate(zip(found.mean, found.std, strict=True)):
-        colour = colours[place % 3]
+        colour = colours[place]
         axes.plot([place, place], [mean - std, mean + std], color=colour, linewidth=3, alpha=0.45)
         axes.plot([place], [mean], "o", color=colour, markersize=8)
     texts = [f"{mean:.4f}\n± {std:.4f}" for mean, std in zip(found.mean, found.std, strict=True)]
-    names = ["red", "green", "blue"] if len(texts) == 3 else [str(i) for i in range(len(texts))]
+    names = ["red", "green", "blue"] if len(texts) == 3 else ["grey"]
     axes.set_xticks(range(len(texts)), [f"{n}\n{t}" for n, t in zip(names, texts, strict=True)], fontsize=7.5)
     axes.set_xlim(-0.6, len(texts) - 0.4)

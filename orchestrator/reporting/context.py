@@ -128,5 +128,5 @@ class ReportContext:
 
 
 def as_image(image: Tensor) -> NDArray[np.uint8]:
-    """(3, H, W), 0 to 255, as (H, W, 3) uint8."""
-    return np.asarray(image.clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())
+    """(3, H, W) or, grey, (1, H, W), 0 to 255, as (H, W, 3) uint8."""
+    return np.asarray(image.expand(3, -1, -1).clamp(0, 255).byte().permute(1, 2, 0).contiguous().numpy())

@@ -15,7 +15,7 @@ from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.scheduler import Scheduler
 from orchestrator.spec.search import Search
-from orchestrator.spec.trial import DatasetSpec, TrialSpec, digest, label_of, variant_label
+from orchestrator.spec.trial import DatasetSpec, SplitNames, TrialSpec, digest, label_of, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Schedule",
     "Scheduler",
     "Search",
+    "SplitNames",
     "Tracking",
     "TrialSpec",
     "Variant",

@@ -1,10 +1,11 @@
 """One trial, completely specified: the same specification gives the same weights, and its hash is its identity."""
 
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from orchestrator.records import CONFIRM as CONFIRM
 from orchestrator.records import SEARCH as SEARCH
@@ -14,7 +15,26 @@ from orchestrator.spec.references import REFERENCE, map_references
 
 STAGES = ("", SEARCH, CONFIRM)  # in the order in which they train; "": a launch has but one
 LONGEST_LABEL = 100  # bytes of UTF-8; a folder is named after it
+# Settings that trials were once identified without: at their defaults they are left out, so that those stay the same.
+LATER = {
+    "dataset": ("channels", "test", "splits", "label_column", "image_column"),
+    "trainer": ("auxiliary_weight",),
+}
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitNames:
+    """What a dataset's files call its splits: folders, parquet files or the arrays of an `.npz` file."""
+
+    __pydantic_config__ = STRICT
+
+    train: str | None = None
+    """The images to learn from. null: `train`."""
+    test: str | None = None
+    """The images by which variants are compared. null: `test`, and without it the validation split."""
+    validation: str | None = None
+    """The images by which an epoch is chosen. null: `val`, `valid`, `validation` or `dev`, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +44,25 @@ class DatasetSpec:
     __pydantic_config__ = STRICT
 
     name: str = "digits"
-    """`digits`, `cifar10`, or the path of a folder or file: parquet files, image folders or a packed `.pt` file."""
+    """`digits`, `cifar10`, or the path of a folder or file: class folders of images, parquet files, an `.npz` file or a
+    packed `.pt` file."""
     validation: Annotated[float, Range(gt=0, lt=1)] = 0.1
     """Part of the training split that is held out for validation, chosen by the trial's seed and stratified by class;
     not used if the dataset has a validation split. Unit: fraction."""
     image_size: Annotated[int, Range(ge=8, le=1024)] | None = None
     """Resize images to this height and width. null: their own size (digits: 32). Unit: pixels."""
+    channels: Literal[1, 3] | None = None
+    """1: grey images, for networks made for one channel; 3: colour, grey ones as three equal channels. null: 3, or what
+    a packed file holds."""
+    test: Annotated[float, Range(gt=0, lt=1)] = 0.2
+    """Part of each class that is the test split of class folders without a split, chosen by the files' names, the same
+    for all trials; not used otherwise. Unit: fraction."""
+    splits: SplitNames = field(default_factory=SplitNames)
+    """What the dataset's files call its splits."""
+    label_column: str | None = None
+    """Column of parquet files that holds the labels. null: `label`."""
+    image_column: str | None = None
+    """Column of parquet files that holds the images. null: `img` or `image`."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -94,7 +127,8 @@ class TrialSpec:
         counts where it is set: trials from before it stay the same.
         """
         data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE and (k != "as" or v)}
-        data["trainer"] = {k: v for k, v in data["trainer"].items() if k != "auxiliary_weight" or v}
+        for part, usual in _usual().items():
+            data[part] = {k: v for k, v in data[part].items() if k not in usual or v != usual[k]}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
@@ -103,6 +137,13 @@ class TrialSpec:
     def weights_identity(self) -> str:
         """The same whatever the variant is called: trials with the same one have the same weights."""
         return replace(self, as_="").identity() if self.as_ else self.identity()
+
+
+@functools.cache
+def _usual() -> Mapping[str, Mapping[str, Any]]:
+    """The defaults of the settings in ``LATER``, by part and key."""
+    defaults = {"dataset": to_json(DatasetSpec()), "trainer": to_json(Recipe())}
+    return {part: {key: defaults[part][key] for key in keys} for part, keys in LATER.items()}
 
 
 def variant_label(variant: str) -> str:

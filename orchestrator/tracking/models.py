@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "MLmodel"  # MLflow's own: a folder without it is no model
 IMAGES = (  # in a model's metadata: what it takes
-    "(N, 3, H, W) as the dataset has them: uint8, or float32 from 0 to 255, never from 0 to 1; "
+    "(N, C, H, W) as the dataset has them: uint8, or float32 from 0 to 255, never from 0 to 1; "
     "normalised inside, computed in float32"
 )
 
@@ -30,7 +30,7 @@ def save_model(
 ) -> None:
     """Write ``network`` (evaluation mode, CPU) with its normalisation as an MLflow model for unnormalised images.
 
-    ``images``: (N, 3, H, W) uint8, at least two, as the dataset has them; they become the input example. The model
+    ``images``: (N, C, H, W) uint8, at least two, as the dataset has them; they become the input example. The model
     takes any number of such images, or the same as float32 from 0 to 255 when it is called as a torch module, and
     computes logits (N, classes) in float32. ``classes`` (names in the order of the logits) and the normalisation are in
     the model's metadata. It is saved without pickle and loads without this package. The folder ``path`` is complete or

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from orchestrator import records as keys
 from orchestrator.errors import RequestError
 from orchestrator.records import Record, Status, TrialRow
-from orchestrator.spec import VerdictSettings
+from orchestrator.spec import DatasetSpec, VerdictSettings
+from orchestrator.spec.fields import from_json
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.names import metrics_of, unescape
 from orchestrator.tracking.runs import children
@@ -191,13 +192,18 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
     )
 
 
-def read_dataset(client: "MlflowClient", run_id: str) -> tuple[str, str] | None:
-    """Name, as an experiment file gives it, and digest of the dataset of a trial's run; None if it has none."""
+def read_dataset(client: "MlflowClient", run_id: str) -> tuple[DatasetSpec, str] | None:
+    """The dataset of a trial's run, as an experiment file gives it, and its digest; None if it has none."""
     inputs = client.get_run(run_id).inputs
     if inputs is None or not inputs.dataset_inputs:
         return None
     dataset = inputs.dataset_inputs[0].dataset
-    return str(json.loads(dataset.source)["uri"]), str(dataset.digest)
+    source = json.loads(dataset.source)
+    try:
+        spec = from_json(DatasetSpec, source.get("settings", {"name": source["uri"]}), "dataset")
+    except ValueError:  # of another version, with other settings
+        spec = DatasetSpec(name=str(source["uri"]))
+    return spec, str(dataset.digest)
 
 
 def _place(run: "Run") -> tuple[int, ...]:

@@ -24,7 +24,6 @@ from orchestrator.reporting.comparison.spending import spending, spending_table
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
-from orchestrator.spec import DatasetSpec
 from orchestrator.tracking.artifacts import COMPARISON, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
 from orchestrator.verdict import Decision
@@ -156,14 +155,14 @@ def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "D
     found = None if trial is None or results.client is None else read_dataset(results.client, trial.run_id)
     if found is None:
         return None
-    name, digest = found
+    spec, digest = found
     try:
-        dataset = load_dataset(DatasetSpec(name=name), data_dir)
+        dataset = load_dataset(spec, data_dir)
     except DataError as problem:
         log(f"the page shows no images: {str(problem).splitlines()[0]}")
         return None
     if dataset.digest[: len(digest)] != digest:
-        log(f"the page shows no images: {name} in {data_dir} is not the data that the launch used")
+        log(f"the page shows no images: {spec.name} in {data_dir} is not the data that the launch used")
         return None
     return dataset
 

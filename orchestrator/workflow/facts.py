@@ -14,7 +14,8 @@ from orchestrator.architectures import family
 from orchestrator.data import Dataset
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.take_over import origin
-from orchestrator.spec import TrialSpec
+from orchestrator.spec import DatasetSpec, TrialSpec
+from orchestrator.spec.fields import to_json
 from orchestrator.tracking.runs import DatasetFacts, TrialFacts
 from orchestrator.tracking.tags import CONTRACT, FAMILY, LAYER_KINDS, SOURCE_NAME, SOURCE_TYPE, TAKEN_OVER, USER
 from orchestrator.version import __version__
@@ -45,8 +46,8 @@ def trial_facts(checked: Checked, folder: LaunchFolder, trials: Iterable[TrialSp
     return facts
 
 
-def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
-    """The dataset as a run's input."""
+def dataset_facts(dataset: Dataset, spec: DatasetSpec) -> DatasetFacts:
+    """The dataset as a run's input, with the settings by which it is read again."""
     profile = {
         "train": len(dataset.train),
         **({} if dataset.validation is None else {"validation": len(dataset.validation)}),
@@ -54,7 +55,8 @@ def dataset_facts(dataset: Dataset, source: str) -> DatasetFacts:
         "classes": len(dataset.classes),
         "shape": list(dataset.shape),
     }
-    return DatasetFacts(dataset.name, dataset.digest, json.dumps({"uri": source}), json.dumps(profile))
+    source = {"uri": spec.name, "settings": to_json(spec)}
+    return DatasetFacts(dataset.name, dataset.digest, json.dumps(source), json.dumps(profile))
 
 
 def run_tags(source: Path | None, as_job: bool) -> dict[str, str]:

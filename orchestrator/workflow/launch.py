@@ -143,7 +143,7 @@ def _open_runs(
             uri,
             folder.name,
             checked.plan,
-            dataset_facts(checked.dataset, checked.plan.experiment.dataset.name),
+            dataset_facts(checked.dataset, checked.plan.experiment.dataset),
             growth.facts,
             run_tags(source, as_job),
             artifacts,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.architectures.probe import Behaviour
 from orchestrator.data import Dataset
+from orchestrator.data.split import fraction_problem
 from orchestrator.spec import TrialSpec
 from orchestrator.text import listed
 from orchestrator.training.try_step import Tried
@@ -21,7 +22,9 @@ def batch_sizes(spec: TrialSpec, dataset: Dataset) -> tuple[int, ...]:
 
 
 def training_problems(spec: TrialSpec, dataset: Dataset, take: Try) -> list[str]:
-    """Why the trial cannot be trained with the batches of its recipe; at most one line."""
+    """Why the trial cannot be trained with the splits and batches of its recipe; at most one line."""
+    if _holds_out(spec, dataset) and (problem := fraction_problem(dataset.train.labels, spec.dataset.validation)):
+        return [f"dataset.validation: {problem}"]
     sizes, learned, size = batch_sizes(spec, dataset), _learned(spec, dataset), spec.trainer.batch_size
     if not sizes:
         return [f"trainer.drop_last leaves nothing: {learned} training images are fewer than one batch of {size}"]
@@ -104,8 +107,12 @@ def _auxiliary_notes(spec: TrialSpec, tried: Tried) -> Iterator[str]:
 
 def _learned(spec: TrialSpec, dataset: Dataset) -> int:
     """How many images the trial learns from."""
-    held_out = 0 if spec.trainer.protocol == "published" else dataset.held_out(spec.dataset.validation)
-    return len(dataset.train) - held_out
+    return len(dataset.train) - (dataset.held_out(spec.dataset.validation) if _holds_out(spec, dataset) else 0)
+
+
+def _holds_out(spec: TrialSpec, dataset: Dataset) -> bool:
+    """Whether training images are held out for validation."""
+    return spec.trainer.protocol != "published" and dataset.validation is None
 
 
 def _images(count: int) -> str:

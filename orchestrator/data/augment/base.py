@@ -19,8 +19,8 @@ class Augmentation(ABC):
 
     @abstractmethod
     def apply(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
-        """images: (B, 3, H, W) uint8; drawn: B rows of what :meth:`draw` returned. Returns the shape of ``images``."""
+        """images: (B, C, H, W) uint8; drawn: B rows of what :meth:`draw` returned. Returns the shape of ``images``."""
 
     def __call__(self, images: Tensor, indices: Tensor, epoch: int) -> Tensor:
-        """Both in one: images (B, 3, H, W) uint8, and where they stand in the training split, (B,) int64."""
+        """Both in one: images (B, C, H, W) uint8, and where they stand in the training split, (B,) int64."""
         return self.apply(images, self.draw(indices, epoch))

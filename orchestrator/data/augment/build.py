@@ -26,7 +26,7 @@ def build_augmentation(
     engine: Engine = "auto",
     on_fallback: Callable[[str], None] | None = None,
 ) -> Augmentation:
-    """The pipeline as a function over batches of images of ``shape`` (3, H, W), on whatever device they are.
+    """The pipeline as a function over batches of images of ``shape`` (C, H, W), on whatever device they are.
 
     ``mean`` is the dataset's mean colour, in fractions; a ``fill`` of ``mean`` is that colour. Engine ``compiled`` is
     batched torch, ``albumentations`` the library image by image; ``auto`` takes the first if it has every transform
@@ -52,16 +52,17 @@ def build_augmentation(
 
 
 def check_transforms(transforms: Transforms, shape: tuple[int, int, int]) -> list[str]:
-    """Every problem of a pipeline for images of ``shape`` (3, H, W), in words; an empty list if it can be built.
+    """Every problem of a pipeline for images of ``shape`` (C, H, W), in words; an empty list if it can be built.
 
     Albumentations itself is imported only for what the compiled engine does not have.
     """
     problems = []
     for position, transform in enumerate(transforms):
-        problems += [f"[{position}] {problem}" for problem in _check_entry(transform)]
+        found = _check_entry(transform) or _check_colours(transform, shape[0])
+        problems += [f"[{position}] {problem}" for problem in found]
     if problems:
         return problems
-    grey = [_resolve(transform, (0.5, 0.5, 0.5)) for transform in transforms]
+    grey = [_resolve(transform, (0.5,) * shape[0]) for transform in transforms]
     try:
         compile_transforms(grey, (shape[1], shape[2]))
     except UnsupportedError:
@@ -83,12 +84,24 @@ def _check_entry(transform: Any) -> list[str]:
     return [f"{name}: {problem}" for problem in problems]
 
 
+def _check_colours(transform: Mapping[str, Mapping[str, Any]], channels: int) -> list[str]:
+    """Problems of colours for images of one channel, also in the transforms within this one."""
+    [(name, arguments)] = transform.items()
+    fill, children = arguments.get("fill"), arguments.get("transforms")
+    problems = []
+    if channels == 1 and isinstance(fill, (list, tuple)):
+        problems.append(f"{name}: fill: images of one channel have no colours; give mean or a number, not {fill!r}")
+    inside = children if isinstance(children, (list, tuple)) else ()
+    return problems + [problem for child in inside if is_entry(child) for problem in _check_colours(child, channels)]
+
+
 def _resolve(transform: Mapping[str, Mapping[str, Any]], mean: Sequence[float]) -> dict[str, dict[str, Any]]:
     """The transform with OpenCV's numbers for its names, and the mean colour (rounded to uint8) for ``mean``."""
     [(name, written)] = transform.items()
     arguments = dict(written)
     if arguments.get("fill") == "mean":
-        arguments["fill"] = [round(255 * fraction) for fraction in mean]
+        levels = [round(255 * fraction) for fraction in mean]
+        arguments["fill"] = levels if len(levels) > 1 else levels[0]
     for argument, names in (("border_mode", BORDERS), ("interpolation", INTERPOLATIONS)):
         for key in (argument, f"mask_{argument}"):
             if isinstance(value := arguments.get(key), str):

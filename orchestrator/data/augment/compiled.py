@@ -38,7 +38,7 @@ class CompiledAugmentation(Augmentation):
         return drawn
 
     def apply(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
-        """images: (B, 3, H, W) uint8; drawn: (B, ...), on the same device. Returns (B, 3, H, W) uint8."""
+        """images: (B, C, H, W) uint8; drawn: (B, ...), on the same device. Returns (B, C, H, W) uint8."""
         if not drawn or not len(images):
             return images
         for operation, applied, prepared in zip(self.operations, drawn[::2], drawn[1::2], strict=True):

@@ -49,10 +49,10 @@ class Padding(AsSampled):
         return numbers
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8. Returns (n, 3, *output_size) uint8."""
+        """images: (n, C, H, W) uint8. Returns (n, C, *output_size) uint8."""
         height, width = self.size
         if self.border == CONSTANT:
-            background = tuple(round(level) for level in self.fill)
+            background = tuple(round(level) for level in self.fill[: images.shape[1]])
             canvas = constant(background, images.device, torch.uint8)[:, None, None]
             canvas = canvas.repeat(len(images), 1, *self.output_size)
             canvas[:, :, self.top : self.top + height, self.left : self.left + width] = images
@@ -79,7 +79,7 @@ class Crop(AsSampled):
         return torch.stack([integers(numbers[:, i], 0, room[i]) for i in (0, 1)], dim=1)
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8; parameters: (n, 2) int64. Returns (n, 3, *output_size) uint8."""
+        """images: (n, C, H, W) uint8; parameters: (n, 2) int64. Returns (n, C, *output_size) uint8."""
         height, width = self.output_size
         windows = images.unfold(2, height, 1).unfold(3, width, 1)
         return windows[torch.arange(len(images), device=images.device), :, parameters[:, 0], parameters[:, 1]]

@@ -47,13 +47,15 @@ class Dropout(AsSampled):
         return torch.cat((start, start + length), dim=2)
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8; parameters: (n, holes, 4) float32."""
+        """images: (n, C, H, W) uint8; parameters: (n, holes, 4) float32."""
         rows, columns = (pixels(side, images.device) for side in images.shape[2:])
         top, left, bottom, right = parameters[:, :, :, None].unbind(2)
         down, across = (rows >= top).logical_and_(rows < bottom), (columns >= left).logical_and_(columns < right)
         down, across = down.view(torch.uint8), across.view(torch.uint8)  # three times faster to combine than bools
         holes = (down[:, i, :, None] & across[:, i, None, :] for i in range(parameters.shape[1]))
-        fill = constant(tuple(int(level) for level in self.fill), images.device, torch.uint8)[:, None, None]
+        fill = constant(tuple(int(level) for level in self.fill[: images.shape[1]]), images.device, torch.uint8)[
+            :, None, None
+        ]
         return select(reduce(torch.bitwise_or, holes)[:, None], fill, images)
 
 

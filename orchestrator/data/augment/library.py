@@ -49,7 +49,7 @@ class LibraryAugmentation(Augmentation):
         return [random_bits(self.seed, epoch, indices, 1)[:, 0]]
 
     def apply(self, images: Tensor, drawn: list[Tensor]) -> Tensor:
-        """images: (B, 3, H, W) uint8; drawn: seeds, (B,). Raises AugmentationError if an image changes its size."""
+        """images: (B, C, H, W) uint8; drawn: seeds, (B,). Raises AugmentationError if an image changes its size."""
         if not len(self.compose.transforms) or not len(images):
             return images
         keys = drawn[0].tolist()
@@ -61,7 +61,7 @@ class LibraryAugmentation(Augmentation):
         return batch.permute(0, 3, 1, 2).contiguous().to(images.device)
 
     def _one(self, array: Any, key: int) -> Any:
-        """One image, (H, W, 3) uint8, with all transforms drawing from one pair of generators.
+        """One image, (H, W, C) uint8, with all transforms drawing from one pair of generators.
 
         Not Compose.set_random_seed: it seeds every transform alike, so that all with p 0.5 are applied together or not
         at all.
@@ -70,7 +70,8 @@ class LibraryAugmentation(Augmentation):
 
         key %= 1 << 64  # generators take no negative seeds
         self.compose.set_random_state(np.random.default_rng(key), random.Random(key))
-        return self.compose(image=array)["image"]
+        changed = self.compose(image=array)["image"]
+        return changed[:, :, None] if changed.ndim == 2 else changed  # some transforms drop a single channel
 
 
 def is_entry(written: object) -> bool:
@@ -105,7 +106,7 @@ def check_transform(name: str, written: Mapping[str, Any]) -> list[str]:
 
 
 def try_out(transforms: Sequence[Written], shape: tuple[int, int, int]) -> list[str]:
-    """Run the pipeline on a grey image of ``shape`` (3, H, W); the problem that this meets, if any, in words.
+    """Run the pipeline on a grey image of ``shape`` (C, H, W); the problem that this meets, if any, in words.
 
     Some mistakes show only then: a transform that needs masks, an image that changes its size or becomes float.
     """

@@ -33,7 +33,7 @@ class Operation(Protocol):
         """What :meth:`apply` needs of sampled parameters, (n, ...): worked out once for all images of an epoch."""
 
     def apply(self, images: Tensor, prepared: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8. Returns (n, 3, *output_size) uint8 in new memory."""
+        """images: (n, C, H, W) uint8. Returns (n, C, *output_size) uint8 in new memory."""
 
 
 class AsSampled:

@@ -46,7 +46,7 @@ class Symmetry(AsSampled):
         return choices[integers(numbers[:, 0], 0, len(self.choices) - 1)]
 
     def apply(self, images: Tensor, parameters: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8; parameters: (n,) int64."""
+        """images: (n, C, H, W) uint8; parameters: (n,) int64."""
         for step in (TRANSPOSE, UPSIDE_DOWN, LEFT_RIGHT):
             taken = [bool(choice & step) for choice in self.choices]
             if all(taken) and self.probability == 1:
@@ -57,7 +57,7 @@ class Symmetry(AsSampled):
 
 
 def _take(step: int, images: Tensor) -> Tensor:
-    """One step for every image; images: (n, 3, H, W)."""
+    """One step for every image; images: (n, C, H, W)."""
     if step == TRANSPOSE:
         return images.transpose(2, 3)
     return torch.flip(images, (2 if step == UPSIDE_DOWN else 3,))

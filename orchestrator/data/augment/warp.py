@@ -61,7 +61,7 @@ class Warp:
         return inverse(matrices(parameters, self.output_size), self.output_size, self.border == REFLECT_101)
 
     def apply(self, images: Tensor, prepared: Tensor) -> Tensor:
-        """images: (n, 3, H, W) uint8; prepared: (n, 2, 3) float32."""
+        """images: (n, C, H, W) uint8; prepared: (n, 2, 3) float32."""
         return warp(images, prepared, self.border, self.fill)
 
 
@@ -85,14 +85,14 @@ def matrices(parameters: Tensor, size: tuple[int, int]) -> Tensor:
 def warp(images: Tensor, backward: Tensor, border: int, fill: tuple[float, float, float]) -> Tensor:
     """Fetch every pixel from where its image's matrix says; bilinear, rounded to whole grey levels.
 
-    images: (n, 3, H, W) uint8; backward: (n, 2, 3) float32, from :func:`inverse`. Returns (n, 3, H, W) uint8.
+    images: (n, C, H, W) uint8; backward: (n, 2, 3) float32, from :func:`inverse`. Returns (n, C, H, W) uint8.
     Outside of the image lies ``fill`` (border constant) or the image itself, continued as ``border`` says.
     """
     grid = _sources(backward, images.shape[2], images.shape[3])
     levels = images.to(torch.float32)
     background: Tensor | float = 0.0
     if border == CONSTANT and any(fill):
-        background = constant(tuple(round(level) for level in fill), images.device)[:, None, None]
+        background = constant(tuple(round(level) for level in fill[: images.shape[1]]), images.device)[:, None, None]
         levels -= background
     moved = F.grid_sample(
         levels, grid, mode="bilinear", padding_mode=_PADDING_MODES[border], align_corners=border == REFLECT_101

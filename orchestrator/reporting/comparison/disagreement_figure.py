@@ -70,8 +70,7 @@ def _write(
 
 
 def _pixels(context: ComparisonContext, image: int) -> NDArray[np.uint8]:
-    """(H, W, 3); an image with one channel is grey."""
+    """(H, W, 3)."""
     if context.images is None:
         raise ValueError("the images are not known")
-    tensor = context.images[image]
-    return as_image(tensor.expand(3, -1, -1) if len(tensor) == 1 else tensor[:3])
+    return as_image(context.images[image])
