@@ -37,6 +37,27 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
+def either(words: Sequence[str]) -> str:
+    """``a, b or c``; ``words`` are not empty."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def count(number: float, word: str, plural: str = "") -> str:
+    """``1 trial``, ``1,200 trials`` or ``0 trials``; ``plural`` is the word for several if it takes more than an s."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or f'{word}s'}"
+
+
+_LARGE = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
+
+
+def large(number: float) -> str:
+    """A large number with three digits and a unit: ``46.7 million``, ``48.7 thousand``; below a thousand, all of it."""
+    for size, unit in _LARGE:
+        if number >= 0.9995 * size:  # 999,950 is 1 million
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return f"{number:,.0f}"
+
+
 def duration(seconds: float) -> str:
     """``4.2 s``, ``36 s``, ``12 min`` or ``3.4 h``, with the digits that matter."""
     for size, unit in ((3600.0, "h"), (60.0, "min")):

@@ -5,13 +5,14 @@ import functools
 import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from orchestrator.spec.json_values import json_problems, one_line
 
 T = TypeVar("T")
+_KIND_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +37,26 @@ class Range:
 
     def problem(self, value: float) -> str | None:
         """What is wrong with ``value``, or None."""
-        wrong = [
-            f"{word} {limit:g}"
-            for limit, holds, word in (
-                (self.gt, operator.gt, "greater than"),
-                (self.ge, operator.ge, "at least"),
-                (self.lt, operator.lt, "less than"),
-                (self.le, operator.le, "at most"),
-            )
-            if limit is not None and not holds(value, limit)
-        ]
+        wrong = [f"{word} {limit:g}" for limit, holds, word in self._limits() if not holds(value, limit)]
         return f"must be {' and '.join(wrong)}" if wrong else None
+
+    def words(self) -> str:
+        """The limits, such as ``of at least 0 and less than 1``."""
+        said = " and ".join(f"{word} {_plain_number(limit)}" for limit, _, word in self._limits())
+        return f"of {said}" if said.startswith("at ") else said
+
+    def _limits(self) -> list[tuple[float, Callable[[float, float], bool], str]]:
+        every = (
+            (self.gt, operator.gt, "greater than"),
+            (self.ge, operator.ge, "at least"),
+            (self.lt, operator.lt, "less than"),
+            (self.le, operator.le, "at most"),
+        )
+        return [(limit, holds, word) for limit, holds, word in every if limit is not None]
+
+
+def _plain_number(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def check(settings: Any) -> None:
@@ -147,8 +157,7 @@ def _read(hint: Any, value: Any, where: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        expected = "null" if hint is type(None) else hint.__name__
-        raise ValueError(f"{where}: expected {expected}, not {value!r}")
+        raise ValueError(f"{where}: expected {_KIND_WORDS[hint]}, not {value!r}")
     return value
 
 
