@@ -1,7 +1,7 @@
 """Text for messages: the first or last line of a problem, the nearest spelling of a word, lists, durations."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def first_line(problem: object, default: str | None = None) -> str:
@@ -35,6 +35,23 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     """``a, b and c``: the first ``most`` of ``names``, which are not empty, and the number of the others."""
     parts = [*names[:most], f"{len(names) - most} more"] if len(names) > most else list(names)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def shown(value: object) -> str:
+    """A value as an experiment file has it, text in quotes; the beginning of a long one."""
+    try:
+        text = _written(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or very deep nesting
+        return "what was given"
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _written(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_written(inside)}' for key, inside in value.items())}}}"
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, (list, tuple)) else repr(value)
 
 
 def either(words: Sequence[str]) -> str:

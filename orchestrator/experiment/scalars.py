@@ -1,4 +1,4 @@
-"""What a value without quotes means, in experiment files and in ``--set``: what people mean by it, or why it is refused.
+"""What a value without quotes is in experiment files and in ``--set``: what people mean by it, or refused.
 
 YAML 1.1 reads 010 as 8, 1:30 as 90, and no, on and 2026-01-01 as something other than text; YAML 1.2 and people do not.
 """

@@ -4,6 +4,7 @@ A line is the path, what is wrong, what is allowed, and the nearest spelling.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -14,7 +15,7 @@ from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
 from orchestrator.spec.fields import to_json
 from orchestrator.spec.json_values import json_problems
 from orchestrator.spec.kinds import expected, hint_at, keys_of, literals, members, nearest_path
-from orchestrator.text import did_you_mean
+from orchestrator.text import did_you_mean, shown
 
 T = TypeVar("T")
 _CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
@@ -28,16 +29,22 @@ def validated(kind: type[T], tree: Any) -> tuple[T | None, list[str]]:
     """The dataclass ``kind`` built from JSON values, or None, and what is wrong with them, one line each."""
     odd = dict(_truth_values(kind, tree))
     try:
-        found = TypeAdapter(kind).validate_python(tree, strict=False)
+        found = _adapter(kind).validate_python(tree, strict=False)
     except ValidationError as error:
         return None, [*odd.values(), *_lines(kind, error.errors(include_url=False), set(odd))]
     return found, [*odd.values(), *json_problems(to_json(found))]  # lr: inf
 
 
+@functools.cache
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    return TypeAdapter(kind)
+
+
 def unknown_networks(tree: Any) -> list[str]:
     """The variants of an experiment file that name no built-in network and no class, one line each."""
     variants = tree.get("variants") if isinstance(tree, Mapping) else None
-    names = [(i, one.get("name")) for i, one in enumerate(variants or ()) if isinstance(one, Mapping)]
+    listed = enumerate(variants) if isinstance(variants, list) else ()
+    names = [(i, one.get("name")) for i, one in listed if isinstance(one, Mapping)]
     return [
         f"variants.{i}: there is no variant {name!r}{did_you_mean(name, VARIANTS)}; built in: {', '.join(VARIANTS)}; "
         "name your own network as path/to/file.py:Class or package.module:Class"
@@ -51,7 +58,7 @@ def _truth_values(root: type, tree: Any, place: tuple[str, ...] = ()) -> Iterato
     if isinstance(tree, bool):
         kinds = [kind for kind, _ in members(hint_at(root, place))]
         if bool not in kinds and (int in kinds or float in kinds):
-            yield place, f"{'.'.join(place)}: must be {expected(hint_at(root, place))}, not {_shown(tree)}"
+            yield place, f"{'.'.join(place)}: must be {expected(hint_at(root, place))}, not {shown(tree)}"
     pairs = tree.items() if isinstance(tree, Mapping) else enumerate(tree) if isinstance(tree, list) else ()
     for key, value in pairs:
         if hint_at(root, inner := (*place, str(key))) not in (None, Any):
@@ -92,15 +99,15 @@ def _line(root: type, place: Sequence[str], errors: Sequence[Any]) -> str:
     if kind == "value_error":
         return f"{where}: {problem['ctx']['error']}"
     if kind in _LIMITS and len(errors) == 1:
-        return f"{where}: {problem['msg'].replace('Input should be', 'must be')}, not {_shown(value)}"
+        return f"{where}: {problem['msg'].replace('Input should be', 'must be')}, not {shown(value)}"
     if (words := literals(hint)) and isinstance(value, str):
         if (ours := ours_of_value(place, value)) is not None:
-            return f"{where}: {_shown(value)}: here it is {ours}"
+            return f"{where}: {shown(value)}: here it is {ours}"
         if len(errors) == 1:
             allowed = ", ".join(words)
-            return f"{where}: {_shown(value)} is not allowed{did_you_mean(value, words)}; allowed: {allowed}"
-        return f"{where}: must be {expected(hint)}, not {_shown(value)}{did_you_mean(value, words)}"
-    return f"{where}: must be {expected(hint, value) if place else expected(root)}, not {_shown(value)}"
+            return f"{where}: {shown(value)} is not allowed{did_you_mean(value, words)}; allowed: {allowed}"
+        return f"{where}: must be {expected(hint)}, not {shown(value)}{did_you_mean(value, words)}"
+    return f"{where}: must be {expected(hint, value) if place else expected(root)}, not {shown(value)}"
 
 
 def _unknown_key(root: type, place: Sequence[str], value: Any) -> str:
@@ -111,20 +118,3 @@ def _unknown_key(root: type, place: Sequence[str], value: Any) -> str:
     allowed = keys_of(kinds[0]) if kinds else []
     near = did_you_mean(key, allowed) or nearest_path(".".join(place), root) or nearest_path(key, root)
     return f"unknown key{near}; allowed: {', '.join(allowed)}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = _written(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or very deep nesting
-        return "what was given"
-    return text if len(text) < 60 else text[:57] + "..."
-
-
-def _written(value: Any) -> str:
-    """A value as an experiment file has it, text in quotes."""
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key}: {_written(inside)}' for key, inside in value.items())}}}"
-    return f"[{', '.join(map(_written, value))}]" if isinstance(value, (list, tuple)) else repr(value)

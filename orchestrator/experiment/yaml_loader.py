@@ -32,7 +32,7 @@ class _Loader(yaml.SafeLoader):
     """A SafeLoader that rejects duplicate keys and reads values without quotes as people mean them."""
 
     # Which tag a value without quotes may have, by its first character: none of YAML 1.1's.
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML has it on the class, too
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         try:

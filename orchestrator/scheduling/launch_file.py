@@ -3,13 +3,15 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.scheduling.looks import RULES
 from orchestrator.spec import Plan, label_of
+from orchestrator.spec.differences import differences as changed_settings
+from orchestrator.spec.differences import said
 from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
@@ -43,13 +45,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
     if "basis" not in content:
         return [EARLIER_VERSION]
-    before, now = dict(_leaves(content["basis"])), dict(_leaves(plan.basis()))
-    found = [
-        path if max(len(str(before.get(path))), len(str(now.get(path)))) > 40
-        else f"{path} ({_shown(before.get(path))} there, {_shown(now.get(path))} now)"
-        for path in dict.fromkeys([*before, *now])
-        if before.get(path) != now.get(path)
-    ]  # fmt: skip
+    found = changed_settings(content["basis"], plan.basis())
     for label, network in plan.networks().items():
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
@@ -91,7 +87,7 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     if decided[0] != decided[1]:
         parts.append("further rounds until decided" if decided[1] else "no further rounds")
     rules = [key for key in RULES if before["verdict"].get(key) != now["verdict"].get(key)]
-    parts += [f"verdict.{key} {_shown(now['verdict'][key])}" for key in rules if now["verdict"].get("until_decided")]
+    parts += [f"verdict.{key} {said(now['verdict'][key])}" for key in rules if now["verdict"].get("until_decided")]
     return "; ".join(parts) or "other settings that change no trial"
 
 
@@ -140,15 +136,3 @@ def _entry(plan: Plan, ended: int = 0) -> dict[str, Any]:
         "networks": plan.networks(),
         "draws": plan.draws(),
     }
-
-
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from orchestrator.spec.json_values import json_problems, one_line
+from orchestrator.text import shown
 
 T = TypeVar("T")
 _KIND_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
@@ -93,7 +94,7 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return []
     limits = [limit for limit in getattr(hint, "__metadata__", ()) if isinstance(limit, Range)]
-    return [f"{where}: {problem}, not {value!r}" for limit in limits if (problem := limit.problem(value))]
+    return [f"{where}: {problem}, not {shown(value)}" for limit in limits if (problem := limit.problem(value))]
 
 
 def key_of(name: str) -> str:
@@ -142,22 +143,22 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return _read_union(arguments, value, where)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
-            raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}")
+            raise ValueError(f"{where}: {shown(value)} is not one of {', '.join(map(repr, arguments))}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list, not {value!r}")
+            raise ValueError(f"{where}: expected a list, not {shown(value)}")
         return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
-            raise ValueError(f"{where}: expected a mapping, not {value!r}")
+            raise ValueError(f"{where}: expected a mapping, not {shown(value)}")
         return {k: _read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        raise ValueError(f"{where}: expected {_KIND_WORDS[hint]}, not {value!r}")
+        raise ValueError(f"{where}: expected {_KIND_WORDS[hint]}, not {shown(value)}")
     return value
 
 
@@ -173,7 +174,7 @@ def _read_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _read_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a mapping, not {value!r}")
+        raise ValueError(f"{where}: expected a mapping, not {shown(value)}")
     hints = _hints(kind)
     names = {key_of(name): name for name in hints}
     if unknown := sorted(set(value) - set(names)):

@@ -70,10 +70,11 @@ def members(hint: Any) -> list[tuple[Any, Range | None]]:
 
 def literals(hint: Any) -> list[str]:
     """The words that a value of type ``hint`` may be, if there are such."""
-    return [str(word) for kind, _ in members(hint) if typing.get_origin(kind) is Literal for word in typing.get_args(kind)]
+    kinds = [kind for kind, _ in members(hint) if typing.get_origin(kind) is Literal]
+    return [str(word) for kind in kinds for word in typing.get_args(kind)]
 
 
-def keys_of(kind: type) -> list[str]:
+def keys_of(kind: Any) -> list[str]:
     """The keys of a dataclass in files, in their order."""
     return [key_of(field.name) for field in dataclasses.fields(kind)]
 

@@ -38,7 +38,9 @@ def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -
             try:
                 _try(experiment, variant, path, value)
             except (ValueError, TypeError, IndexError) as problem:
-                words = str(problem).removeprefix("spec.").removeprefix(f"{path}: ").removeprefix("trainer: ")
+                words, (above, _, last) = str(problem).removeprefix("spec."), path.rpartition(".")
+                for prefix in (path, above, last):
+                    words = words.removeprefix(f"{prefix}: ")
                 found.setdefault(words, []).append(variant.label)
                 break
     everybody = path.startswith(RECIPE) or [v.label for v in concerned]
