@@ -9,6 +9,7 @@ import traceback
 
 import click
 
+from orchestrator.cli.piped import piped_output
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
@@ -71,7 +72,8 @@ def main(arguments: list[str] | None = None) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, unless a command installs its own handler
     try:
-        code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
+        with piped_output():
+            code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130
     except click.ClickException as problem:

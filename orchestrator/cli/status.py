@@ -41,10 +41,10 @@ def command(job: str | None, address: str | None, insecure: bool, as_json: bool,
 
 def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
     """One row per job, the oldest first."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
+
+    from orchestrator.reporting.terminal_table import bare_table
 
     console = Console()
     if not jobs:
@@ -54,8 +54,8 @@ def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
             soft_wrap=True,
         )
         return
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("job", overflow="fold")
+    table = bare_table(gap=1)
+    table.add_column("job", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for column in ("trials", "started", "took", "exit code"):
         table.add_column(column, justify="right", no_wrap=True)

@@ -4,14 +4,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.options import options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
+from orchestrator.reporting.terminal_table import bare_table
+from orchestrator.text import count, large
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan, Search
@@ -77,20 +77,21 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     size = "x".join(map(str, dataset.shape))
     splits = dataset.train, dataset.validation, dataset.test
     console.print(
-        f"{experiment.name}: {len(plan.trials)} trials of {experiment.trainer.epochs} epochs on {dataset.name} "
+        f"{experiment.name}: {count(len(plan.trials), 'trial')} of {count(experiment.trainer.epochs, 'epoch')} "
+        f"on {dataset.name} "
         f"({' + '.join(f'{len(split):,}' for split in splits if split is not None)} images, {size}, "
-        f"{len(dataset.classes)} classes)",
+        f"{count(len(dataset.classes), 'class', 'classes')})",
         highlight=False,
     )
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = bare_table(gap=1)
     table.add_column("variant", no_wrap=True)
     for column in ("trials", "parameters", "MACs", "receptive field"):
-        table.add_column(column, justify="right")
-    table.add_column("contract")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("contract", no_wrap=True)
     for variant in experiment.variants:
         mine = [spec for spec in plan.trials if spec.label == variant.label]
         analysis, contract = checked.analyses[mine[0].name], checked.contracts[mine[0].name]
-        macs = "unknown" if analysis.macs is None else _in_units(analysis.macs)
+        macs = "unknown" if analysis.macs is None else large(analysis.macs)
         kept = "kept" if contract.checks else "none"
         table.add_row(
             variant.label,
@@ -108,14 +109,15 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     resources = experiment.resources
     console.print(
         f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"{'at most' if to_come(experiment) else 'about'} {_in_units(training_cost(checked))} multiply-accumulates in "
+        f"{'at most' if to_come(experiment) else 'about'} {large(training_cost(checked))} multiply-accumulates in "
         "total",
         highlight=False,
     )
     if expected is not None:
         console.print(str(expected), markup=False, highlight=False)
     if plan.rejected_samples:
-        console.print(f"{plan.rejected_samples} draws broke the contract and were replaced", highlight=False)
+        were = "was" if plan.rejected_samples == 1 else "were"
+        console.print(f"{count(plan.rejected_samples, 'draw')} broke the contract and {were} replaced", highlight=False)
 
 
 def _settings(plan: "Plan", search: "Search") -> Group:
@@ -124,7 +126,7 @@ def _settings(plan: "Plan", search: "Search") -> Group:
     drawn = {(spec.sample, "" if same else spec.label): spec.settings for spec in plan.trials}
     paths = sorted({path for settings in drawn.values() for path in settings})
     more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = bare_table(gap=1)
     for name in [*([] if same else ["variant"]), *short_names(paths).values()]:
         table.add_column(name, justify="left" if name == "variant" else "right", overflow="fold")
     for (_, label), settings in list(drawn.items())[:MOST_SETTINGS]:
@@ -134,11 +136,3 @@ def _settings(plan: "Plan", search: "Search") -> Group:
         "; the others are suggested as trials end" if search.name == "tpe" and search.limit > search.in_flight else ""
     )
     return Group(Text(f"Settings drawn{more}{later}", "bold"), table)
-
-
-def _in_units(count: float) -> str:
-    """A large number with three digits and a unit: 46.7 million."""
-    for size, unit in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:,.0f}"

@@ -29,14 +29,14 @@ def validated(kind: type[T], tree: Any) -> tuple[T | None, list[str]]:
     """The dataclass ``kind`` built from JSON values, or None, and what is wrong with them, one line each."""
     odd = dict(_truth_values(kind, tree))
     try:
-        found = _adapter(kind).validate_python(tree, strict=False)
+        found: T = _adapter(kind).validate_python(tree, strict=False)
     except ValidationError as error:
         return None, [*odd.values(), *_lines(kind, error.errors(include_url=False), set(odd))]
     return found, [*odd.values(), *json_problems(to_json(found))]  # lr: inf
 
 
 @functools.cache
-def _adapter(kind: type[T]) -> TypeAdapter[T]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -10,7 +10,7 @@ from matplotlib.path import Path
 
 from orchestrator.analysis import Analysis
 from orchestrator.reporting.context import ReportContext
-from orchestrator.reporting.formatting import millions, shape_text
+from orchestrator.reporting.formatting import amount, shape_text
 from orchestrator.reporting.network_layout import IMAGE, Block, blocks
 from orchestrator.reporting.style import BLUE, INK, LARGE, NORMAL, PURPLE, QUIET, SMALL, literal, sheet
 
@@ -43,7 +43,7 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
     width, height = _place(boxes, len(skips))
     figure, axes = sheet(width, height)
     axes.text(MARGIN, MARGIN, literal(title, 60), fontsize=LARGE, fontweight="bold", color=INK, va="top")
-    note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
+    note = f"{analysis.parameters:,} parameters, {amount(analysis.macs)} multiply-accumulates per image"
     axes.text(MARGIN, MARGIN + 0.24, note, fontsize=SMALL, color=QUIET, va="top")
     for box in boxes.values():
         _draw_box(axes, box)
