@@ -59,7 +59,7 @@ def either(words: Sequence[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
-def count(number: float, word: str, plural: str = "") -> str:
+def counted(number: float, word: str, plural: str = "") -> str:
     """``1 trial``, ``1,200 trials`` or ``0 trials``; ``plural`` is the word for several if it takes more than an s."""
     return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or f'{word}s'}"
 

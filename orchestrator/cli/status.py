@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import log, options, print_json
 from orchestrator.redact import redact
+from orchestrator.text import counted
 
 if TYPE_CHECKING:
     from orchestrator.cluster.job import Job
@@ -78,7 +79,8 @@ def _print_job(job: "Job", flags: str) -> None:
         console.print(redact(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     line(describe(job, flags))
-    line(f"experiment {job.metadata.get('experiment', '?')}, {job.metadata.get('trials', '?')} trials")
+    trials = counted(int(job.metadata.get("trials", "0")), "trial")
+    line(f"experiment {job.metadata.get('experiment', '?')}, {trials}")
     if job.started is not None:
         line(f"started {_clock(job.started)}, {'took' if job.has_ended else 'for'} {_took(job)}")
     line(f"output: orchestrator logs {job.id}{flags}")

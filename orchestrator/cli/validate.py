@@ -11,7 +11,7 @@ from orchestrator.cli.options import options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
 from orchestrator.reporting.terminal_table import bare_table
-from orchestrator.text import count, large
+from orchestrator.text import counted, large
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan, Search
@@ -77,10 +77,10 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     size = "x".join(map(str, dataset.shape))
     splits = dataset.train, dataset.validation, dataset.test
     console.print(
-        f"{experiment.name}: {count(len(plan.trials), 'trial')} of {count(experiment.trainer.epochs, 'epoch')} "
+        f"{experiment.name}: {counted(len(plan.trials), 'trial')} of {counted(experiment.trainer.epochs, 'epoch')} "
         f"on {dataset.name} "
         f"({' + '.join(f'{len(split):,}' for split in splits if split is not None)} images, {size}, "
-        f"{count(len(dataset.classes), 'class', 'classes')})",
+        f"{counted(len(dataset.classes), 'class', 'classes')})",
         highlight=False,
     )
     table = bare_table(gap=1)
@@ -117,7 +117,9 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
         console.print(str(expected), markup=False, highlight=False)
     if plan.rejected_samples:
         were = "was" if plan.rejected_samples == 1 else "were"
-        console.print(f"{count(plan.rejected_samples, 'draw')} broke the contract and {were} replaced", highlight=False)
+        console.print(
+            f"{counted(plan.rejected_samples, 'draw')} broke the contract and {were} replaced", highlight=False
+        )
 
 
 def _settings(plan: "Plan", search: "Search") -> Group:

@@ -10,6 +10,7 @@ from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, 
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
+from orchestrator.text import counted
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.growth import Growth
@@ -43,7 +44,7 @@ def amend(checked: Checked, folder: LaunchFolder, storage: Storage, display: Dis
         wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
         taken = take_over(folder, wanted, storage, torch.__version__)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
-            display.log(f"{count} trial{'s' * (count > 1)} taken over from launch {launch}, which has trained the same")
+            display.log(f"{counted(count, 'trial')} taken over from launch {launch}, which has trained the same")
         if not taken:
             break
     if checked.plan.caution:

@@ -9,7 +9,7 @@ from orchestrator.experiment.search_paths import RECIPE, path_problem
 from orchestrator.experiment.suggestions.group import Missed, has
 from orchestrator.spec import Experiment, Search, TrialSpec, Variant
 from orchestrator.spec.fields import to_json
-from orchestrator.text import did_you_mean, listed
+from orchestrator.text import counted, did_you_mean, listed
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
@@ -95,7 +95,7 @@ def hopeless(rejected: Sequence[Missed], what: str = SPACE) -> list[str]:
     if len(rejected) == 1 and what != SPACE:
         return [f"{what} breaks the contract", *(f"{label}: {check.format()}" for label, check in rejected[0])]
     return [
-        f"{what}: {len(rejected)} draws in a row broke the contract; widen the search space or the contract",
+        f"{what}: {counted(len(rejected), 'draw')} in a row broke the contract; widen the search space or the contract",
         *lines,
     ]
 
