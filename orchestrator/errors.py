@@ -40,14 +40,8 @@ class ExperimentError(RequestError):
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        super().__init__(
-            "\n".join(
-                [
-                    f"{source}: {counted(len(self.problems), 'problem')}",
-                    *(f"  - {problem}" for problem in self.problems),
-                ]
-            )
-        )
+        heading = f"{source}: {counted(len(self.problems), 'problem')}"
+        super().__init__("\n".join([heading, *(f"  - {problem}" for problem in self.problems)]))
 
 
 class VariantError(RequestError):

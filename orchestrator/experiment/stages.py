@@ -116,15 +116,17 @@ def to_come(experiment: Experiment) -> list[ToCome]:
     seeds, settings, search = experiment.seeds, experiment.verdict, experiment.search
     if search is not None and search.name == "tpe" and (left := search.limit - min(search.limit, search.in_flight)):
         trials = left * variants * len(seeds)
-        words = f"then up to {counted(left, 'more setting')}, suggested by what came of the first: at most {counted(trials, 'trial')}"
+        more, most = counted(left, "more setting"), counted(trials, "trial")
+        words = f"then up to {more}, suggested by what came of the first: at most {most}"
         found.append(ToCome(words, trials, left * len(seeds)))
     if experiment.confirm is not None:
         seeds = experiment.confirm.seeds
-        trials = counted(variants * len(seeds), "trial")
-        words = f"then each variant's best settings with {counted(len(seeds), 'seed')}: {trials}"
+        most = counted(variants * len(seeds), "trial")
+        words = f"then each variant's best settings with {counted(len(seeds), 'seed')}: {most}"
         found.append(ToCome(words, variants * len(seeds), len(seeds)))
     further = settings.max_seeds - len(seeds)
     if settings.until_decided and further > 0:
-        words = f"then up to {settings.max_seeds} seeds of each variant: at most {counted(variants * further, 'more trial')}"
+        most = counted(variants * further, "more trial")
+        words = f"then up to {settings.max_seeds} seeds of each variant: at most {most}"
         found.append(ToCome(words, variants * further, further))
     return found

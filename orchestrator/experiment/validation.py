@@ -6,7 +6,7 @@ A line is the path, what is wrong, what is allowed, and the nearest spelling.
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -29,7 +29,7 @@ def validated(kind: type[T], tree: Any) -> tuple[T | None, list[str]]:
     """The dataclass ``kind`` built from JSON values, or None, and what is wrong with them, one line each."""
     odd = dict(_truth_values(kind, tree))
     try:
-        found: T = _adapter(kind).validate_python(tree, strict=False)
+        found: T = _adapter(cast(Any, kind)).validate_python(tree, strict=False)
     except ValidationError as error:
         return None, [*odd.values(), *_lines(kind, error.errors(include_url=False), set(odd))]
     return found, [*odd.values(), *json_problems(to_json(found))]  # lr: inf

@@ -150,9 +150,8 @@ def _run_with_kills(
                 process = _start(command, folder)  # the same command again resumes
             done.append(target)
             reported = now
-            log(
-                f"killed {'the driver' if target == 'driver' else 'a worker'} after {now} of {counted(epochs, 'epoch')}"
-            )
+            killed = "the driver" if target == "driver" else "a worker"
+            log(f"killed {killed} after {now} of {counted(epochs, 'epoch')}")
     finally:
         kill_driver(process)
     if process.returncode not in (0, 1):

@@ -112,7 +112,8 @@ def _missing(context: ComparisonContext) -> str:
         return ""
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     running = " The verdict may change while trials are running." if counts["running"] else ""
-    return f"Of {counted(len(context.trials), 'trial')}, not complete: {parts}. They take no part in the comparison.{running}"
+    trials = counted(len(context.trials), "trial")
+    return f"Of {trials}, not complete: {parts}. They take no part in the comparison.{running}"
 
 
 def _stopped(context: ComparisonContext) -> str:
