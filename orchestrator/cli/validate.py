@@ -7,7 +7,7 @@ import click
 from rich.console import Console, Group
 from rich.text import Text
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import log, options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
 from orchestrator.reporting.terminal_table import bare_table
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchestrator.spec import Plan, Search
     from orchestrator.workflow.check import Checked
     from orchestrator.workflow.estimate import Estimate
+    from orchestrator.workflow.timing import Timing
 
 MOST_SETTINGS = 20  # of a search, at most so many are listed
 
@@ -29,11 +30,13 @@ MOST_SETTINGS = 20  # of a search, at most so many are listed
     show_default="only if resources.price_per_hour is given",
     help="Estimate time and price from earlier launches in MLflow.",
 )
+@click.option("--time", is_flag=True, help="Measure how long the launch would take here: train each variant a moment.")
 @click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
 @options("set", "until_decided", "data_dir", "tracking_uri", "json")
 def command(
     schema: bool,
     estimate: bool,
+    time: bool,
     experiment: Path | None,
     overrides: tuple[str, ...],
     until_decided: bool,
@@ -54,21 +57,26 @@ def command(
     from orchestrator.workflow.plan import to_dict
 
     overrides += ("verdict.until_decided=true",) if until_decided else ()
-    checked = check_experiment(read_file(experiment, overrides), data_dir, lambda line: click.echo(line, err=True))
+    checked = check_experiment(read_file(experiment, overrides), data_dir, log)
     expected = None
     if estimate or checked.plan.experiment.resources.price_per_hour is not None:
         from orchestrator.tracking.store import tracking_uri as choose
         from orchestrator.workflow.estimate import estimate as expect
 
         expected = expect(checked, choose(tracking_uri))
+    timing = None
+    if time:
+        from orchestrator.workflow.timing import measured
+
+        timing = measured(checked, log)
     if as_json:
-        print_json(to_dict(checked, expected))
+        print_json({**to_dict(checked, expected), **({} if timing is None else {"time": timing.to_dict()})})
     else:
-        _print(checked, expected)
+        _print(checked, expected, timing)
     return 0
 
 
-def _print(checked: "Checked", expected: "Estimate | None") -> None:
+def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | None") -> None:
     from orchestrator.experiment.stages import to_come
     from orchestrator.workflow.plan import training_cost
 
@@ -113,6 +121,9 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
         "total",
         highlight=False,
     )
+    hint = "in minutes on this machine: add --time" if expected is None else ""
+    if said := str(timing) if timing is not None else hint:
+        console.print(said, markup=False, highlight=False)
     if expected is not None:
         console.print(str(expected), markup=False, highlight=False)
     if plan.rejected_samples:
