@@ -12,13 +12,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, VariantError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.reader import read_experiment, read_file, read_trial
 from orchestrator.experiment.scalars import number
 from orchestrator.experiment.yaml_loader import parse
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.kinds import hint_at, members, nearest_path, paths
+from orchestrator.workflow.check import check_experiment
 
 MEANT = {
     "1e-3": 0.001, "1E-3": 0.001, ".5e-3": 0.0005, "1.e2": 100.0, ".1": 0.1, "+5": 5, "0.10": 0.1, "08.5": 8.5, "0": 0,
@@ -211,3 +212,21 @@ def test_every_kind_of_problem_is_listed_at_once() -> None:
 def test_a_trial_is_read_as_its_json_is() -> None:
     spec = TrialSpec(variant="stride", seed=3)
     assert read_trial(spec.to_json(), "x") == spec
+
+
+def test_what_is_wrong_with_networks_is_listed_with_what_is_wrong_with_augmentation(tmp_path: Path) -> None:
+    tree = {
+        "name": "a",
+        "variants": ["strid", {"name": "stride", "arguments": {"colour": 1}}, "grouped_concat"],
+        "trainer": {"augmentation": [{"HorisontalFlip": {}}]},
+        "contract": {"max_parameters": 10},
+    }
+    expected = ("no variant 'strid'", "has no parameter colour", "parameters must be at most 10")
+    with pytest.raises(ExperimentError) as refused:
+        check_experiment(read_experiment(tree, "x"), tmp_path, lambda _: None)
+    for words in (*expected, "did you mean HorizontalFlip?"):
+        assert words in str(refused.value)
+    with pytest.raises(VariantError) as unfit:
+        check_experiment(read_experiment({**tree, "trainer": {}}, "x"), tmp_path, lambda _: None)
+    for words in expected:
+        assert words in str(unfit.value)
