@@ -76,7 +76,7 @@ colour: blue
     text = str(refusal.value)
     assert text.startswith(f"{file}: ")
     for expected in (
-        "trainer.epochs: must be greater than or equal to 1, not 0",
+        "trainer.epochs: must be at least 1, not 0",
         "trainer.optimzer: unknown key (did you mean optimizer?)",
         "trainer.optimizer.name: 'sdg' is not allowed (did you mean sgd?); allowed: sgd, adam, adamw, rmsprop, muon",
         "trainer.optimizer.lr: must be a number greater than 0",

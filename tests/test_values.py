@@ -149,6 +149,8 @@ def changed(tree: Any, place: tuple[str, ...], value: object) -> Any:
         ({"trainer": {"optimizer": "adam"}}, "trainer.optimizer: must be a mapping, as {name: adam}, not 'adam'"),
         ({"trainer": {"augmentation": ["Blur"]}}, "augmentation.0: must be a mapping, as {Blur: {}}, not 'Blur'"),
         ({"seeds": 3}, "seeds: must be a list, as [3], not 3"),
+        ({"trainer": {"epochs": "0"}}, "trainer.epochs: must be at least 1, not '0'"),
+        ({"seeds": [-1]}, "seeds.0: must be at least 0, not -1"),
         ({"name": 2026}, 'name: must be text, as "2026", not 2026'),
         ({"resources": {"gpus": "x"}}, "resources.gpus: must be a number of at least 0 or auto, not 'x'"),
         ({"trainer": {"epochs": True}}, "trainer.epochs: must be an integer of at least 1, not true"),
