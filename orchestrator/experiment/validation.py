@@ -101,7 +101,8 @@ def _line(root: type, place: Sequence[str], errors: Sequence[Any]) -> str:
     if kind in _LIMITS and len(errors) == 1:
         given = float(value) if isinstance(value, str) else value  # a number in quotes
         limits = [limit.problem(given) for _, limit in members(hint) if limit is not None]
-        return f"{where}: {limits[0]}, not {shown(value)}"
+        said = next((words for words in limits if words is not None), f"must be {expected(hint)}")
+        return f"{where}: {said}, not {shown(value)}"
     if (words := literals(hint)) and isinstance(value, str):
         if (ours := ours_of_value(place, value)) is not None:
             return f"{where}: {shown(value)}: here it is {ours}"
