@@ -19,6 +19,8 @@ OrchestratorError                exit code 1
 
 from collections.abc import Sequence
 
+from orchestrator.text import counted
+
 
 class OrchestratorError(Exception):
     """The root of everything that this project raises on purpose. Its text is written for users."""
@@ -38,8 +40,8 @@ class ExperimentError(RequestError):
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.source = source
         self.problems = tuple(problems)
-        count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  - {problem}" for problem in self.problems)]))
+        heading = f"{source}: {counted(len(self.problems), 'problem')}"
+        super().__init__("\n".join([heading, *(f"  - {problem}" for problem in self.problems)]))
 
 
 class VariantError(RequestError):

@@ -1,7 +1,7 @@
 """Text for messages: the first or last line of a problem, the nearest spelling of a word, lists, durations."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 
 def first_line(problem: object, default: str | None = None) -> str:
@@ -35,6 +35,44 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     """``a, b and c``: the first ``most`` of ``names``, which are not empty, and the number of the others."""
     parts = [*names[:most], f"{len(names) - most} more"] if len(names) > most else list(names)
     return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def shown(value: object) -> str:
+    """A value as an experiment file has it, text in quotes; the beginning of a long one."""
+    try:
+        text = _written(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, or very deep nesting
+        return "what was given"
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def _written(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_written(inside)}' for key, inside in value.items())}}}"
+    return f"[{', '.join(map(_written, value))}]" if isinstance(value, (list, tuple)) else repr(value)
+
+
+def either(words: Sequence[str]) -> str:
+    """``a, b or c``; ``words`` are not empty."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+def counted(number: float, word: str, plural: str = "") -> str:
+    """``1 trial``, ``1,200 trials`` or ``0 trials``; ``plural`` is the word for several if it takes more than an s."""
+    return f"{number:,} {word}" if number == 1 else f"{number:,} {plural or f'{word}s'}"
+
+
+_LARGE = ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million"), (1e3, "thousand"))
+
+
+def large(number: float) -> str:
+    """A large number with three digits and a unit: ``46.7 million``, ``48.7 thousand``; below a thousand, all of it."""
+    for size, unit in _LARGE:
+        if number >= 0.9995 * size:  # 999,950 is 1 million
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return f"{number:,.0f}"
 
 
 def duration(seconds: float) -> str:

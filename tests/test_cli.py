@@ -141,7 +141,7 @@ def test_train_leaves_a_folder_and_carries_on(packed: Path, network_file: Path, 
     assert (tmp_path / "t" / "checkpoints" / "best.pt").stat().st_mtime_ns == saved  # nothing was trained again
     other = orchestrator(*command, "--seed", "1", cwd=tmp_path)
     assert other.returncode == 2
-    assert "holds another trial" in other.stderr
+    assert "holds another trial: seed (0 there, 1 now); give another folder with --out" in other.stderr
 
 
 BLOCKER = """

@@ -76,10 +76,10 @@ colour: blue
     text = str(refusal.value)
     assert text.startswith(f"{file}: ")
     for expected in (
-        "trainer.epochs: must be greater than or equal to 1, not 0",
+        "trainer.epochs: must be at least 1, not 0",
         "trainer.optimzer: unknown key (did you mean optimizer?)",
         "trainer.optimizer.name: 'sdg' is not allowed (did you mean sgd?); allowed: sgd, adam, adamw, rmsprop, muon",
-        "trainer.optimizer.lr: must be a valid number",
+        "trainer.optimizer.lr: must be a number greater than 0",
         "trainer.schedule: plateau uses the accuracy",
         "contract.require.0: 'dilatd' is not allowed (did you mean dilated?)",
         "colour: unknown key",
@@ -188,8 +188,8 @@ def test_an_experiment_survives_yaml_and_a_trial_survives_json(recipe: Recipe, s
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"variant": 3}, "spec.variant: expected str"),
-        ({"seed": True}, "spec.seed: expected int"),
+        ({"variant": 3}, "spec.variant: expected text"),
+        ({"seed": True}, "spec.seed: expected an integer"),
         ({"seed": -1}, "seed: must be at least 0"),
         ({"extra": 1}, "unknown extra"),
         ({"trainer": {"optimizer": {"name": "sdg"}}}, "spec.trainer.optimizer.name: 'sdg' is not one of"),
@@ -434,8 +434,8 @@ def test_everything_that_cannot_be_searched_is_said_at_once() -> None:
         "dataset.name cannot be searched",
         "trainer.optimizer and trainer.optimizer.lr, part of it",
         "must be greater than 0, not -1.0",
-        "epochs: expected int, not 2.5",
-        "unknown batchsize",
+        "epochs: expected an integer, not 2.5",
+        "trainer.batchsize: there is no such setting (did you mean trainer.batch_size?)",
     ):
         assert words in said
     assert len(refused.value.problems) == 5

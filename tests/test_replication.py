@@ -73,7 +73,7 @@ def test_what_was_published_is_no_part_of_a_launchs_identity() -> None:
         ),
         ({"published": {}}, "give last, best or curve"),
         ({"published": {"last": 0.87, "best": 0.86}}, r"best \(0.86\) is below last \(0.87\)"),
-        ({"published": {"last": 86.2}}, "published.last: must be less than or equal to 1, not 86.2"),
+        ({"published": {"last": 86.2}}, "published.last: must be at most 1, not 86.2"),
         ({"published": {"last": 0.8, "margn": 0.01}}, "published.margn: unknown key .did you mean margin"),
         ({"published_curve": "x.csv"}, re.escape("is now published.curve; write `published: {curve: x.csv}`")),
     ],

@@ -95,6 +95,16 @@ def _logits(variant: str, network: nn.Module, shape: Shape) -> Any:
             return main_output(network(torch.zeros(2, *shape)))
     except (Exception, SystemExit) as problem:  # a network that does not fit may raise anything
         size = "x".join(map(str, shape))
-        raise VariantError(f"{variant}: does not work with {size} images: {crash(problem)}") from problem
+        hint = "; it works with one channel: set dataset.channels: 1" if _takes_grey(network, shape) else ""
+        raise VariantError(f"{variant}: does not work with {size} images: {crash(problem)}{hint}") from problem
     finally:
         network.train(was_training)
+
+
+def _takes_grey(network: nn.Module, shape: Shape) -> bool:
+    """Whether a network that does not work with images of ``shape`` does with grey ones of that size."""
+    try:
+        with torch.no_grad(), apart():
+            return isinstance(main_output(network(torch.zeros(2, 1, *shape[1:]))), torch.Tensor) and shape[0] != 1
+    except (Exception, SystemExit):  # as above
+        return False

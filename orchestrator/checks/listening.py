@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.checks.check import Outcome, Request, failure, ok, warning
 from orchestrator.loopback import is_loopback
+from orchestrator.text import counted
 
 RAY_PROGRAMS = ("raylet", "gcs_server")
 
@@ -35,11 +36,11 @@ def evaluate_sockets(sockets: Sequence[Socket], in_cluster: bool) -> Iterator[Ou
             groups[socket.program, socket.token].append(socket)
     if not groups:
         count = len(sockets)
-        sockets_of = f"{count} socket{'s' * (count != 1)} of Ray and MLflow"
+        sockets_of = f"{counted(count, 'socket')} of Ray and MLflow"
         yield ok(f"{sockets_of}, on loopback only" if count else "no socket of Ray or MLflow")
     for (program, token), rows in sorted(groups.items()):
         where = ", ".join(sorted({f"{row.ip}:{row.port}" for row in rows})[:3]) + ", ..." * (len(rows) > 3)
-        ports = "1 port" if len(rows) == 1 else f"{len(rows)} ports"
+        ports = counted(len(rows), "port")
         if program == "mlflow":
             processes = " ".join(str(pid) for pid in sorted({row.pid for row in rows}))
             text = f"MLflow listens beyond loopback without authentication: {where}"

@@ -15,7 +15,7 @@ from orchestrator.redact import redact
 from orchestrator.scheduling.each_node import node_names, object_stores, on_each_node, sent_by_value
 from orchestrator.scheduling.session import ray_session
 from orchestrator.spec import Plan
-from orchestrator.text import first_line
+from orchestrator.text import counted, first_line
 
 LAUNCH_PATIENCE = 120.0  # seconds for all nodes together; where a network is compared, torch is imported first
 _RAY_ENVIRONMENT = {
@@ -71,7 +71,7 @@ def diagnose(request: Request, address: str | None = None, debug: bool = False) 
         os.environ.setdefault(name, value)
     try:
         with ray_session(address, debug=debug) as nodes:
-            joined = Finding(HERE, "cluster", Level.OK, f"{len(nodes)} node{'s' * (len(nodes) != 1)} at {address}")
+            joined = Finding(HERE, "cluster", Level.OK, f"{counted(len(nodes), 'node')} at {address}")
             return [joined, *run_checks(replace(request, nodes=node_names()))]
     except ResourceError as problem:
         refused = ("failure", first_line(problem).partition(". ")[0], JOIN)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from orchestrator.cli.options import options, print_json
+from orchestrator.text import counted
 
 if TYPE_CHECKING:
     from orchestrator.checks import Finding
@@ -81,8 +82,8 @@ def _print_table(found: Sequence["Finding"]) -> None:
     console = Console()
     console.print(table)
     passed, warnings, failures = (sum(status == level for _, status, _, _ in rows) for level in SIGNS)
-    counts = f"{failures} failure{'s' * (failures != 1)}, {warnings} warning{'s' * (warnings != 1)}, "
-    counts += f"{passed} check{'s' * (passed != 1)} passed"
+    counts = f"{counted(failures, 'failure')}, {counted(warnings, 'warning')}, "
+    counts += f"{counted(passed, 'check')} passed"
     worst = "failure" if failures else "warning" if warnings else "ok"
     console.print(counts, style=SIGNS[worst][1], highlight=False)
 

@@ -11,6 +11,7 @@ from contextlib import nullcontext
 import click
 
 from orchestrator.cli.options import document_only
+from orchestrator.cli.piped import piped_output
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
@@ -73,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     gc.set_threshold(GARBAGE_THRESHOLD)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, unless a command installs its own handler
     try:
-        with document_only() if "--json" in given else nullcontext():
+        with piped_output(), document_only() if "--json" in given else nullcontext():
             code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130

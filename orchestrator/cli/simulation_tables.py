@@ -9,8 +9,9 @@ from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.simulation.figures import Figures
 from orchestrator.simulation.means import Mean
 from orchestrator.simulation.summary import Spread, Summary
+from orchestrator.text import counted
 from orchestrator.workflow.simulate import Simulated
-from orchestrator.workflow.simulation_words import counted, told_law, told_plan, told_workers
+from orchestrator.workflow.simulation_words import told_law, told_plan, told_workers
 
 UNITS = ((2 * 3600.0, 3600.0, "hours"), (120.0, 60.0, "minutes"), (0.0, 1.0, "seconds"))  # from, size, name
 Shown = Callable[[float], str]

@@ -8,6 +8,7 @@ import click
 
 from orchestrator.cli.options import log, options, print_json
 from orchestrator.redact import redact
+from orchestrator.text import counted
 
 if TYPE_CHECKING:
     from orchestrator.cluster.job import Job
@@ -41,10 +42,10 @@ def command(job: str | None, address: str | None, insecure: bool, as_json: bool,
 
 def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
     """One row per job, the oldest first."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
+
+    from orchestrator.reporting.terminal_table import bare_table
 
     console = Console()
     if not jobs:
@@ -54,8 +55,8 @@ def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
             soft_wrap=True,
         )
         return
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
-    table.add_column("job", overflow="fold")
+    table = bare_table(gap=1)
+    table.add_column("job", no_wrap=True)
     table.add_column("status", no_wrap=True)
     for column in ("trials", "started", "took", "exit code"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -78,7 +79,8 @@ def _print_job(job: "Job", flags: str) -> None:
         console.print(redact(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     line(describe(job, flags))
-    line(f"experiment {job.metadata.get('experiment', '?')}, {job.metadata.get('trials', '?')} trials")
+    trials = counted(int(job.metadata.get("trials", "0")), "trial")
+    line(f"experiment {job.metadata.get('experiment', '?')}, {trials}")
     if job.started is not None:
         line(f"started {_clock(job.started)}, {'took' if job.has_ended else 'for'} {_took(job)}")
     line(f"output: orchestrator logs {job.id}{flags}")

@@ -4,19 +4,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
-from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.options import log, options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
+from orchestrator.reporting.terminal_table import bare_table
+from orchestrator.text import counted, large
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan, Search
     from orchestrator.workflow.check import Checked
     from orchestrator.workflow.estimate import Estimate
+    from orchestrator.workflow.timing import Timing
 
 MOST_SETTINGS = 20  # of a search, at most so many are listed
 
@@ -29,11 +30,13 @@ MOST_SETTINGS = 20  # of a search, at most so many are listed
     show_default="only if resources.price_per_hour is given",
     help="Estimate time and price from earlier launches in MLflow.",
 )
+@click.option("--time", is_flag=True, help="Measure how long the launch would take here: train each variant a moment.")
 @click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
 @options("set", "until_decided", "data_dir", "tracking_uri", "json")
 def command(
     schema: bool,
     estimate: bool,
+    time: bool,
     experiment: Path | None,
     overrides: tuple[str, ...],
     until_decided: bool,
@@ -61,14 +64,19 @@ def command(
         from orchestrator.workflow.estimate import estimate as expect
 
         expected = expect(checked, choose(tracking_uri))
+    timing = None
+    if time:
+        from orchestrator.workflow.timing import measured
+
+        timing = measured(checked, log)
     if as_json:
-        print_json(to_dict(checked, expected))
+        print_json({**to_dict(checked, expected), **({} if timing is None else {"time": timing.to_dict()})})
     else:
-        _print(checked, expected)
+        _print(checked, expected, timing)
     return 0
 
 
-def _print(checked: "Checked", expected: "Estimate | None") -> None:
+def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | None") -> None:
     from orchestrator.experiment.stages import to_come
     from orchestrator.workflow.plan import training_cost
 
@@ -77,20 +85,21 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     size = "x".join(map(str, dataset.shape))
     splits = dataset.train, dataset.validation, dataset.test
     console.print(
-        f"{experiment.name}: {len(plan.trials)} trials of {experiment.trainer.epochs} epochs on {dataset.name} "
+        f"{experiment.name}: {counted(len(plan.trials), 'trial')} of {counted(experiment.trainer.epochs, 'epoch')} "
+        f"on {dataset.name} "
         f"({' + '.join(f'{len(split):,}' for split in splits if split is not None)} images, {size}, "
-        f"{len(dataset.classes)} classes)",
+        f"{counted(len(dataset.classes), 'class', 'classes')})",
         highlight=False,
     )
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = bare_table(gap=1)
     table.add_column("variant", no_wrap=True)
     for column in ("trials", "parameters", "MACs", "receptive field"):
-        table.add_column(column, justify="right")
-    table.add_column("contract")
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("contract", no_wrap=True)
     for variant in experiment.variants:
         mine = [spec for spec in plan.trials if spec.label == variant.label]
         analysis, contract = checked.analyses[mine[0].name], checked.contracts[mine[0].name]
-        macs = "unknown" if analysis.macs is None else _in_units(analysis.macs)
+        macs = "unknown" if analysis.macs is None else large(analysis.macs)
         kept = "kept" if contract.checks else "none"
         table.add_row(
             variant.label,
@@ -108,14 +117,20 @@ def _print(checked: "Checked", expected: "Estimate | None") -> None:
     resources = experiment.resources
     console.print(
         f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
-        f"{'at most' if to_come(experiment) else 'about'} {_in_units(training_cost(checked))} multiply-accumulates in "
+        f"{'at most' if to_come(experiment) else 'about'} {large(training_cost(checked))} multiply-accumulates in "
         "total",
         highlight=False,
     )
+    hint = "in minutes on this machine: add --time" if expected is None else ""
+    if said := str(timing) if timing is not None else hint:
+        console.print(said, markup=False, highlight=False)
     if expected is not None:
         console.print(str(expected), markup=False, highlight=False)
     if plan.rejected_samples:
-        console.print(f"{plan.rejected_samples} draws broke the contract and were replaced", highlight=False)
+        were = "was" if plan.rejected_samples == 1 else "were"
+        console.print(
+            f"{counted(plan.rejected_samples, 'draw')} broke the contract and {were} replaced", highlight=False
+        )
 
 
 def _settings(plan: "Plan", search: "Search") -> Group:
@@ -124,7 +139,7 @@ def _settings(plan: "Plan", search: "Search") -> Group:
     drawn = {(spec.sample, "" if same else spec.label): spec.settings for spec in plan.trials}
     paths = sorted({path for settings in drawn.values() for path in settings})
     more = f", the first {MOST_SETTINGS} of {len(drawn)}" if len(drawn) > MOST_SETTINGS else ""
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
+    table = bare_table(gap=1)
     for name in [*([] if same else ["variant"]), *short_names(paths).values()]:
         table.add_column(name, justify="left" if name == "variant" else "right", overflow="fold")
     for (_, label), settings in list(drawn.items())[:MOST_SETTINGS]:
@@ -134,11 +149,3 @@ def _settings(plan: "Plan", search: "Search") -> Group:
         "; the others are suggested as trials end" if search.name == "tpe" and search.limit > search.in_flight else ""
     )
     return Group(Text(f"Settings drawn{more}{later}", "bold"), table)
-
-
-def _in_units(count: float) -> str:
-    """A large number with three digits and a unit: 46.7 million."""
-    for size, unit in ((1e15, "quadrillion"), (1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:,.0f}"

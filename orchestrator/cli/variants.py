@@ -9,11 +9,11 @@ from orchestrator.cli.options import options, print_json
 @options("json")
 def command(as_json: bool, debug: bool) -> int:
     """List the built-in variants with family, parameters, MACs and receptive field (10 classes, 32 x 32 images)."""
-    from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
 
     from orchestrator.architectures.table import VARIANTS
+    from orchestrator.reporting.terminal_table import bare_table
+    from orchestrator.text import large
 
     if as_json:
         print_json(
@@ -29,20 +29,17 @@ def command(as_json: bool, debug: bool) -> int:
             ]
         )
         return 0
-    table = Table(
-        box=SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
+    table = bare_table(
         caption="receptive field: of the last feature map before global pooling / of the output\n"
         "any other network: path/to/file.py:Class",
-        caption_justify="left",
+        gap=1,
     )
     table.add_column("variant", no_wrap=True)
     table.add_column("family", no_wrap=True)
-    for column in ("parameters", "million\nMACs", "receptive\nfield"):
+    for column in ("parameters", "MACs", "receptive\nfield"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, variant in VARIANTS.items():
         field = f"{variant.features} / {variant.output}"
-        table.add_row(name, variant.family, f"{variant.parameters:,}", f"{variant.macs / 1e6:,.1f}", field)
+        table.add_row(name, variant.family, f"{variant.parameters:,}", large(variant.macs), field)
     Console().print(table)
     return 0

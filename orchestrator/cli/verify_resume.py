@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import options, print_json
+from orchestrator.text import counted
 
 
 @click.command("verify-resume")
@@ -37,11 +38,11 @@ def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: 
         print_json({**asdict(found), "equal": found.equal})
     for difference in found.differences:
         say(f"  differs: {difference}")
-    struck = f"{len(found.kills)} kills ({', '.join(found.kills) or 'none: it ended too early'})"
+    struck = f"{counted(len(found.kills), 'kill')} ({', '.join(found.kills) or 'none: it ended too early'})"
     outcome = (
         "weights, records and MLflow's content are equal, bit for bit"
         if found.equal
-        else f"{len(found.differences)} things differ"
+        else f"{counted(len(found.differences), 'difference')}"
     )
     say(f"{found.experiment}: after {struck}, {outcome}")
     return 0 if found.equal and found.kills else 1

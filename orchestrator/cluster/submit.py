@@ -8,6 +8,7 @@ from orchestrator.cluster.job import COMPLETE, Job, attempts, job_name, next_nam
 from orchestrator.cluster.jobs import Jobs
 from orchestrator.cluster.working_dir import WorkingDir
 from orchestrator.errors import ResourceError
+from orchestrator.text import counted
 
 TRIES = 5  # job names in a row that others may take while we submit
 _ENDED = {1: "has failed trials", 2: "was rejected there", 130: "was stopped"}  # by exit code
@@ -48,8 +49,8 @@ def submit(
         flags = [*(["--quiet"] if quiet else []), *(["--again"] if again else [])]
         if _start(jobs, name, submission, flags):
             total = sum(submission.working_dir.files.values())
-            sent = f"{_count(len(submission.working_dir.files), 'file')}, {total / 1e3:,.1f} kB, uploaded"
-            log(f"job {name} submitted to {jobs.address}: {_count(submission.trials, 'trial')}; {sent}")
+            sent = f"{counted(len(submission.working_dir.files), 'file')}, {total / 1e3:,.1f} kB, uploaded"
+            log(f"job {name} submitted to {jobs.address}: {counted(submission.trials, 'trial')}; {sent}")
             started = jobs.find(name)
             if started is None:
                 raise ResourceError(f"{jobs.address} has lost job {name}; was the cluster replaced?")
@@ -68,7 +69,3 @@ def _start(jobs: Jobs, name: str, submission: Submission, flags: Sequence[str]) 
     }
     folder = submission.working_dir.folder
     return jobs.submit(name, entrypoint, metadata, folder, submission.working_dir.excludes)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

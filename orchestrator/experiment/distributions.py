@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 from orchestrator.spec import Distribution
+from orchestrator.text import shown
 
 LISTED = 10_000  # a finite space of at most this many settings is shuffled; a larger one is sampled
 TAIL = 1e-9  # probability beyond which a normal distribution is cut off at either end: six standard deviations
@@ -73,17 +74,17 @@ def admitted(distribution: Distribution, value: Any) -> Any:
         return distribution.choice[position(distribution, value)]
     whole = isinstance(value, int) and not isinstance(value, bool)
     if not whole and not isinstance(value, float):
-        raise ValueError(f"{value!r} is not a number")
+        raise ValueError(f"{shown(value)} is not a number")
     low, high = extremes(distribution)
     if isinstance(low, int) and not whole:
-        raise ValueError(f"{value!r} is not an integer")
+        raise ValueError(f"{shown(value)} is not an integer")
     if not low <= value <= high:
-        raise ValueError(f"{value!r} is not between {low} and {high}")
+        raise ValueError(f"{shown(value)} is not between {low} and {high}")
     drawn = value if isinstance(low, int) else float(value)
     if (q := step(distribution)) is not None:
         nearest = multiple(distribution, round(value / q))
         if not math.isclose(nearest, value, abs_tol=1e-12):
-            raise ValueError(f"{value!r} is no multiple of {q}")
+            raise ValueError(f"{shown(value)} is no multiple of {q}")
         return nearest
     return drawn
 
@@ -95,7 +96,7 @@ def position(distribution: Distribution, value: Any) -> int:
     equal = [i for i, one in enumerate(choices) if one == value and isinstance(one, bool) == isinstance(value, bool)]
     if same or equal:
         return (same or equal)[0]
-    raise ValueError(f"{value!r} is none of {', '.join(repr(one) for one in choices)}")
+    raise ValueError(f"{shown(value)} is none of {', '.join(map(shown, choices))}")
 
 
 def step(distribution: Distribution) -> float | None:

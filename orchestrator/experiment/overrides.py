@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orchestrator.errors import ExperimentError
+from orchestrator.experiment.scalars import FREE, number, word_problem
 from orchestrator.spec.json_values import DEEPEST, one_line
 
 
 def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of ``tree`` with each ``path=value`` applied; the value is read as JSON, a list or mapping also as
-    YAML, anything else as text.
+    """A copy of ``tree`` with each ``path=value`` applied; the value is read as JSON, else as in an
+    experiment file: a list or mapping, a number such as .1, or text.
 
     Missing mappings along the path are created; a number in the path is an index of a list. Raises ExperimentError
     that lists every override that cannot be applied.
@@ -25,7 +26,7 @@ def apply_overrides(tree: Mapping[str, Any], overrides: Sequence[str]) -> dict[s
             problems.append(one_line(f"--set {override}: write it as a.b=value"))
             continue
         try:
-            put(result, path, _value(text))
+            put(result, path, _value(text, path))
         except (TypeError, IndexError, ValueError) as problem:
             problems.append(one_line(f"--set {override}: {problem}"))
         except RecursionError:
@@ -65,7 +66,7 @@ def _position(place: list[Any], name: str, path: str) -> int:
     return int(name)
 
 
-def _value(text: str) -> Any:
+def _value(text: str, path: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:  # a RecursionError is not caught: too deeply nested JSON is not text
@@ -73,6 +74,10 @@ def _value(text: str) -> Any:
     if text.startswith(("[", "{")):  # as in an experiment file: [stride, grouped_concat]
         with contextlib.suppress(ImportError):  # a trial trains with torch alone
             return _flow(text)
+    if (read := number(text)) is not None:
+        return read
+    if not set(FREE).isdisjoint(path.split(".")) and (problem := word_problem(text)) is not None:
+        raise ValueError(problem)
     return {"True": True, "False": False, "None": None}.get(text, text)
 
 

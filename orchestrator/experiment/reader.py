@@ -1,30 +1,27 @@
 """Read an experiment file: safe YAML, strict keys; every problem at once, with its path and the nearest spelling."""
 
 import dataclasses
-import types
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from orchestrator import spec
 from orchestrator.errors import ExperimentError
-from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.paths import CURVE, find_files, map_variants
+from orchestrator.experiment.search_paths import searched_paths
+from orchestrator.experiment.suggestions.refusals import refusals
+from orchestrator.experiment.validation import unknown_networks, validated
 from orchestrator.experiment.yaml_loader import parse
-from orchestrator.spec import Experiment
+from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.descriptions import descriptions
-from orchestrator.spec.fields import key_of
 from orchestrator.spec.json_values import json_problems, one_line
-from orchestrator.text import did_you_mean
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
 OLD_CURVE = "published_curve"  # what earlier versions called published.curve
-_CHOICES = ("constrained-", "literal[")  # how pydantic names the members of a union in a path
 
 
 def read_file(path: Path, overrides: Sequence[str] = (), log: Callable[[str], None] = lambda _: None) -> Experiment:
@@ -67,13 +64,26 @@ def read_experiment(tree: Any, source: str) -> Experiment:
     if isinstance(tree, Mapping) and OLD_CURVE in tree:
         problems.append(f"{OLD_CURVE}: is now published.curve; write `published: {{curve: {tree[OLD_CURVE]}}}`")
         tree = {key: value for key, value in tree.items() if key != OLD_CURVE}
-    try:
-        experiment = _adapter().validate_python(tree, strict=False)
-    except ValidationError as error:
-        problems += [_describe_error(problem) for problem in error.errors(include_url=False)]
+    experiment, wrong = validated(Experiment, tree)
+    problems += wrong
+    if experiment is None:
+        problems += searched_paths(tree)
+    elif experiment.search is not None:
+        problems += refusals(experiment, experiment.search)
     if problems:
-        raise ExperimentError(source, [one_line(problem) for problem in problems])
+        problems += unknown_networks(tree)
+    if experiment is None or problems:
+        raise ExperimentError(source, [one_line(problem) for problem in dict.fromkeys(problems)])
     return experiment
+
+
+def read_trial(tree: Any, source: str) -> TrialSpec:
+    """A trial's specification from JSON values. Raises ExperimentError that lists every problem."""
+    spec, problems = validated(TrialSpec, tree)
+    problems = json_problems(tree) + problems
+    if spec is None or problems:
+        raise ExperimentError(source, [one_line(problem) for problem in dict.fromkeys(problems)])
+    return spec
 
 
 def json_schema() -> dict[str, Any]:
@@ -149,54 +159,3 @@ def _labels_for_names(tree: Any) -> Any:
     if "search" in tree:
         changed["search"] = map_variants(tree["search"], label)
     return changed
-
-
-def _describe_error(problem: Any) -> str:
-    """One of pydantic's errors as a line: the path, what is wrong, what is allowed, the nearest spelling."""
-    unknown = problem["type"] in ("unexpected_keyword_argument", "extra_forbidden")
-    place = [str(part) or "''" for part in problem["loc"]]
-    key = [place.pop()] if unknown else []  # as written, even if it looks like a union member
-    place = [part for part in place if not part.startswith(_CHOICES)] + key
-    where = ".".join(place) or "the file"
-    if unknown:
-        if (ours := ours_of_key(place[:-1], place[-1], problem["input"])) is not None:
-            return f"{where}: here it is {ours}"
-        allowed = _keys_at(place[:-1])
-        return f"{where}: unknown key{did_you_mean(place[-1], allowed)}; allowed: {', '.join(allowed)}"
-    if problem["type"] in ("missing", "missing_argument"):
-        return f"{where}: missing"
-    if problem["type"] == "literal_error":
-        allowed = [word.strip(" '") for word in problem["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        value = problem["input"]
-        if (ours := ours_of_value(place, value)) is not None:
-            return f"{where}: {_shown(value)}: here it is {ours}"
-        near = did_you_mean(value, allowed) if isinstance(value, str) else ""
-        return f"{where}: {_shown(value)} is not allowed{near}; allowed: {', '.join(allowed)}"
-    if problem["type"] == "value_error":
-        return f"{where}: {problem['ctx']['error']}"
-    if problem["type"] == "dataclass_type":
-        keys = _keys_at(place)
-        return f"{where}: must be a mapping with some of {', '.join(keys)}, not {_shown(problem['input'])}"
-    message = problem["msg"].replace("Input should be", "must be").replace("Input must be", "must be")
-    return f"{where}: {message}, not {_shown(problem['input'])}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):  # a number of thousands of digits, or very deep nesting
-        return "what was given"
-    return text if len(text) < 60 else text[:57] + "..."
-
-
-def _keys_at(place: Sequence[str]) -> list[str]:
-    """The keys of the dataclass at ``place`` in an experiment."""
-    kind: Any = Experiment
-    for name in place:
-        if dataclasses.is_dataclass(kind):
-            kind = typing.get_type_hints(kind).get(name)
-        else:  # an index of a list or a key of a mapping
-            kind = typing.get_args(kind)[-1 if typing.get_origin(kind) is dict else 0]
-        if typing.get_origin(kind) in (typing.Union, types.UnionType):
-            kind = next((k for k in typing.get_args(kind) if k is not type(None)), None)
-    return [key_of(field.name) for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else []

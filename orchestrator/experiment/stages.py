@@ -10,6 +10,7 @@ from orchestrator.experiment.rounds import Round, next_seed, plan_rounds
 from orchestrator.experiment.stage_log import StageLog
 from orchestrator.records import TrialResult
 from orchestrator.spec import Experiment, TrialSpec
+from orchestrator.text import counted
 
 
 class LaterStages:
@@ -115,15 +116,17 @@ def to_come(experiment: Experiment) -> list[ToCome]:
     seeds, settings, search = experiment.seeds, experiment.verdict, experiment.search
     if search is not None and search.name == "tpe" and (left := search.limit - min(search.limit, search.in_flight)):
         trials = left * variants * len(seeds)
-        words = f"then up to {left} more settings, suggested by what came of the first: at most {trials} trials"
+        more, most = counted(left, "more setting"), counted(trials, "trial")
+        words = f"then up to {more}, suggested by what came of the first: at most {most}"
         found.append(ToCome(words, trials, left * len(seeds)))
     if experiment.confirm is not None:
         seeds = experiment.confirm.seeds
-        count = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-        words = f"then each variant's best settings with {count}: {variants * len(seeds)} trials"
+        most = counted(variants * len(seeds), "trial")
+        words = f"then each variant's best settings with {counted(len(seeds), 'seed')}: {most}"
         found.append(ToCome(words, variants * len(seeds), len(seeds)))
     further = settings.max_seeds - len(seeds)
     if settings.until_decided and further > 0:
-        words = f"then up to {settings.max_seeds} seeds of each variant: at most {variants * further} more trials"
+        most = counted(variants * further, "more trial")
+        words = f"then up to {settings.max_seeds} seeds of each variant: at most {most}"
         found.append(ToCome(words, variants * further, further))
     return found

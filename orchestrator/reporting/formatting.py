@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from orchestrator.analysis import Extent
+from orchestrator.text import large
 
 
 def height_and_width(extent: Extent) -> tuple[int, int]:
@@ -23,6 +24,6 @@ def shape_text(sizes: Sequence[float]) -> str:
     return " × ".join(f"{size:.10g}" for size in sizes)
 
 
-def millions(count: int | None) -> str:
-    """``45,300,000`` as ``45.30 M``."""
-    return "unknown" if count is None else f"{count / 1e6:,.2f} M"
+def amount(count: int | None) -> str:
+    """``45,300,000`` as ``45.3 million``, ``48,680`` as ``48.7 thousand``."""
+    return "unknown" if count is None else large(count)

@@ -11,7 +11,7 @@ from matplotlib.path import Path
 from orchestrator.analysis import Analysis
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.fonts import columns
-from orchestrator.reporting.formatting import millions, shape_text
+from orchestrator.reporting.formatting import amount, shape_text
 from orchestrator.reporting.network_box import LANE as STEP
 from orchestrator.reporting.network_box import LINE, PADDING, Branch, Inside, inside
 from orchestrator.reporting.network_layout import IMAGE, Block, blocks
@@ -48,7 +48,7 @@ def draw_network(analysis: Analysis, title: str) -> Figure:
     boxes = {block.name: _box(block) for block in blocks(analysis)}
     skips = _skips(boxes)
     heading = literal(title, 60)
-    note = f"{analysis.parameters:,} parameters, {millions(analysis.macs)} multiply-accumulates per image"
+    note = f"{analysis.parameters:,} parameters, {amount(analysis.macs)} multiply-accumulates per image"
     width, height = _place(boxes, len(skips), max(0.115 * columns(heading), LETTER * columns(note)))
     figure, axes = sheet(width, height)
     axes.text(MARGIN, MARGIN, heading, fontsize=LARGE, fontweight="bold", color=INK, va="top")

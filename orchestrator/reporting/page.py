@@ -6,7 +6,7 @@ from html import escape
 
 from orchestrator import records as keys
 from orchestrator.reporting.context import ReportContext
-from orchestrator.reporting.formatting import extent_text, millions
+from orchestrator.reporting.formatting import amount, extent_text
 from orchestrator.reporting.html import FigureImage, document, fact, figure, table
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.tables import Table
@@ -88,7 +88,7 @@ def _facts(context: ReportContext) -> list[tuple[str, str, str, str]]:
         field = analysis.receptive_field
         facts[2:2] = [
             ("Parameters", f"{analysis.parameters:,}", "", ""),
-            ("MACs", millions(analysis.macs), "multiply-accumulates per image", ""),
+            ("MACs", amount(analysis.macs), "multiply-accumulates per image", ""),
             ("Receptive field", extent_text(field.output), f"{extent_text(field.features)} before global pooling", ""),
         ]
     return facts

@@ -18,10 +18,12 @@ from rich.text import Text
 from orchestrator import records as keys
 from orchestrator.records import Outcome, Record
 from orchestrator.reporting.states import ENDED, STYLES, state_text, stopped_text
+from orchestrator.reporting.terminal_table import FittingTable
 
 CLOCK = "%H:%M:%S"  # before every line about a change of state
 _STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
 SPEED_PERIOD = 600.0  # seconds; the remaining time is estimated from the epochs in them
+SPARE = ("images/s", "train", "test", "validation")  # columns of a live table that a narrow terminal goes without
 MOST_LINES = 40  # of the live table: running trials, and those that changed last
 
 
@@ -164,11 +166,11 @@ class View:
         return [Text(stopped_text(len(stopped), *best))] if stopped else []
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, header_style="bold")
+        table = FittingTable(box=None, pad_edge=False, header_style="bold", spare=SPARE)
         table.add_column("trial", no_wrap=True)
         for name in ("epoch", "train", "validation", "test", "images/s"):
             table.add_column(name, justify="right", no_wrap=True)
-        table.add_column("state", no_wrap=True)
+        table.add_column("state")
         room = min(MOST_LINES, max(5, self.console.size.height - 6))
         listed = [item for item in self.lines.items() if item[1].state != "stopped"]
         shown = heapq.nlargest(room, listed, key=lambda item: (item[1].state == "running", item[1].changed))

@@ -10,6 +10,7 @@ from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, T
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
+from orchestrator.text import counted
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 
@@ -29,8 +30,9 @@ def check_free_space(storage: Path, parameters: Mapping[str, int], side_by_side:
     needed += side_by_side * BYTES_PER_PARAMETER * COPIES_RUNNING * largest
     free = shutil.disk_usage(next(p for p in (storage, *storage.absolute().parents) if p.exists())).free
     if free < needed:
+        trials = f"{counted(len(parameters), 'trial')} {'needs' if len(parameters) == 1 else 'need'}"
         raise StorageError(
-            f"{storage} has {free / 1e6:,.0f} MB free, but {len(parameters)} trials need about {needed / 1e6:,.0f} MB: "
+            f"{storage} has {free / 1e6:,.0f} MB free, but {trials} about {needed / 1e6:,.0f} MB: "
             "remove old launches, set max_checkpoint_bytes, or choose another folder with --storage"
         )
 

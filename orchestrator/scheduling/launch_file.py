@@ -3,13 +3,15 @@
 import json
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.scheduling.looks import RULES
 from orchestrator.spec import Plan, label_of
+from orchestrator.spec.differences import differences as changed_settings
+from orchestrator.spec.differences import said
 from orchestrator.spec.fields import to_json
 
 LAUNCH_FILE = "launch.json"
@@ -56,13 +58,7 @@ def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
     if "basis" not in content:
         return [EARLIER_VERSION]
-    before, now = dict(_leaves(content["basis"])), dict(_leaves(plan.basis()))
-    found = [
-        path if max(len(str(before.get(path))), len(str(now.get(path)))) > 40
-        else f"{path} ({_shown(before.get(path))} there, {_shown(now.get(path))} now)"
-        for path in dict.fromkeys([*before, *now])
-        if before.get(path) != now.get(path)
-    ]  # fmt: skip
+    found = changed_settings(content["basis"], plan.basis())
     for label, network in plan.networks().items():
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
@@ -106,7 +102,7 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     if decided[0] != decided[1]:
         parts.append("further rounds until decided" if decided[1] else "no further rounds")
     rules = [key for key in RULES if before["verdict"].get(key) != now["verdict"].get(key)]
-    parts += [f"verdict.{key} {_shown(now['verdict'][key])}" for key in rules if now["verdict"].get("until_decided")]
+    parts += [f"verdict.{key} {said(now['verdict'][key])}" for key in rules if now["verdict"].get("until_decided")]
     return "; ".join(parts) or "other settings that change no trial"
 
 
@@ -157,14 +153,6 @@ def _entry(plan: Plan, ended: int = 0) -> dict[str, Any]:
     }
 
 
-def _leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping) and tree:
-        for key, value in tree.items():
-            yield from _leaves(value, f"{path}.{key}" if path else str(key))
-    else:
-        yield path, tree
-
-
 def _without_places(tree: Any) -> Any:
     """``tree`` without the folders of the files that it names: in another folder they are the same."""
     if isinstance(tree, Mapping):
@@ -172,7 +160,3 @@ def _without_places(tree: Any) -> Any:
     if isinstance(tree, list):
         return [_without_places(value) for value in tree]
     return PurePath(tree).name if isinstance(tree, str) and "/" in tree else tree
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else str(value)

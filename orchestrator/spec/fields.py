@@ -5,13 +5,15 @@ import functools
 import operator
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from orchestrator.spec.json_values import json_problems, one_line
+from orchestrator.text import shown
 
 T = TypeVar("T")
+_KIND_WORDS = {int: "an integer", float: "a number", str: "text", bool: "true or false", type(None): "null"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +38,26 @@ class Range:
 
     def problem(self, value: float) -> str | None:
         """What is wrong with ``value``, or None."""
-        wrong = [
-            f"{word} {limit:g}"
-            for limit, holds, word in (
-                (self.gt, operator.gt, "greater than"),
-                (self.ge, operator.ge, "at least"),
-                (self.lt, operator.lt, "less than"),
-                (self.le, operator.le, "at most"),
-            )
-            if limit is not None and not holds(value, limit)
-        ]
+        wrong = [f"{word} {limit:g}" for limit, holds, word in self._limits() if not holds(value, limit)]
         return f"must be {' and '.join(wrong)}" if wrong else None
+
+    def words(self) -> str:
+        """The limits, such as ``of at least 0 and less than 1``."""
+        said = " and ".join(f"{word} {_plain_number(limit)}" for limit, _, word in self._limits())
+        return f"of {said}" if said.startswith("at ") else said
+
+    def _limits(self) -> list[tuple[float, Callable[[float, float], bool], str]]:
+        every = (
+            (self.gt, operator.gt, "greater than"),
+            (self.ge, operator.ge, "at least"),
+            (self.lt, operator.lt, "less than"),
+            (self.le, operator.le, "at most"),
+        )
+        return [(limit, holds, word) for limit, holds, word in every if limit is not None]
+
+
+def _plain_number(limit: float) -> str:
+    return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
 def check(settings: Any) -> None:
@@ -83,7 +94,7 @@ def _problems(hint: Any, value: Any, where: str) -> list[str]:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return []
     limits = [limit for limit in getattr(hint, "__metadata__", ()) if isinstance(limit, Range)]
-    return [f"{where}: {problem}, not {value!r}" for limit in limits if (problem := limit.problem(value))]
+    return [f"{where}: {problem}, not {shown(value)}" for limit in limits if (problem := limit.problem(value))]
 
 
 def key_of(name: str) -> str:
@@ -132,23 +143,22 @@ def _read(hint: Any, value: Any, where: str) -> Any:
         return _read_union(arguments, value, where)
     if origin is Literal:
         if value not in arguments or isinstance(value, bool) != isinstance(arguments[0], bool):
-            raise ValueError(f"{where}: {value!r} is not one of {', '.join(map(repr, arguments))}")
+            raise ValueError(f"{where}: {shown(value)} is not one of {', '.join(map(repr, arguments))}")
         return value
     if origin is tuple:
         if not isinstance(value, list):
-            raise ValueError(f"{where}: expected a list, not {value!r}")
+            raise ValueError(f"{where}: expected a list, not {shown(value)}")
         return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict) or not all(isinstance(k, str) for k in value):
-            raise ValueError(f"{where}: expected a mapping, not {value!r}")
+            raise ValueError(f"{where}: expected a mapping, not {shown(value)}")
         return {k: _read(arguments[1], v, f"{where}.{k}") for k, v in value.items()}
     if hint is Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not hint:
-        expected = "null" if hint is type(None) else hint.__name__
-        raise ValueError(f"{where}: expected {expected}, not {value!r}")
+        raise ValueError(f"{where}: expected {_KIND_WORDS[hint]}, not {shown(value)}")
     return value
 
 
@@ -164,7 +174,7 @@ def _read_union(choices: tuple[Any, ...], value: Any, where: str) -> Any:
 
 def _read_dataclass(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, dict):
-        raise ValueError(f"{where}: expected a mapping, not {value!r}")
+        raise ValueError(f"{where}: expected a mapping, not {shown(value)}")
     hints = _hints(kind)
     names = {key_of(name): name for name in hints}
     if unknown := sorted(set(value) - set(names)):

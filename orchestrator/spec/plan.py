@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
 from orchestrator.spec.references import REFERENCE, map_references
-from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label
+from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later
 
 DRAWN = 8  # digits of the digest of a sample's settings; a launch keeps those of all its samples
 
@@ -65,7 +65,7 @@ class Plan:
 
     def basis(self) -> dict[str, Any]:
         """What decides a trial apart from its variant, seed and sample, as JSON: a launch has one, however it grows."""
-        experiment = to_json(self.experiment)
+        experiment = without_later(to_json(self.experiment))
         search = experiment["search"]
         if search is not None:
             search = _without_folders({key: value for key, value in search.items() if key != "samples"})

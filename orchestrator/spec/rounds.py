@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from orchestrator.text import counted
+
 if TYPE_CHECKING:
     from orchestrator.spec.experiment import Experiment
 
@@ -32,7 +34,7 @@ def rounds_problems(experiment: "Experiment") -> list[str]:
     if experiment.confirm is not None:
         listed, seeds = "confirm.seeds", experiment.confirm.seeds
     if len(seeds) > most:
-        problems.append(f"verdict.max_seeds: {most} is fewer than the {len(seeds)} seeds of {listed}")
+        problems.append(f"verdict.max_seeds: {most} is fewer than the {counted(len(seeds), 'seed')} of {listed}")
     if seeds and len(seeds) <= most:
         last = max(seeds) + most - len(seeds)
         reached = sorted(seed for seed in experiment.seeds if seed not in seeds and max(seeds) < seed <= last)

@@ -126,9 +126,7 @@ class TrialSpec:
         arguments; the settings of a search by their values, not by the index of the draw. A setting that came later
         counts where it is set: trials from before it stay the same.
         """
-        data = {k: v for k, v in self.to_json().items() if k not in WHEREFORE and (k != "as" or v)}
-        for part, usual in _usual().items():
-            data[part] = {k: v for k, v in data[part].items() if k not in usual or v != usual[k]}
+        data = {k: v for k, v in without_later(self.to_json()).items() if k not in WHEREFORE and (k != "as" or v)}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
@@ -137,6 +135,15 @@ class TrialSpec:
     def weights_identity(self) -> str:
         """The same whatever the variant is called: trials with the same one have the same weights."""
         return replace(self, as_="").identity() if self.as_ else self.identity()
+
+
+def without_later(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """``tree``, the JSON of a trial or experiment, without the settings in ``LATER`` that have their defaults."""
+    shorter = {
+        part: {key: value for key, value in tree[part].items() if key not in usual or value != usual[key]}
+        for part, usual in _usual().items()
+    }
+    return {**tree, **shorter}
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.errors import StorageError
+from orchestrator.text import counted
 from orchestrator.tracking.store import check_address, connect, sqlite_file
 
 PATIENCE = 5.0  # seconds for a server to answer
@@ -37,7 +38,7 @@ def _probe_file(path: Path) -> str:
             database.rollback()
     except sqlite3.Error as problem:
         raise StorageError(f"{path}: {problem}") from problem
-    return f"{path}, {runs:,} run{'s' * (runs != 1)}, writable"
+    return f"{path}, {counted(runs, 'run')}, writable"
 
 
 def _probe_server(uri: str) -> str:

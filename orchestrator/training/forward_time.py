@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from orchestrator.data.normalisation import Normalisation, apply
 from orchestrator.records import FORWARD_SECONDS, FORWARD_SECONDS_BATCHED
 from orchestrator.redact import redact
-from orchestrator.text import in_one_line
+from orchestrator.text import counted, in_one_line
 from orchestrator.training.device import Placement
 
 BUDGET = 0.5  # seconds, for each batch size, after which no further repeat begins
@@ -48,7 +48,7 @@ def forward_seconds(
                 given = normalised.contiguous(memory_format=placement.memory_format)
                 measured[name] = _median_seconds(network, given, placement) / size
             except Exception as problem:  # whatever a user's network raises for so many images: the trial is complete
-                count = "1 image" if size == 1 else f"{size} images"
+                count = counted(size, "image")
                 reason = redact(in_one_line(problem))
                 _logger.warning("%s of a batch of %s could not be measured: %s", name, count, reason)
     return measured

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from orchestrator.analysis.copy_network import copy_on
 from orchestrator.analysis.outputs import LOGITS, auxiliary_outputs, main_output
+from orchestrator.architectures.crash import crash
 from orchestrator.redact import redact
-from orchestrator.text import first_line, in_one_line
+from orchestrator.text import first_line
 from orchestrator.training.host_state import random_states_kept
 from orchestrator.training.loss import auxiliary_logits, classification_loss
 from orchestrator.training.weights import state_problem
@@ -111,4 +112,4 @@ def _check_logits(output: Any, expected: tuple[int, int]) -> None:
 
 
 def _reason(problem: Exception) -> str:
-    return redact(first_line(problem) if isinstance(problem, _UnfitError) else in_one_line(problem))
+    return redact(first_line(problem) if isinstance(problem, _UnfitError) else crash(problem))

@@ -27,6 +27,7 @@ from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
 from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, by_epoch
 from orchestrator.spec import TrialSpec
+from orchestrator.spec.differences import of_trials
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
 from orchestrator.training.weights import load_weights
@@ -49,8 +50,9 @@ class TrialFolder:
         """A folder for ``spec``: new, or one that this very trial has begun. Raises StorageError for any other."""
         folder = cls(path)
         if (path / "spec.json").exists():
-            if folder.spec().identity() != spec.identity():
-                raise StorageError(f"{path} holds another trial; give another folder with --out, or remove it")
+            if (held := folder.spec()).identity() != spec.identity():
+                what = of_trials(held, spec)
+                raise StorageError(f"{path} holds another trial: {what}; give another folder with --out, or remove it")
             return folder
         if path.is_dir() and any(path.iterdir()):
             raise StorageError(f"{path} is not empty and holds no trial; give another folder with --out")

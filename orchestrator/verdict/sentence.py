@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from orchestrator.text import listed
+from orchestrator.text import counted, listed
 from orchestrator.verdict.planning import LEAST_SEEDS, MOST_SEEDS
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 
@@ -114,7 +114,7 @@ def _behind_others(verdict: Verdict) -> str:
 def _rounds(verdict: Verdict) -> str:
     if verdict.rounds is None:
         return ""
-    rounds = f"{verdict.rounds} {'round' if verdict.rounds == 1 else 'rounds'}, of at most {verdict.max_seeds}"
+    rounds = f"{counted(verdict.rounds, 'round')}, of at most {verdict.max_seeds}"
     return f"Looked at after every round of one seed a variant ({rounds}); the intervals hold at every look."
 
 
@@ -150,7 +150,7 @@ def _advice(verdict: Verdict, pair: Pair, pairs: Sequence[Pair]) -> str:
         return f"; {never}; if {apart} is the true difference, {more}"
     if pair.more_seeds == 0:
         return f"; these seeds would probably have shown {points}"
-    more = f"{pair.more_seeds} more {'seed' if pair.more_seeds == 1 else 'seeds'} of each"
+    more = f"{counted(pair.more_seeds, 'more seed')} of each"
     return f"; if {points} is the true difference, about {more} would probably show it"
 
 

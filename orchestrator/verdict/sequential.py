@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.text import listed
+from orchestrator.text import counted, listed
 from orchestrator.verdict import arguments
 from orchestrator.verdict.planning import LEAST_SEEDS
 from orchestrator.verdict.rounds import LOST, Course, Match, Plan, Seeds, bounds, replay
@@ -65,12 +65,12 @@ def _how(course: Course, match: Match) -> str:
     """``after 7 seeds (2.10 points, 95 % interval 0.80 to 3.40)``."""
     interval = interval_in_points(*bounds(course, match))
     points = f"{100 * abs(match.difference):.2f} points"
-    return f"after {match.n} seeds ({points}, {100 * (1 - course.plan.alpha):g} % interval {interval})"
+    return f"after {counted(match.n, 'seed')} ({points}, {100 * (1 - course.plan.alpha):g} % interval {interval})"
 
 
 def _ended(course: Course) -> str | None:
     """Why the launch has ended, or None."""
-    rounds = f"after {course.rounds} rounds"
+    rounds = f"after {counted(course.rounds, 'round')}"
     if course.rounds >= LEAST_SEEDS and course.is_decided:
         return f"decided {rounds}: {_decided(course)}" if _is_comparable(course) else _nothing_left(course)
     if course.rounds < course.plan.max_seeds:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.spec import VerdictSettings, variant_label
-from orchestrator.text import duration
+from orchestrator.text import counted, duration
 from orchestrator.verdict.rounds import Seeds
 from orchestrator.verdict.sequential import Standing, standing
 
@@ -41,5 +41,5 @@ def budget_spent(limit: float, gpu_seconds: float, number: int) -> str:
     """In words, that ``limit`` is reached after ``number`` rounds; nothing if it is not."""
     if gpu_seconds < limit:
         return ""
-    rounds = "1 round" if number == 1 else f"{number} rounds"
+    rounds = counted(number, "round")
     return f"max_gpu_seconds ({duration(limit)}) is spent after {rounds}: {duration(gpu_seconds)} of GPUs"

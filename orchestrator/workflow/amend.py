@@ -10,6 +10,7 @@ from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, 
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
+from orchestrator.text import counted
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.growth import Growth
@@ -51,7 +52,7 @@ def amend(
         wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
         taken = take_over(folder, wanted, storage, torch.__version__)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
-            trials = f"{count} trial{'s' * (count > 1)}"
+            trials = counted(count, "trial")
             if launch == f"{experiment}/{folder.name}":
                 display.log(f"{trials} of this launch taken over under another name of the variant")
             else:

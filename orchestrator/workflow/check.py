@@ -1,6 +1,6 @@
 """Everything that is checked before anything starts: data, networks, augmentation and contract."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -141,11 +141,13 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     """Raises a RequestError that lists every faulty variant if the experiment cannot be run."""
     log(f"reading data: {experiment.dataset.name}")
     dataset = load_dataset(experiment.dataset, data_dir)
-    if problems := check_transforms(experiment.trainer.augmentation, dataset.shape):
-        raise ExperimentError(experiment.name, [f"trainer.augmentation: {problem}" for problem in problems])
+    transforms = check_transforms(experiment.trainer.augmentation, dataset.shape)
+    wrong = [f"trainer.augmentation: {problem}" for problem in transforms]
     networks = Networks(experiment.contract, dataset)
     if experiment.search is None:
-        _refuse_broken(experiment, networks)
+        _refuse_broken(experiment, networks, wrong)
+    if wrong:
+        raise ExperimentError(experiment.name, wrong)
     proposals = Proposals(experiment, dataset.digest, networks.broken)
     plan = Plan(experiment=proposals.experiment, trials=(), notes=proposals.notes)
     checked = Checked(plan, dataset, proposals, networks, {}, {})
@@ -195,8 +197,8 @@ def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:
     ]
 
 
-def _refuse_broken(experiment: Experiment, networks: Networks) -> None:
-    """Raise one error that names every variant that cannot be built or breaks the contract."""
+def _refuse_broken(experiment: Experiment, networks: Networks, wrong: Sequence[str]) -> None:
+    """Raise one error that names every variant that cannot be built or breaks the contract, and what else is wrong."""
     unfit, broken = [], []
     for variant in experiment.variants:
         arguments = absolute_references(variant.arguments)
@@ -207,7 +209,9 @@ def _refuse_broken(experiment: Experiment, networks: Networks) -> None:
             unfit.append(str(problem))
             continue
         broken += [f"{variant.label}: {check.format()}" for check in missed]
+    if wrong and (unfit or broken):
+        raise ExperimentError(experiment.name, [*wrong, *unfit, *broken])
     if unfit:
-        raise VariantError("\n".join(unfit))
+        raise VariantError("\n".join([*unfit, *broken]))
     if broken:
         raise ContractError("\n".join(["the contract is broken, nothing was started:", *(f"  - {b}" for b in broken)]))

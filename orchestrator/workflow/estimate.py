@@ -10,7 +10,7 @@ from orchestrator.errors import OrchestratorError
 from orchestrator.experiment.stages import to_come
 from orchestrator.reporting.comparison.spending import Share, money
 from orchestrator.spec import Resources
-from orchestrator.text import duration
+from orchestrator.text import counted, duration
 from orchestrator.tracking.earlier import EarlierTrials
 from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.store import asked, connect, without_secrets
@@ -48,10 +48,10 @@ class Estimate:
         most, covered, less = "", "", "if trials stop early"
         if self.trials_to_come:
             most, less = "at most ", "if the launch ends before"
-            covered = f" for {self.trials} trials and {self.trials_to_come} that may follow"
+            covered = f" for {counted(self.trials, 'trial')} and {self.trials_to_come} that may follow"
         return (
             f"estimate: {most}{duration(self.seconds)} of training{covered}, one trial after another{reserved}{price}; "
-            f"less {less} (at the speed of {self.earlier_trials} earlier trials)"
+            f"less {less} (at the speed of {counted(self.earlier_trials, 'earlier trial')})"
         )
 
 

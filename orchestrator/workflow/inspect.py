@@ -17,6 +17,7 @@ from orchestrator.architectures.probe import probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.spec import Contract, variant_label
+from orchestrator.text import counted
 from orchestrator.workflow.check import evaluation_notes
 
 if TYPE_CHECKING:
@@ -126,4 +127,4 @@ def _auxiliary_notes(label: str, network: nn.Module, shape: Shape) -> list[str]:
         return []
     if not count:
         return []
-    return [f"{label} returns {count} auxiliary output{'s' * (count > 1)} beside its logits in training mode"]
+    return [f"{label} returns {counted(count, 'auxiliary output')} beside its logits in training mode"]

@@ -26,6 +26,7 @@ from orchestrator.scheduling.session import BackgroundRay
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
+from orchestrator.text import counted
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
@@ -204,8 +205,8 @@ def _nodes(
     if address is not None:
         nodes = wait_for_nodes(plan.experiment.resources, display.log)
         looked = check_nodes(storage.address(folder.path), plan)
-        nodes_can = "1 node can" if looked == 1 else f"{looked} nodes can"
-        display.log(f"{nodes_can} use the storage and have the same versions")
+        have = "has" if looked == 1 else "have"
+        display.log(f"{counted(looked, 'node')} can use the storage and {have} the same versions")
     finished = folder.finished(plan)
     work = _work(checked, finished)
     with display.waiting("measuring how many trials share a GPU") if useful(work, nodes) > 1 else nullcontext():
@@ -215,7 +216,7 @@ def _nodes(
     place = storage.place(folder.path)
     left = len(plan.trials) - len(finished)
     later = "; ".join(["", *(x.words for x in to_come(plan.experiment))])
-    count = f"{left} trial{'s' * (left != 1)}, {side_by_side} at a time" if left else "no trial is left to train"
+    count = f"{counted(left, 'trial')}, {side_by_side} at a time" if left else "no trial is left to train"
     display.log(f"{count}; {place}{later}")
     waiting = {name: a.parameters for name, a in checked.analyses.items() if name not in finished}
     check_free_space(folder.path, waiting, side_by_side, plan.experiment.max_checkpoint_bytes)

@@ -9,6 +9,7 @@ from orchestrator.errors import RequestError
 from orchestrator.experiment.stages import to_come
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.fields import to_json
+from orchestrator.text import counted
 from orchestrator.workflow.check import Checked, check_experiment
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Plan:
     def __repr__(self) -> str:
         if self.problems:
             return "\n".join([f"{self.experiment.name} cannot be run:", *self.problems])
-        said = f"{self.experiment.name}: {len(self.trials)} trials of {self.experiment.trainer.epochs} epochs"
+        trials = counted(len(self.trials), "trial")
+        said = f"{self.experiment.name}: {trials} of {counted(self.experiment.trainer.epochs, 'epoch')}"
         return "\n".join([said, *(later.words for later in to_come(self.experiment))])
 
     def _repr_html_(self) -> str:

@@ -14,7 +14,7 @@ from orchestrator.reporting.comparison.variants import compare
 from orchestrator.reporting.states import state_word
 from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import VerdictSettings, variant_label
-from orchestrator.text import first_line
+from orchestrator.text import counted, first_line
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.read import (
     Judging,
@@ -183,7 +183,7 @@ class Results:
     def __repr__(self) -> str:
         counts = Counter(row.status for row in self.rows)
         states = ", ".join(f"{count} {state_word(status)}" for status, count in counts.items())
-        return f"{self.experiment}, launch {self.launch}: {len(self)} trials ({states})"
+        return f"{self.experiment}, launch {self.launch}: {counted(len(self), 'trial')} ({states})"
 
     def _repr_html_(self) -> str:
         """In a notebook: the verdict, the variants and the trials."""

@@ -7,6 +7,7 @@ from orchestrator.simulation.from_files import USED
 from orchestrator.simulation.laws import Law
 from orchestrator.simulation.summary import Summary
 from orchestrator.spec import Experiment
+from orchestrator.text import counted
 from orchestrator.workflow.simulation_options import changed
 from orchestrator.workflow.unused_settings import SCHEDULERS, plan_notes, scheduler_notes
 
@@ -95,11 +96,6 @@ def effective_law(law: Law, from_files: bool, recorded: bool) -> dict[str, float
     if recorded:
         return None
     return {name: value for name, value in vars(law).items() if not from_files or name in USED}
-
-
-def counted(number: int, word: str) -> str:
-    """``1 worker``, ``8 workers``."""
-    return f"{number:,} {word}" if number == 1 else f"{number:,} {word}s"
 
 
 def _ordered(experiment: Experiment) -> list[str]:

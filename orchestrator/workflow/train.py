@@ -33,10 +33,7 @@ def train(
     The same call resumes a trial that was interrupted. ``source`` names the origin of the settings in errors. Raises
     ExperimentError, DataError or VariantError if it cannot be trained, and whatever the training raises.
     """
-    try:
-        spec = TrialSpec.from_json(apply_overrides(tree, overrides))
-    except ValueError as problem:
-        raise ExperimentError(source, [str(problem)]) from problem
+    spec = _specification(apply_overrides(tree, overrides), source)
     spec = replace(spec, variant=absolute(spec.variant), arguments=absolute_references(spec.arguments))
     if spec.trainer.threads == "auto":
         spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
@@ -67,6 +64,18 @@ def train(
     if report:
         _report(folder, dataset, display.log)
     return TrialFolder(folder)
+
+
+def _specification(tree: dict[str, Any], source: str) -> TrialSpec:
+    """The trial that ``tree`` describes. Raises ExperimentError; without pydantic it names the first problem only."""
+    try:
+        from orchestrator.experiment.reader import read_trial
+    except ImportError:  # a trial trains with torch alone
+        try:
+            return TrialSpec.from_json(tree)
+        except ValueError as problem:
+            raise ExperimentError(source, [str(problem).removeprefix("spec.")]) from problem
+    return read_trial(tree, source)
 
 
 def _report(folder: Path, dataset: Dataset, log: Callable[[str], None]) -> None:

@@ -11,6 +11,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import Plan
 from orchestrator.spec.trial import SEARCH
+from orchestrator.text import counted
 from orchestrator.trial import TrialFolder
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.delivery import Delivery
@@ -62,7 +63,7 @@ def train_all(
         return status
     chosen = to_measure(folder, plan)
     if chosen:
-        display.log(f"evaluating the best settings of each variant on the test split: {len(chosen)} trials")
+        display.log(f"evaluating the best settings of each variant on the test split: {counted(len(chosen), 'trial')}")
     homes = {name: folder.trial(name) for name in chosen}
     rest = frozenset(spec.name for spec in plan.trials) - homes.keys()
     again = replace(work, finished=rest, resume_from=homes, measured=lambda _: True, more=None)

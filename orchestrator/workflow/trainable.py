@@ -6,7 +6,7 @@ from orchestrator.architectures.probe import Behaviour
 from orchestrator.data import Dataset
 from orchestrator.data.split import fraction_problem
 from orchestrator.spec import TrialSpec
-from orchestrator.text import listed
+from orchestrator.text import counted, listed
 from orchestrator.training.try_step import Tried
 
 Try = Callable[[int], Tried]  # a training step with so many images
@@ -31,7 +31,7 @@ def training_problems(spec: TrialSpec, dataset: Dataset, take: Try) -> list[str]
     failed = next((count for count in sizes if take(count).problem), None)
     if failed is None:
         return _auxiliary_problems(spec, take(sizes[0]))
-    said = f"{spec.label}: a training step with {_images(failed)} fails: {take(failed).problem}"
+    said = f"{spec.label}: a training step with {counted(failed, 'image')} fails: {take(failed).problem}"
     if failed != sizes[0]:
         return [
             f"trainer.batch_size: {said}; of {learned:,} training images the last batch of {size} holds {failed:,}: "
@@ -40,7 +40,7 @@ def training_problems(spec: TrialSpec, dataset: Dataset, take: Try) -> list[str]
     works = next((count for count in OTHERS if count <= learned and not take(count).problem), None)
     if works is None:
         return [f"{said}; the network works in evaluation mode only"]
-    return [f"trainer.batch_size: {said}; with {_images(works)} it works: set another batch_size"]
+    return [f"trainer.batch_size: {said}; with {counted(works, 'image')} it works: set another batch_size"]
 
 
 def _auxiliary_problems(spec: TrialSpec, tried: Tried) -> list[str]:
@@ -65,11 +65,11 @@ def training_notes(spec: TrialSpec, dataset: Dataset, take: Try, behaviour: Beha
     tried = [take(count) for count in sizes]
     for count, step in zip(sizes, tried, strict=True):
         if step.untried:
-            yield f"{spec.label}: a training step with {_images(count)} was not tried: {step.untried}"
+            yield f"{spec.label}: a training step with {counted(count, 'image')} was not tried: {step.untried}"
     yield from _auxiliary_notes(spec, tried[0])
     if unused := tried[0].unused:
         yield (
-            f"{spec.label}: in a training step that was tried, {_parameters(len(unused))} got no gradient "
+            f"{spec.label}: in a training step that was tried, {counted(len(unused), 'parameter')} got no gradient "
             f"({listed(unused, NAMED)}): not trained, unless the network leaves them out at random"
         )
 
@@ -92,14 +92,14 @@ def _auxiliary_notes(spec: TrialSpec, tried: Tried) -> Iterator[str]:
     weight, logits, others = spec.trainer.auxiliary_weight, tried.auxiliary, tried.others
     if weight and logits:
         yield (
-            f"{spec.label} returns {_outputs(logits)}: the loss of each is added to that of its main output, times "
-            f"trainer.auxiliary_weight ({weight:g})"
+            f"{spec.label} returns {counted(logits, 'auxiliary output')}: the loss of each is added to that of its "
+            f"main output, times trainer.auxiliary_weight ({weight:g})"
         )
     elif weight and not tried.untried:
         yield f"trainer.auxiliary_weight has no effect on {spec.label}: it returns no auxiliary outputs"
     elif logits or others:
         yield (
-            f"{spec.label} returns {_outputs(logits + others)} in training mode, which "
+            f"{spec.label} returns {counted(logits + others, 'auxiliary output')} in training mode, which "
             f"{'is' if logits + others == 1 else 'are'} ignored: it learns from its main output"
             + (" (trainer.auxiliary_weight adds their loss)" if logits else "")
         )
@@ -113,15 +113,3 @@ def _learned(spec: TrialSpec, dataset: Dataset) -> int:
 def _holds_out(spec: TrialSpec, dataset: Dataset) -> bool:
     """Whether training images are held out for validation."""
     return spec.trainer.protocol != "published" and dataset.validation is None
-
-
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
-
-
-def _outputs(count: int) -> str:
-    return "1 auxiliary output" if count == 1 else f"{count} auxiliary outputs"
-
-
-def _parameters(count: int) -> str:
-    return "1 parameter" if count == 1 else f"{count} parameters"

@@ -18,6 +18,7 @@ import psutil
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.experiment.reader import read_file
 from orchestrator.records import varies
+from orchestrator.text import counted
 from orchestrator.tracking.content import launch_content
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
@@ -80,7 +81,7 @@ def verify(
         started = time.monotonic()
         _run(arguments(undisturbed), undisturbed)
         seconds = time.monotonic() - started
-        log(f"it took {seconds:.0f} s; now with {kills} kills")
+        log(f"it took {seconds:.0f} s; now with {counted(kills, 'kill')}")
         epochs = max(1, _epochs_reported(undisturbed))
         done = _run_with_kills(arguments(disturbed), disturbed, kills, epochs, seconds, random.Random(seed), log)
         differences = compare(content(undisturbed, name), content(disturbed, name))
@@ -154,7 +155,8 @@ def _run_with_kills(
                 process = _start(command, folder)  # the same command again resumes
             done.append(target)
             reported = now
-            log(f"killed {'the driver' if target == 'driver' else 'a worker'} after {now} of {epochs} epochs")
+            killed = "the driver" if target == "driver" else "a worker"
+            log(f"killed {killed} after {now} of {counted(epochs, 'epoch')}")
     finally:
         kill_driver(process)
     if process.returncode not in (0, 1):

@@ -11,6 +11,7 @@ from orchestrator.experiment.suggestions.group import Group, Missed
 from orchestrator.experiment.suggestions.refusals import SPACE, hopeless
 from orchestrator.records import TrialResult
 from orchestrator.spec.search import MOST_SAMPLES
+from orchestrator.text import counted
 
 MOST_IN_A_ROW = 50  # draws that break the contract before the search gives up
 MOST_REPEATED = 1_000  # duplicate draws in a row after which the space counts as exhausted
@@ -77,7 +78,7 @@ def exhausted(group: Group, rejected: int) -> tuple[str, ...]:
     search, count = group.search, len(group.specs)
     if count >= search.limit or (search.name == "grid" and search.samples is None and not rejected):
         return ()
-    what = "1 setting" if count == 1 else f"{count} settings"
+    what = counted(count, "setting")
     whose = "" if group.label is None else f" of {group.label}"
     within = f" that meet{'s' if count == 1 else ''} the contract" if rejected else ""
     asked = f", not the {search.limit} requested samples" if search.samples or search.name != "grid" else ""

@@ -4,16 +4,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.experiment.distributions import LISTED, admitted, extremes, values
+from orchestrator.experiment.overrides import put
+from orchestrator.experiment.search_paths import RECIPE, path_problem
 from orchestrator.experiment.suggestions.group import Missed, has
-from orchestrator.experiment.trials import trial_spec
-from orchestrator.spec import Experiment, Search
-from orchestrator.text import did_you_mean, listed
+from orchestrator.spec import Experiment, Search, TrialSpec, Variant
+from orchestrator.spec.fields import to_json
+from orchestrator.text import counted, did_you_mean, listed
 
 if TYPE_CHECKING:
     from orchestrator.contract import ContractCheck
 
 SPACE = "search.space"
-RECIPE, ARGUMENTS = "trainer.", "arguments."  # what searched paths begin with
 
 
 def refusals(experiment: Experiment, search: Search) -> list[str]:
@@ -21,14 +22,8 @@ def refusals(experiment: Experiment, search: Search) -> list[str]:
     problems = []
     paths = sorted(search.space)
     for path in paths:
-        if not path.startswith((RECIPE, ARGUMENTS)):
-            problems.append(f"search.space: {path} cannot be searched; paths start with trainer. or arguments.")
-        elif path == "trainer.protocol":
-            problems.append(f"search.space: {path} must be the same for all trials, otherwise they cannot be compared")
-        elif inside := [other for other in paths if other.startswith(f"{path}.")]:
-            problems.append(f"search.space: {path} and {', '.join(inside)}, part of it, cannot both be searched")
-        else:
-            problems += _values_that_do_not_fit(experiment, search, path)
+        problem = path_problem(path, paths)
+        problems += _values_that_do_not_fit(experiment, search, path) if problem is None else [problem]
         if search.name == "grid" and values(search.space[path]) is None:
             problems.append(f"search.space: {path}: {_no_grid(search, path)}")
     return problems + [p for i, point in enumerate(search.points) for p in _point(search, point, f"search.points.{i}")]
@@ -41,9 +36,11 @@ def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -
     for variant in concerned[:1] if path.startswith(RECIPE) else concerned:
         for value in extremes(search.space[path]):
             try:
-                trial_spec(experiment, variant, experiment.seeds[0], "", {path: value})
+                _try(experiment, variant, path, value)
             except (ValueError, TypeError, IndexError) as problem:
-                words = str(problem).removeprefix("spec.").removeprefix(f"{path}: ").removeprefix("trainer: ")
+                words, (above, _, last) = str(problem).removeprefix("spec."), path.rpartition(".")
+                for prefix in (path, above, last):
+                    words = words.removeprefix(f"{prefix}: ")
                 found.setdefault(words, []).append(variant.label)
                 break
     everybody = path.startswith(RECIPE) or [v.label for v in concerned]
@@ -51,6 +48,13 @@ def _values_that_do_not_fit(experiment: Experiment, search: Search, path: str) -
         f"search.space: {path}: {problem}{'' if everybody in (True, labels) else f' ({listed(labels)})'}"
         for problem, labels in found.items()
     ]
+
+
+def _try(experiment: Experiment, variant: Variant, path: str, value: Any) -> None:
+    """Raise ValueError, TypeError or IndexError if ``variant`` cannot have the setting; its network is not read."""
+    tree = to_json(TrialSpec(variant=variant.name, arguments=variant.arguments, trainer=experiment.trainer))
+    put(tree, path, value)
+    TrialSpec.from_json(tree)
 
 
 def _no_grid(search: Search, path: str) -> str:
@@ -91,7 +95,7 @@ def hopeless(rejected: Sequence[Missed], what: str = SPACE) -> list[str]:
     if len(rejected) == 1 and what != SPACE:
         return [f"{what} breaks the contract", *(f"{label}: {check.format()}" for label, check in rejected[0])]
     return [
-        f"{what}: {len(rejected)} draws in a row broke the contract; widen the search space or the contract",
+        f"{what}: {counted(len(rejected), 'draw')} in a row broke the contract; widen the search space or the contract",
         *lines,
     ]
 

@@ -14,6 +14,7 @@ from orchestrator.reporting.comparison.wording import left_out
 from orchestrator.reporting.html import FigureImage
 from orchestrator.reporting.names import class_numbers, numbers_note, variant_number
 from orchestrator.reporting.tables import Table
+from orchestrator.text import counted
 from orchestrator.verdict.sentence import SCOPE
 
 MOST_ROWS = 200  # of a table that lists images
@@ -119,7 +120,8 @@ def _missing(context: ComparisonContext) -> str:
         return ""
     parts = ", ".join(f"{count} {status}" for status, count in sorted(counts.items()))
     running = " The verdict may change while trials are running." if counts["running"] else ""
-    return f"Of {len(context.trials)} trials, not complete: {parts}. They take no part in the comparison.{running}"
+    trials = counted(len(context.trials), "trial")
+    return f"Of {trials}, not complete: {parts}. They take no part in the comparison.{running}"
 
 
 def _stopped(context: ComparisonContext) -> str:
@@ -131,7 +133,7 @@ def _stopped(context: ComparisonContext) -> str:
     best = f" The best of them had a validation accuracy of {100 * max(reached):.2f} %." if reached else ""
     was, they, take = ("was", "It", "takes") if len(stopped) == 1 else ("were", "They", "take")
     return (
-        f"Of {len(context.trials)} trials, {len(stopped)} {was} stopped early by the scheduler, as planned. "
+        f"Of {counted(len(context.trials), 'trial')}, {len(stopped)} {was} stopped early by the scheduler, as planned. "
         f"{they} {take} no part in the comparison.{best}"
     )
 

@@ -10,7 +10,8 @@ from rich.text import Text
 from orchestrator.records import Status, TrialRow, short_names
 from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 from orchestrator.reporting.states import STYLES
-from orchestrator.reporting.terminal_table import bare_table, terminal_table
+from orchestrator.reporting.terminal_table import FittingTable, bare_table, terminal_table
+from orchestrator.text import large
 from orchestrator.verdict import Decision, Pair, interval_in_points
 
 _STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.fromkeys(
@@ -73,7 +74,7 @@ def cost_table(comparison: Comparison) -> Table:
     table = bare_table("Cost")
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
-    for name in ("parameters", "million\nMACs", "receptive\nfield", target, "seconds\nper trial"):
+    for name in ("parameters", "MACs", "receptive\nfield", target, "seconds\nper trial"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in comparison.rows:
         reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
@@ -82,7 +83,7 @@ def cost_table(comparison: Comparison) -> Table:
         table.add_row(
             row.variant,
             "" if row.parameters is None else f"{row.parameters:,}",
-            "" if row.macs is None else f"{row.macs / 1e6:,.1f}",
+            "" if row.macs is None else large(row.macs),
             "" if row.receptive_field is None else str(row.receptive_field),
             reached,
             "" if row.seconds is None else f"{row.seconds:.1f}",
@@ -130,8 +131,9 @@ def trouble_table(trials: Sequence[TrialRow]) -> Table | None:
     odd = [trial for trial in trials if trial.status not in (Status.COMPLETE, Status.STOPPED)]
     if not odd:
         return None
-    table = Table(title="Incomplete trials", title_justify="left", header_style="bold", title_style="bold")
-    for name in ("trial", "status", "epochs", "reason"):
+    table = FittingTable(title="Incomplete trials", title_justify="left", header_style="bold", title_style="bold")
+    table.add_column("trial", no_wrap=True)
+    for name in ("status", "epochs", "reason"):
         table.add_column(name, overflow="fold")
     for trial in odd:
         style = STYLES.get(trial.status)

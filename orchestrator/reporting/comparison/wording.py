@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from orchestrator.text import listed
+from orchestrator.text import counted, listed
 from orchestrator.verdict.sentence import SCOPE
 
 SEARCHING = (
@@ -70,5 +70,6 @@ def _interim(counts: Counts) -> str:
     if not left and not counts.goes_on:
         return ""
     resume = "" if counts.running else " The same command resumes the launch."
-    ended = f": {counts.ended} of {counts.planned} trials have ended" if left else ""
+    have = "has" if counts.planned == 1 else "have"
+    ended = f": {counts.ended} of {counted(counts.planned, 'trial')} {have} ended" if left else ""
     return f"Interim, not a result{ended}.{resume}"

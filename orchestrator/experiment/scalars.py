@@ -1,0 +1,41 @@
+"""What a value without quotes is in experiment files and in ``--set``: what people mean by it, or refused.
+
+YAML 1.1 reads 010 as 8, 1:30 as 90, and no, on and 2026-01-01 as something other than text; YAML 1.2 and people do not.
+"""
+
+import contextlib
+import math
+import re
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F][0-9a-fA-F_]*|0o[0-7][0-7_]*|0b[01][01_]*)")
+_FLOAT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)([eE][-+]?[0-9]+)?")
+_LEADING_ZERO = re.compile(r"[-+]?0[0-9_]*[0-9]")
+_NOT_FINITE = {".inf": math.inf, "+.inf": math.inf, "-.inf": -math.inf, ".nan": math.nan}
+NUMBER_STARTS = "-+.0123456789"
+
+FREE = ("arguments", "augmentation", "choice", "points")  # keys in a file whose values may be of any kind
+# Truth values of YAML 1.1 that are text to YAML 1.2.
+WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+
+
+def number(text: str) -> int | float | None:
+    """The number that ``text`` is; None if it is none. Raises ValueError, in words, if it could be two numbers."""
+    if _LEADING_ZERO.fullmatch(text):
+        sign = text[0] if text[0] in "-+" else ""
+        plain = text.lstrip("-+").replace("_", "").lstrip("0") or "0"
+        raise ValueError(f'{text} is octal in YAML; write {sign}{plain}, or "{text}" in quotes for text')
+    if _INTEGER.fullmatch(text):
+        with contextlib.suppress(ValueError):  # thousands of digits
+            return int(text.replace("_", ""), 0)
+    if _FLOAT.fullmatch(text):
+        value = float(text.replace("_", ""))
+        if math.isinf(value):
+            raise ValueError(f"{text[:40]} is larger than any number that can be computed with")
+        return value
+    return _NOT_FINITE.get(text.lower())
+
+
+def word_problem(text: str) -> str | None:
+    """Why the word ``text``, without quotes, cannot stand where both text and true or false are allowed; or None."""
+    meant = WORDS.get(text.lower())
+    return None if meant is None else f'{text} is text or {meant}, by the version of YAML; write {meant}, or "{text}"'

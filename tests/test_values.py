@@ -1,0 +1,234 @@
+"""Values without quotes are what people mean by them; a wrong kind of value is refused in the words of files."""
+
+import dataclasses
+import re
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator.errors import ExperimentError, VariantError
+from orchestrator.experiment.overrides import apply_overrides
+from orchestrator.experiment.reader import read_experiment, read_file, read_trial
+from orchestrator.experiment.scalars import number
+from orchestrator.experiment.yaml_loader import parse
+from orchestrator.spec import Experiment, TrialSpec
+from orchestrator.spec.kinds import hint_at, members, nearest_path, paths
+from orchestrator.workflow.check import check_experiment
+
+MEANT = {
+    "1e-3": 0.001, "1E-3": 0.001, ".5e-3": 0.0005, "1.e2": 100.0, ".1": 0.1, "+5": 5, "0.10": 0.1, "08.5": 8.5, "0": 0,
+    "0x10": 16, "0o10": 8, "0b11": 3, "1_000": 1000, "200_000": 200_000, "1:30": "1:30", "2026-01-01": "2026-01-01",
+    "2026-13-45": "2026-13-45", "12:00:00": "12:00:00", "yes": "yes", "no": "no", "On": "On", "off": "off", "y": "y",
+    "true": True, "False": False, "null": None, "~": None, "=": "=", "<<": "<<", "1.2.3": "1.2.3", "e5": "e5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_a_value_without_quotes_is_what_people_mean(text: str) -> None:
+    assert repr(parse(f"a: {text}")["a"]) == repr(MEANT[text])
+    assert repr(parse(f"[{text}]")) == repr([MEANT[text]])
+
+
+@given(st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False))
+def test_every_number_is_read_as_python_writes_it(value: float) -> None:
+    assert number(repr(value)) == value
+    assert parse(f"a: {value!r}") == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"), [("010", "10"), ("007", "7"), ("-010", "-10"), ("09", "9"), ("00", "0"), ("0_1", "1")]
+)
+def test_a_leading_zero_is_refused_and_says_what_to_write(tmp_path: Path, text: str, plain: str) -> None:
+    words = f"{text} is octal in YAML; write {plain}, or"
+    (tmp_path / "x.yaml").write_text(f"name: a\nvariants: [stride]\ntrainer: {{epochs: {text}}}\n")
+    with pytest.raises(ExperimentError, match=f"line 3, column 19: {words}"):
+        read_file(tmp_path / "x.yaml")
+    with pytest.raises(ExperimentError, match=f"--set trainer.epochs={text}: {words}"):
+        apply_overrides({}, [f"trainer.epochs={text}"])
+
+
+def test_yes_and_no_are_truth_values_where_one_belongs_text_where_text_does_and_refused_between() -> None:
+    tree = parse("name: no\ndescription: off\nvariants: [stride]\ntrainer: {drop_last: yes, compile: off}\n")
+    experiment = read_experiment(tree, "x")
+    assert (experiment.name, experiment.description) == ("no", "off")
+    assert (experiment.trainer.drop_last, experiment.trainer.compile) == (True, False)
+    for place in ("arguments: {bias: {a: [no]}}", "choice: [no]", "points: [{trainer.compile: no}]"):
+        with pytest.raises(
+            yaml.MarkedYAMLError, match='no is text or false, by the version of YAML; write false, or "n'
+        ):
+            parse(place)
+    assert parse('arguments: {bias: "no", cutoff: 2026-01-01}') == {"arguments": {"bias": "no", "cutoff": "2026-01-01"}}
+    with pytest.raises(ExperimentError, match="no is text or false"):
+        apply_overrides({"variants": [{"name": "stride"}]}, ["variants.0.arguments.bias=no"])
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [(".1", 0.1), ("1e-3", 0.001), ("1_000", 1000), ("0x10", 16), ("yes", "yes"), ("True", True)]
+)
+def test_an_override_reads_values_as_the_file_does(text: str, value: object) -> None:
+    assert apply_overrides({}, [f"a={text}"]) == {"a": value}
+
+
+@pytest.mark.parametrize("text", ["inf", ".inf", "nan", "-.inf", "1e400", '"inf"'])
+def test_what_is_not_finite_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "x.yaml").write_text(f"name: a\nvariants: [stride]\ntrainer: {{optimizer: {{lr: {text}}}}}\n")
+    with pytest.raises(ExperimentError, match=r"must be a finite number|greater than 0|larger than any number"):
+        read_file(tmp_path / "x.yaml")
+
+
+# --- wrong kinds of values, in every setting
+
+
+WRONG = ("text", 7, -1.5, [1], ["a", None], {"a": 1}, {}, [], None, True, "", [{"name": 1}])
+INSIDES = re.compile(
+    r"[Ii]nstance|[Tt]uple|\b[Dd]ict|dataclass|Input|valid (string|integer|number|boolean)|\bstr\b|\bint\b|\bbool\b|"
+    r"Optimizer|Recipe|Variant\b|Spec\b|unable|parse|None|True\b|False\b"
+)
+FULL: dict[str, Any] = {
+    "name": "a",
+    "variants": [{"name": "stride"}],
+    "search": {"space": {"trainer.optimizer.lr": {"uniform": [0.1, 0.2]}}, "points": [{"trainer.optimizer.lr": 0.1}]},
+    "confirm": {"seeds": [7]},
+    "trainer": {"augmentation": [{"HorizontalFlip": {"p": 0.5}}]},
+    "published": {"curve": "curve.csv"},
+}
+
+
+def places(root: type, where: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every place of a file of ``root``, in lists and mappings as well."""
+    hint = hint_at(root, where)
+    for kind, _ in members(hint):
+        if dataclasses.is_dataclass(kind):
+            inside = [key.rpartition(".")[2] for key in paths(typing.cast(type, kind)) if "." not in key]
+        else:
+            inside = {tuple: ["0"], dict: ["trainer.optimizer.lr"]}.get(typing.get_origin(kind), [])
+        for name in inside:
+            yield (*where, name)
+            yield from places(root, (*where, name))
+
+
+def problems(tree: Any) -> tuple[str, ...]:
+    try:
+        read_experiment(tree, "the file")
+    except ExperimentError as refused:
+        return refused.problems
+    return ()
+
+
+def test_a_wrong_kind_of_value_is_refused_in_the_words_of_files() -> None:
+    assert not problems(FULL)
+    lines = {line for place in places(Experiment) for value in WRONG for line in problems(changed(FULL, place, value))}
+    assert len(lines) > 500
+    for line in lines:
+        assert re.match(r"[a-z_0-9.\[\]' ]+: \S", line), line
+        said = re.sub(r"not [\[{'].*|'[^']*'|built in: .*", "", line)  # what was given may say anything
+        assert not INSIDES.search(said), line
+
+
+def changed(tree: Any, place: tuple[str, ...], value: object) -> Any:
+    """``tree`` with ``value`` at ``place``, and whatever must be there to hold it."""
+    if not place:
+        return value
+    name, *rest = place
+    if name == "0":
+        return [changed(tree[0] if isinstance(tree, list) and tree else {}, tuple(rest), value)]
+    base = tree if isinstance(tree, dict) else {}
+    return {**base, name: changed(base.get(name, {}), tuple(rest), value)}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"variants": "stride"}, "variants: must be a list, as [stride], not 'stride'"),
+        ({"trainer": {"optimizer": "adam"}}, "trainer.optimizer: must be a mapping, as {name: adam}, not 'adam'"),
+        ({"trainer": {"augmentation": ["Blur"]}}, "augmentation.0: must be a mapping, as {Blur: {}}, not 'Blur'"),
+        ({"seeds": 3}, "seeds: must be a list, as [3], not 3"),
+        ({"trainer": {"epochs": "0"}}, "trainer.epochs: must be at least 1, not '0'"),
+        ({"seeds": [-1]}, "seeds.0: must be at least 0, not -1"),
+        ({"name": 2026}, 'name: must be text, as "2026", not 2026'),
+        ({"resources": {"gpus": "x"}}, "resources.gpus: must be a number of at least 0 or auto, not 'x'"),
+        ({"trainer": {"epochs": True}}, "trainer.epochs: must be an integer of at least 1, not true"),
+        ({"search": {"space": {"trainer.l2": {"uniform": [0]}}}}, "uniform: must be a list of 2 numbers, not [0]"),
+    ],
+)  # fmt: skip
+def test_what_is_allowed_is_shown_with_what_was_written(more: dict[str, Any], words: str) -> None:
+    with pytest.raises(ExperimentError) as refused:
+        read_experiment({"name": "a", "variants": ["stride"], **more}, "x")
+    assert [line for line in refused.value.problems if words in line]
+    assert len(refused.value.problems) == 1
+
+
+# --- nearest spelling, and everything at once
+
+
+@pytest.mark.parametrize(
+    ("path", "near"),
+    [
+        ("batch_size", "trainer.batch_size"),
+        ("lr", "trainer.optimizer.lr"),
+        ("optimizer.lr", "trainer.optimizer.lr"),
+        ("trainer.lr", "trainer.optimizer.lr"),
+        ("trainer.optimiser.lr", "trainer.optimizer.lr"),
+        ("trainer.optimizer.learning", "trainer.optimizer.lr"),
+        ("epoch", "trainer.epochs"),
+        ("zzz", None),
+    ],
+)
+def test_the_nearest_path_of_a_setting(path: str, near: str | None) -> None:
+    assert nearest_path(path, Experiment) == ("" if near is None else f" (did you mean {near}?)")
+
+
+def test_a_trial_and_an_experiment_name_the_nearest_path_of_an_unknown_key() -> None:
+    for read, tree in ((read_experiment, {"name": "a", "variants": ["stride"]}), (read_trial, {"variant": "stride"})):
+        with pytest.raises(ExperimentError) as refused:
+            read(apply_overrides(tree, ["batch_size=1", "lr=0.1", "trainer.epochs=0"]), "x")
+        assert len(refused.value.problems) == 3
+        for words in ("batch_size: unknown key (did you mean trainer.batch_size?)", "lr: unknown key (did you mean tr"):
+            assert words in str(refused.value)
+
+
+def test_every_kind_of_problem_is_listed_at_once() -> None:
+    space = {"trainer.optimiser.lr": {"uniform": [0, 1]}, "trainer.epochs": {"choice": [0]}}
+    tree = {"name": "a", "variants": ["strid"], "search": {"space": space, "points": [{"x": 1}]}}
+    with pytest.raises(ExperimentError) as refused:
+        read_experiment(tree, "x")
+    for words in (
+        "trainer.optimiser.lr: there is no such setting (did you mean trainer.optimizer.lr?)",
+        "trainer.epochs: must be at least 1",
+        "points.0: x is not searched",
+        "variants.0: there is no variant 'strid' (did you mean stride?)",
+    ):
+        assert words in str(refused.value)
+    with pytest.raises(ExperimentError) as refused:
+        read_experiment({**tree, "trainer": {"epoch": 1}}, "x")
+    for words in ("trainer.epoch: unknown key", "trainer.optimiser.lr: there is no such", "no variant 'strid'"):
+        assert words in str(refused.value)
+
+
+def test_a_trial_is_read_as_its_json_is() -> None:
+    spec = TrialSpec(variant="stride", seed=3)
+    assert read_trial(spec.to_json(), "x") == spec
+
+
+def test_what_is_wrong_with_networks_is_listed_with_what_is_wrong_with_augmentation(tmp_path: Path) -> None:
+    tree = {
+        "name": "a",
+        "variants": ["strid", {"name": "stride", "arguments": {"colour": 1}}, "grouped_concat"],
+        "trainer": {"augmentation": [{"HorisontalFlip": {}}]},
+        "contract": {"max_parameters": 10},
+    }
+    expected = ("no variant 'strid'", "has no parameter colour", "parameters must be at most 10")
+    with pytest.raises(ExperimentError) as refused:
+        check_experiment(read_experiment(tree, "x"), tmp_path, lambda _: None)
+    for words in (*expected, "did you mean HorizontalFlip?"):
+        assert words in str(refused.value)
+    with pytest.raises(VariantError) as unfit:
+        check_experiment(read_experiment({**tree, "trainer": {}}, "x"), tmp_path, lambda _: None)
+    for words in expected:
+        assert words in str(unfit.value)
