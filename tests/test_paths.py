@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,22 @@ def test_a_folder_that_is_gone_or_does_not_last_is_none(tmp_path: Path) -> None:
         (tmp_path / "gone").rename(tmp_path / "else") if given_directory else None
         assert folder.directory is None
     assert change(new_content(plan, directory="/a"), plan) == ""
+
+
+def test_a_copy_of_a_project_is_a_project_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, copied = tmp_path / "home", tmp_path / "copied"
+    first, _ = open_launch_folder(home / "storage", plan_of({"name": "stride"}), directory=str(home))
+    shutil.copytree(home, copied)
+    second = LaunchFolder(copied / first.path.relative_to(home))
+    for stands, folder, expected in (
+        (home, first, home),
+        (tmp_path, first, home),  # in it
+        (copied, first, home),
+        (copied, second, None),
+        (home, second, home),
+    ):
+        monkeypatch.chdir(stands)
+        assert folder.directory == expected, (stands, folder.path)
 
 
 def test_a_variant_that_gets_another_name_is_not_trained_again(project: Path) -> None:

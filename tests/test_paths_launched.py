@@ -84,6 +84,9 @@ def test_a_launch_is_resumed_from_any_folder(tmp_path: Path) -> None:
     }
     assert {row["status"] for row in rows} == {"complete"}
     assert files(home) == before
+    drawn = orchestrator("report", "placed", "--storage", "../home/storage", cwd=other)
+    assert drawn.returncode == 0, drawn.stderr
+    assert f"{home}/storage/placed/" in drawn.stderr
     assert list(other.iterdir()) == []
     moved = tmp_path / "moved"
     home.rename(moved)  # a launch without its folder is resumed where the user stands

@@ -70,9 +70,15 @@ class LaunchFolder:
 
     @property
     def directory(self) -> Path | None:
-        """The working directory that the paths in its experiment are relative to, if it is on this machine."""
-        given = self.content().get("directory")
-        return Path(given) if isinstance(given, str) and Path(given).is_dir() else None
+        """The working directory that the paths in its experiment are relative to, if it is on this machine.
+
+        None too if the launch is in the current folder and that directory is not: this is a copy of it.
+        """
+        given, here = self.content().get("directory"), Path.cwd().resolve()
+        if not isinstance(given, str) or not Path(given).is_dir():
+            return None
+        is_copy = self.path.resolve().is_relative_to(here) and not Path(given).resolve().is_relative_to(here)
+        return None if is_copy else Path(given)
 
     def amend(self, plan: Plan, storage: Storage, ended: int = 0, directory: str | None = None) -> str:
         """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.

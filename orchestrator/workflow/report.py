@@ -1,8 +1,10 @@
 """Draw the reports of an ended launch again, from its trial folders, and publish them in MLflow."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.tracking.artifacts import REPORT_FILE
 from orchestrator.tracking.read import trial_runs
-from orchestrator.tracking.store import asked, connect
+from orchestrator.tracking.store import absolute_uri, asked, connect
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.tracking.writer import publish_report
 from orchestrator.trial import TrialFolder
@@ -49,19 +51,23 @@ def redraw(
 ) -> list[Trial]:
     """Draw the report of each ended trial of the experiment ``name`` again; of a search, of each that has one.
 
-    ``trial`` is the only one to draw, ``launch`` the folder of a launch (default: the newest). Returns the trials that
-    were drawn and published. Raises a RequestError, before anything is drawn, if a name is unknown, the data or
-    MLflow's launch is missing or the launch is running; and OrchestratorError if a report could not be drawn.
+    ``trial`` is the only one to draw, ``launch`` the folder of a launch (default: the newest). It is done in the folder
+    in which the launch was run, where its networks, dataset and store are; what is given keeps its meaning. Returns the
+    trials that were drawn and published. Raises a RequestError, before anything is drawn, if a name is unknown, the
+    data or MLflow's launch is missing or the launch is running; and OrchestratorError if a report could not be drawn.
     """
+    storage = replace(storage, root=storage.root.absolute())
     fetch_launches(storage, name)
     folder, content = newest_launch(storage.root, name, launch)
     folder.fetch(storage)
     experiment = read_stored(content, str(folder.path / "launch.json"))
     chosen = _chosen(folder, trial, storage, experiment)
     published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
-    uri = choose_store(tracking_uri)
-    client = connect(uri, make=False)
-    with folder.locked(), asked(uri):
+    given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    tracking_uri = absolute_uri(given) if given else None
+    data_dir = data_dir.absolute() if data_dir.exists() else data_dir
+    with chdir(folder.directory or Path.cwd()), folder.locked(), asked(uri := choose_store(tracking_uri)):
+        client = connect(uri, make=False)
         runs = trial_runs(client, name, folder.name, folder.id)
         display.log(f"reading data: {experiment.dataset.name}")
         dataset = load_dataset(experiment.dataset, data_dir)
