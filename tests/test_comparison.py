@@ -186,7 +186,7 @@ def test_what_is_still_running_is_counted_and_said() -> None:
     assert re.search(r"a \*.* 3/4 ", text)
     assert re.search(r"c .* 0/1 ", text)
     assert compare([trial("a", 0, None, "running")], 0.85).sentence == (
-        "Interim, not a result: 0 of 1 trials have ended. No seed is complete, so there is nothing to compare."
+        "Interim, not a result: 0 of 1 trial has ended. No seed is complete, so there is nothing to compare."
     )
 
 

@@ -55,8 +55,10 @@ class Dying(Tiny):
     """Ends its process without a word that could be read as one of ours."""
 
     def forward(self, x):
-        print('{"at": 0}', flush=True)
-        os._exit(9)
+        if self.training:
+            print('{"at": 0}', flush=True)
+            os._exit(9)
+        return self.net(x)
 '''
 
 # Where nothing can be imported but what a machine with torch alone has; children find this as we do.

@@ -148,7 +148,7 @@ def _labels_for_names(tree: Any) -> Any:
     named = [v for v in tree["variants"] if isinstance(v, Mapping) and isinstance(v.get("name"), str)]
     names = [variant["name"] for variant in named]
     labels = {v["name"]: v["as"] for v in named if isinstance(v.get("as"), str) and names.count(v["name"]) == 1}
-    taken = {v.get("as") or v["name"] for v in named}
+    taken = {label for v in named if isinstance(label := v.get("as") or v["name"], str)}
 
     def label(value: Any) -> Any:
         return labels.get(value, value) if isinstance(value, str) and value not in taken else value

@@ -59,7 +59,7 @@ def training_notes(spec: TrialSpec, dataset: Dataset, take: Try, behaviour: Beha
     if size > learned:
         yield (
             f"trainer.batch_size is {size:,}, and there are {learned:,} training images: an epoch is one step with all "
-            f"of them, the whole training {spec.trainer.epochs:,} steps"
+            f"of them, the whole training {counted(spec.trainer.epochs, 'step')}"
         )
     yield from _lonely_image(spec, sizes, learned, behaviour)
     tried = [take(count) for count in sizes]
