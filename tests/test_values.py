@@ -268,3 +268,19 @@ def test_of_a_list_on_the_command_line_the_reason_is_one_line_and_every_value_is
 def test_a_name_of_a_variant_that_is_a_list_is_refused() -> None:
     with pytest.raises(ExperimentError, match=r"variants\.0\.as: must be text, not"):
         read_experiment({"name": "a", "variants": [{"name": "stride", "as": ["b"]}]}, "x")
+
+
+def test_what_a_part_checks_itself_is_listed_line_by_line_by_its_path() -> None:
+    search = {"samples": 1, "space": {"trainer.optimizer.lr": {"choice": [0.1]}}, "points": [{}, {}]}
+    optimizer = {"nesterov": True, "momentum": 0}
+    tree = {"name": "a", "variants": ["stride"], "search": search, "confirm": {"seeds": [1, 1]}, "seeds": [1],
+            "trainer": {"optimizer": optimizer}}  # fmt: skip
+    with pytest.raises(ExperimentError) as caught:
+        read_experiment(tree, "x")
+    assert caught.value.problems == (
+        "trainer.optimizer: nesterov needs momentum greater than 0",
+        "search.points: 2 are more than samples, 1",
+        "search.points.0: needs at least one setting",
+        "search.points.1: needs at least one setting",
+        "confirm.seeds: listed twice: 1",
+    )

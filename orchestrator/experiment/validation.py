@@ -94,7 +94,16 @@ def _of_place(root: type, place: Sequence[str], errors: Sequence[Any]) -> list[s
         return [_line(root, place, errors)]
     error = errors[0]["ctx"]["error"]
     problems = error.problems if isinstance(error, SeveralProblems) else (str(error),)
-    return [": ".join(filter(None, [".".join(place), problem])) for problem in problems]
+    return [_located(root, place, problem) for problem in problems]
+
+
+def _located(root: type, place: Sequence[str], problem: str) -> str:
+    """``problem`` with its path, which goes on with the setting that it begins with, if it begins with one."""
+    setting, colon, _ = problem.partition(":")
+    kinds = [kind for kind, _ in members(hint_at(root, place)) if dataclasses.is_dataclass(kind)]
+    begins = bool(colon) and any(setting.partition(".")[0].partition("[")[0] in keys_of(kind) for kind in kinds)
+    between = ("." if begins else ": ") if place else ""
+    return f"{'.'.join(place)}{between}{problem}"
 
 
 def _place(root: type, error: Any) -> tuple[str, ...]:
