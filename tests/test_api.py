@@ -110,6 +110,7 @@ def test_what_stands_in_the_way_is_listed_and_what_is_no_experiment_is_refused(
     assert plan.trials == ()
     assert any("Tiny" in problem and "parameters" in problem for problem in plan.problems)
     assert any("Failing" in problem for problem in plan.problems)
+    assert not any(problem.startswith((" ", "the contract is broken")) for problem in plan.problems)  # nor a heading
     assert "at most 10" in plan._repr_html_()
     with pytest.raises(ValueError, match="problems"):
         plan.to_dict()

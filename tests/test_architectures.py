@@ -221,7 +221,7 @@ def test_a_neighbour_with_the_name_of_a_library_is_the_networks_own_and_nobody_e
         ("Missing", {}, "does not exist.*Own"),
         ("function", {}, "not a torch.nn.Module"),
         ("Wrong", {}, r"logits of shape \(N, 10\)"),
-        ("Own", {"wdith": 3}, "has no parameter wdith; it has.*width"),
+        ("Own", {"wdith": 3}, r"has no parameter wdith \(did you mean width\?\); it has.*width"),
         ("Own", {"width": -1}, "cannot be built"),
     ],
 )

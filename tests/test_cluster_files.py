@@ -318,7 +318,9 @@ def test_the_pinned_versions_are_installed(name: str) -> None:
     words = shlex.split(sync)
     assert "--no-dev" in words
     extras = {words[i + 1] for i, word in enumerate(words) if word == "--extra"}
-    wanted = {"aws": {"aws", "postgres"}, "gcp": {"gcp", "postgres"}, "local": {"postgres"}}
+    wanted = {
+        kind: {"postgres", "timm"} | own for kind, own in {"aws": {"aws"}, "gcp": {"gcp"}, "local": set()}.items()
+    }
     assert extras == wanted[config["provider"]["type"]] <= set(project["optional-dependencies"])
     python = words[words.index("--python") + 1]
     assert re.fullmatch(r"3\.\d+\.\d+", python), "the same Python to the patch"

@@ -33,6 +33,21 @@ def test_the_same_again_is_complete(experiment: Experiment, tmp_path: Path) -> N
     assert completed_launch(storage, replace(experiment, seeds=(0, 1)), tmp_path, URI) is None
 
 
+def test_of_two_equal_launches_the_newest_is_found_or_the_one_that_is_asked_for(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    storage, mark = Storage(tmp_path / "storage"), fingerprint(experiment, tmp_path, URI)
+    folders = [LaunchFolder(tmp_path / "storage" / "small" / name) for name in ("b", "a", "c")]
+    for age, folder in enumerate(folders):
+        mark_complete(folder, storage, mark, folder.name)
+        os.utime(folder.path / "complete.json", (1000 - age, 1000 - age))
+    assert completed_launch(storage, experiment, tmp_path, URI) == "b"
+    found = [completed_launch(storage, experiment, tmp_path, URI, folder) for folder in folders]
+    assert found == ["b", "a", "c"]
+    (folders[1].path / "complete.json").unlink()
+    assert completed_launch(storage, experiment, tmp_path, URI, folders[1]) is None
+
+
 @pytest.mark.parametrize("touched", ["networks.py", "tiny.pt"])
 def test_an_edited_file_is_noticed(experiment: Experiment, tmp_path: Path, touched: str) -> None:
     before = fingerprint(experiment, tmp_path, URI)

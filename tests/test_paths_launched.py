@@ -78,6 +78,8 @@ def test_a_launch_is_resumed_from_any_folder(tmp_path: Path) -> None:
     resumed = orchestrator("resume", "placed", "--storage", "../home/storage", "--json", cwd=other)
     assert resumed.returncode == 0, resumed.stderr
     assert f"was begun in {home}, and is resumed there" in resumed.stderr
+    store = f" --tracking-uri sqlite:///{home / 'mlflow.db'}"  # the commands that are printed hold where the user is
+    assert f"runs: orchestrator ui{store} " in resumed.stderr
     rows = json.loads(resumed.stdout)["trials"]
     assert {row["trial"] for row in rows if row["stage"] == "confirm"} == {
         name for name in runs(home) if "/seed-7" in name or "/seed-8" in name

@@ -65,7 +65,7 @@ SPECIAL = st.sampled_from(
 KEYS = SPECIAL | WRITTEN
 VALUES = st.none() | st.booleans() | st.integers(-9, 9) | WRITTEN | st.just("v" * 7_000) | st.floats(-9, 9)
 ARGUMENTS = st.recursive(
-    VALUES | st.lists(VALUES, max_size=2) | st.just({"class": "blocks.py:Block"}),
+    VALUES | st.lists(VALUES, max_size=2) | st.just({"class": "torch.nn:SiLU"}),
     lambda inner: st.dictionaries(KEYS, inner, max_size=3),
     max_leaves=6,
 )

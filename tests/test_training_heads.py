@@ -268,8 +268,8 @@ def test_without_a_weight_heads_change_nothing_of_a_trial(
 def test_trials_from_before_the_weight_are_still_the_same(networks: Path) -> None:
     spec = make_spec(networks, "Plain")
     before = spec.to_json()
-    for part, keys in LATER.items():
-        for key in keys:
+    for part, later in LATER.items():
+        for key in later:
             del before[part][key]
     kept = {k: v for k, v in before.items() if k not in WHEREFORE and (k != "as" or v)}
     assert TrialSpec.from_json(before).identity() == spec.identity() == identity_digest(kept)

@@ -232,3 +232,55 @@ def test_what_is_wrong_with_networks_is_listed_with_what_is_wrong_with_augmentat
         check_experiment(read_experiment({**tree, "trainer": {}}, "x"), tmp_path, lambda _: None)
     for words in expected:
         assert words in str(unfit.value)
+
+
+def test_every_unclear_value_is_listed_with_whatever_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(
+        "name: a b\nvariants: [{name: stride, arguments: {a: yes, choice: [no, 012]}}]\n"
+        "seeds: [01]\nseeds: [1, 1]\ntrainer: {epochs: 1e999, batchsize: 2}\nverdict: {baseline: strid}\n"
+    )
+    with pytest.raises(ExperimentError) as caught:
+        read_file(tmp_path / "x.yaml")
+    starts = [problem[:24] for problem in caught.value.problems]
+    assert starts == [
+        "line 2, column 42: yes i",
+        "line 2, column 56: no is",
+        "line 2, column 60: 012 i",
+        "line 3, column 9: 01 is ",
+        "line 4, column 1: duplic",
+        "line 5, column 19: 1e999",
+        "trainer.batchsize: unkno",
+        "name: letters, digits, '",
+        "seeds: listed twice: 1",
+        "verdict.baseline: 'strid",
+    ]
+
+
+def test_of_a_list_on_the_command_line_the_reason_is_one_line_and_every_value_is_named() -> None:
+    with pytest.raises(ExperimentError) as caught:
+        apply_overrides({}, ["seeds=[01, 02]", "seeds=[0"])
+    both, open_list = caught.value.problems
+    assert "01 is octal" in both
+    assert "02 is octal" in both
+    assert open_list == "--set seeds=[0: neither JSON nor YAML: expected ',' or ']', but got '<stream end>'"
+
+
+def test_a_name_of_a_variant_that_is_a_list_is_refused() -> None:
+    with pytest.raises(ExperimentError, match=r"variants\.0\.as: must be text, not"):
+        read_experiment({"name": "a", "variants": [{"name": "stride", "as": ["b"]}]}, "x")
+
+
+def test_what_a_part_checks_itself_is_listed_line_by_line_by_its_path() -> None:
+    search = {"samples": 1, "space": {"trainer.optimizer.lr": {"choice": [0.1]}}, "points": [{}, {}]}
+    optimizer = {"nesterov": True, "momentum": 0}
+    tree = {"name": "a", "variants": ["stride"], "search": search, "confirm": {"seeds": [1, 1]}, "seeds": [1],
+            "trainer": {"optimizer": optimizer}}  # fmt: skip
+    with pytest.raises(ExperimentError) as caught:
+        read_experiment(tree, "x")
+    assert caught.value.problems == (
+        "trainer.optimizer: nesterov needs momentum greater than 0",
+        "search.points: 2 are more than samples, 1",
+        "search.points.0: needs at least one setting",
+        "search.points.1: needs at least one setting",
+        "confirm.seeds: listed twice: 1",
+    )

@@ -13,6 +13,7 @@ from orchestrator.architectures.crash import crash
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.locate import load_network, resolved
 from orchestrator.errors import VariantError
+from orchestrator.text import did_you_mean
 
 # Every network that was built and is still in use, by its id.
 _made: "weakref.WeakValueDictionary[int, nn.Module]" = weakref.WeakValueDictionary()
@@ -49,7 +50,8 @@ def _build(variant: str, arguments: Mapping[str, Any], known: Mapping[str, int])
     accepted = parameters(network)
     if not takes_any(accepted) and (odd := set(arguments) - set(accepted)):
         has = f"it has: {', '.join(accepted)}" if accepted else "it has none"
-        raise VariantError(f"{variant}: its constructor has no parameter {', '.join(sorted(odd))}; {has}")
+        unknown = ", ".join(f"{name}{did_you_mean(name, accepted)}" for name in sorted(odd))
+        raise VariantError(f"{variant}: its constructor has no parameter {unknown}; {has}")
     if absent := missing(accepted, {**known, **arguments}):
         raise VariantError(
             f"{variant}: needs {', '.join(absent)}; set what has no default in the variant's arguments, a class or "

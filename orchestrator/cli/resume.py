@@ -40,7 +40,7 @@ def command(name: str, launch: str | None, as_json: bool, quiet: bool, **flags: 
             _keep_meaning(flags)
         with chdir(directory) if elsewhere and directory else nullcontext():
             experiment = read_stored(plain, str(folder.path / "launch.json"))
-            result = run(experiment, storage=storage, display=display, folder=folder, **flags)
+            result = run(experiment, storage=storage, display=display, folder=folder, away=elsewhere, **flags)
     return 1 if result.failures else 0
 
 

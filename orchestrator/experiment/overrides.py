@@ -84,9 +84,13 @@ def _value(text: str, path: str) -> Any:
 def _flow(text: str) -> Any:
     import yaml
 
-    from orchestrator.experiment.yaml_loader import parse
+    from orchestrator.experiment.yaml_loader import parse_unclear
 
     try:
-        return parse(text)
+        value, unclear = parse_unclear(text)
     except yaml.YAMLError as problem:
-        raise ValueError(f"{text} is neither JSON nor YAML: {problem}") from problem
+        reason = getattr(problem, "problem", None) or str(problem)  # without the place, which repeats the text
+        raise ValueError(f"neither JSON nor YAML: {reason}") from problem
+    if unclear:
+        raise ValueError("; ".join(problem for _, problem in unclear))
+    return value

@@ -14,11 +14,12 @@ from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.paths import CURVE, find_files, map_variants
 from orchestrator.experiment.search_paths import searched_paths
 from orchestrator.experiment.suggestions.refusals import refusals
-from orchestrator.experiment.validation import unknown_networks, validated
-from orchestrator.experiment.yaml_loader import parse
+from orchestrator.experiment.validation import readable_parts, unknown_networks, validated
+from orchestrator.experiment.yaml_loader import parse_unclear
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.descriptions import descriptions
 from orchestrator.spec.json_values import json_problems, one_line
+from orchestrator.spec.relations import relation_problems_of
 
 LARGEST_FILE = 1_000_000  # bytes; an experiment file is a page of text
 OLD_CURVE = "published_curve"  # what earlier versions called published.curve
@@ -31,9 +32,15 @@ def read_file(path: Path, overrides: Sequence[str] = (), log: Callable[[str], No
     in the working directory first. ``log`` is told where both have one. Raises ExperimentError listing every problem.
     """
     beside, here = path.parent, Path()
-    tree = find_files(_load(path), (beside, here), log)
+    tree, unclear = _load(path)
+    tree = find_files(tree, (beside, here), log)
     tree = find_files(apply_overrides(tree, overrides), (here, beside), log)
-    experiment = read_experiment(tree, str(path))
+    try:
+        experiment = read_experiment(tree, str(path))
+    except ExperimentError as error:
+        raise ExperimentError(str(path), [*unclear, *error.problems]) from error
+    if unclear:
+        raise ExperimentError(str(path), unclear)
     published = experiment.published
     if published is None or published.curve is None:
         return experiment
@@ -67,6 +74,7 @@ def read_experiment(tree: Any, source: str) -> Experiment:
     experiment, wrong = validated(Experiment, tree)
     problems += wrong
     if experiment is None:
+        problems += relation_problems_of(readable_parts(Experiment, tree))
         problems += searched_paths(tree)
     elif experiment.search is not None:
         problems += refusals(experiment, experiment.search)
@@ -102,7 +110,8 @@ def _adapter() -> TypeAdapter[Experiment]:
     return TypeAdapter(Experiment)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def _load(path: Path) -> tuple[dict[str, Any], list[str]]:
+    """The values in ``path``, and which of them were not read as written since they may mean two things."""
     try:
         with path.open("rb") as file:
             content = file.read(LARGEST_FILE + 1)
@@ -117,7 +126,7 @@ def _load(path: Path) -> dict[str, Any]:
     except ValueError as problem:  # a path with NUL
         raise ExperimentError(one_line(str(path)), ["cannot be read: not a path"]) from problem
     try:
-        tree = parse(text)
+        tree, problems = parse_unclear(text)
     except yaml.MarkedYAMLError as problem:
         where = _place(problem.problem_mark) if problem.problem_mark else ""
         raise ExperimentError(str(path), [one_line(f"{where}{problem.problem}")]) from problem
@@ -126,7 +135,8 @@ def _load(path: Path) -> dict[str, Any]:
         raise ExperimentError(str(path), [one_line(f"line {line}: {problem}")]) from problem
     if not isinstance(tree, dict):
         raise ExperimentError(str(path), ["empty or not a mapping; it must start with `name: ...`"])
-    return tree
+    ordered = sorted(problems, key=lambda problem: problem[0].index)
+    return tree, [one_line(f"{_place(mark)}{problem}") for mark, problem in ordered]
 
 
 def _place(mark: yaml.Mark) -> str:
@@ -148,7 +158,7 @@ def _labels_for_names(tree: Any) -> Any:
     named = [v for v in tree["variants"] if isinstance(v, Mapping) and isinstance(v.get("name"), str)]
     names = [variant["name"] for variant in named]
     labels = {v["name"]: v["as"] for v in named if isinstance(v.get("as"), str) and names.count(v["name"]) == 1}
-    taken = {label for v in named if isinstance(label := v.get("as") or v["name"], str)}
+    taken = [v.get("as") or v["name"] for v in named]  # of any kind: what is no text is refused later
 
     def label(value: Any) -> Any:
         return labels.get(value, value) if isinstance(value, str) and value not in taken else value

@@ -18,19 +18,29 @@ FREE = ("arguments", "augmentation", "choice", "points")  # keys in a file whose
 WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
 
 
+class AmbiguousNumberError(ValueError):
+    """What could be two numbers, or none that can be computed with; ``meant`` is the likely one."""
+
+    def __init__(self, problem: str, meant: int | float) -> None:
+        super().__init__(problem)
+        self.meant = meant
+
+
 def number(text: str) -> int | float | None:
-    """The number that ``text`` is; None if it is none. Raises ValueError, in words, if it could be two numbers."""
+    """The number that ``text`` is; None if it is none. Raises AmbiguousNumberError if that cannot be said."""
     if _LEADING_ZERO.fullmatch(text):
         sign = text[0] if text[0] in "-+" else ""
         plain = text.lstrip("-+").replace("_", "").lstrip("0") or "0"
-        raise ValueError(f'{text} is octal in YAML; write {sign}{plain}, or "{text}" in quotes for text')
+        problem = f'{text} is octal in YAML; write {sign}{plain}, or "{text}" in quotes for text'
+        raise AmbiguousNumberError(problem, int(sign + plain[:18]))  # int() reads no thousands of digits
     if _INTEGER.fullmatch(text):
         with contextlib.suppress(ValueError):  # thousands of digits
             return int(text.replace("_", ""), 0)
     if _FLOAT.fullmatch(text):
         value = float(text.replace("_", ""))
         if math.isinf(value):
-            raise ValueError(f"{text[:40]} is larger than any number that can be computed with")
+            problem = f"{text[:40]} is larger than any number that can be computed with"
+            raise AmbiguousNumberError(problem, math.copysign(1, value))
         return value
     return _NOT_FINITE.get(text.lower())
 

@@ -3,6 +3,7 @@
 A line is the path, what is wrong, what is allowed, and the nearest spelling.
 """
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
-from orchestrator.spec.fields import to_json
+from orchestrator.spec.fields import SeveralProblems, to_json
 from orchestrator.spec.json_values import json_problems
 from orchestrator.spec.kinds import expected, hint_at, keys_of, literals, members, nearest_path
 from orchestrator.text import did_you_mean, shown
@@ -33,6 +34,20 @@ def validated(kind: type[T], tree: Any) -> tuple[T | None, list[str]]:
     except ValidationError as error:
         return None, [*odd.values(), *_lines(kind, error.errors(include_url=False), set(odd))]
     return found, [*odd.values(), *json_problems(to_json(found))]  # lr: inf
+
+
+def readable_parts(kind: type, tree: Any) -> dict[str, Any]:
+    """Those settings of the dataclass ``kind`` that can be read from JSON values, or have a default."""
+    parts, given = {}, tree if isinstance(tree, Mapping) else {}
+    for field in dataclasses.fields(cast(Any, kind)):
+        if field.name in given:
+            with contextlib.suppress(ValidationError):
+                parts[field.name] = _adapter(hint_at(kind, [field.name])).validate_python(given[field.name])
+        elif field.default is not dataclasses.MISSING:
+            parts[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            parts[field.name] = field.default_factory()
+    return parts
 
 
 @functools.cache
@@ -70,7 +85,25 @@ def _lines(root: type, errors: Sequence[Any], known: set[tuple[str, ...]]) -> li
     by_place: dict[tuple[str, ...], list[Any]] = {}
     for error in errors:
         by_place.setdefault(_place(root, error), []).append(error)
-    return [_line(root, place, found) for place, found in by_place.items() if place not in known]
+    return [line for place, found in by_place.items() if place not in known for line in _of_place(root, place, found)]
+
+
+def _of_place(root: type, place: Sequence[str], errors: Sequence[Any]) -> list[str]:
+    """What is wrong at ``place``: one line, or of what a dataclass checks itself, one for each problem."""
+    if errors[0]["type"] != "value_error":
+        return [_line(root, place, errors)]
+    error = errors[0]["ctx"]["error"]
+    problems = error.problems if isinstance(error, SeveralProblems) else (str(error),)
+    return [_located(root, place, problem) for problem in problems]
+
+
+def _located(root: type, place: Sequence[str], problem: str) -> str:
+    """``problem`` with its path, which goes on with the setting that it begins with, if it begins with one."""
+    setting, colon, _ = problem.partition(":")
+    kinds = [kind for kind, _ in members(hint_at(root, place)) if dataclasses.is_dataclass(kind)]
+    begins = bool(colon) and any(setting.partition(".")[0].partition("[")[0] in keys_of(kind) for kind in kinds)
+    between = ("." if begins else ": ") if place else ""
+    return f"{'.'.join(place)}{between}{problem}"
 
 
 def _place(root: type, error: Any) -> tuple[str, ...]:
@@ -96,8 +129,6 @@ def _line(root: type, place: Sequence[str], errors: Sequence[Any]) -> str:
         return f"{where}: {_unknown_key(root, place, value)}"
     if kind in _MISSING and not isinstance(value, (list, tuple)):
         return f"{where}: missing"
-    if kind == "value_error":
-        return f"{where}: {problem['ctx']['error']}"
     if kind in _LIMITS and len(errors) == 1:
         given = float(value) if isinstance(value, str) else value  # a number in quotes
         limits = [limit.problem(given) for _, limit in members(hint) if limit is not None]

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import yaml
 
-from orchestrator.experiment.scalars import FREE, NUMBER_STARTS, number, word_problem
+from orchestrator.experiment.scalars import FREE, NUMBER_STARTS, AmbiguousNumberError, number, word_problem
 from orchestrator.spec.json_values import DEEPEST
 
 _NOT_USED: dict[type[yaml.Token], str] = {
@@ -22,23 +22,39 @@ _OPENING = (
 _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndToken)
 
 
+Problems = list[tuple[yaml.Mark, str]]
+
+
 def parse(text: str) -> Any:
-    """The values in ``text``. Raises yaml.YAMLError for invalid YAML and for unsupported features."""
+    """The values in ``text``. Raises yaml.YAMLError, also for values that may mean two things."""
+    values, problems = parse_unclear(text)
+    for mark, problem in problems:
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
+    return values
+
+
+def parse_unclear(text: str) -> tuple[Any, Problems]:
+    """The values in ``text``, and what is wrong with some of them: these are read as what they probably mean.
+
+    Raises yaml.YAMLError for invalid YAML and for unsupported features.
+    """
     _refuse_what_is_not_used(text)
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data(), loader.problems
+    finally:
+        loader.dispose()
 
 
 class _Loader(yaml.SafeLoader):
-    """A SafeLoader that rejects duplicate keys and reads values without quotes as people mean them."""
+    """A SafeLoader that lists duplicate keys and reads values without quotes as people mean them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.problems: Problems = []
 
     # Which tag a value without quotes may have, by its first character: none of YAML 1.1's.
     yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]  # PyYAML has it on the class, too
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError) as problem:  # 010
-            raise yaml.constructor.ConstructorError(None, None, str(problem), node.start_mark) from problem
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -49,16 +65,20 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"keys must be text, not {key!r}", key_node.start_mark
                 )
             if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
-            if key in FREE:
-                _refuse_ambiguous_words(value_node)
+                self.problems.append((key_node.start_mark, f"duplicate key {key!r}"))
+            elif key in FREE:
+                self.problems += _ambiguous_words(value_node)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-def _number(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> Any:
+def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     text = str(loader.construct_scalar(node))
-    value = number(text)
+    try:
+        value = number(text)
+    except AmbiguousNumberError as problem:  # 010
+        loader.problems.append((node.start_mark, str(problem)))
+        value = problem.meant
     return text if value is None else value
 
 
@@ -71,16 +91,15 @@ _Loader.add_constructor("!truth", lambda loader, node: _TRUTH[str(node.value)])
 _Loader.add_constructor("!number", _number)
 
 
-def _refuse_ambiguous_words(node: yaml.Node) -> None:
-    """Raise YAML's own error for the first yes, no, on or off without quotes, where no type says what is meant."""
+def _ambiguous_words(node: yaml.Node) -> Problems:
+    """Every yes, no, on or off without quotes, where no type says what is meant."""
     if isinstance(node, yaml.MappingNode):
-        for _, value in node.value:
-            _refuse_ambiguous_words(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _refuse_ambiguous_words(value)
-    elif isinstance(node, yaml.ScalarNode) and node.style is None and (problem := word_problem(node.value)):
-        raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return [found for key, value in node.value if key.value not in FREE for found in _ambiguous_words(value)]
+    if isinstance(node, yaml.SequenceNode):
+        return [found for value in node.value for found in _ambiguous_words(value)]
+    if isinstance(node, yaml.ScalarNode) and node.style is None and (problem := word_problem(node.value)):
+        return [(node.start_mark, problem)]
+    return []
 
 
 def _refuse_what_is_not_used(text: str) -> None:

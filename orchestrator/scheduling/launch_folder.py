@@ -24,7 +24,7 @@ from orchestrator.scheduling.launch_file import (
 from orchestrator.scheduling.looks import caution
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan
-from orchestrator.spec.experiment import name_problem
+from orchestrator.spec.relations import name_problem
 from orchestrator.text import listed
 
 RUNGS = "rungs.jsonl"  # what the scheduler has decided of each trial

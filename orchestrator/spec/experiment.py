@@ -4,15 +4,14 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from orchestrator.spec.confirm import Confirm
-from orchestrator.spec.fields import Range, check
-from orchestrator.spec.published import Published, misuse
+from orchestrator.spec.fields import Range, SeveralProblems, check
+from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import STRICT, Count, Recipe
-from orchestrator.spec.rounds import rounds_problems
+from orchestrator.spec.relations import relation_problems
 from orchestrator.spec.scheduler import Scheduler
-from orchestrator.spec.search import Search, unknown_variants
+from orchestrator.spec.search import Search
 from orchestrator.spec.trial import DatasetSpec, as_problem, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
-from orchestrator.text import did_you_mean
 
 Layer = Literal[
     "depthwise_separable",
@@ -25,16 +24,6 @@ Layer = Literal[
     "batch_norm",
     "dropout",
 ]
-
-
-LONGEST_NAME = 100  # characters
-
-
-def name_problem(name: str) -> str | None:
-    """Why no experiment can have this name, or None; its folder in the storage folder has this name."""
-    if not name or any(not (c.isalnum() or c in "-_.") for c in name) or name[0] in "-.":
-        return f"letters, digits, '-', '_' and '.' only, not {name!r}"
-    return f"at most {LONGEST_NAME} characters" if len(name.encode()) > LONGEST_NAME else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,41 +170,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check(self)
-        problems = []
-        if problem := name_problem(self.name):
-            problems.append(f"name: {problem}")
-        for what, values in (("variants", [v.label for v in self.variants]), ("seeds", [str(s) for s in self.seeds])):
-            if not values:
-                problems.append(f"{what}: needs at least one")
-            if twice := sorted({v for v in values if values.count(v) > 1}):
-                differ = any(v != other for v in self.variants for other in self.variants if v.label == other.label)
-                hint = " (a network is named after its class; name one of them with `as: ...`)"
-                problems.append(
-                    f"{what}: listed twice: {', '.join(twice)}{hint if what == 'variants' and differ else ''}"
-                )
-        labels = [variant.label for variant in self.variants]
-        if (baseline := self.verdict.baseline) is not None and variant_label(baseline) not in labels:
-            problems.append(
-                f"verdict.baseline: {baseline!r} is none of the variants{did_you_mean(baseline, labels)}: "
-                f"{', '.join(labels)}"
-            )
-        if (rule := self.scheduler.name) != "fifo" and self.trainer.protocol == "published":
-            problems.append(f"scheduler: {rule} needs validation accuracy, which the published protocol does not have")
-        if self.search is not None and self.trainer.protocol == "published":
-            problems.append("search: with the published protocol, settings would be selected on test images")
-        if self.confirm is not None and self.search is None:
-            problems.append("confirm: there is nothing to confirm without a search")
-        if self.confirm is not None and (both := sorted(set(self.confirm.seeds) & set(self.seeds))):
-            problems.append(
-                f"confirm.seeds: {', '.join(map(str, both))} also of the search: what was selected on is not judged on"
-            )
-        if self.search is not None:
-            problems += unknown_variants(self.search, labels)
-        problems += rounds_problems(self)
-        if self.published is not None:
-            problems += misuse(self.published, self)
-        if problems:
-            raise ValueError("; ".join(problems))
+        if problems := relation_problems(self):
+            raise SeveralProblems(problems)
 
     @property
     def published_curve(self) -> str | None:

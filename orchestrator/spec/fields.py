@@ -5,7 +5,7 @@ import functools
 import operator
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -60,12 +60,20 @@ def _plain_number(limit: float) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
+class SeveralProblems(ValueError):  # noqa: N818 - as pydantic wants it, a ValueError of what was given
+    """Everything that is wrong with one part of a specification, one line each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
 def check(settings: Any) -> None:
     """Raise ValueError, naming every field, if a number in the dataclass ``settings`` is outside its range."""
     kind: type = type(settings)
     problems = [p for name, hint in _ranged(kind).items() for p in _problems(hint, getattr(settings, name), name)]
     if problems:
-        raise ValueError("; ".join(problems))
+        raise SeveralProblems(problems)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from orchestrator.spec.distribution import Distribution
-from orchestrator.spec.fields import Range, check
+from orchestrator.spec.fields import Range, SeveralProblems, check
 from orchestrator.spec.recipe import STRICT, Count
 from orchestrator.spec.trial import variant_label
 from orchestrator.text import did_you_mean
@@ -53,7 +53,7 @@ class Search:
             problems.append(f"points: {len(self.points)} are more than samples, {self.limit}")
         problems += [f"points.{i}: needs at least one setting" for i, point in enumerate(self.points) if not point]
         if problems:
-            raise ValueError("; ".join(problems))
+            raise SeveralProblems(problems)
 
     @property
     def limit(self) -> int:

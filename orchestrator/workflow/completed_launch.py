@@ -38,11 +38,18 @@ def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, laun
         storage.push(folder.path / MARK)
 
 
-def completed_launch(storage: Storage, experiment: Experiment, data_dir: Path, uri: str) -> str | None:
-    """The name in MLflow of the newest complete launch with exactly these settings, data and sources."""
+def completed_launch(
+    storage: Storage, experiment: Experiment, data_dir: Path, uri: str, folder: LaunchFolder | None = None
+) -> str | None:
+    """The name in MLflow of the newest complete launch with exactly these settings, data and sources.
+
+    With ``folder``, of that launch only.
+    """
     storage.fetch(storage.root / experiment.name, lambda name: name.endswith(MARK))
     found = {}
-    for path in (storage.root / experiment.name).glob(f"*/{MARK}"):
+    marks = (storage.root / experiment.name).glob(f"*/{MARK}")
+    ours = [path for path in marks if folder is None or path.parent.name == folder.name]
+    for path in sorted(ours, key=lambda path: path.stat().st_mtime_ns):  # the newest last, so that it is the one kept
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found[str(content["fingerprint"])] = str(content["launch"])

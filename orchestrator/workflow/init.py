@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from orchestrator.errors import RequestError, StorageError
-from orchestrator.spec.experiment import name_problem
+from orchestrator.spec.relations import name_problem
 
 
 def begin(name: str, folder: Path) -> tuple[Path, Path]:

@@ -29,7 +29,7 @@ from orchestrator.spec.json_values import one_line
 from orchestrator.text import counted
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
-from orchestrator.tracking.store import asked, check_artifact_store, connect, sqlite_file, without_secrets
+from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.amend import amend, open_folder, resume_command
 from orchestrator.workflow.check import Checked, check_experiment
@@ -63,11 +63,13 @@ def launch(
     folder: LaunchFolder | None = None,
     source: Path | None = None,
     as_job: bool = False,
+    away: bool = False,
 ) -> Results:
     """Run ``experiment``, read from the file ``source``, to its verdict.
 
     ``folder`` is the launch to resume; by default the newest launch of the same plan, or a new one. ``ray`` is
-    starting, and with it the executor that makes reports; it is stopping when this returns. Raises a RequestError if
+    starting, and with it the executor that makes reports; it is stopping when this returns. ``away``: whoever reads the
+    commands that are printed is in another folder than the working directory. Raises a RequestError if
     the experiment cannot be run, and InterruptedLaunchError if it was interrupted; it can then be resumed.
     """
     begun = time.monotonic()
@@ -79,7 +81,8 @@ def launch(
     importlib.import_module("orchestrator.scheduling.callback")  # Ray Tune, which the launch needs next
     directory = None if as_job else str(Path.cwd())  # a job's is removed when it ends
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
-    where = "" if tracking_uri is None else f" --tracking-uri {shlex.quote(without_secrets(tracking_uri))}"
+    named = tracking_uri or (absolute_uri(uri) if away else None)
+    where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
     resume = resume_command(experiment.name, folder.name, storage, where, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:

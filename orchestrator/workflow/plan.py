@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from orchestrator.workflow.estimate import Estimate
 
+DASH = "  - "  # before each problem in the text of an error that lists several
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -70,8 +72,13 @@ def plan(experiment: Experiment, data_dir: Path, log: Callable[[str], None] = la
     try:
         checked = check_experiment(experiment, data_dir, log)
     except RequestError as problem:
-        return Plan(experiment, (), tuple(str(problem).splitlines()))
+        return Plan(experiment, (), tuple(_one_by_one(str(problem).splitlines())))
     return Plan(checked.plan.experiment, checked.plan.trials, (), checked)
+
+
+def _one_by_one(lines: list[str]) -> list[str]:
+    """What a list of problems lists, without its heading and its dashes; ``lines`` where they are no list."""
+    return [line.removeprefix(DASH) for line in lines if line.startswith(DASH)] or lines
 
 
 def training_cost(checked: Checked) -> float:

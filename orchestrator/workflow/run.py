@@ -35,16 +35,18 @@ def run(
     folder: LaunchFolder | None = None,
     source: Path | None = None,
     as_job: bool = False,
+    away: bool = False,
     debug: bool = False,
 ) -> "Results":
     """Run ``experiment`` to its verdict; ``display`` gets it before the last reports are made.
 
-    ``folder`` is the launch to resume, ``source`` the experiment file. Raises as :func:`launch` does.
+    ``folder`` is the launch to resume, ``source`` the experiment file; ``away`` and what is raised are as for
+    :func:`launch`.
     """
     if not again:
         uri = choose_store(tracking_uri)
-        if (name := completed_launch(storage, experiment, data_dir, uri)) is not None:
-            return _completed(experiment, name, uri, display)
+        if (name := completed_launch(storage, experiment, data_dir, uri, folder)) is not None:
+            return _completed(experiment, name, uri, display, resumed=folder is not None)
     if address is not None:
         check_address(address)
     shared = nullcontext() if address is not None else local_mps(experiment, display.log)
@@ -66,13 +68,14 @@ def run(
                 folder=folder,
                 source=source,
                 as_job=as_job,
+                away=away,
             )
         finally:
             if executor.exception() is None:  # waits until Ray has started, which cannot be stopped before
                 executor.result().shutdown(wait=False)
 
 
-def _completed(experiment: Experiment, launch: str, uri: str, display: Display) -> "Results":
+def _completed(experiment: Experiment, launch: str, uri: str, display: Display, resumed: bool) -> "Results":
     from orchestrator.workflow.results import read_results
 
     display.log(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
@@ -80,7 +83,8 @@ def _completed(experiment: Experiment, launch: str, uri: str, display: Display) 
     with asked(uri):
         result = read_results(client, experiment.name, launch)
     display.result(result)
-    display.log("to train it again, add --again to the command")
+    command = "run its experiment file with --again" if resumed else "add --again to the command"  # resume has no such
+    display.log(f"to train it again, {command}")
     return result
 
 

@@ -13,9 +13,13 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.spec import Contract, TrialSpec
+from orchestrator.spec.kinds import keys_of, nearest_path
+from orchestrator.text import did_you_mean
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.check import Networks
 from orchestrator.workflow.display import Display
+
+SETTABLE = ("as", "arguments", "seed", "dataset", "trainer")  # what --set may change of a trial
 
 
 def train(
@@ -33,7 +37,10 @@ def train(
     The same call resumes a trial that was interrupted. ``source`` names the origin of the settings in errors. Raises
     ExperimentError, DataError or VariantError if it cannot be trained, and whatever the training raises.
     """
-    spec = _specification(apply_overrides(tree, overrides), source)
+    changed = apply_overrides(tree, overrides)
+    if unknown := [problem for path in overrides if (problem := _not_settable(path.partition("=")[0]))]:
+        raise ExperimentError(source, unknown)
+    spec = _specification(changed, source)
     spec = replace(spec, variant=absolute(spec.variant), arguments=absolute_references(spec.arguments))
     if spec.trainer.threads == "auto":
         spec = replace(spec, trainer=replace(spec.trainer, threads=torch.get_num_threads()))
@@ -64,6 +71,18 @@ def train(
     if report:
         _report(folder, dataset, display.log)
     return TrialFolder(folder)
+
+
+def _not_settable(path: str) -> str | None:
+    """Why the setting at ``path`` cannot be overridden, or None: the network is named, the rest follows from others."""
+    key = path.partition(".")[0]
+    if key in SETTABLE:
+        return None
+    if key == "variant":
+        return "variant: name the network as VARIANT, not by --set"
+    computed = key in keys_of(TrialSpec)  # source_digest
+    near = did_you_mean(key, SETTABLE) or ("" if computed else nearest_path(path, TrialSpec))
+    return f"{path}: unknown key{near}; allowed: {', '.join(SETTABLE)}"
 
 
 def _specification(tree: dict[str, Any], source: str) -> TrialSpec:
