@@ -18,8 +18,9 @@ from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
 from orchestrator.text import first_line
+from orchestrator.training.layout import channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
-from orchestrator.workflow.trainable import Try, training_notes, training_problems
+from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes, unused_settings
 
 
@@ -34,6 +35,7 @@ class Networks:
         self.begun = False
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
         self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
+        self._layouts: dict[str, str] = {}  # by network_key: why it does not work channels last
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
@@ -64,13 +66,27 @@ class Networks:
 
     def problems(self, spec: TrialSpec) -> list[str]:
         """Why ``spec`` cannot be trained; one line each."""
-        return training_problems(spec, self.dataset, self.take(spec))
+        found = training_problems(spec, self.dataset, self.take(spec))
+        if not found and spec.trainer.channels_last and (problem := self._layout_problem(spec)):
+            found = [
+                f"trainer.channels_last: {spec.label} does not work in this layout: {problem}; leave the setting out, "
+                "or call reshape or flatten there instead of view"
+            ]
+        return found
 
     def notes(self, spec: TrialSpec) -> list[str]:
         """Messages about a trial before it is trained."""
         behaviour = self.judge(spec)[2]
         known = training_notes(spec, self.dataset, self.take(spec), behaviour)
         return [*network_notes(spec, self.dataset, behaviour), *known]
+
+    def _layout_problem(self, spec: TrialSpec) -> str:
+        """Why ``spec`` cannot be trained channels last; empty if it can, or cannot be trained otherwise either."""
+        key = spec.network_key
+        if key not in self._layouts:
+            batch_size = batch_sizes(spec, self.dataset)[0]
+            self._layouts[key] = channels_last_problem(self._build(spec), self.dataset.shape, batch_size)
+        return self._layouts[key]
 
     def _network(self, spec: TrialSpec) -> nn.Module:
         if self._latest is None or self._latest[0] != spec.network_key:
