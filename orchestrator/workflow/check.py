@@ -17,7 +17,7 @@ from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
-from orchestrator.text import first_line
+from orchestrator.text import first_line, listed
 from orchestrator.training.layout import channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
 from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
@@ -188,17 +188,24 @@ def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> li
     """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
     given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape, spec.label)
     sources = source_notes(spec.variant, spec.arguments, spec.label)
-    return [*given.notes, *sources, *evaluation_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
+    return [*given.notes, *sources, *behaviour_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
 
 
-def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
-    """Messages about how the network ``label`` will be evaluated."""
-    if not behaviour.varies_in_evaluation:
-        return []
-    return [
-        f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its accuracy is "
-        "that of one draw, the same for every evaluation"
-    ]
+def behaviour_notes(label: str, behaviour: Behaviour) -> list[str]:
+    """Messages about how the network ``label`` will be trained and evaluated."""
+    notes = []
+    if behaviour.varies_in_evaluation:
+        notes.append(
+            f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its "
+            "accuracy is that of one draw, the same for every evaluation"
+        )
+    if behaviour.unregistered:
+        notes.append(
+            f"{label} holds layers or parameters that torch does not know of, in {listed(behaviour.unregistered, 3)}: "
+            "they are not trained, counted or saved, and a loaded model has others; use torch.nn.ModuleList, "
+            "ModuleDict or ParameterList"
+        )
+    return notes
 
 
 def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:
