@@ -1,5 +1,6 @@
 """Networks that work in one memory layout only: `Tensor.view` over channels and positions fails channels last."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,23 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.training.device import place
-from orchestrator.training.layout import channels_last_problem
+from orchestrator.training.layout import autocast_problem, channels_last_problem
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.check import check_experiment
 
 SHAPE = (3, 8, 8)
+
+
+class Added(nn.Module):
+    """Adds what is computed in bfloat16 to a float32 tensor of its own."""
+
+    def __init__(self, num_classes: int = 4) -> None:
+        super().__init__()
+        self.convolution, self.head = nn.Conv2d(3, 2, 3), nn.Linear(2, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.convolution(images).amax((2, 3))
+        return self.head(torch.zeros(len(maps), 2).index_add(1, torch.arange(2), maps))
 
 
 class Viewed(nn.Module):
@@ -106,3 +119,24 @@ def test_a_layout_in_which_a_network_does_not_work_is_refused_before_anything_st
     }
     with pytest.raises(ExperimentError, match=r"trainer\.channels_last: LeNet does not work .*leave the setting out"):
         check_experiment(read_experiment(tree, "x"), packed.parent, lambda _: None)
+
+
+def test_a_network_that_works_in_float32_only_is_recognised() -> None:
+    assert "must have the same scalar type" in autocast_problem(Added(), SHAPE, 8)
+    assert autocast_problem(Flattened(), SHAPE, 8) == autocast_problem(Viewed(least=9), SHAPE, 8) == ""
+
+
+@pytest.mark.parametrize(("precision", "is_said"), [("bfloat16", True), ("float32", False)])
+def test_what_fails_under_autocast_is_said_before_it_is_trained(
+    precision: str, is_said: bool, packed: Path, tmp_path: Path
+) -> None:
+    own = inspect.getsource(Added)
+    (tmp_path / "added.py").write_text(f"import torch\nfrom torch import Tensor, nn\n\n{own}")
+    tree = {
+        "name": "x",
+        "variants": [f"{tmp_path / 'added.py'}:Added"],
+        "dataset": {"name": str(packed)},
+        "trainer": {"precision": precision},
+    }
+    notes = check_experiment(read_experiment(tree, "x"), packed.parent, lambda _: None).notes
+    assert any("Added works in float32, and fails in bfloat16" in note for note in notes) == is_said

@@ -45,6 +45,14 @@ def place(recipe: Recipe, network: nn.Module, works_channels_last: Callable[[], 
     return Placement(device, precision, channels_last)
 
 
+def is_under_autocast(recipe: Recipe) -> bool:
+    """Whether trials compute in less than float32, where machines like this one train them."""
+    if recipe.precision != "auto":
+        return recipe.precision != "float32"
+    device = resolve_device("auto") if recipe.device == "auto" else torch.device(recipe.device)
+    return _precision("auto", device) != torch.float32
+
+
 def resolve_device(wanted: str) -> torch.device:
     """The device that the recipe's ``device`` means on this machine. Raises ResourceError if it is not there."""
     has_mps = torch.backends.mps.is_available()

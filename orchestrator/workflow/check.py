@@ -18,10 +18,15 @@ from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
 from orchestrator.text import first_line, listed
-from orchestrator.training.layout import channels_last_problem
+from orchestrator.training.device import is_under_autocast
+from orchestrator.training.layout import autocast_problem, channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
 from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes, unused_settings
+
+QUICK_PASS = (
+    1e9  # multiply-accumulates of an image: larger networks are not tried under autocast, which CPUs may emulate
+)
 
 
 class Networks:
@@ -36,6 +41,7 @@ class Networks:
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
         self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
         self._layouts: dict[str, str] = {}  # by network_key: why it does not work channels last
+        self._autocasts: dict[str, str] = {}  # by network_key: why it does not work under autocast
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
@@ -77,7 +83,12 @@ class Networks:
     def notes(self, spec: TrialSpec) -> list[str]:
         """Messages about a trial before it is trained."""
         behaviour = self.judge(spec)[2]
-        known = training_notes(spec, self.dataset, self.take(spec), behaviour)
+        known = [*training_notes(spec, self.dataset, self.take(spec), behaviour)]
+        if is_under_autocast(spec.trainer) and (problem := self._autocast_problem(spec)):
+            known.append(
+                f"{spec.label} works in float32, and fails in bfloat16 under autocast on the CPU: {problem}; "
+                f"trainer.precision is {spec.trainer.precision}: set it to float32 if its trials fail"
+            )
         return [*network_notes(spec, self.dataset, behaviour), *known]
 
     def _layout_problem(self, spec: TrialSpec) -> str:
@@ -87,6 +98,17 @@ class Networks:
             batch_size = batch_sizes(spec, self.dataset)[0]
             self._layouts[key] = channels_last_problem(self._build(spec), self.dataset.shape, batch_size)
         return self._layouts[key]
+
+    def _autocast_problem(self, spec: TrialSpec) -> str:
+        """Why ``spec`` cannot be trained under autocast, of what can be tried quickly; empty if it can."""
+        key, size = spec.network_key, batch_sizes(spec, self.dataset)[0]
+        if spec.variant in VARIANTS:
+            return ""
+        if key not in self._autocasts:
+            macs = sum(operation.macs for operation in self.judge(spec)[0].operations)
+            is_quick = macs < QUICK_PASS
+            self._autocasts[key] = autocast_problem(self._build(spec), self.dataset.shape, size) if is_quick else ""
+        return self._autocasts[key]
 
     def _network(self, spec: TrialSpec) -> nn.Module:
         if self._latest is None or self._latest[0] != spec.network_key:
