@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from orchestrator import records as keys
-from orchestrator.architectures.probe import probe
+from orchestrator.architectures.probe import Behaviour, probe
+from orchestrator.architectures.unregistered import unregistered
 from orchestrator.data import Dataset, Split, save_packed
 from orchestrator.errors import DivergedError, ExperimentError
 from orchestrator.experiment.plan import make_plan
@@ -28,7 +30,7 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.step import build_step
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.check import check_experiment
+from orchestrator.workflow.check import behaviour_notes, check_experiment
 
 NETWORKS = """
 import random
@@ -361,3 +363,38 @@ def test_a_trial_runs_with_the_threads_that_it_says_and_leaves_the_process_as_it
 def test_logits_that_are_not_finite_are_no_random_draws() -> None:
     assert not probe(Lambda(lambda x: x.mean((2, 3)) * float("nan")), (3, 8, 8)).varies_in_evaluation
     assert probe(Lambda(lambda x: F.dropout(x.mean((2, 3)))), (3, 8, 8)).varies_in_evaluation
+
+
+def test_a_network_that_changes_its_input_draws_no_random_numbers() -> None:
+    assert not probe(Lambda(lambda x: x.mul_(0.5).add_(1).mean((2, 3))), (3, 8, 8)).varies_in_evaluation
+
+
+class Listing(nn.Module):
+    """Holds its layers in ``holder``, and a layer that torch knows of in a list as well."""
+
+    def __init__(self, holder: Any) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        self.also, self.activations = [self.body[0]], [nn.ReLU()]
+        self.holder = holder
+
+
+@pytest.mark.parametrize(
+    "holder",
+    [
+        [nn.Conv2d(3, 4, 3)],
+        {"first": (nn.Linear(3, 4), nn.ReLU())},
+        [[nn.Sequential(nn.ReLU(), nn.Linear(3, 4))]],
+        [nn.Parameter(torch.zeros(3))],
+    ],
+)
+def test_layers_that_torch_does_not_know_of_are_said(holder: Any) -> None:
+    network = nn.Sequential(Listing(holder))
+    assert unregistered(network) == ("0.holder",)
+    [said] = behaviour_notes("Listing", Behaviour(False, False, unregistered(network)))
+    assert "Listing holds layers or parameters that torch does not know of, in 0.holder: they are not trained" in said
+
+
+@pytest.mark.parametrize("holder", [nn.ModuleList([nn.Linear(3, 4)]), nn.ParameterList([torch.zeros(3)]), [1, "a"]])
+def test_layers_that_torch_knows_of_are_not(holder: Any) -> None:
+    assert not unregistered(Listing(holder))

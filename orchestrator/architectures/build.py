@@ -83,8 +83,9 @@ def _hint(variant: str) -> str:
             "name the class of the network, with arguments"
         )
     return (
-        f"no parameter of its constructor is named like a number of classes, such as {CLASSES[0]}: it has "
-        f"{', '.join(accepted)}; set the right one in the variant's arguments"
+        f"none of its parameters is named like a number of classes, such as {CLASSES[0]}: it has "
+        f"{', '.join(accepted)}; set the right one in the variant's arguments, or if there is none, name the class of "
+        "the network instead, with arguments"
     )
 
 

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from orchestrator.analysis.outputs import main_output
 from orchestrator.architectures.arguments import Shape
+from orchestrator.architectures.unregistered import unregistered
 
 IMAGES = 4  # in the batch that is tried
 DRAWS = 3  # differently seeded evaluations that are compared
@@ -21,13 +22,15 @@ class Behaviour:
 
     varies_in_evaluation: bool  # it draws random numbers in evaluation mode: the same images give different logits
     uses_batch_statistics: bool  # in training mode it normalises an image with the others of its batch
+    unregistered: tuple[str, ...] = ()  # attributes with layers or parameters that torch does not know of
 
 
 def probe(network: nn.Module, shape: Shape) -> Behaviour:
     """Try ``network`` on random images of ``shape``. Its running statistics and torch's random state change."""
     images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        return Behaviour(_found(_varies, network, images), _found(_uses_batch_statistics, network, images))
+        varies, together = _found(_varies, network, images), _found(_uses_batch_statistics, network, images)
+    return Behaviour(varies, together, unregistered(network))
 
 
 def _found(look: Callable[[nn.Module, Tensor], bool], network: nn.Module, images: Tensor) -> bool:
@@ -42,7 +45,7 @@ def _varies(network: nn.Module, images: Tensor) -> bool:
     network.eval()
     for seed in range(DRAWS):
         torch.manual_seed(seed)
-        outputs.append(main_output(network(images)))
+        outputs.append(main_output(network(images.clone())))  # it may change its input
     return any(not torch.allclose(outputs[0], other, rtol=0, atol=0, equal_nan=True) for other in outputs[1:])
 
 

@@ -65,13 +65,17 @@ def activation_maps(network: nn.Module, images: Tensor, targets: Tensor) -> Tens
     ``images``: (N, 3, H, W) float32, normalised. The last spatial layer's map is scaled up to the image; its
     largest value is 1, and evidence against the class is 0.
     """
-    place = last_spatial_map(network, images[:1])
+    place = last_spatial_map(network, images[:1].clone())  # a network may change its input
     from captum.attr import LayerGradCam  # takes a while, and there may be no map
 
     method = LayerGradCam(lambda images: main_output(network(images)), place.module)
-    maps = method.attribute(images, targets, attribute_to_layer_input=place.before, relu_attributions=True).detach()
+    maps = (
+        method.attribute(images, targets, attribute_to_layer_input=place.before, relu_attributions=True)
+        .detach()
+        .float()
+    )
     size = (images.shape[2], images.shape[3])
-    maps = F.interpolate(maps, size=size, mode="bilinear", align_corners=False)[:, 0]
+    maps = F.interpolate(maps.detach().float(), size=size, mode="bilinear", align_corners=False)[:, 0]
     return maps / maps.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
 
 

@@ -137,7 +137,8 @@ class Recipe:
     """Precision of the forward and backward pass. auto: bfloat16 where the hardware supports
     it, else float16 on CUDA and float32 elsewhere."""
     channels_last: bool | None = None
-    """Use the channels-last memory layout. null: yes on CUDA and CPU, for networks with convolutions."""
+    """Use the channels-last memory layout. null: yes on CUDA and CPU, for networks with convolutions that
+    work in it; one that calls `view` where only `reshape` works does not."""
     cuda_graph: bool = True
     """Record the whole training step as a CUDA graph and replay it: bit-identical results, and one launch per step for
     the host. What cannot be recorded is computed step by step, and one line says why. false: never record."""

@@ -2,6 +2,7 @@
 
 import functools
 import platform
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,15 +30,27 @@ class Placement:
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
 
-def place(recipe: Recipe, network: nn.Module) -> Placement:
-    """Resolve every ``auto`` of the recipe for this machine. Raises ResourceError if a request cannot be met."""
+def place(recipe: Recipe, network: nn.Module, works_channels_last: Callable[[], bool] = lambda: True) -> Placement:
+    """Resolve every ``auto`` of the recipe for this machine. Raises ResourceError if a request cannot be met.
+
+    ``works_channels_last``: whether the network does, asked only where the recipe leaves it open.
+    """
     device = resolve_device(recipe.device)
     precision = _precision(recipe.precision, device)
     channels_last = recipe.channels_last
     if channels_last is None:
         # On CPUs it was quicker for every kind of convolution tried; but there is nothing to lay out without one.
-        channels_last = device.type in ("cuda", "cpu") and any(isinstance(m, nn.Conv2d) for m in network.modules())
+        has_convolution = any(isinstance(m, nn.Conv2d) for m in network.modules())
+        channels_last = device.type in ("cuda", "cpu") and has_convolution and works_channels_last()
     return Placement(device, precision, channels_last)
+
+
+def is_under_autocast(recipe: Recipe) -> bool:
+    """Whether trials compute in less than float32, where machines like this one train them."""
+    if recipe.precision != "auto":
+        return recipe.precision != "float32"
+    device = resolve_device("auto") if recipe.device == "auto" else torch.device(recipe.device)
+    return _precision("auto", device) != torch.float32
 
 
 def resolve_device(wanted: str) -> torch.device:

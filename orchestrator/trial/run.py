@@ -23,6 +23,7 @@ from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import Placement, describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
+from orchestrator.training.layout import channels_last_problem
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.process import training_process
@@ -95,8 +96,7 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
-    network = _initial_network(spec, dataset)
-    placement = place(recipe, network)
+    network, placement = _initial_network(spec, dataset)
     training, judged = _split(spec, dataset)
     normalisation = _normalisation(dataset, training)
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
@@ -170,15 +170,21 @@ def write_in_background(writer: BackgroundWriter, folder: TrialFolder, learner: 
     writer.start(write)
 
 
-def _initial_network(spec: TrialSpec, dataset: Dataset) -> nn.Module:
-    """The network with weights that are a function of seed, variant and arguments alone.
+def _initial_network(spec: TrialSpec, dataset: Dataset) -> tuple[nn.Module, Placement]:
+    """The network with weights that are a function of seed, variant and arguments alone, and where it is to compute.
 
     It is built twice: a user's file may seed or draw random numbers when it is first imported, at its top or from
     within a constructor, and what is built after that would differ between the first trial of a process and the next.
+    The layout is tried with the first, whose state is of no further use.
     """
-    build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+
+    def build() -> nn.Module:
+        return build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+
+    first, size = build(), spec.trainer.batch_size
+    placement = place(spec.trainer, first, lambda: not channels_last_problem(first, dataset.shape, size))
     seed_everything(spec.seed, "weights")
-    return build_network(spec.variant, spec.arguments, len(dataset.classes), dataset.shape)
+    return build(), placement
 
 
 def training_indices(spec: TrialSpec, dataset: Dataset) -> Tensor:

@@ -17,10 +17,16 @@ from orchestrator.errors import ContractError, ExperimentError, VariantError
 from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.spec import Contract, Experiment, Plan, TrialSpec
-from orchestrator.text import first_line
+from orchestrator.text import first_line, listed
+from orchestrator.training.device import is_under_autocast
+from orchestrator.training.layout import autocast_problem, channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
-from orchestrator.workflow.trainable import Try, training_notes, training_problems
+from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes, unused_settings
+
+QUICK_PASS = (
+    1e9  # multiply-accumulates of an image: larger networks are not tried under autocast, which CPUs may emulate
+)
 
 
 class Networks:
@@ -34,6 +40,8 @@ class Networks:
         self.begun = False
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
         self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
+        self._layouts: dict[str, str] = {}  # by network_key: why it does not work channels last
+        self._autocasts: dict[str, str] = {}  # by network_key: why it does not work under autocast
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
@@ -64,13 +72,43 @@ class Networks:
 
     def problems(self, spec: TrialSpec) -> list[str]:
         """Why ``spec`` cannot be trained; one line each."""
-        return training_problems(spec, self.dataset, self.take(spec))
+        found = training_problems(spec, self.dataset, self.take(spec))
+        if not found and spec.trainer.channels_last and (problem := self._layout_problem(spec)):
+            found = [
+                f"trainer.channels_last: {spec.label} does not work in this layout: {problem}; leave the setting out, "
+                "or call reshape or flatten there instead of view"
+            ]
+        return found
 
     def notes(self, spec: TrialSpec) -> list[str]:
         """Messages about a trial before it is trained."""
         behaviour = self.judge(spec)[2]
-        known = training_notes(spec, self.dataset, self.take(spec), behaviour)
+        known = [*training_notes(spec, self.dataset, self.take(spec), behaviour)]
+        if is_under_autocast(spec.trainer) and (problem := self._autocast_problem(spec)):
+            known.append(
+                f"{spec.label} works in float32, and fails in bfloat16 under autocast on the CPU: {problem}; "
+                f"trainer.precision is {spec.trainer.precision}: set it to float32 if its trials fail"
+            )
         return [*network_notes(spec, self.dataset, behaviour), *known]
+
+    def _layout_problem(self, spec: TrialSpec) -> str:
+        """Why ``spec`` cannot be trained channels last; empty if it can, or cannot be trained otherwise either."""
+        key = spec.network_key
+        if key not in self._layouts:
+            batch_size = batch_sizes(spec, self.dataset)[0]
+            self._layouts[key] = channels_last_problem(self._build(spec), self.dataset.shape, batch_size)
+        return self._layouts[key]
+
+    def _autocast_problem(self, spec: TrialSpec) -> str:
+        """Why ``spec`` cannot be trained under autocast, of what can be tried quickly; empty if it can."""
+        key, size = spec.network_key, batch_sizes(spec, self.dataset)[0]
+        if spec.variant in VARIANTS:
+            return ""
+        if key not in self._autocasts:
+            macs = sum(operation.macs for operation in self.judge(spec)[0].operations)
+            is_quick = macs < QUICK_PASS
+            self._autocasts[key] = autocast_problem(self._build(spec), self.dataset.shape, size) if is_quick else ""
+        return self._autocasts[key]
 
     def _network(self, spec: TrialSpec) -> nn.Module:
         if self._latest is None or self._latest[0] != spec.network_key:
@@ -172,17 +210,24 @@ def network_notes(spec: TrialSpec, dataset: Dataset, behaviour: Behaviour) -> li
     """Messages about a trial before it is trained: what its constructor got, what is not tracked or has no effect."""
     given = passed(spec.variant, spec.arguments, len(dataset.classes), dataset.shape, spec.label)
     sources = source_notes(spec.variant, spec.arguments, spec.label)
-    return [*given.notes, *sources, *evaluation_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
+    return [*given.notes, *sources, *behaviour_notes(spec.label, behaviour), *unused_settings(spec.trainer)]
 
 
-def evaluation_notes(label: str, behaviour: Behaviour) -> list[str]:
-    """Messages about how the network ``label`` will be evaluated."""
-    if not behaviour.varies_in_evaluation:
-        return []
-    return [
-        f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its accuracy is "
-        "that of one draw, the same for every evaluation"
-    ]
+def behaviour_notes(label: str, behaviour: Behaviour) -> list[str]:
+    """Messages about how the network ``label`` will be trained and evaluated."""
+    notes = []
+    if behaviour.varies_in_evaluation:
+        notes.append(
+            f"{label} draws random numbers in evaluation mode (a dropout without training=self.training?): its "
+            "accuracy is that of one draw, the same for every evaluation"
+        )
+    if behaviour.unregistered:
+        notes.append(
+            f"{label} holds layers or parameters that torch does not know of, in {listed(behaviour.unregistered, 3)}: "
+            "they are not trained, counted or saved, and a loaded model has others; use torch.nn.ModuleList, "
+            "ModuleDict or ParameterList"
+        )
+    return notes
 
 
 def _drawn_augmentation(plan: Plan, dataset: Dataset) -> list[str]:

@@ -18,7 +18,7 @@ from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
-from orchestrator.workflow.check import evaluation_notes
+from orchestrator.workflow.check import behaviour_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +114,7 @@ def inspect(
     analysis = analyse(network, shape)
     result = check_contract(analysis, contract or Contract())
     hidden = [f"{result.unknown}; some kinds of layers cannot be recognised after it"] if result.unknown else []
-    notes = (*analysis.notes, *hidden, *given, *evaluation_notes(variant_label(name), probe(network, shape)))
+    notes = (*analysis.notes, *hidden, *given, *behaviour_notes(variant_label(name), probe(network, shape)))
     return Inspection(name, analysis, result, notes)
 
 
