@@ -97,6 +97,7 @@ def test_the_published_pipeline_takes_every_picture_once(benchmark: Any) -> None
         ]
 
 
+@pytest.mark.slow
 def test_tracking_delivers_every_metric_on_both_sides(benchmark: Any, tmp_path: Path) -> None:
     tracking = benchmark("tracking")
     from mlflow import MlflowClient

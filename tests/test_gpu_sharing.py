@@ -297,6 +297,7 @@ class Heard:
         self.ends.append(outcome.trial)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_who_lacks_memory_beside_others_gets_more_and_the_others_go_on(
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path

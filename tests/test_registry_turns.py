@@ -81,6 +81,7 @@ def both(uri: str, place: Path, experiments: tuple[str, str]) -> list[dict[str, 
     return [{line.split()[0]: line.split()[1:] for line in out.splitlines()} for out, _ in said]
 
 
+@pytest.mark.slow
 def test_of_two_at_once_one_is_first_and_the_other_is_compared_with_it(store: str, tmp_path: Path) -> None:
     record_launch(store, "left", {"stride": [0.801, 0.803, 0.802]})
     record_launch(store, "right", {"grouped_concat": [0.901, 0.903, 0.9022]})

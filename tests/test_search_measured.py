@@ -48,6 +48,7 @@ def launched(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return folder, json.loads(run.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_only_what_was_chosen_is_measured_and_a_variant_is_one_configuration(
     launched: tuple[Path, dict[str, Any]],
@@ -81,6 +82,7 @@ def test_only_what_was_chosen_is_measured_and_a_variant_is_one_configuration(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_what_was_searched_is_on_the_screen(launched: tuple[Path, dict[str, Any]]) -> None:
     folder, result = launched
     shown = orchestrator("compare", "small", cwd=folder).stdout

@@ -258,7 +258,7 @@ def test_infeasible_and_running_suggestions_are_avoided_and_failed_ones_ignored(
     assert [suggest(LINE, [*known, *failed], s) for s in range(5)] == [suggest(LINE, known, s) for s in range(5)]
 
 
-@pytest.mark.parametrize("concurrency", [1, 4])
+@pytest.mark.parametrize("concurrency", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_tpe_finds_more_than_random_draws(concurrency: int) -> None:
     """On a smooth function, in the median over 20 seeds of a search with 24 samples."""
     space = {

@@ -54,7 +54,7 @@ def test_the_model_takes_images_as_they_are_and_gives_the_same_logits(variant: s
     assert not list((tmp_path / "model").rglob("*.pkl"))
 
 
-@pytest.mark.parametrize("name", ["tiny", "digits"])
+@pytest.mark.parametrize("name", ["tiny", pytest.param("digits", marks=pytest.mark.slow)])
 def test_the_lines_of_readme_and_report_name_the_classes_as_well_as_the_trial_did(
     name: str, dataset: Dataset, network_file: Path, packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ def test_a_wrong_equivalent_at_the_margins_edge_is_one_time_in_twenty_at_most(tr
     assert at_most(wrong, times, 0.05)
 
 
-@pytest.mark.parametrize("counts", [(3, 5), (3, 10), (3, 10, 3, 10, 5)])
+@pytest.mark.parametrize("counts", [(3, 5), (3, 10), pytest.param((3, 10, 3, 10, 5), marks=pytest.mark.slow)])
 def test_other_numbers_of_seeds_and_unequal_spreads(counts: tuple[int, ...]) -> None:
     stream, times = np.random.default_rng(4), 800
     wrong = 0

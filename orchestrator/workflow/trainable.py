@@ -39,7 +39,7 @@ def training_problems(spec: TrialSpec, dataset: Dataset, take: Try) -> list[str]
         ]
     works = next((count for count in OTHERS if count <= learned and not take(count).problem), None)
     if works is None:
-        return [f"{said}; the network works in evaluation mode only"]
+        return [said]
     return [f"trainer.batch_size: {said}; with {counted(works, 'image')} it works: set another batch_size"]
 
 
