@@ -116,7 +116,7 @@ def test_compare_prints_draws_and_writes(launched: Launched, tmp_path: Path) -> 
     compared = orchestrator(*read, "--figure", "made/drawn.svg", "--html", "made/page.html", cwd=tmp_path)
     assert compared.returncode == 0, compared.stderr
     assert "Tiny *" in compared.stdout
-    assert "planted failure" in " ".join(compared.stdout.split())
+    assert "planted failure" in " ".join(compared.stdout.replace("│", " ").split())
     assert (tmp_path / "made" / "drawn.svg").read_text().startswith("<?xml")
     assert "Tiny/seed-0" in (tmp_path / "made" / "page.html").read_text()
     assert sorted(file.name for file in (tmp_path / "made").iterdir()) == ["drawn.svg", "page.html"]

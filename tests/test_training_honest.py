@@ -30,7 +30,8 @@ from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
 from orchestrator.training.step import build_step
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.check import behaviour_notes, check_experiment
+from orchestrator.workflow.check import check_experiment
+from orchestrator.workflow.networks import behaviour_notes
 
 NETWORKS = """
 import random

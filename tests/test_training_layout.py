@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.data import Dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
@@ -71,6 +72,31 @@ def test_other_networks_have_no_problem_with_the_layout(network: nn.Module) -> N
     before = torch.get_rng_state()
     assert channels_last_problem(network, SHAPE, 8) == ""
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_built_in_networks_work_channels_last(variant: str) -> None:
+    assert channels_last_problem(build_network(variant), (3, 32, 32), 8) == ""
+
+
+class Starved(nn.Module):
+    """Lacks memory in its first forward passes, as another trial's memory may make it."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self.inner, self.times = Flattened(), times
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.times -= 1
+        if self.times >= 0:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner(images)
+
+
+def test_lacking_memory_decides_no_layout() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        channels_last_problem(Starved(1), SHAPE, 8)
+    assert channels_last_problem(Starved(0), SHAPE, 8) == ""
 
 
 def test_the_layout_is_tried_only_where_the_recipe_leaves_it_open() -> None:

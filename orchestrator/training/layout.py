@@ -9,6 +9,7 @@ from orchestrator.architectures.crash import crash
 from orchestrator.redact import redact
 from orchestrator.training.host_state import random_states_kept
 from orchestrator.training.loss import classification_loss
+from orchestrator.training.machine_faults import is_of_machine
 
 Shape = tuple[int, int, int]  # channels, height, width
 FEW = 2  # images that are tried first, which is quick; a network may need a whole batch
@@ -19,6 +20,7 @@ def channels_last_problem(network: nn.Module, shape: Shape, batch_size: int) -> 
 
     It is tried on the CPU, since the meta device does not see it, with ``FEW`` images of ``shape`` or, where no layout
     works with these, with ``batch_size``. No random state moves, but the state of ``network`` does: give one to spare.
+    What the machine lacks says nothing about the network, and is raised.
     """
     return _only_so(network, shape, batch_size, layout=torch.channels_last)
 
@@ -58,5 +60,7 @@ def _problem(
         with torch.no_grad(), torch.autocast("cpu", precision, enabled=precision != torch.float32):
             network(images)
     except Exception as problem:  # whatever a user's network raises
+        if is_of_machine(problem):
+            raise
         return problem
     return None

@@ -15,6 +15,7 @@ from orchestrator.redact import redact
 from orchestrator.text import first_line
 from orchestrator.training.host_state import random_states_kept
 from orchestrator.training.loss import auxiliary_logits, classification_loss
+from orchestrator.training.machine_faults import is_of_machine
 from orchestrator.training.weights import state_problem
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -22,8 +23,6 @@ Shape = tuple[int, int, int]  # channels, height, width
 QUICK = 2e8  # up to here it is taken on the CPU; above, on the meta device: a second for its imports, then 0.05 a step
 MOST = 1e11  # above this it is not taken on the CPU even where the meta device cannot do it
 LEAST = 30  # taken for each number of an image: a network may compute what is not counted, and images take memory
-# What a machine may lack: memory, a device, a file. It says nothing about the network.
-_OF_THE_MACHINE = (MemoryError, OSError, torch.OutOfMemoryError, torch.AcceleratorError)
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,7 @@ def try_step(
         try:
             return _take(fresh(), "cpu", shape, classes, images, auxiliary_weight)
         except Exception as problem:  # whatever a user's network raises
-            lacking = isinstance(problem, _OF_THE_MACHINE) or "can't allocate memory" in str(problem)
-            return Tried(untried=_reason(problem)) if lacking else Tried(problem=_reason(problem))
+            return Tried(untried=_reason(problem)) if is_of_machine(problem) else Tried(problem=_reason(problem))
 
 
 def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: int, auxiliary_weight: float) -> Tried:

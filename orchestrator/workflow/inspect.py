@@ -18,7 +18,7 @@ from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
-from orchestrator.workflow.check import behaviour_notes
+from orchestrator.workflow.networks import behaviour_notes
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,8 +16,8 @@ from orchestrator.spec import Contract, TrialSpec
 from orchestrator.spec.kinds import keys_of, nearest_path
 from orchestrator.text import did_you_mean
 from orchestrator.trial import TrialFolder, run_trial
-from orchestrator.workflow.check import Networks
 from orchestrator.workflow.display import Display
+from orchestrator.workflow.networks import Networks
 
 SETTABLE = ("as", "arguments", "seed", "dataset", "trainer")  # what --set may change of a trial
 
