@@ -56,7 +56,7 @@ def redraw(
     trials that were drawn and published. Raises a RequestError, before anything is drawn, if a name is unknown, the
     data or MLflow's launch is missing or the launch is running; and OrchestratorError if a report could not be drawn.
     """
-    storage = replace(storage, root=storage.root.absolute())
+    given_as, storage = storage, replace(storage, root=storage.root.absolute())
     fetch_launches(storage, name)
     folder, content = newest_launch(storage.root, name, launch)
     folder.fetch(storage)
@@ -76,7 +76,8 @@ def redraw(
         drawn = _draw(orders, chosen, dataset, display)
         for order in drawn:
             storage.fetch(order.folder, lambda file: not file.startswith(f"{CHECKPOINTS}/"))
-            display.log(f"{order.trial}: {storage.place(folder.trial(order.trial))}/{REPORT_FILE}")
+            kept = given_as.root / folder.trial(order.trial).relative_to(storage.root)
+            display.log(f"{order.trial}: {given_as.place(kept)}/{REPORT_FILE}")
             if order.trial in runs:
                 publish_report(client, runs[order.trial], order.folder)
             else:
