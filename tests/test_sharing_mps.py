@@ -1,5 +1,6 @@
 """NVIDIA's MPS as a daemon of our own: a stand-in with real processes, sockets and folders is started and ended."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -79,6 +80,16 @@ def test_a_daemon_of_our_own_serves_within_the_block_and_leaves_nothing(
     assert not any(map(lives, running))
 
 
+def pid_in(file: Path) -> int:
+    """The number in ``file``, which a process that answers already may be about to write."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError, ValueError):
+            return int(file.read_text())
+        time.sleep(0.05)
+    raise AssertionError(f"{file} was not written")
+
+
 @pytest.mark.parametrize("how", ["stubborn", "killed"])
 def test_what_does_not_quit_is_killed(program: Path, monkeypatch: pytest.MonkeyPatch, how: str, tmp_path: Path) -> None:
     monkeypatch.setenv("FAKE_MPS", how)
@@ -86,8 +97,7 @@ def test_what_does_not_quit_is_killed(program: Path, monkeypatch: pytest.MonkeyP
         folder = Path(environment[mps.PIPES]).parent
         running = mps.processes_of(str(folder))
         if how == "killed":  # the daemon is gone, and its server is not
-            daemon = int((folder / "pipes" / "nvidia-cuda-mps-control.pid").read_text())
-            os.kill(daemon, signal.SIGKILL)
+            os.kill(pid_in(folder / "pipes" / "nvidia-cuda-mps-control.pid"), signal.SIGKILL)
         # A client has the same variables and is none of ours to end.
         client = subprocess.Popen(["sleep", "3600"], env={**os.environ, **environment})
     assert not folder.exists()
