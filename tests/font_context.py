@@ -58,6 +58,6 @@ def installed(*more: Path, unnoticed: bool = False) -> Iterator[None]:
 
 def _forget() -> None:
     """Answers of other tests, which had other fonts."""
-    cached = (fonts.drawable, fonts.families, fonts._family_of, fonts._find_new, fonts._candidates)
+    cached = (fonts.families, fonts._family_of, fonts._find_new, fonts._candidates)
     for one in (*cached, fonts._has, fonts._faces, fonts._codes, fontManager._findfont_cached):
         one.cache_clear()

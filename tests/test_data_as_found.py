@@ -14,8 +14,8 @@ from PIL import Image
 
 from orchestrator.cli.main import main
 from orchestrator.data import Dataset, load_dataset
+from orchestrator.data.default_test_split import split_by_names
 from orchestrator.data.image_files import recognised
-from orchestrator.data.name_split import split_by_names
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, SplitNames
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchestrator.data.normalisation import Normalisation, apply, measure
     from orchestrator.data.packed import save_packed
     from orchestrator.data.sources import load_dataset
-    from orchestrator.data.split import train_validation_indices
+    from orchestrator.data.validation_split import train_validation_indices
 
 __all__ = [
     "Augmentation",
@@ -39,6 +39,6 @@ __getattr__ = lazy.names(
         "load_dataset": "sources",
         "measure": "normalisation",
         "save_packed": "packed",
-        "train_validation_indices": "split",
+        "train_validation_indices": "validation_split",
     },
 )

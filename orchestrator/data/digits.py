@@ -10,7 +10,7 @@ from torch import Tensor
 from orchestrator.data.dataset import Dataset, Split
 from orchestrator.data.errors import as_data_error
 from orchestrator.data.images import resize
-from orchestrator.data.split import train_validation_indices
+from orchestrator.data.validation_split import train_validation_indices
 from orchestrator.errors import DataError
 
 FILE = ("datasets", "data", "digits.csv.gz")  # below scikit-learn's own folder

@@ -9,11 +9,11 @@ import torch
 
 from orchestrator.data.annotations import WORDS, annotated_files, class_words, find_annotations
 from orchestrator.data.dataset import ONE_CLASS, Dataset, Split
+from orchestrator.data.default_test_split import Files, split_by_names
 from orchestrator.data.errors import as_data_error
 from orchestrator.data.image_files import SUFFIXES, image_files, is_image, passed_over_note, visible
 from orchestrator.data.images import ImageDecoder
-from orchestrator.data.name_split import Files, split_by_names
-from orchestrator.data.splits import VALIDATION, choose_splits
+from orchestrator.data.split_names import VALIDATION, choose_splits
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec
 from orchestrator.text import listed

@@ -13,7 +13,7 @@ from orchestrator.data.dataset import CHANNELS, Dataset, Split
 from orchestrator.data.errors import as_data_error, require
 from orchestrator.data.labels import UNLABELLED, Label, check_kinds, class_labels, numbered
 from orchestrator.data.packed import resized
-from orchestrator.data.splits import choose_splits
+from orchestrator.data.split_names import choose_splits
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec
 

@@ -14,7 +14,7 @@ from orchestrator.data.image_files import visible
 from orchestrator.data.images import ImageDecoder
 from orchestrator.data.labels import Label, check_kinds, class_labels, numbered
 from orchestrator.data.parquet_file import ParquetFile
-from orchestrator.data.splits import choose_splits
+from orchestrator.data.split_names import choose_splits
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec
 

@@ -12,25 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findSystemFonts, fontManager, get_font
 from matplotlib.text import Text
 
-from orchestrator.reporting.scripts import in_drawing_order
-
 USUAL = "DejaVu Sans"  # comes with matplotlib
 PIXELS = 12  # the size at which a glyph is tried
 # Fonts that have a box for every character, or symbols of formulas.
 UNFIT = re.compile(r"(?i)last ?resort|blank|fallback|notdef|^cm[a-z]+\d+$|^stix|math|dejavu sans display")
 
 
-@functools.lru_cache(maxsize=4096)
 def drawable(text: str) -> str | None:
-    """``text`` as matplotlib has to be given it; None if no installed font, or not matplotlib, can draw it right."""
-    ordered = in_drawing_order(text)
-    return ordered if ordered is not None and families(ordered) is not None else None
+    """``text`` as matplotlib has to be given it; None if a character is in no installed font."""
+    text = unicodedata.normalize("NFC", text)
+    return None if families(text) is None else text
 
 
 @functools.lru_cache(maxsize=4096)
 def families(text: str) -> tuple[str, ...] | None:
     """The usual font, and others for the characters that it lacks; None if a character is in no installed font."""
-    missing = {c for c in set(text) if not c.isspace() and not _has(USUAL, c)}
+    missing = {c for c in set(text) if not _is_invisible(c) and not _has(USUAL, c)}
     found = [USUAL]
     while missing:
         family = _family_of(min(missing))
@@ -69,6 +66,11 @@ def fit(text: Any) -> None:
     needed = families(text.get_text())
     if needed is not None and len(needed) > 1:
         text.set_fontfamily(list(needed))
+
+
+def _is_invisible(character: str) -> bool:
+    """Spaces, direction marks, joiners and variation selectors, which need no glyph."""
+    return character.isspace() or unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f"
 
 
 @functools.lru_cache(maxsize=4096)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -80,8 +79,8 @@ def percent(fraction: float, digits: int = 1) -> str:
 def literal(text: str, longest: int = 0) -> str:
     """``text`` as matplotlib shows it: one line, no mathematics; cut to ``longest`` columns if given.
 
-    A character that cannot be drawn, for want of a font or because letters would stand wrong (see
-    ``reporting/scripts.py``), becomes its code: ``\\u732b``. Chinese, Japanese and Korean ones take two columns.
+    A character that no installed font has becomes its code: ``\\u732b``. Chinese, Japanese and Korean ones take two
+    columns.
     """
     line = _cut(" ".join(text.split()), longest)
     shown = drawable(line)
@@ -91,8 +90,7 @@ def literal(text: str, longest: int = 0) -> str:
 
 
 def _or_code(character: str) -> str:
-    plain = drawable(character) is not None and unicodedata.bidirectional(character) not in ("R", "AL", "NSM")
-    return character if plain else character.encode("unicode_escape").decode()
+    return character if drawable(character) is not None else character.encode("unicode_escape").decode()
 
 
 def _cut(line: str, longest: int) -> str:

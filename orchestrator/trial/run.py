@@ -23,13 +23,13 @@ from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import Placement, describe_machine, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
-from orchestrator.training.layout import channels_last_problem
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.machine_faults import lacks_memory
 from orchestrator.training.process import training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
+from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder

@@ -15,8 +15,8 @@ from orchestrator.errors import VariantError
 from orchestrator.spec import Contract, TrialSpec
 from orchestrator.text import first_line, listed
 from orchestrator.training.device import is_under_autocast
-from orchestrator.training.layout import Shape, autocast_problem, channels_last_problem
 from orchestrator.training.machine_faults import is_of_machine
+from orchestrator.training.suitability import Shape, autocast_problem, channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
 from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
 from orchestrator.workflow.unused_settings import unused_settings

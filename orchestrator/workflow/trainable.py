@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from orchestrator.architectures.probe import Behaviour
 from orchestrator.data import Dataset
-from orchestrator.data.split import fraction_problem
+from orchestrator.data.validation_split import fraction_problem
 from orchestrator.spec import TrialSpec
 from orchestrator.text import counted, listed
 from orchestrator.training.try_step import Tried

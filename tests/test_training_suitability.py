@@ -13,7 +13,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.training.device import place
-from orchestrator.training.layout import autocast_problem, channels_last_problem
+from orchestrator.training.suitability import autocast_problem, channels_last_problem
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.check import check_experiment
 

@@ -1,4 +1,4 @@
-"""Whether a network works as it is computed: in the channels-last layout, and in reduced precision under autocast."""
+"""Whether a network can be computed in two other ways: channels last, and in reduced precision under autocast."""
 
 from typing import Any
 
