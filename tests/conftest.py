@@ -205,5 +205,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
             item.add_marker(pytest.mark.xdist_group("ray"))
-        if any(item.get_closest_marker(name) for name in ("ray", "cluster", "browser")):
+        if any(item.get_closest_marker(name) for name in ("ray", "browser")):
             item.add_marker(pytest.mark.flaky(reruns=1))

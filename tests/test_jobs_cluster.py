@@ -173,7 +173,8 @@ def test_a_job_finds_what_the_experiment_and_its_network_name_by_relative_paths(
     for path in ("classes.txt", "scale.txt", "weights"):  # what a network opens is where the user stands
         shutil.rmtree(work.parent / path, ignore_errors=True)
         (work / path).rename(work.parent / path)
-    out, _ = head.do("submit", "placed/exp/placed.yaml", "--set", "seeds=[0]")
+    one_worker = "resources.max_concurrent_trials=1"  # which trains both
+    out, _ = head.do("submit", "placed/exp/placed.yaml", "--set", "seeds=[0]", "--set", one_worker)
     assert "narrow/seed-0: complete" in out
     assert "wide/seed-0: complete" in out
     [launch] = (head.folder / "storage" / "placed").glob("*/launch.json")

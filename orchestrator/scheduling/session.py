@@ -27,7 +27,6 @@ LEAVING_POLL = 0.005  # seconds between two looks
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is sent to anybody
     "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0 this silences Tune; our own view takes its place
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # a network opens its files as it does under `validate` and `train`
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's announced default; saying it avoids a warning
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no result.json, progress.csv and TensorBoard files of Tune's own
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no accuracy

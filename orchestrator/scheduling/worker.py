@@ -46,6 +46,11 @@ class CheckpointNotSavedError(Exception):
 class TrialWorker(tune.Trainable):  # type: ignore[misc]
     """Trains one trial after another in one process; the dataset is mapped from Ray's object store."""
 
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        """As Tune makes it, but no trial changes the working directory: a network opens its files from there."""
+        os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"  # here, since a cluster's nodes know nothing of the driver's
+        super().__init__(*arguments, **settings)
+
     def setup(self, config: dict[str, Any], data: Mapping[str, Any] | None = None) -> None:
         """Called once a process; ``data["dataset"]`` refers to what ``orchestrator.data.arrays.to_arrays`` made.
 
