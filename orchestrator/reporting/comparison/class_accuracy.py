@@ -69,7 +69,7 @@ def draw_class_accuracy(context: ComparisonContext) -> Figure:
                 color="white" if dark else INK,
             )  # fmt: skip
     bar = figure.colorbar(image, ax=axes, shrink=0.9, aspect=14, pad=0.02)
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, labelsize=SMALL, labelcolor=QUIET)
     bar.ax.locator_params(nbins=4)
     percent_axis(bar.ax.yaxis)
