@@ -56,14 +56,28 @@ def amended(
 
 def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
+    return _differences(content, plan.basis(), plan.networks(), plan.draws())
+
+
+def takes_plan_of(content: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the newest plan of the launch with the content ``other`` could amend the one with ``content``."""
+    if "basis" not in other:
+        return False
+    newest = other["plans"][-1]
+    return not _differences(content, other["basis"], newest["networks"], newest["draws"])
+
+
+def _differences(
+    content: Mapping[str, Any], basis: Any, networks: Mapping[str, Any], every: Mapping[str, list[str]]
+) -> list[str]:
     if "basis" not in content:
         return [EARLIER_VERSION]
-    found = changed_settings(content["basis"], plan.basis())
-    for label, network in plan.networks().items():
+    found = changed_settings(content["basis"], basis)
+    for label, network in networks.items():
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
             found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
-    for label, draws in plan.draws().items() if not found else ():
+    for label, draws in every.items() if not found else ():
         for earlier in content["plans"]:
             known = earlier["draws"].get(label, [])
             if any(one != other for one, other in zip(known, draws, strict=False)):

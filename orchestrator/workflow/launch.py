@@ -83,7 +83,7 @@ def launch(
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
     named = tracking_uri or (absolute_uri(uri) if away else None)
     where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
-    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job)
+    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job, again)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:
         display.log(why)
