@@ -9,14 +9,16 @@ from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
+from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.lease import lease_end
-from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
+from orchestrator.tracking.names import LONGEST_RUN_NAME, LONGEST_TAG, storable
 from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, end, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
     CONFIRM_SEEDS,
+    DESCRIPTION,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -76,6 +78,7 @@ def open_launch(
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
+        _put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
         for name, value in shorten(
             _judging_tags(plan)
         ).items():  # they may have been edited: nothing was trained by them
@@ -119,6 +122,7 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
         CAUTION: plan.caution,
         OPENED: f"{time.time():017.6f}",  # ordered as text
         TARGET: str(experiment.target_accuracy),
+        DESCRIPTION: experiment.description,
         PLANNED: str(len(plan.trials)),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
         **in_parts(CONFIRM_SEEDS, "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds)),
@@ -141,6 +145,24 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             client.delete_tag(run_id, LEFT_OUT)
         if tags.get(PLACE) != places[spec_hash]:
             client.set_tag(run_id, PLACE, places[spec_hash])
+
+
+def _put_description(client: "MlflowClient", run: Any, description: str) -> None:
+    """Replace the earlier description in the note of a launch by today's; what else its note says stays.
+
+    Earlier versions did not record it apart: to them, all above the mark is the description.
+    """
+    note = run.data.tags.get(NOTE, "")
+    words, mark, verdict = note.partition(MARK)
+    before, now = (storable(text.strip()) for text in (run.data.tags.get(DESCRIPTION, words), description))
+    if before == now:
+        return
+    more = words.strip().removeprefix(before) if words.strip().startswith(before) else ""
+    new = f"{now}{more}"[: LONGEST_TAG - len(mark + verdict)] + mark + verdict
+    if new:
+        client.set_tag(run.info.run_id, NOTE, new)
+    elif note:
+        client.delete_tag(run.info.run_id, NOTE)
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from orchestrator.tracking.tags import (
     REPORT,
     STATUS,
     STOPPED_EARLY,
+    TARGET,
     shorten,
 )
 from orchestrator.tracking.transient import is_transient
@@ -148,14 +149,25 @@ class Writer:
             return
         self.open(outcome.trial)
         records = TrialFolder(outcome.folder).records()
+        target = self.runs.plan.experiment.target_accuracy
+        summary = keys.summary(records, target) if records else {}
         metrics = [
             Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
-            for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
-            if records
+            for name, value in summary.items()
         ]
         machine = shorten(TrialFolder(outcome.folder).facts().get("machine", {}))
         tags = [RunTag(name, value) for name, value in machine.items()]
+        tags.append(RunTag(TARGET, self._counted_to(outcome.trial, target, summary.get(keys.EPOCHS_TO_TARGET))))
         self.runs.client.log_batch(self.run_ids[outcome.trial], metrics, tags=tags)
+
+    def _counted_to(self, trial: str, target: float, count: float | None) -> str:
+        """The target of the count that the run shows when ``count`` is written; "": not known, as it had another one.
+
+        Of two that were recorded at the same time, MLflow shows the larger one, and it removes none.
+        """
+        run = self.runs.find(trial)
+        before = None if run is None else run.data.metrics.get(keys.EPOCHS_TO_TARGET)
+        return str(target) if before in (None, count) else ""
 
     def finish(self, outcome: Outcome, refused: bool) -> None:
         """Record how a trial ended. If something was ``refused``, the reason says so, and resuming redelivers it."""

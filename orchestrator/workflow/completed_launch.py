@@ -68,7 +68,7 @@ def completed_launch(
 
 
 def _marked_name(mark: Path, content: Mapping[str, Any], now: str | None) -> str | None:
-    """The launch's name in MLflow, if its ``mark`` has the fingerprint of ``now`` and is of the plans in ``content``."""
+    """The launch's name in MLflow, if its ``mark`` has the fingerprint ``now`` and is of the plans in ``content``."""
     try:
         marked = json.loads(mark.read_text(encoding="utf-8"))
         same = now is not None and marked["fingerprint"] == now and marked["plans"] == digest(content.get("plans"))
