@@ -44,7 +44,8 @@ class Completed:
         return folder
 
     def found(self, experiment: Experiment, folder: LaunchFolder | None = None, uri: str = URI) -> str | None:
-        return completed_launch(self.storage, experiment, self.folder, uri, folder)
+        found = completed_launch(self.storage, experiment, self.folder, uri, folder)
+        return None if found is None else found.name
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from orchestrator.tracking.tags import (
     PLANNED,
     PUBLISHED,
     REJECTED,
+    SEARCHING,
     SOURCE_NAME,
     SPEC_HASH,
     STATUS,
@@ -124,6 +125,7 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
         TARGET: str(experiment.target_accuracy),
         DESCRIPTION: experiment.description,
         PLANNED: str(len(plan.trials)),
+        SEARCHING: str(plan.searching).lower(),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
         **in_parts(CONFIRM_SEEDS, "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds)),
     }

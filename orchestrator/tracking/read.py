@@ -31,6 +31,7 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     REASON,
+    SEARCHING,
     SEED,
     SETTINGS,
     SOURCE_NAME,
@@ -76,6 +77,8 @@ class Judging:
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
     confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
+    searching: bool = False  # whether its search suggests further trials when some have ended
+    launch_id: str | None = None  # as in its folder; None: an earlier version began it
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -189,6 +192,8 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         planned,
         confirm_seeds,
         data.tags.get(CAUTION, ""),
+        data.tags.get(SEARCHING) == "true",
+        data.tags.get(LAUNCH_ID),
     )
 
 

@@ -37,6 +37,7 @@ VERDICT = "verdict"  # of a launch, in a sentence
 CAUTION = "caution"  # of a launch: what its verdict says of rules that were changed after results had been seen
 OPENED = "opened_at"  # of a launch: seconds since 1970, when a command last worked on it
 PLANNED = "planned_trials"  # of a launch: how many its plan has, whether they have started or not
+SEARCHING = "searching"  # of a launch: "true" while its search suggests further trials when some have ended
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive

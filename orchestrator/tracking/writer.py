@@ -22,6 +22,7 @@ from orchestrator.tracking.tags import (
     REASON,
     REJECTED,
     REPORT,
+    SEARCHING,
     STATUS,
     STOPPED_EARLY,
     TARGET,
@@ -189,10 +190,11 @@ class Writer:
         self.runs.client.set_terminated(run.info.run_id, MLFLOW_STATUS[outcome.status], ended)
 
     def count_planned(self) -> None:
-        """Record how many trials the plan has, and how many draws of a search were replaced."""
+        """Record how many trials the plan has, how many draws were replaced, and last whether the search goes on."""
         runs = self.runs
         runs.client.set_tag(runs.parent_run_id, PLANNED, str(len(runs.plan.trials)))
         runs.client.set_tag(runs.parent_run_id, REJECTED, str(runs.plan.rejected_samples))
+        runs.client.set_tag(runs.parent_run_id, SEARCHING, str(runs.plan.searching).lower())
 
     def end_launch(self, status: Status, reason: str) -> None:
         """Record how the launch ended, in its own run."""

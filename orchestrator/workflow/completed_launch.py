@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
 from orchestrator.architectures.digest import unimported_digest
 from orchestrator.data.dataset_files import files_fingerprint
@@ -18,6 +18,13 @@ from orchestrator.spec.references import references
 from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
+
+
+class Complete(NamedTuple):
+    """A launch that is marked as complete."""
+
+    name: str  # in MLflow
+    id: str | None  # what tells it from others of that name
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
@@ -47,8 +54,8 @@ def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, laun
 
 def completed_launch(
     storage: Storage, experiment: Experiment, data_dir: Path, uri: str, folder: LaunchFolder | None = None
-) -> str | None:
-    """The name in MLflow of the launch that running ``experiment`` would open, if nothing is left to do in it.
+) -> Complete | None:
+    """The launch that running ``experiment`` would open, if nothing is left to do in it.
 
     It is marked as complete with exactly these settings, data and sources, and no launch that was worked on since could
     be amended. With ``folder``, of that launch only. Raises StorageError if a launch's file is damaged.
@@ -62,7 +69,8 @@ def completed_launch(
     newer: list[Mapping[str, Any]] = []
     for path, content in sorted(launches, key=lambda item: planned_at(item[1]), reverse=True):
         if (name := _marked_name(path.with_name(MARK), content, now)) is not None:
-            return None if any(takes_plan_of(other, content) for other in newer) else name
+            hidden = any(takes_plan_of(other, content) for other in newer)
+            return None if hidden else Complete(name, content.get("id"))
         newer.append(content)
     return None
 

@@ -46,8 +46,6 @@ from orchestrator.workflow.train_all import train_all
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
-
 
 def launch(
     experiment: Experiment,
@@ -118,7 +116,7 @@ def launch(
             executor.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
-        if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
+        if result is not None and whole and status is Status.COMPLETE and result.complete:
             mark_complete(folder, storage, mark, result.launch)
     if result is not None:
         display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
