@@ -120,9 +120,18 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     return "; ".join(parts) or "other settings that change no trial"
 
 
-def planned_at(content: Mapping[str, Any]) -> float:
-    """When the launch was last given a plan, in seconds since 1970."""
-    return float(content["plans"][-1]["time"] if "basis" in content else content["created"])
+def opened(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` of a launch that is worked on from now on."""
+    return {**content, "opened": time.time()}
+
+
+def opened_at(content: Mapping[str, Any]) -> float:
+    """When a command last began to work on the launch, in seconds since 1970.
+
+    Earlier versions kept only when it was last given a plan.
+    """
+    planned = content["plans"][-1]["time"] if "basis" in content else content["created"]
+    return float(content.get("opened", planned))
 
 
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
@@ -134,6 +143,7 @@ def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]
             for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
                 if not isinstance(content[key], kinds):
                     raise ValueError(f"{key} is {type(content[key]).__name__}")
+            float(content.get("opened", 0.0))
             given = content.get("id", "0")
             if not isinstance(given, str) or not given.isalnum():
                 raise ValueError("id is not of letters and digits")

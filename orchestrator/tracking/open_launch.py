@@ -57,11 +57,13 @@ def open_launch(
     tags: Mapping[str, str],
     artifacts: str | None = None,
     launch_id: str | None = None,
+    opened: float | None = None,
 ) -> LaunchRuns:
     """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
 
     Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
     plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
+    ``opened``: when the command began to work on it, in seconds since 1970, as its folder says; by default now.
     ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
     """
     name = plan.experiment.name
@@ -81,7 +83,7 @@ def open_launch(
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
         _put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
         for name, value in shorten(
-            _judging_tags(plan)
+            _judging_tags(plan, opened)
         ).items():  # they may have been edited: nothing was trained by them
             client.set_tag(parent, name, value)
         reopen(client, parent)
@@ -91,7 +93,7 @@ def open_launch(
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
-        known = _launch_tags(plan, launch, launch_id, tags)
+        known = _launch_tags(plan, launch, launch_id, tags, opened)
         parent = str(
             client.create_run(
                 experiment_id, tags=shorten(known), run_name=storable(f"launch {launch}", LONGEST_RUN_NAME)
@@ -101,11 +103,13 @@ def open_launch(
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
 
 
-def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str]) -> dict[str, str]:
+def _launch_tags(
+    plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str], opened: float | None
+) -> dict[str, str]:
     return {
         KIND: "launch",
         LAUNCH: launch,
-        **_judging_tags(plan),
+        **_judging_tags(plan, opened),
         LEASE: lease_end(),
         **published_tag(plan.experiment.published),
         **tags,
@@ -114,14 +118,14 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
     }
 
 
-def _judging_tags(plan: Plan) -> dict[str, str]:
+def _judging_tags(plan: Plan, opened: float | None) -> dict[str, str]:
     """What the results are read with, and what the launch's own run says of its plan."""
     experiment = plan.experiment
     return {
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
         CAUTION: plan.caution,
-        OPENED: f"{time.time():017.6f}",  # ordered as text
+        OPENED: f"{time.time() if opened is None else opened:017.6f}",  # ordered as text
         TARGET: str(experiment.target_accuracy),
         DESCRIPTION: experiment.description,
         PLANNED: str(len(plan.trials)),

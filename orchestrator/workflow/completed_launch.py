@@ -9,7 +9,7 @@ from orchestrator.architectures.digest import unimported_digest
 from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
-from orchestrator.scheduling.launch_file import LAUNCH_FILE, planned_at, read_all, takes_plan_of
+from orchestrator.scheduling.launch_file import LAUNCH_FILE, opened_at, read_all, takes_plan_of
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
@@ -67,7 +67,7 @@ def completed_launch(
     now = fingerprint(experiment, data_dir, uri)
     launches = read_all(parent) if folder is None else read_all(parent, folder.name)
     newer: list[Mapping[str, Any]] = []
-    for path, content in sorted(launches, key=lambda item: planned_at(item[1]), reverse=True):
+    for path, content in sorted(launches, key=lambda item: opened_at(item[1]), reverse=True):
         if (name := _marked_name(path.with_name(MARK), content, now)) is not None:
             hidden = any(takes_plan_of(other, content) for other in newer)
             return None if hidden else Complete(name, content.get("id"))

@@ -150,6 +150,7 @@ def _open_runs(
             run_tags(source, as_job),
             artifacts,
             folder.id,
+            folder.opened,
         )
 
 
