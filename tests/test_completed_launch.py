@@ -8,13 +8,23 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from recording import FACTS, record
 
+from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.runs import LaunchRuns
+from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.store import connect
 from orchestrator.workflow.completed_launch import completed_launch, fingerprint, mark_complete
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.results import Results
+from orchestrator.workflow.run import run
 
 URI = "sqlite:///a.db"
 
@@ -105,6 +115,51 @@ def test_a_newer_launch_of_another_recipe_hides_nothing(experiment: Experiment, 
     other = completed.open(replace(experiment, trainer=replace(experiment.trainer, epochs=2)))
     assert other != first
     assert completed.found(experiment) == first.name
+
+
+def test_a_mark_whose_launch_the_store_lacks_is_not_used(experiment: Experiment, completed: Completed) -> None:
+    """What would be done instead is seen by where it fails: nobody is at this address."""
+    folder = completed.complete(experiment)
+    uri = f"sqlite:///{completed.folder / 'mlflow.db'}"
+    mark_complete(folder, completed.storage, fingerprint(experiment, completed.folder, uri), folder.name)
+    assert completed.found(experiment, uri=uri) == folder.name
+
+    def start(of: LaunchFolder | None = None) -> Results:
+        return run(
+            experiment, data_dir=completed.folder, storage=completed.storage, display=Display(), tracking_uri=uri,
+            address="127.0.0.1:1", folder=of,
+        )  # fmt: skip
+
+    def is_delivered_again() -> bool:
+        with pytest.raises(ResourceError, match="no Ray cluster answers"):
+            start()
+        with pytest.raises(ResourceError, match="no Ray cluster answers"):
+            start(folder)
+        return True
+
+    assert is_delivered_again(), "there is no store"
+    connect(uri)
+    assert is_delivered_again(), "it has no such experiment"
+    plan = make_plan(experiment)
+    other = open_launch(connect(uri), uri, folder.name, plan, FACTS, {}, {}, None, "b" * 32)
+    record_ends(other)
+    assert is_delivered_again(), "it has the launch of another folder under this name"
+    other.client.delete_run(other.parent_run_id)
+    assert is_delivered_again(), "it has no such launch"
+    mine = open_launch(connect(uri), uri, folder.name, plan, FACTS, {}, {}, None, folder.id)
+    assert is_delivered_again(), "it has no trial"
+    record_ends(mine)
+    assert start().complete
+    assert start(folder).parent_run_id == mine.parent_run_id
+
+
+def record_ends(runs: LaunchRuns) -> None:
+    sink = Sink(runs)
+    for spec in runs.plan.trials:
+        sink.on_record(spec.name, record(1))
+        sink.on_record(spec.name, record(1, final=True))
+        sink.on_end(Outcome(spec.name, Status.COMPLETE))
+    sink.close(Status.COMPLETE)
 
 
 @pytest.mark.parametrize("touched", ["networks.py", "tiny.pt"])

@@ -385,3 +385,54 @@ def test_killed_while_it_grows_it_is_what_it_would_have_been(tmp_path: Path) -> 
     trials = {f"{variant}/seed-{seed}" for variant in ("Slow", "Tiny") for seed in (0, 1, 2)}
     assert left[0].keys() == left[1].keys() == {"the launch", *trials}
     assert compare(*left) == []
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_what_mlflow_has_lost_is_delivered_again_and_what_was_taken_out_is_gone(tmp_path: Path) -> None:
+    """The trial folders are the source of truth, also of a launch that is marked as complete."""
+    grown = Grown(tmp_path)
+    grown.edit(["Tiny"], [0, 1])
+    first, _ = grown.run()
+    before, experiment = content(tmp_path, "small"), connect(grown.uri).get_experiment_by_name("small").experiment_id
+    assert "already complete, nothing to train" in grown.run()[1]
+
+    def lose_everything() -> None:
+        (tmp_path / "mlflow.db").unlink()
+        shutil.rmtree(tmp_path / "mlruns")
+
+    def lose_the_launch() -> None:
+        connect(grown.uri).delete_run(first["parent_run_id"])
+
+    def lose_a_trial() -> None:
+        connect(grown.uri).delete_run(found["trials"][0]["run_id"])
+
+    def lose_the_experiment() -> None:
+        connect(grown.uri).delete_experiment(experiment)
+
+    found = first
+    losses = (
+        (lose_the_launch, "run"),
+        (lose_a_trial, "run"),
+        (lose_the_experiment, "run"),
+        (lose_everything, "resume"),
+    )
+    for lose, command in (*losses, (lose_everything, "run")):
+        lose()
+        done = orchestrator(command, {"run": "small.yaml", "resume": "small"}[command], "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "complete, but sqlite:///" in done.stderr
+        assert ": started" not in done.stderr
+        found = json.loads(done.stdout)
+        assert compare(before, content(tmp_path, "small")) == []
+        assert "already complete, nothing to train" in grown.run()[1]
+
+    grown.edit(["Tiny", "Failing"], [0, 1])
+    assert orchestrator("run", "small.yaml", cwd=tmp_path).returncode == 1
+    grown.edit(["Tiny"], [0, 1])
+    last, said = grown.run()
+    assert "without variant Failing" in said
+    assert ": started" not in said
+    assert [variant["variant"] for variant in last["verdict"]["variants"]] == ["Tiny"]
+    assert runs(last) == runs(found)
+    assert "already complete, nothing to train" in grown.run()[1]
