@@ -401,9 +401,6 @@ def test_what_mlflow_has_lost_is_delivered_again_and_what_was_taken_out_is_gone(
         (tmp_path / "mlflow.db").unlink()
         shutil.rmtree(tmp_path / "mlruns")
 
-    def lose_the_launch() -> None:
-        connect(grown.uri).delete_run(first["parent_run_id"])
-
     def lose_a_trial() -> None:
         connect(grown.uri).delete_run(found["trials"][0]["run_id"])
 
@@ -411,13 +408,7 @@ def test_what_mlflow_has_lost_is_delivered_again_and_what_was_taken_out_is_gone(
         connect(grown.uri).delete_experiment(experiment)
 
     found = first
-    losses = (
-        (lose_the_launch, "run"),
-        (lose_a_trial, "run"),
-        (lose_the_experiment, "run"),
-        (lose_everything, "resume"),
-    )
-    for lose, command in (*losses, (lose_everything, "run")):
+    for lose, command in ((lose_the_experiment, "run"), (lose_everything, "resume"), (lose_a_trial, "run")):
         lose()
         done = orchestrator(command, {"run": "small.yaml", "resume": "small"}[command], "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
@@ -425,7 +416,6 @@ def test_what_mlflow_has_lost_is_delivered_again_and_what_was_taken_out_is_gone(
         assert ": started" not in done.stderr
         found = json.loads(done.stdout)
         assert compare(before, content(tmp_path, "small")) == []
-        assert "already complete, nothing to train" in grown.run()[1]
 
     grown.edit(["Tiny", "Failing"], [0, 1])
     assert orchestrator("run", "small.yaml", cwd=tmp_path).returncode == 1
