@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recording import open_runs, record
+from recording import FACTS, open_runs, record
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError, StorageError
@@ -19,7 +19,9 @@ from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import MARK, log_comparison
 from orchestrator.tracking.names import flatten, storable
+from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.read import find_launch, read_judging, read_predictions, read_trials
+from orchestrator.tracking.runs import LaunchRuns, TrialFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
 from orchestrator.tracking.tags import PARENT
@@ -301,6 +303,19 @@ def test_a_refusal_is_not_called_silence(uri: str) -> None:
 def test_params_are_the_flat_specification() -> None:
     flat = flatten({"a": {"b": 1, "c": [1, {"d": None}]}, "e": {}, "f": None})
     assert flat == {"a.b": "1", "a.c": '[1, {"d": null}]', "e": "{}", "f": "None"}
+
+
+def test_an_edited_contract_is_that_of_the_trials(uri: str, plan: Plan) -> None:
+    first = plan.trials[0].name
+
+    def opened(contract: str) -> LaunchRuns:
+        facts = {spec.name: TrialFacts({}, {"family": "f", "contract": contract}) for spec in plan.trials}
+        return open_launch(connect(uri), uri, "abc", plan, FACTS, facts, {})
+
+    run_id = opened("none").create(first).info.run_id
+    for contract in ("passed", "none"):
+        runs = opened(contract)
+        assert runs.client.get_run(run_id).data.tags["contract"] == contract
 
 
 def described(description: str, name: str = "exp") -> Plan:

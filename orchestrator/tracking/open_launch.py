@@ -18,6 +18,7 @@ from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
     CONFIRM_SEEDS,
+    CONTRACT,
     DESCRIPTION,
     KIND,
     LAUNCH,
@@ -89,7 +90,7 @@ def open_launch(
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
-        _keep_to_plan(client, plan, recorded)
+        _keep_to_plan(client, plan, recorded, facts)
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
@@ -135,9 +136,15 @@ def _judging_tags(plan: Plan, opened: float | None) -> dict[str, str]:
     }
 
 
-def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"]) -> None:
-    """Mark the trials that are no longer in the plan, end what was left running of them, and renew all places."""
+def _keep_to_plan(
+    client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"], facts: Mapping[str, TrialFacts]
+) -> None:
+    """Mark the trials that are no longer in the plan, end what was left running of them, and renew the others' tags.
+
+    Those are their places, and whether they keep today's contract.
+    """
     places = {spec.identity(): plan.place(spec) for spec in plan.trials}
+    contracts = {spec.identity(): facts[spec.name].tags.get(CONTRACT) for spec in plan.trials if spec.name in facts}
     for spec_hash, run in recorded.items():
         run_id, tags = run.info.run_id, run.data.tags
         if spec_hash not in places:
@@ -151,6 +158,8 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             client.delete_tag(run_id, LEFT_OUT)
         if tags.get(PLACE) != places[spec_hash]:
             client.set_tag(run_id, PLACE, places[spec_hash])
+        if (contract := contracts.get(spec_hash)) not in (None, tags.get(CONTRACT)):
+            client.set_tag(run_id, CONTRACT, contract)
 
 
 def _put_description(client: "MlflowClient", run: Any, description: str) -> None:
