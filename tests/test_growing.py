@@ -14,15 +14,18 @@ import pytest
 from conftest import TINY, make_dataset
 from driving import driver, orchestrator, wait_for
 from patience import PATIENCE
+from recording import FACTS
 
 from orchestrator.data import save_packed
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.scheduling.launch_file import amended, change, differences, new_content, read_all
-from orchestrator.scheduling.launch_folder import open_launch_folder
+from orchestrator.scheduling.launch_folder import LaunchFolder, newest_launch, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.store import connect
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.verify import compare, content, kill_driver
@@ -103,6 +106,28 @@ def test_a_new_launch_takes_no_name_that_is_taken(tmp_path: Path) -> None:
     (tmp_path / "small" / f"{first.name}-4").mkdir()
     names = {open_launch_folder(tmp_path, plan_of(), again=True)[0].name for _ in range(2)}
     assert names == {f"{first.name}-2", f"{first.name}-5"}
+
+
+@pytest.mark.parametrize("plans", [{}, {"seeds": [0, 1, 2]}])
+def test_the_launch_last_worked_on_is_resumed_whichever_was_last_given_a_plan(
+    plans: dict[str, Any], tmp_path: Path, uri: str
+) -> None:
+    """The same one in the storage folder as in MLflow."""
+    folders = [open_launch_folder(tmp_path, plan_of(), again=True)[0] for _ in range(3)]
+    launches: dict[str, LaunchFolder] = {}
+    for worked_on in (*folders, folders[1], folders[0]):
+        plan = plan_of(**(plans if worked_on == folders[1] else {}))
+        worked_on.amend(plan, Storage(tmp_path))
+        runs = open_launch(connect(uri), uri, worked_on.name, plan, FACTS, {}, {}, None, worked_on.id, worked_on.opened)
+        launches[runs.launch] = worked_on
+        assert newest_launch(tmp_path, "small")[0] == worked_on
+        assert launches[find_launch(runs.client, "small")[1]] == worked_on
+        assert open_launch_folder(tmp_path, plan_of())[0] == worked_on
+    for folder in folders:  # as an earlier version left them
+        content = json.loads((folder.path / "launch.json").read_text())
+        del content["opened"]
+        (folder.path / "launch.json").write_text(json.dumps(content))
+    assert newest_launch(tmp_path, "small")[0] == (folders[1] if plans else folders[2])
 
 
 def test_what_tpe_suggests_does_not_tell_launches_apart() -> None:
@@ -360,3 +385,44 @@ def test_killed_while_it_grows_it_is_what_it_would_have_been(tmp_path: Path) -> 
     trials = {f"{variant}/seed-{seed}" for variant in ("Slow", "Tiny") for seed in (0, 1, 2)}
     assert left[0].keys() == left[1].keys() == {"the launch", *trials}
     assert compare(*left) == []
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_what_mlflow_has_lost_is_delivered_again_and_what_was_taken_out_is_gone(tmp_path: Path) -> None:
+    """The trial folders are the source of truth, also of a launch that is marked as complete."""
+    grown = Grown(tmp_path)
+    grown.edit(["Tiny"], [0, 1])
+    first, _ = grown.run()
+    before, experiment = content(tmp_path, "small"), connect(grown.uri).get_experiment_by_name("small").experiment_id
+    assert "already complete, nothing to train" in grown.run()[1]
+
+    def lose_everything() -> None:
+        (tmp_path / "mlflow.db").unlink()
+        shutil.rmtree(tmp_path / "mlruns")
+
+    def lose_a_trial() -> None:
+        connect(grown.uri).delete_run(found["trials"][0]["run_id"])
+
+    def lose_the_experiment() -> None:
+        connect(grown.uri).delete_experiment(experiment)
+
+    found = first
+    for lose, command in ((lose_the_experiment, "run"), (lose_everything, "resume"), (lose_a_trial, "run")):
+        lose()
+        done = orchestrator(command, {"run": "small.yaml", "resume": "small"}[command], "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "complete, but sqlite:///" in done.stderr
+        assert ": started" not in done.stderr
+        found = json.loads(done.stdout)
+        assert compare(before, content(tmp_path, "small")) == []
+
+    grown.edit(["Tiny", "Failing"], [0, 1])
+    assert orchestrator("run", "small.yaml", cwd=tmp_path).returncode == 1
+    grown.edit(["Tiny"], [0, 1])
+    last, said = grown.run()
+    assert "without variant Failing" in said
+    assert ": started" not in said
+    assert [variant["variant"] for variant in last["verdict"]["variants"]] == ["Tiny"]
+    assert runs(last) == runs(found)
+    assert "already complete, nothing to train" in grown.run()[1]

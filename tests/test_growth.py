@@ -1,5 +1,6 @@
 """What results make known is checked as what is known from the outset, and never ends a launch that has begun."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,12 @@ import pytest
 
 from orchestrator.errors import VariantError
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Status, TrialResult
-from orchestrator.spec import TrialSpec
+from orchestrator.records import Outcome, Status, TrialResult
+from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.storage import Storage
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.workflow.check import Checked, check_experiment
+from orchestrator.workflow.growth import Growth
 
 RATES = {"trainer.optimizer.lr": {"uniform": [0.01, 1.0]}}
 
@@ -70,3 +74,31 @@ def test_what_the_log_holds_replaces_what_would_be_suggested_now(
     fewer.proposals.remember(log)
     fewer.begin()
     assert [spec.settings for spec in fewer.plan.trials] == kept[:5], "and fewer samples are fewer trials"
+
+
+class Told:
+    """A listener that remembers whether the search went on whenever the plan changed."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan, self.searching = plan, [plan.searching]
+
+    def on_plan(self, trials: Sequence[str]) -> None:
+        self.searching.append(self.plan.searching)
+
+
+@pytest.mark.parametrize(("choices", "trials"), [(4, 4), (40, 12)])
+def test_listeners_are_told_that_a_search_suggests_nothing_more(
+    network_file: Path, packed: Path, tmp_path: Path, choices: int, trials: int
+) -> None:
+    """Also one that ends because every setting has been tried: then no trial says so."""
+    space = {"trainer.optimizer.lr": {"choice": [0.01 * number for number in range(1, choices + 1)]}}
+    found = checked(network_file, packed, space=space)
+    growth = Growth(found, LaunchFolder(tmp_path), Storage(tmp_path), 0.5)
+    told = Told(found.plan)
+    growth.listeners = [told]  # type: ignore[list-item]
+    outcomes: dict[str, Outcome] = {}
+    while waiting := [spec.name for spec in found.plan.trials if spec.name not in outcomes]:
+        outcomes[waiting[0]] = Outcome(waiting[0], Status.COMPLETE)
+        growth(outcomes)
+    assert len(outcomes) == trials
+    assert told.searching == [*[True] * (len(told.searching) - 1), False]

@@ -7,8 +7,10 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -112,6 +114,35 @@ def test_trials_run_and_one_failure_fails_alone(nodes, network_file: Path, datas
         ours, theirs = (checkpoint.load(f.best)["network"] for f in (TrialFolder(tmp_path / f"alone-{seed}"), folder))
         assert checkpoint.content_digest(ours) == checkpoint.content_digest(theirs)
     assert sorted(heard.events) == sorted((kind, spec.name) for kind in ("start", "end") for spec in plan.trials)
+
+
+class Ending(Heard):
+    """Somebody ends the launch when the first trial has just been evaluated."""
+
+    def on_record(self, trial: str, record: Record) -> None:
+        super().on_record(trial, record)
+        if record.final:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.ray
+def test_ended_as_its_last_known_trial_completes_it_is_interrupted_if_others_follow(
+    nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    assert threading.current_thread() is threading.main_thread(), "only there are signals heard"
+    plan = make(network_file, ["Tiny"], trainer={"epochs": 1, "batch_size": 32})
+    first, second = plan.trials
+    known = replace(plan, trials=(first,))
+    later = [second]
+    launch = Launch(
+        known, dataset, tmp_path / "launch", {"CPU": 1.0}, [Ending()],
+        more=lambda ended: [later.pop()] if first.name in ended and later else [],
+    )  # fmt: skip
+    outcomes = run_launch(launch)
+    assert {name: o.status for name, o in outcomes.items()} == {
+        first.name: Status.COMPLETE,
+        second.name: Status.INTERRUPTED,
+    }
 
 
 WHERE = """

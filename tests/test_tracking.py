@@ -1,5 +1,6 @@
 """The sink against a real SQLite store: the tree, each record once, true statuses, a model that loads back."""
 
+import itertools
 import sqlite3
 from collections import Counter
 from dataclasses import replace
@@ -7,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recording import open_runs, record
+from recording import FACTS, open_runs, record
 
 from orchestrator import records as keys
 from orchestrator.errors import RequestError, StorageError
@@ -16,9 +17,11 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.spec import Plan
-from orchestrator.tracking.artifacts import log_comparison
+from orchestrator.tracking.artifacts import MARK, log_comparison
 from orchestrator.tracking.names import flatten, storable
-from orchestrator.tracking.read import find_launch, read_predictions, read_trials
+from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.read import find_launch, read_judging, read_predictions, read_trials
+from orchestrator.tracking.runs import LaunchRuns, TrialFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
 from orchestrator.tracking.tags import PARENT
@@ -108,6 +111,9 @@ def test_a_launch_that_has_ended_is_read_by_page_whatever_its_size(
     rows = read_trials(runs.client, runs.parent_run_id)
     assert [(r.epochs, r.val_accuracy, r.seconds, r.epochs_to_target) for r in rows] == [(3, 0.2, 6.0, None)] * 4
     assert Counter(asked) == {"get_run": 1, "search_runs": 2}
+    asked.clear()
+    assert read_trials(runs.client, runs.parent_run_id, target=plan.experiment.target_accuracy) == rows
+    assert "get_metric_history" not in asked
     reached = read_trials(runs.client, runs.parent_run_id, target=0.15)
     assert [row.epochs_to_target for row in reached] == [2] * 4
 
@@ -117,6 +123,53 @@ def test_a_launch_that_has_ended_is_read_by_page_whatever_its_size(
             with sqlite3.connect(sqlite_file(uri)) as database:
                 database.execute("DELETE FROM latest_metrics WHERE key = ? AND run_uuid = ?", (name, row.run_id))
     assert read_trials(runs.client, runs.parent_run_id) == rows
+
+
+def end_trial(sink: Sink, folder: Path, trial: str, status: Status = Status.COMPLETE) -> Outcome:
+    """A trial of three epochs with validation accuracies of 0.1, 0.2 and 0.3, recorded as one that has ended."""
+    saved = TrialFolder.create(folder, sink.runs.spec(trial))
+    for epoch in (1, 2, 3):
+        saved.append(record(epoch))
+        sink.on_record(trial, record(epoch))
+    saved.finish(status)
+    outcome = Outcome(trial, status, folder=folder)
+    sink.on_end(outcome)
+    return outcome
+
+
+def with_target(plan: Plan, target: float) -> Plan:
+    return replace(plan, experiment=replace(plan.experiment, target_accuracy=target))
+
+
+@pytest.mark.parametrize("status", [Status.COMPLETE, Status.FAILED])
+def test_epochs_are_counted_to_the_target_of_the_file_whatever_it_was_when_a_trial_ended(
+    uri: str, plan: Plan, tmp_path: Path, status: Status
+) -> None:
+    """Of one trial that is recorded once, and of one that is recorded again, as when its report was not delivered."""
+    once, twice, later = (spec.name for spec in plan.trials[:3])
+    sink = Sink(open_runs(uri, with_target(plan, 0.15)))
+    outcomes = [end_trial(sink, tmp_path / str(position), name, status) for position, name in enumerate((once, twice))]
+    sink.close(Status.COMPLETE)
+    counted = {0.15: 2, 0.25: 3, 0.05: 1, 0.9: None}
+    for target in (0.25, 0.05, 0.9, 0.15):
+        sink = Sink(open_runs(uri, with_target(plan, target)))
+        sink.on_end(outcomes[1])
+        sink.close(Status.COMPLETE)
+        for wanted in (None, *counted):
+            rows = read_trials(sink.runs.client, sink.runs.parent_run_id, wanted)
+            expected = counted[target if wanted is None else wanted]
+            assert {row.trial: row.epochs_to_target for row in rows} == {once: expected, twice: expected}
+    sink = Sink(open_runs(uri, with_target(plan, 0.15)))
+    run = sink.runs.find(once)
+    sink.on_start(later)
+    sink.on_record(later, record(1))
+    sink.close(Status.INTERRUPTED)
+    assert run.data.tags["target_accuracy"] == "0.15", "beside the count that MLflow shows"
+    assert [row.epochs_to_target for row in read_trials(sink.runs.client, sink.runs.parent_run_id)] == [2, 2, None]
+    for row in read_trials(sink.runs.client, sink.runs.parent_run_id)[:2]:  # as an earlier version left them
+        sink.runs.client.delete_tag(row.run_id, "target_accuracy")
+    open_runs(uri, with_target(plan, 0.05))
+    assert [row.epochs_to_target for row in read_trials(sink.runs.client, sink.runs.parent_run_id)] == [1, 1, 1]
 
 
 def test_carrying_on_looks_trials_up_by_page(uri: str, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,6 +303,60 @@ def test_a_refusal_is_not_called_silence(uri: str) -> None:
 def test_params_are_the_flat_specification() -> None:
     flat = flatten({"a": {"b": 1, "c": [1, {"d": None}]}, "e": {}, "f": None})
     assert flat == {"a.b": "1", "a.c": '[1, {"d": null}]', "e": "{}", "f": "None"}
+
+
+def test_an_edited_contract_is_that_of_the_trials(uri: str, plan: Plan) -> None:
+    first = plan.trials[0].name
+
+    def opened(contract: str) -> LaunchRuns:
+        facts = {spec.name: TrialFacts({}, {"family": "f", "contract": contract}) for spec in plan.trials}
+        return open_launch(connect(uri), uri, "abc", plan, FACTS, facts, {})
+
+    run_id = opened("none").create(first).info.run_id
+    for contract in ("passed", "none"):
+        runs = opened(contract)
+        assert runs.client.get_run(run_id).data.tags["contract"] == contract
+
+
+def described(description: str, name: str = "exp") -> Plan:
+    return make_plan(read_experiment({"name": name, "variants": ["stride"], "description": description}, "x"))
+
+
+def test_an_edited_description_is_that_of_the_launch(uri: str, tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    pairs = itertools.product(
+        ["Why.", "Why.\n\n---\n\nHow.\n", "Long. " * 1_000, ""], ["Because.", "Long too. " * 1_000, ""]
+    )
+    for number, (before, now) in enumerate(pairs):
+        name = f"exp-{number}"
+        runs = open_runs(uri, described(before, name))
+        client, parent = runs.client, runs.parent_run_id
+        log_comparison(client, parent, "The verdict.", tmp_path / "page", {})
+        above, _, verdict = client.get_run(parent).data.tags["mlflow.note.content"].partition(MARK)
+        assert verdict.startswith("The verdict.")
+        client.set_tag(parent, "mlflow.note.content", f"{above[:4_500]}{MARK}{verdict} Seen by me.")
+        for _ in range(2):
+            open_runs(uri, described(now, name))
+            note = client.get_run(parent).data.tags["mlflow.note.content"]
+            assert len(note) <= 5_000
+            assert note.endswith(f"{MARK}{verdict} Seen by me.")
+            assert read_judging(client, parent).description[:4_000] == now.strip()[:4_000]
+
+
+def test_what_somebody_added_to_a_description_stays(uri: str) -> None:
+    runs = open_runs(uri, described("Why."))
+    client, parent = runs.client, runs.parent_run_id
+    client.set_tag(parent, "mlflow.note.content", "Why. And by whom." + MARK + "The verdict.")
+    for description, expected in (("Why.", "Why. And by whom."), ("Because.", "Because. And by whom.")):
+        open_runs(uri, described(description))
+        assert read_judging(client, parent).description == expected
+    client.delete_tag(parent, "description")  # as an earlier version left it
+    open_runs(uri, described("Therefore."))
+    assert client.get_run(parent).data.tags["mlflow.note.content"] == "Therefore." + MARK + "The verdict."
+    client.delete_tag(parent, "mlflow.note.content")
+    for description in ("", "Again."):
+        open_runs(uri, described(description))
+        assert client.get_run(parent).data.tags.get("mlflow.note.content", "") == description
 
 
 @pytest.mark.parametrize("description", ["Why.\n\n---\n\nHow.", "Long. " * 830, ""])

@@ -10,7 +10,9 @@ from orchestrator.cli.options import options
 @click.command("report")
 @click.argument("name")
 @click.argument("trial", required=False)
-@click.option("--launch", show_default="the newest", help="Which launch of the experiment: the name of its folder.")
+@click.option(
+    "--launch", show_default="the one last worked on", help="Which launch of the experiment: the name of its folder."
+)
 @options("data_dir", "storage", "tracking_uri", "quiet")
 def command(name: str, trial: str | None, storage: str, quiet: bool, debug: bool, **flags: Any) -> int:
     """Draw the reports of the experiment NAME again, for example after an upgrade.

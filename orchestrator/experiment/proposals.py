@@ -47,6 +47,11 @@ class Proposals:
         """Whether further trials may become known; asked after :meth:`trials`."""
         return self._first.more or self.later.wanted
 
+    @property
+    def searching(self) -> bool:
+        """Whether the search can make further trials known; asked after :meth:`trials`."""
+        return self._first.more
+
     def remember(self, log: Path, written: Callable[[Path], object] = lambda _: None) -> None:
         """Keep what is suggested and decided from now on in the file ``log``, and stand by what it holds already.
 

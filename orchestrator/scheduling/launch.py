@@ -76,6 +76,8 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
                 if (failed := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = failed
                 log(f"{spec.name}: out of memory; once more with {_format_resources(resources)}")
+    if drain.requested and launch.more is not None and callback.ended_for_good().keys() == callback.outcomes.keys():
+        callback.interrupt(spec.name for spec in launch.more(callback.ended_for_good()))  # they follow when resumed
     callback.close()
     _tidy(launch, callback.outcomes)
     return callback.outcomes

@@ -56,14 +56,28 @@ def amended(
 
 def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
+    return _differences(content, plan.basis(), plan.networks(), plan.draws())
+
+
+def takes_plan_of(content: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the newest plan of the launch with the content ``other`` could amend the one with ``content``."""
+    if "basis" not in other:
+        return False
+    newest = other["plans"][-1]
+    return not _differences(content, other["basis"], newest["networks"], newest["draws"])
+
+
+def _differences(
+    content: Mapping[str, Any], basis: Any, networks: Mapping[str, Any], every: Mapping[str, list[str]]
+) -> list[str]:
     if "basis" not in content:
         return [EARLIER_VERSION]
-    found = changed_settings(content["basis"], plan.basis())
-    for label, network in plan.networks().items():
+    found = changed_settings(content["basis"], basis)
+    for label, network in networks.items():
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)
             found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
-    for label, draws in plan.draws().items() if not found else ():
+    for label, draws in every.items() if not found else ():
         for earlier in content["plans"]:
             known = earlier["draws"].get(label, [])
             if any(one != other for one, other in zip(known, draws, strict=False)):
@@ -106,9 +120,18 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     return "; ".join(parts) or "other settings that change no trial"
 
 
-def planned_at(content: Mapping[str, Any]) -> float:
-    """When the launch was last given a plan, in seconds since 1970."""
-    return float(content["plans"][-1]["time"] if "basis" in content else content["created"])
+def opened(content: Mapping[str, Any]) -> dict[str, Any]:
+    """``content`` of a launch that is worked on from now on."""
+    return {**content, "opened": time.time()}
+
+
+def opened_at(content: Mapping[str, Any]) -> float:
+    """When a command last began to work on the launch, in seconds since 1970.
+
+    Earlier versions kept only when it was last given a plan.
+    """
+    planned = content["plans"][-1]["time"] if "basis" in content else content["created"]
+    return float(content.get("opened", planned))
 
 
 def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]]]:
@@ -120,6 +143,7 @@ def read_all(parent: Path, launch: str = "*") -> list[tuple[Path, dict[str, Any]
             for key, kinds in (("created", (int, float)), ("identity", str), ("experiment", dict)):
                 if not isinstance(content[key], kinds):
                     raise ValueError(f"{key} is {type(content[key]).__name__}")
+            float(content.get("opened", 0.0))
             given = content.get("id", "0")
             if not isinstance(given, str) or not given.isalnum():
                 raise ValueError("id is not of letters and digits")

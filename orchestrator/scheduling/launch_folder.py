@@ -18,7 +18,8 @@ from orchestrator.scheduling.launch_file import (
     change,
     differences,
     new_content,
-    planned_at,
+    opened,
+    opened_at,
     read_all,
 )
 from orchestrator.scheduling.looks import caution
@@ -60,6 +61,11 @@ class LaunchFolder:
         """What tells this launch from every other, of the same plan too; none for those that earlier versions began."""
         return self.content().get("id")
 
+    @property
+    def opened(self) -> float:
+        """When a command last began to work on it, in seconds since 1970."""
+        return opened_at(self.content())
+
     def check_plan(self, plan: Plan) -> None:
         """Raise StorageError if ``plan`` cannot amend this launch: what it holds would not belong together."""
         if found := differences(self.content(), plan):
@@ -81,7 +87,9 @@ class LaunchFolder:
         return None if is_copy else Path(given)
 
     def amend(self, plan: Plan, storage: Storage, ended: int = 0, directory: str | None = None) -> str:
-        """Keep ``plan`` as the launch's newest; returns how it differs from the one before, in words, or nothing.
+        """Work on the launch with ``plan``, its newest from now on.
+
+        Returns how it differs from the one before, in words, or nothing.
 
         So many trials have ``ended`` by now. Paths in its experiment are relative to ``directory``. The plan is told
         what a verdict on it must say of earlier looks.
@@ -89,9 +97,7 @@ class LaunchFolder:
         content = self.content()
         new = amended(content, plan, ended, directory)
         plan.caution = caution(new or content)
-        if new is None:
-            return ""
-        write_json(self.path / LAUNCH_FILE, new)
+        write_json(self.path / LAUNCH_FILE, opened(new or content))
         storage.push(self.path / LAUNCH_FILE)
         return change(content, plan)
 
@@ -144,10 +150,11 @@ def open_launch_folder(
 ) -> tuple[LaunchFolder, str]:
     """The folder of the launch that ``plan`` can amend, or a new one, and why that is; empty if it is the first.
 
+    Of several, the one last worked on.
     Paths in its experiment are relative to ``directory``. Raises StorageError.
     """
     parent = storage / plan.experiment.name
-    launches = sorted(read_all(parent), key=lambda item: planned_at(item[1]), reverse=True)
+    launches = sorted(read_all(parent), key=lambda item: opened_at(item[1]), reverse=True)
     reasons = {path.parent: differences(content, plan) for path, content in launches}
     if not again and (fitting := next((path for path, found in reasons.items() if not found), None)) is not None:
         return LaunchFolder(fitting), ""
@@ -182,7 +189,7 @@ def fetch_launches(storage: Storage, experiment: str) -> None:
 
 
 def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> tuple[LaunchFolder, dict[str, Any]]:
-    """The launch of ``experiment`` that was last given a plan, or the one in the folder ``launch``, and its experiment.
+    """The launch of ``experiment`` that was last worked on, or the one in the folder ``launch``, and its experiment.
 
     The experiment is as JSON values.
 
@@ -190,7 +197,7 @@ def newest_launch(storage: Path, experiment: str, launch: str | None = None) -> 
     """
     if problem := name_problem(experiment):
         raise StorageError(f"{experiment!r} is no experiment's name: {problem}")
-    found = [(planned_at(content), path.parent, content) for path, content in read_all(storage / experiment)]
+    found = [(opened_at(content), path.parent, content) for path, content in read_all(storage / experiment)]
     if not found:
         names = sorted(p.name for p in storage.iterdir() if p.is_dir() and p.name[0] != ".") if storage.is_dir() else []
         raise StorageError(

@@ -23,6 +23,7 @@ class Plan:
     trials: tuple[TrialSpec, ...]
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
     notes: tuple[str, ...] = ()  # messages for the user
+    searching: bool = False  # results of its search can make further trials known
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
     _by_name: dict[str, TrialSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
 

@@ -9,14 +9,17 @@ from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
+from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.lease import lease_end
-from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
+from orchestrator.tracking.names import LONGEST_RUN_NAME, LONGEST_TAG, storable
 from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, end, reopen
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
     CONFIRM_SEEDS,
+    CONTRACT,
+    DESCRIPTION,
     KIND,
     LAUNCH,
     LAUNCH_ID,
@@ -28,6 +31,7 @@ from orchestrator.tracking.tags import (
     PLANNED,
     PUBLISHED,
     REJECTED,
+    SEARCHING,
     SOURCE_NAME,
     SPEC_HASH,
     STATUS,
@@ -54,11 +58,13 @@ def open_launch(
     tags: Mapping[str, str],
     artifacts: str | None = None,
     launch_id: str | None = None,
+    opened: float | None = None,
 ) -> LaunchRuns:
     """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
 
     Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
     plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
+    ``opened``: when the command began to work on it, in seconds since 1970, as its folder says; by default now.
     ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
     """
     name = plan.experiment.name
@@ -76,18 +82,19 @@ def open_launch(
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
+        _put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
         for name, value in shorten(
-            _judging_tags(plan)
+            _judging_tags(plan, opened)
         ).items():  # they may have been edited: nothing was trained by them
             client.set_tag(parent, name, value)
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
-        _keep_to_plan(client, plan, recorded)
+        _keep_to_plan(client, plan, recorded, facts)
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
-        known = _launch_tags(plan, launch, launch_id, tags)
+        known = _launch_tags(plan, launch, launch_id, tags, opened)
         parent = str(
             client.create_run(
                 experiment_id, tags=shorten(known), run_name=storable(f"launch {launch}", LONGEST_RUN_NAME)
@@ -97,11 +104,13 @@ def open_launch(
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
 
 
-def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str]) -> dict[str, str]:
+def _launch_tags(
+    plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str], opened: float | None
+) -> dict[str, str]:
     return {
         KIND: "launch",
         LAUNCH: launch,
-        **_judging_tags(plan),
+        **_judging_tags(plan, opened),
         LEASE: lease_end(),
         **published_tag(plan.experiment.published),
         **tags,
@@ -110,24 +119,32 @@ def _launch_tags(plan: Plan, launch: str, launch_id: str | None, tags: Mapping[s
     }
 
 
-def _judging_tags(plan: Plan) -> dict[str, str]:
+def _judging_tags(plan: Plan, opened: float | None) -> dict[str, str]:
     """What the results are read with, and what the launch's own run says of its plan."""
     experiment = plan.experiment
     return {
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
         CAUTION: plan.caution,
-        OPENED: f"{time.time():017.6f}",  # ordered as text
+        OPENED: f"{time.time() if opened is None else opened:017.6f}",  # ordered as text
         TARGET: str(experiment.target_accuracy),
+        DESCRIPTION: experiment.description,
         PLANNED: str(len(plan.trials)),
+        SEARCHING: str(plan.searching).lower(),
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
         **in_parts(CONFIRM_SEEDS, "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds)),
     }
 
 
-def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"]) -> None:
-    """Mark the trials that are no longer in the plan, end what was left running of them, and renew all places."""
+def _keep_to_plan(
+    client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"], facts: Mapping[str, TrialFacts]
+) -> None:
+    """Mark the trials that are no longer in the plan, end what was left running of them, and renew the others' tags.
+
+    Those are their places, and whether they keep today's contract.
+    """
     places = {spec.identity(): plan.place(spec) for spec in plan.trials}
+    contracts = {spec.identity(): facts[spec.name].tags.get(CONTRACT) for spec in plan.trials if spec.name in facts}
     for spec_hash, run in recorded.items():
         run_id, tags = run.info.run_id, run.data.tags
         if spec_hash not in places:
@@ -141,6 +158,26 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             client.delete_tag(run_id, LEFT_OUT)
         if tags.get(PLACE) != places[spec_hash]:
             client.set_tag(run_id, PLACE, places[spec_hash])
+        if (contract := contracts.get(spec_hash)) not in (None, tags.get(CONTRACT)):
+            client.set_tag(run_id, CONTRACT, contract)
+
+
+def _put_description(client: "MlflowClient", run: Any, description: str) -> None:
+    """Replace the earlier description in the note of a launch by today's; what else its note says stays.
+
+    Earlier versions did not record it apart: to them, all above the mark is the description.
+    """
+    note = run.data.tags.get(NOTE, "")
+    words, mark, verdict = note.partition(MARK)
+    before, now = (storable(text.strip()) for text in (run.data.tags.get(DESCRIPTION, words), description))
+    if before == now:
+        return
+    more = words.strip().removeprefix(before) if words.strip().startswith(before) else ""
+    new = f"{now}{more}"[: LONGEST_TAG - len(mark + verdict)] + mark + verdict
+    if new:
+        client.set_tag(run.info.run_id, NOTE, new)
+    elif note:
+        client.delete_tag(run.info.run_id, NOTE)
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:

@@ -31,6 +31,7 @@ from orchestrator.tracking.tags import (
     PLACE,
     PLANNED,
     REASON,
+    SEARCHING,
     SEED,
     SETTINGS,
     SOURCE_NAME,
@@ -76,6 +77,8 @@ class Judging:
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
     confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
+    searching: bool = False  # whether its search suggests further trials when some have ended
+    launch_id: str | None = None  # as in its folder; None: an earlier version began it
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -119,10 +122,10 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     number, come in the order in which they started.
     """
     parent = client.get_run(parent_run_id)
-    own = float(parent.data.tags.get(TARGET, 1.0))
+    target = float(parent.data.tags.get(TARGET, 1.0)) if target is None else target
     every = children(client, str(parent.info.experiment_id), parent_run_id)
     runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
-    rows = [_row(client, run, own, own if target is None else target) for run in runs]
+    rows = [_row(client, run, target) for run in runs]
     if parent.data.tags.get(CONFIRM_SEEDS):
         return rows
     return [replace(row, stage="") for row in rows]  # the launch has one stage
@@ -189,6 +192,8 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         planned,
         confirm_seeds,
         data.tags.get(CAUTION, ""),
+        data.tags.get(SEARCHING) == "true",
+        data.tags.get(LAUNCH_ID),
     )
 
 
@@ -211,12 +216,11 @@ def _place(run: "Run") -> tuple[int, ...]:
     return tuple(map(int, place.split(".")))
 
 
-def _row(client: "MlflowClient", run: Any, own_target: float, target: float) -> TrialRow:
+def _row(client: "MlflowClient", run: Any, target: float) -> TrialRow:
     metrics, tags = metrics_of(run), run.data.tags
     complete = tags.get(STATUS) == "complete"
-    if STATUS not in tags or keys.EPOCHS not in metrics:  # it has not ended, or ended with an earlier version
-        metrics |= keys.summary(_records(client, run), target)
-    elif complete and target != own_target:
+    # It has not ended, or its epochs were counted to another target or, by an earlier version, to one that is not told.
+    if STATUS not in tags or keys.EPOCHS not in metrics or tags.get(TARGET) != str(target):
         metrics.pop(keys.EPOCHS_TO_TARGET, None)
         metrics |= keys.summary(_records(client, run), target)
     return TrialRow(

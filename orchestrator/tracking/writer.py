@@ -22,8 +22,10 @@ from orchestrator.tracking.tags import (
     REASON,
     REJECTED,
     REPORT,
+    SEARCHING,
     STATUS,
     STOPPED_EARLY,
+    TARGET,
     shorten,
 )
 from orchestrator.tracking.transient import is_transient
@@ -148,14 +150,25 @@ class Writer:
             return
         self.open(outcome.trial)
         records = TrialFolder(outcome.folder).records()
+        target = self.runs.plan.experiment.target_accuracy
+        summary = keys.summary(records, target) if records else {}
         metrics = [
             Metric(name, value, int(records[-1].time * 1000), records[-1].epoch)  # the same when it is written again
-            for name, value in keys.summary(records, self.runs.plan.experiment.target_accuracy).items()
-            if records
+            for name, value in summary.items()
         ]
         machine = shorten(TrialFolder(outcome.folder).facts().get("machine", {}))
         tags = [RunTag(name, value) for name, value in machine.items()]
+        tags.append(RunTag(TARGET, self._counted_to(outcome.trial, target, summary.get(keys.EPOCHS_TO_TARGET))))
         self.runs.client.log_batch(self.run_ids[outcome.trial], metrics, tags=tags)
+
+    def _counted_to(self, trial: str, target: float, count: float | None) -> str:
+        """The target of the count that the run shows when ``count`` is written; "": not known, as it had another one.
+
+        Of two that were recorded at the same time, MLflow shows the larger one, and it removes none.
+        """
+        run = self.runs.find(trial)
+        before = None if run is None else run.data.metrics.get(keys.EPOCHS_TO_TARGET)
+        return str(target) if before in (None, count) else ""
 
     def finish(self, outcome: Outcome, refused: bool) -> None:
         """Record how a trial ended. If something was ``refused``, the reason says so, and resuming redelivers it."""
@@ -177,10 +190,11 @@ class Writer:
         self.runs.client.set_terminated(run.info.run_id, MLFLOW_STATUS[outcome.status], ended)
 
     def count_planned(self) -> None:
-        """Record how many trials the plan has, and how many draws of a search were replaced."""
+        """Record how many trials the plan has, how many draws were replaced, and last whether the search goes on."""
         runs = self.runs
         runs.client.set_tag(runs.parent_run_id, PLANNED, str(len(runs.plan.trials)))
         runs.client.set_tag(runs.parent_run_id, REJECTED, str(runs.plan.rejected_samples))
+        runs.client.set_tag(runs.parent_run_id, SEARCHING, str(runs.plan.searching).lower())
 
     def end_launch(self, status: Status, reason: str) -> None:
         """Record how the launch ended, in its own run."""

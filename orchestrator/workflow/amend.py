@@ -64,9 +64,11 @@ def amend(
     return growth
 
 
-def resume_command(experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool) -> str:
-    """The command that carries the launch on; ``more`` are further options."""
+def resume_command(
+    experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool, again: bool = False
+) -> str:
+    """The command that carries the launch on; ``more`` are further options, ``again``: what began it had --again."""
     if as_job:
-        return "the same orchestrator submit command"
+        return f"the same orchestrator submit command{' without --again' if again else ''}"
     join = "" if address is None else f" --address {shlex.quote(address)}"
     return f"orchestrator resume {experiment} --launch {launch} --storage {shlex.quote(str(storage))}{more}{join}"

@@ -105,8 +105,8 @@ def report(
     """Draw the reports of the experiment ``name`` again, of every ended trial or of ``trial``, and return the trials.
 
     Like ``orchestrator report``: figures, tables and page are written into the trial folders and published in MLflow.
-    ``launch`` is the folder of a launch (default: the newest). Raises a RequestError if a name is unknown, the data is
-    missing or the launch is running, and OrchestratorError if a report could not be drawn.
+    ``launch`` is the folder of a launch (default: the one last worked on). Raises a RequestError if a name is unknown,
+    the data is missing or the launch is running, and OrchestratorError if a report could not be drawn.
     """
     import os
 

@@ -41,7 +41,7 @@ class Checked:
         new = [spec for spec in trials if spec.name not in self.analyses]
         for spec in new:
             self.analyses[spec.name], self.contracts[spec.name], _ = self.networks.judge(spec)
-        self.plan.rejected_samples = self.proposals.rejected
+        self.plan.rejected_samples, self.plan.searching = self.proposals.rejected, self.proposals.searching
         return self.plan.add(new)  # last: whoever looks at the plan finds the rest
 
 

@@ -1,12 +1,15 @@
 """Recognise a complete launch without reading its data, building its networks or starting Ray."""
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
 
 from orchestrator.architectures.digest import unimported_digest
 from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
 from orchestrator.files import write_json
+from orchestrator.scheduling.launch_file import LAUNCH_FILE, opened_at, read_all, takes_plan_of
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, digest
@@ -15,6 +18,13 @@ from orchestrator.spec.references import references
 from orchestrator.version import __version__
 
 MARK = "complete.json"  # of a launch's folder
+
+
+class Complete(NamedTuple):
+    """A launch that is marked as complete."""
+
+    name: str  # in MLflow
+    id: str | None  # what tells it from others of that name
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
@@ -32,27 +42,44 @@ def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:
-    """Mark the launch as complete: everything is trained, made and recorded as ``launch`` in MLflow."""
+    """Mark the launch as complete: everything is trained, made and recorded as ``launch`` in MLflow.
+
+    The mark is of the plans that the launch has been given so far: with another one it is none.
+    """
     if mark is not None:
-        write_json(folder.path / MARK, {"fingerprint": mark, "launch": launch})
+        plans = digest(folder.content().get("plans"))
+        write_json(folder.path / MARK, {"fingerprint": mark, "plans": plans, "launch": launch})
         storage.push(folder.path / MARK)
 
 
 def completed_launch(
     storage: Storage, experiment: Experiment, data_dir: Path, uri: str, folder: LaunchFolder | None = None
-) -> str | None:
-    """The name in MLflow of the newest complete launch with exactly these settings, data and sources.
+) -> Complete | None:
+    """The launch that running ``experiment`` would open, if nothing is left to do in it.
 
-    With ``folder``, of that launch only.
+    It is marked as complete with exactly these settings, data and sources, and no launch that was worked on since could
+    be amended. With ``folder``, of that launch only. Raises StorageError if a launch's file is damaged.
     """
-    storage.fetch(storage.root / experiment.name, lambda name: name.endswith(MARK))
-    found = {}
-    marks = (storage.root / experiment.name).glob(f"*/{MARK}")
-    ours = [path for path in marks if folder is None or path.parent.name == folder.name]
-    for path in sorted(ours, key=lambda path: path.stat().st_mtime_ns):  # the newest last, so that it is the one kept
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            found[str(content["fingerprint"])] = str(content["launch"])
-        except (OSError, ValueError, KeyError, TypeError):  # not known to be complete: the launch is checked in detail
-            continue
-    return found.get(fingerprint(experiment, data_dir, uri) or "") if found else None
+    parent = storage.root / experiment.name
+    storage.fetch(parent, lambda name: PurePosixPath(name).name in (MARK, LAUNCH_FILE))
+    if not any(parent.glob(f"*/{MARK}")):
+        return None
+    now = fingerprint(experiment, data_dir, uri)
+    launches = read_all(parent) if folder is None else read_all(parent, folder.name)
+    newer: list[Mapping[str, Any]] = []
+    for path, content in sorted(launches, key=lambda item: opened_at(item[1]), reverse=True):
+        if (name := _marked_name(path.with_name(MARK), content, now)) is not None:
+            hidden = any(takes_plan_of(other, content) for other in newer)
+            return None if hidden else Complete(name, content.get("id"))
+        newer.append(content)
+    return None
+
+
+def _marked_name(mark: Path, content: Mapping[str, Any], now: str | None) -> str | None:
+    """The launch's name in MLflow, if its ``mark`` has the fingerprint ``now`` and is of the plans in ``content``."""
+    try:
+        marked = json.loads(mark.read_text(encoding="utf-8"))
+        same = now is not None and marked["fingerprint"] == now and marked["plans"] == digest(content.get("plans"))
+        return str(marked["launch"]) if same else None
+    except (OSError, ValueError, KeyError, TypeError):  # not known to be complete: the launch is checked in detail
+        return None

@@ -79,6 +79,7 @@ class Growth:
         return self._grow()
 
     def _grow(self) -> list[TrialSpec]:
+        searching = self.checked.plan.searching
         new = self.checked.add(self.checked.proposals.trials(self.results))
         decided = self.checked.proposals.later.said
         for line in decided[self._logged :]:
@@ -89,7 +90,7 @@ class Growth:
                 self._noted.add(note)
                 self.log(note)
         self.facts.update(trial_facts(self.checked, self.folder, new))
-        for listener in self.listeners if new else ():
+        for listener in self.listeners if new or self.checked.plan.searching != searching else ():
             listener.on_plan([spec.name for spec in new])
         return new
 

@@ -46,8 +46,6 @@ from orchestrator.workflow.train_all import train_all
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SETTLED = ("complete", "stopped")  # statuses of trials that are not run again
-
 
 def launch(
     experiment: Experiment,
@@ -83,7 +81,7 @@ def launch(
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
     named = tracking_uri or (absolute_uri(uri) if away else None)
     where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
-    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job)
+    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job, again)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:
         display.log(why)
@@ -118,7 +116,7 @@ def launch(
             executor.shutdown(wait=False)
             ray.end(wait=False)
             delivery.close(status)
-        if result is not None and whole and status is Status.COMPLETE and all(t.status in SETTLED for t in result.rows):
+        if result is not None and whole and status is Status.COMPLETE and result.complete:
             mark_complete(folder, storage, mark, result.launch)
     if result is not None:
         display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
@@ -152,6 +150,7 @@ def _open_runs(
             run_tags(source, as_job),
             artifacts,
             folder.id,
+            folder.opened,
         )
 
 

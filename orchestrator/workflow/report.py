@@ -51,10 +51,11 @@ def redraw(
 ) -> list[Trial]:
     """Draw the report of each ended trial of the experiment ``name`` again; of a search, of each that has one.
 
-    ``trial`` is the only one to draw, ``launch`` the folder of a launch (default: the newest). It is done in the folder
-    in which the launch was run, where its networks, dataset and store are; what is given keeps its meaning. Returns the
-    trials that were drawn and published. Raises a RequestError, before anything is drawn, if a name is unknown, the
-    data or MLflow's launch is missing or the launch is running; and OrchestratorError if a report could not be drawn.
+    ``trial`` is the only one to draw, ``launch`` the folder of a launch (default: the one last worked on). It is done
+    in the folder in which the launch was run, where its networks, dataset and store are; what is given keeps its
+    meaning. Returns the trials that were drawn and published. Raises a RequestError, before anything is drawn, if a
+    name is unknown, the data or MLflow's launch is missing or the launch is running; and OrchestratorError if a report
+    could not be drawn.
     """
     given_as, storage = storage, replace(storage, root=storage.root.absolute())
     fetch_launches(storage, name)

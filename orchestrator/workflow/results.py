@@ -12,7 +12,7 @@ from orchestrator.reporting.comparison.rounds import Rounds, launch_rounds
 from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.reporting.states import state_word
-from orchestrator.selection import chosen_trials, representative
+from orchestrator.selection import chosen_trials, complete_trials, measured_trials, representative, search_goes_on
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import counted, first_line
 from orchestrator.tracking.lease import close_abandoned
@@ -54,8 +54,17 @@ class Results:
 
     @property
     def complete(self) -> bool:
-        """Whether every trial has ended, and none failed."""
-        return bool(self.rows) and all(row.status in (Status.COMPLETE, Status.STOPPED) for row in self.rows)
+        """Whether every trial of the plan has ended and been evaluated, none failed, and no further one follows.
+
+        Further trials follow while a search goes on, while it has not been confirmed, or while another round is due.
+        """
+        ended = [row for row in self.rows if row.status in (Status.COMPLETE, Status.STOPPED)]
+        if not ended or len(ended) < max(len(self.rows), self.judging.planned or 0):
+            return False
+        compared = [row for mine in chosen_trials(self.rows).values() for row in complete_trials(mine)]
+        rounds = self.comparison.rounds
+        follows = self.judging.searching or search_goes_on(self.rows) or (rounds is not None and rounds.next != ())
+        return not follows and len(measured_trials(compared)) == len(compared)
 
     @property
     def failures(self) -> list[TrialRow]:

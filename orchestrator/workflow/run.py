@@ -7,15 +7,16 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import RequestError, StorageError
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.session import BackgroundRay, check_address
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
-from orchestrator.tracking.store import asked, connect
+from orchestrator.tracking.store import asked, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.completed_launch import completed_launch
+from orchestrator.workflow.completed_launch import Complete, completed_launch
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.preload import preload
 
@@ -45,8 +46,12 @@ def run(
     """
     if not again:
         uri = choose_store(tracking_uri)
-        if (name := completed_launch(storage, experiment, data_dir, uri, folder)) is not None:
-            return _completed(experiment, name, uri, display, resumed=folder is not None)
+        if (complete := completed_launch(storage, experiment, data_dir, uri, folder)) is not None:
+            if (result := _recorded(experiment, complete, uri)) is not None:
+                _completed(result, display, resumed=folder is not None)
+                return result
+            lacks = f"{without_secrets(uri)} lacks it or a part of it, which is delivered again"
+            display.log(f"experiment {experiment.name}, launch {complete.name}: complete, but {lacks}")
     if address is not None:
         check_address(address)
     shared = nullcontext() if address is not None else local_mps(experiment, display.log)
@@ -75,17 +80,28 @@ def run(
                 executor.result().shutdown(wait=False)
 
 
-def _completed(experiment: Experiment, launch: str, uri: str, display: Display, resumed: bool) -> "Results":
+def _recorded(experiment: Experiment, launch: Complete, uri: str) -> "Results | None":
+    """The complete launch as MLflow has it; None if that has lost it, or a part of it. Raises StorageError."""
     from orchestrator.workflow.results import read_results
 
-    display.log(f"experiment {experiment.name}, launch {launch}: already complete, nothing to train")
-    client = connect(uri, make=False)
-    with asked(uri):
-        result = read_results(client, experiment.name, launch)
+    if (file := sqlite_file(uri)) is not None and not file.exists():
+        return None
+    client = connect(uri)
+    try:
+        with asked(uri):
+            result = read_results(client, experiment.name, launch.name)
+    except StorageError:  # it does not answer, so nothing could be delivered either
+        raise
+    except RequestError:  # it has no such experiment or launch
+        return None
+    return result if result.complete and result.judging.launch_id == launch.id else None
+
+
+def _completed(result: "Results", display: Display, resumed: bool) -> None:
+    display.log(f"experiment {result.experiment}, launch {result.launch}: already complete, nothing to train")
     display.result(result)
     command = "run its experiment file with --again" if resumed else "add --again to the command"  # resume has no such
     display.log(f"to train it again, {command}")
-    return result
 
 
 def _start_executor(nodes: list[dict[str, float]]) -> RayExecutor:
