@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,7 +24,7 @@ from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
 from orchestrator.scheduling.storage import FOLDERS
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
@@ -35,6 +35,28 @@ import pathlib
 import signal
 import torch
 from networks import Tiny
+
+class Signed(Tiny):
+    """Says in a file beside it which process trains it."""
+
+    def forward(self, x):
+        pathlib.Path(__file__).with_name("process").write_text(str(os.getpid()))
+        return self.net(x)
+
+
+class Spoiling(Signed):
+    """Leaves a process that can take no other trial."""
+
+    def forward(self, x):
+        import orchestrator.scheduling.worker as worker
+
+        worker.BackgroundWriter = self.refuse
+        return super().forward(x)
+
+    def refuse(self, *arguments):
+        pathlib.Path(__file__).with_name("refused").touch()
+        raise OSError("planted")
+
 
 class Hungry(Tiny):
     """Asks for a petabyte as often as the file beside it has dots."""
@@ -172,6 +194,33 @@ def test_a_worker_lost_amid_an_epoch_is_no_fault_of_the_trial(
     ours, alone = TrialFolder(outcome.folder).records(), TrialFolder(tmp_path / "alone").records()
     assert [(r.epoch, r.final) for r in ours] == [(r.epoch, r.final) for r in alone]
     assert [r.metrics[keys.TRAIN_LOSS] for r in ours[:-1]] == [r.metrics[keys.TRAIN_LOSS] for r in alone[:-1]]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("network", ["Signed", "Spoiling"])
+def test_a_worker_that_is_lost_while_idle_or_takes_no_trial_fails_none(
+    network: str, nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    trainer = {"epochs": 1, "batch_size": 16}
+    plan = plan_of(f"{ailing_file}:{network}", seeds=[0, 1], trainer=trainer, failures={"infrastructure": 0})
+    first, second = plan.trials
+    processes: list[int] = []
+
+    def more(ended: Mapping[str, Outcome]) -> list[TrialSpec]:
+        """The second trial, once the first has ended: its worker is idle then, and is to take it."""
+        if first.name not in ended or processes:
+            return []
+        processes.append(int((tmp_path / "process").read_text()))
+        if network == "Signed":
+            os.kill(processes[0], signal.SIGKILL)
+        return [second]
+
+    known = dataclasses.replace(plan, trials=(first,))
+    outcomes = run_launch(Launch(known, dataset, tmp_path / "launch", {"CPU": 1.0}, nodes=nodes, more=more))
+    said = {name: (outcome.status, outcome.reason) for name, outcome in outcomes.items()}
+    assert said == {first.name: (Status.COMPLETE, ""), second.name: (Status.COMPLETE, "")}
+    assert int((tmp_path / "process").read_text()) not in processes
+    assert (tmp_path / "refused").exists() is (network == "Spoiling")
 
 
 @pytest.mark.slow
