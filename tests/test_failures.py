@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
+from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
@@ -106,6 +108,9 @@ class Faulty(Tiny):
             os.environ["DEVICE_LOST"] = "1"
         return super().forward(x)
 '''
+
+
+ENDS = "the launch ends, every trial keeps its last checkpoint; remove old launches or their checkpoints, then resume"
 
 
 class Heard:
@@ -374,6 +379,57 @@ def test_a_budget_counts_the_last_trial_and_those_of_earlier_attempts(
     assert kept("seeds=[0,1]", "max_checkpoint_bytes=1") == 1
     assert kept("seeds=[2,3]") == 1 + 2
     assert kept("seeds=[2,3]", "max_checkpoint_bytes=1") == 1 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("place", ["rungs.jsonl", "trials"])
+def test_a_storage_that_fails_the_driver_ends_the_launch_and_resuming_completes_it(
+    place: str, nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    launch = tmp_path / "launch"
+
+    class Spoiling(Heard):
+        def on_record(self, trial: str, record: Record) -> None:
+            if record.epoch == 2 and not (launch / "moved").exists():
+                with contextlib.suppress(FileNotFoundError):
+                    (launch / place).rename(launch / "moved")
+                (launch / place).mkdir() if place == "rungs.jsonl" else (launch / place).write_text("")
+
+    plan = plan_of(f"{network_file}:Tiny", scheduler={"name": "asha", "grace_period": 1})
+    said: list[str] = []
+    first = Launch(plan, dataset, launch, {"CPU": 1.0}, [Spoiling()], nodes=nodes)
+    outcome = run_launch(first, said.append)["Tiny/seed-0"]
+    assert outcome.status is Status.INTERRUPTED
+    [line] = said
+    assert str(launch / place) in line
+    assert line.endswith("the launch ends, every trial keeps its last checkpoint; mend it, then resume")
+    if place == "rungs.jsonl":
+        (launch / place).rmdir()
+        (launch / "moved").rename(launch / place)
+    else:
+        (launch / place).unlink()
+    found = find_checkpoints(launch, plan)
+    again = dataclasses.replace(first, listeners=(), resume_from=found)
+    resumed = run_launch(again)["Tiny/seed-0"]
+    assert resumed.status is Status.COMPLETE
+    list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
+    assert weights(resumed.folder) == weights(tmp_path / "alone")
+
+
+def test_a_full_disk_of_a_node_is_not_taken_for_a_full_storage(tmp_path: Path) -> None:
+    from orchestrator.scheduling.callback import LaunchCallback
+    from orchestrator.scheduling.drain import Drain
+
+    full = "OSError: [Errno 28] No space left on device: '{}/trial-x7/last.pt'"
+    for place, ends in ((tmp_path / "node", False), (tmp_path / "launch" / "tune-1", True)):
+        said: list[str] = []
+        callback = LaunchCallback(tmp_path / "launch" / "trials", (), Drain(said.append))
+        (tmp_path / "error.txt").write_text(full.format(place))
+        callback.on_trial_recover(0, [], SimpleNamespace(error_file=tmp_path / "error.txt"))
+        callback.close()
+        assert callback.drain.requested is ends
+        assert said == [f"no space left in {tmp_path / 'launch'}: {ENDS}"] * ends
 
 
 @pytest.mark.slow
