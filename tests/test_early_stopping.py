@@ -1,6 +1,7 @@
 """Stop rules under Ray Tune: each decision is on disk before it is obeyed, and a new driver decides as the old one."""
 
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -90,6 +91,16 @@ def test_what_cannot_be_kept_is_not_carried_out_and_ends_the_launch(tmp_path: Pa
     log.rmdir()
     log.write_text(kept)
     assert Asked(log, Scheduler(name="asha", reduction_factor=2), 9, attempt=2)(NAMES[1], 1, 0.1) == "STOP"
+
+
+def test_tune_can_put_a_launch_that_logs_to_a_terminal_into_its_snapshots(tmp_path: Path) -> None:
+    from ray import cloudpickle
+
+    from orchestrator.scheduling.drain import Drain
+    from orchestrator.scheduling.early_stopping import EarlyStopping
+
+    drain = Drain(sys.stdout.write)  # a stream cannot be pickled
+    cloudpickle.dumps((drain, EarlyStopping(Scheduler(name="asha"), 9, tmp_path / "rungs.jsonl", drain)))
 
 
 def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:

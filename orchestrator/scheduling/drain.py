@@ -32,6 +32,10 @@ class Drain(Stopper):  # type: ignore[misc]
         self.drained: set[str] = set()  # names of trials that ended at an epoch's end because of this
         self._busy: set[str] | None = None  # names of trials that we still wait for
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given into its snapshots; ours logs to a terminal and is never restored."""
+        return {}
+
     def decide(self, trial: str, action: str) -> str:
         """The scheduler's ``action`` for ``trial``, or STOP if the launch is being drained."""
         if self.requested and action == TrialScheduler.CONTINUE:
