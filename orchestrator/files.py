@@ -11,7 +11,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import DiskFullError
+from orchestrator.errors import DiskFullError, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 PARTIAL = ".partial"  # how the names of files end that are still being written
@@ -137,6 +137,19 @@ def append_line(path: Path, line: str) -> None:
         except OSError:
             log.truncate(before)
             raise
+
+
+@contextmanager
+def storage_named(path: Path) -> Iterator[None]:
+    """Turn what the system says of the storage into StorageError, or DiskFullError, that says where.
+
+    For what a launch keeps of itself, so that whoever runs it is told, whichever part of it was the one to notice.
+    """
+    try:
+        with disk_full_named(path):
+            yield
+    except OSError as problem:  # a server of files that is away, say, or a folder that has been taken away
+        raise StorageError(f"{path} cannot be read or written: {problem.strerror or problem}") from problem
 
 
 @contextmanager

@@ -32,6 +32,16 @@ def test_a_node_that_can_train(plan: Plan, tmp_path: Path) -> None:
     assert list(tmp_path.glob(".probe-*")) == []
 
 
+def test_a_network_opens_its_files_on_a_node_from_where_the_driver_works(
+    network_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "classes.txt").write_text("3")
+    network_file.write_text(network_file.read_text() + '\nCLASSES = int(Path("classes.txt").read_text())\n')
+    monkeypatch.chdir(tmp_path)
+    tree = {"name": "small", "variants": [f"{network_file}:Tiny"], "seeds": [0]}
+    assert check_nodes(str(tmp_path), make_plan(read_experiment(tree, "test"))) == 1
+
+
 def test_other_versions_refuse_the_launch(plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from orchestrator.checks import run
 

@@ -1,6 +1,7 @@
 """Stop rules under Ray Tune: each decision is on disk before it is obeyed, and a new driver decides as the old one."""
 
 import random
+import sys
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from simulated import decided, rule_of, simulate
 
+from orchestrator.errors import StorageError
 from orchestrator.records import EPOCH, VAL_ACCURACY
 from orchestrator.scheduling.decisions import append, read_log, stopped
 from orchestrator.spec import Scheduler
@@ -61,6 +63,49 @@ def test_a_worker_that_dies_after_its_stop_stays_stopped(tmp_path: Path) -> None
     assert [ask("net/seed-1", 1, 0.1, saved=False) for _ in range(3)] == ["STOP"] * 3
     assert Asked(log, settings, 9, attempt=2)("net/seed-1", 1, 0.1) == "STOP"
     assert len(log.read_text().splitlines()) == 2
+
+
+NAMES = ("net/seed-0", "net/seed-1", "net/seed-2")
+
+
+def test_what_cannot_be_kept_is_not_carried_out_and_ends_the_launch(tmp_path: Path) -> None:
+    from orchestrator.scheduling.drain import Drain
+    from orchestrator.scheduling.early_stopping import EarlyStopping
+
+    log, said = tmp_path / "rungs.jsonl", []
+    drain = Drain(said.append)
+    scheduler = EarlyStopping(Scheduler(name="asha", reduction_factor=2), 9, log, drain)
+    trials = [SimpleNamespace(config={"trial": {"name": name, "judged_at": [1]}}) for name in NAMES]
+    scheduler.on_trial_result(None, trials[0], {EPOCH: 1, VAL_ACCURACY: 0.9})
+    kept = log.read_text()
+    log.unlink()
+    log.mkdir()  # nothing can be appended to a folder
+    assert scheduler.on_trial_result(None, trials[1], {EPOCH: 1, VAL_ACCURACY: 0.1}) == "STOP"
+    assert drain.drained == {NAMES[1]}, "interrupted after its epoch, not stopped by the rule"
+    assert drain.stop_all()
+    scheduler.on_trial_complete(None, trials[2], {EPOCH: 9, VAL_ACCURACY: 0.9})
+    assert drain.drained == {*NAMES[1:]}, "nor has it ended, since that could not be counted"
+    [line] = said
+    assert line.startswith(f"{log} cannot be read or written: ")
+    assert line.endswith("; mend it, then resume")
+    log.rmdir()
+    log.write_text(kept)
+    assert Asked(log, Scheduler(name="asha", reduction_factor=2), 9, attempt=2)(NAMES[1], 1, 0.1) == "STOP"
+
+
+def test_tune_can_put_a_launch_that_logs_to_a_terminal_into_its_snapshots(tmp_path: Path) -> None:
+    from ray import cloudpickle
+
+    from orchestrator.scheduling.drain import Drain
+    from orchestrator.scheduling.early_stopping import EarlyStopping
+
+    drain = Drain(sys.stdout.write)  # a stream cannot be pickled
+    cloudpickle.dumps((drain, EarlyStopping(Scheduler(name="asha"), 9, tmp_path / "rungs.jsonl", drain)))
+
+
+def test_a_log_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=f"{tmp_path} cannot be read or written"):
+        read_log(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,9 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -23,8 +24,9 @@ from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
+from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.storage import FOLDERS
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
@@ -35,6 +37,28 @@ import pathlib
 import signal
 import torch
 from networks import Tiny
+
+class Signed(Tiny):
+    """Says in a file beside it which process trains it."""
+
+    def forward(self, x):
+        pathlib.Path(__file__).with_name("process").write_text(str(os.getpid()))
+        return self.net(x)
+
+
+class Spoiling(Signed):
+    """Leaves a process that can take no other trial."""
+
+    def forward(self, x):
+        import orchestrator.scheduling.worker as worker
+
+        worker.BackgroundWriter = self.refuse
+        return super().forward(x)
+
+    def refuse(self, *arguments):
+        pathlib.Path(__file__).with_name("refused").touch()
+        raise OSError("planted")
+
 
 class Hungry(Tiny):
     """Asks for a petabyte as often as the file beside it has dots."""
@@ -84,6 +108,9 @@ class Faulty(Tiny):
             os.environ["DEVICE_LOST"] = "1"
         return super().forward(x)
 '''
+
+
+ENDS = "the launch ends, every trial keeps its last checkpoint; remove old launches or their checkpoints, then resume"
 
 
 class Heard:
@@ -172,6 +199,33 @@ def test_a_worker_lost_amid_an_epoch_is_no_fault_of_the_trial(
     ours, alone = TrialFolder(outcome.folder).records(), TrialFolder(tmp_path / "alone").records()
     assert [(r.epoch, r.final) for r in ours] == [(r.epoch, r.final) for r in alone]
     assert [r.metrics[keys.TRAIN_LOSS] for r in ours[:-1]] == [r.metrics[keys.TRAIN_LOSS] for r in alone[:-1]]
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("network", ["Signed", "Spoiling"])
+def test_a_worker_that_is_lost_while_idle_or_takes_no_trial_fails_none(
+    network: str, nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    trainer = {"epochs": 1, "batch_size": 16}
+    plan = plan_of(f"{ailing_file}:{network}", seeds=[0, 1], trainer=trainer, failures={"infrastructure": 0})
+    first, second = plan.trials
+    processes: list[int] = []
+
+    def more(ended: Mapping[str, Outcome]) -> list[TrialSpec]:
+        """The second trial, once the first has ended: its worker is idle then, and is to take it."""
+        if first.name not in ended or processes:
+            return []
+        processes.append(int((tmp_path / "process").read_text()))
+        if network == "Signed":
+            os.kill(processes[0], signal.SIGKILL)
+        return [second]
+
+    known = dataclasses.replace(plan, trials=(first,))
+    outcomes = run_launch(Launch(known, dataset, tmp_path / "launch", {"CPU": 1.0}, nodes=nodes, more=more))
+    said = {name: (outcome.status, outcome.reason) for name, outcome in outcomes.items()}
+    assert said == {first.name: (Status.COMPLETE, ""), second.name: (Status.COMPLETE, "")}
+    assert int((tmp_path / "process").read_text()) not in processes
+    assert (tmp_path / "refused").exists() is (network == "Spoiling")
 
 
 @pytest.mark.slow
@@ -325,6 +379,57 @@ def test_a_budget_counts_the_last_trial_and_those_of_earlier_attempts(
     assert kept("seeds=[0,1]", "max_checkpoint_bytes=1") == 1
     assert kept("seeds=[2,3]") == 1 + 2
     assert kept("seeds=[2,3]", "max_checkpoint_bytes=1") == 1 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("place", ["rungs.jsonl", "trials"])
+def test_a_storage_that_fails_the_driver_ends_the_launch_and_resuming_completes_it(
+    place: str, nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    launch = tmp_path / "launch"
+
+    class Spoiling(Heard):
+        def on_record(self, trial: str, record: Record) -> None:
+            if record.epoch == 2 and not (launch / "moved").exists():
+                with contextlib.suppress(FileNotFoundError):
+                    (launch / place).rename(launch / "moved")
+                (launch / place).mkdir() if place == "rungs.jsonl" else (launch / place).write_text("")
+
+    plan = plan_of(f"{network_file}:Tiny", scheduler={"name": "asha", "grace_period": 1})
+    said: list[str] = []
+    first = Launch(plan, dataset, launch, {"CPU": 1.0}, [Spoiling()], nodes=nodes)
+    outcome = run_launch(first, said.append)["Tiny/seed-0"]
+    assert outcome.status is Status.INTERRUPTED
+    [line] = said
+    assert str(launch / place) in line
+    assert line.endswith("the launch ends, every trial keeps its last checkpoint; mend it, then resume")
+    if place == "rungs.jsonl":
+        (launch / place).rmdir()
+        (launch / "moved").rename(launch / place)
+    else:
+        (launch / place).unlink()
+    found = find_checkpoints(launch, plan)
+    again = dataclasses.replace(first, listeners=(), resume_from=found)
+    resumed = run_launch(again)["Tiny/seed-0"]
+    assert resumed.status is Status.COMPLETE
+    list(run_trial(plan.trials[0], dataset, tmp_path / "alone"))
+    assert weights(resumed.folder) == weights(tmp_path / "alone")
+
+
+def test_a_full_disk_of_a_node_is_not_taken_for_a_full_storage(tmp_path: Path) -> None:
+    from orchestrator.scheduling.callback import LaunchCallback
+    from orchestrator.scheduling.drain import Drain
+
+    full = "OSError: [Errno 28] No space left on device: '{}/trial-x7/last.pt'"
+    for place, ends in ((tmp_path / "node", False), (tmp_path / "launch" / "tune-1", True)):
+        said: list[str] = []
+        callback = LaunchCallback(tmp_path / "launch" / "trials", (), Drain(said.append))
+        (tmp_path / "error.txt").write_text(full.format(place))
+        callback.on_trial_recover(0, [], SimpleNamespace(error_file=tmp_path / "error.txt"))
+        callback.close()
+        assert callback.drain.requested is ends
+        assert said == [f"no space left in {tmp_path / 'launch'}: {ENDS}"] * ends
 
 
 @pytest.mark.slow

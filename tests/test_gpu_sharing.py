@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,11 +24,12 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.scheduling import Launch, gpu_sharing, local_mps, ray_session, run_launch
-from orchestrator.scheduling.gpu_sharing import Work, costliest, measure, trials_per_gpu, useful, with_data
+from orchestrator.scheduling.gpu_sharing import Gpu, Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.scheduling.resources import slots, trial_resources
 from orchestrator.sharing import Share, Throughput, mps
 from orchestrator.spec import Plan
 
+LARGE, SMALL = Gpu("NVIDIA H200", 139 * 2**30), Gpu("Tesla T4", 15 * 2**30)
 GPU_NODE = [{"CPU": 16.0, "GPU": 1.0}]
 
 
@@ -43,21 +45,23 @@ def work_of(plan: Plan, macs: dict[str, float] | None = None, resident: int = 0)
 
 
 class Node:
-    """Stands in for the node that measures: a count for each variant, or why there is none."""
+    """Stands in for the node that measures: its GPU, and a count for each variant, or why there is none."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **answers: int | str) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: Gpu = LARGE, **answers: int | str) -> None:
+        self.gpu = gpu
         self.answers = answers
         self.asked: list[tuple[str, tuple[int, ...]]] = []
-        monkeypatch.setattr(gpu_sharing, "_ask_a_node", self.ask)
+        monkeypatch.setattr(gpu_sharing, "_measure_on_a_node", self.measure)
+        monkeypatch.setattr(gpu_sharing, "_ask_a_node", lambda function: self.gpu)
 
-    def ask(self, spec, work, counts) -> Share | str:
+    def measure(self, spec, work, counts) -> tuple[Share, Gpu] | str:
         self.asked.append((spec.label, tuple(counts)))
         answer = self.answers[spec.label]
         if isinstance(answer, str):
             return answer
         count = min(answer, counts[-1])
         measured = tuple((n, Throughput(100.0 * n, 10**9, 0)) for n in counts if n <= count)
-        return Share(count, measured, "more do not help")
+        return Share(count, measured, "more do not help"), self.gpu
 
 
 def test_the_share_is_found_once_kept_and_said_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -70,10 +74,23 @@ def test_the_share_is_found_once_kept_and_said_in_one_line(monkeypatch: pytest.M
     assert kept["networks"][0]["measured"][-1] == {"trials": 4, "images_per_second": 400.0, "bytes_each": 10**9}
     assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 4  # as a launch that is resumed
     assert len(node.asked) == len(said) == 1
-    for damaged in ("", "{}", '{"trials": 0}', '{"trials": "4"}', "[]"):
+    older, gpu = '{"trials": 9}', json.dumps(kept["gpu"])
+    for damaged in ("", "{}", f'{{"trials": 0, "gpu": {gpu}}}', f'{{"trials": "4", "gpu": {gpu}}}', "[]", older):
         (tmp_path / "share.json").write_text(damaged)
         assert trials_per_gpu(work, GPU_NODE, tmp_path) == 4
-    assert len(node.asked) == 6
+    assert len(node.asked) == 7
+
+
+@pytest.mark.parametrize("changed", [SMALL, replace(LARGE, memory=LARGE.memory // 2)])
+def test_on_another_gpu_it_is_measured_again(changed: Gpu, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node, said, work = Node(monkeypatch, stride=16), [], work_of(plan_of("stride", seeds=40))
+    assert trials_per_gpu(work, GPU_NODE, tmp_path) == 16
+    node.gpu, node.answers = changed, {"stride": 2}
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 2
+    assert said[0].startswith(f"how many trials share a GPU is measured anew, on {changed.name} (")
+    assert said[0].endswith("before it was NVIDIA H200 (139.0 GiB)")
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 2
+    assert len(node.asked) == len(said) == 2
 
 
 def test_of_several_networks_the_smallest_share_counts_and_the_costliest_is_asked_first(
@@ -163,20 +180,52 @@ def test_the_images_of_a_trial_count_where_they_lie_on_the_gpu() -> None:
 
 
 @pytest.mark.slow
-def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_measures_what_it_is_told(network_file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "width").write_text("6")
+    network_file.write_text(network_file.read_text() + '\nPath("width").read_text()  # from where the driver works\n')
     spec = plan_of(f"{network_file}:Tiny", trainer={"device": "cpu"}).trials[0]
+    monkeypatch.chdir("/")
     told = json.dumps(spec.to_json())
     if not torch.cuda.is_available():
         assert str(measure(told, (3, 16, 16), 3, (1, 2), 0)).startswith("CUDA finds no GPU on ")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(gpu_sharing, "SECONDS", 0.3)
     monkeypatch.setattr(gpu_sharing, "WARM_UP", float(PATIENCE))
-    found = measure(told, (3, 16, 16), 3, (1, 2), 0)
+    monkeypatch.setattr(gpu_sharing, "which_gpu", lambda: SMALL)
+    assert "does not train on" in str(measure(told, (3, 16, 16), 3, (1, 2), 0, "/"))
+    found, gpu = measure(told, (3, 16, 16), 3, (1, 2), 0, str(tmp_path))
     assert isinstance(found, Share)
+    assert gpu == SMALL
     assert found.count in (1, 2)
     assert [count for count, _ in found.measured] == [1, 2]
     broken = json.dumps({**spec.to_json(), "arguments": {"width": "wide"}})
     assert "does not train on" in str(measure(broken, (3, 16, 16), 3, (1, 2), 0))
+
+
+@pytest.mark.parametrize(
+    ("said", "daemon", "used"),
+    [
+        (None, True, True),
+        (None, False, False),
+        ("", True, True),
+        ("/elsewhere", False, True),
+        ("/nonexistent", True, False),
+    ],
+)
+def test_a_process_uses_the_daemon_that_cuda_would_find(
+    said: str | None, daemon: bool, used: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mps, "USUAL", tmp_path)
+    monkeypatch.setenv(mps.PIPES, said or "")
+    if said is None:
+        monkeypatch.delenv(mps.PIPES)
+    if daemon:
+        (tmp_path / "control").touch()
+    assert local_mps.uses_mps() is used
+    if used:
+        local_mps.disable_mps()
+        assert not local_mps.uses_mps()
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +262,7 @@ def test_what_a_node_says_arrives_and_one_that_is_silent_is_not_waited_for(
 
     said, work = [], work_of(plan_of("stride"))
     speeds = {1: 100.0, 2: 180.0}
-    answer = Share(2, tuple((n, Throughput(s, 5, 0, "", 100)) for n, s in speeds.items()), "it fits")
+    answer = Share(2, tuple((n, Throughput(s, 5, 0, "", 100)) for n, s in speeds.items()), "it fits"), LARGE
     monkeypatch.setattr(gpu_sharing, "measure", lambda *told: answer)  # by value: no process of Ray's finds this file
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 2
     monkeypatch.setattr(gpu_sharing, "measure", lambda *told: __import__("time").sleep(3600))
@@ -225,7 +274,7 @@ def test_what_a_node_says_arrives_and_one_that_is_silent_is_not_waited_for(
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1  # the silent one holds the GPU no longer
     assert [line.partition(": ")[2] for line in said] == [
         "of stride, it fits",
-        "no node has measured it within 1 s",
+        "no node has answered within 1 s",
         "ZeroDivisionError: division by zero",
     ]
     assert said[0].startswith("2 trials share a GPU, 1.8 times as fast as one")

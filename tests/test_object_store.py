@@ -119,6 +119,29 @@ def test_what_is_pushed_is_fetched_and_what_is_removed_is_gone(s3: str, tmp_path
         assert not (second.root / "small").exists()
 
 
+def test_two_processes_that_write_into_one_folder_keep_what_both_have_made(s3: str) -> None:
+    with open_storage(f"{s3}/reached") as storage:
+        trial = storage.root / "small" / "trials" / "Tiny"
+        trial.mkdir(parents=True)
+        for name in ("outcome.json", "old.html", "records.jsonl"):
+            (trial / name).write_text("before")
+        storage.push(trial)
+        with storage.reached(trial) as one, storage.reached(trial) as other:  # a report and a model, say
+            (other / "model").mkdir()
+            (other / "model" / "MLmodel").write_text("model")
+            (other / "records.jsonl").write_text("longer")
+            (one / "report.html").write_text("report")
+            (one / "old.html").unlink()
+        with storage.reached(trial) as left:
+            found = {path.relative_to(left).as_posix(): path.read_text() for path in left.rglob("*") if path.is_file()}
+        assert found == {
+            "outcome.json": "before",
+            "records.jsonl": "longer",
+            "model/MLmodel": "model",
+            "report.html": "report",
+        }
+
+
 @pytest.mark.slow
 def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
     s3: str, tmp_path: Path, network_file: Path, dataset: Dataset

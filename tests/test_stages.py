@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, StorageError
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.experiment.stage_log import StageLog
@@ -385,3 +385,16 @@ def test_a_log_with_damage_keeps_every_whole_line(
     assert third.choices == {"a": 1}
     assert third.rounds == {5: ("a", "b"), 6: ("b",)}
     assert json.loads(path.read_text(errors="replace").splitlines()[-1]) == {"round": 6, "variants": ["b"]}
+
+
+def test_a_choice_that_cannot_be_kept_is_not_made(tmp_path: Path) -> None:
+    log = StageLog()
+    log.open(tmp_path / "log", lambda _: None)
+    (tmp_path / "log").mkdir()  # nothing can be appended to a folder
+    for decide in (lambda: log.choose({"stride": 1}), lambda: log.begin(2, ["stride"])):
+        with pytest.raises(StorageError, match=f"{tmp_path / 'log'} cannot be read or written"):
+            decide()
+    assert (log.choices, log.rounds) == ({}, {})
+    (tmp_path / "log").rmdir()
+    assert log.choose({"stride": 1})
+    assert (tmp_path / "log").read_text().count("\n") == 1

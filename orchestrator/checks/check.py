@@ -24,6 +24,7 @@ class Request:
     patience: float = 60.0  # seconds for each round of tasks on the nodes
     versions: Mapping[str, str] | None = None  # on a node: those of the driver, which it must have too
     object_store: float | None = None  # on a node: bytes of its object store
+    directory: str = "."  # on a node: the driver's working directory, from which networks open their files
 
 
 MachineCheck = Callable[[Request], Iterable[Outcome]]

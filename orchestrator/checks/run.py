@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from orchestrator.architectures import named_in
 from orchestrator.checks.catalog import ALL, BEFORE_LAUNCH, BY_DRIVER, ON_MACHINE, SENT
@@ -37,7 +38,7 @@ def _outcomes(request: Request, names: Collection[str]) -> Iterator[tuple[str, s
         yield HERE, name, outcome
     if request.nodes:
         versions = {name: version() for name, version in VERSIONS.items()}
-        there = replace(request, tracking_uri=None, versions=versions)
+        there = replace(request, tracking_uri=None, versions=versions, directory=str(Path.cwd()))
         stores = object_stores()
         arguments = {node: (on_machine, replace(there, object_store=stores.get(node, 0.0))) for node in request.nodes}
         results, missing = on_each_node(run_on_machine, arguments, request.patience)

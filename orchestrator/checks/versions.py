@@ -33,9 +33,11 @@ def same_networks(request: Request) -> Iterator[Outcome]:
     try:
         from orchestrator.architectures import digest_with
         from orchestrator.errors import OrchestratorError
+        from orchestrator.scheduling.directory import enter
     except ImportError as problem:
         yield failure(str(problem), INSTALL)
         return
+    enter(request.directory)
     for (variant, *names), digest in request.networks.items():
         try:
             same = digest_with(variant, names) == digest

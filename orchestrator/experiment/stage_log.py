@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from orchestrator.files import append_line
+from orchestrator.files import append_line, storage_named
 
 CHOSEN, ROUND, VARIANTS = "confirmed", "round", "variants"
 
@@ -14,7 +14,8 @@ CHOSEN, ROUND, VARIANTS = "confirmed", "round", "variants"
 class StageLog:
     """The samples that are confirmed, by variant, and the variants of each round, by seed.
 
-    Both are kept in a file, which other decisions may share, as soon as :meth:`open` has named it.
+    Both are kept in a file, which other decisions may share, as soon as :meth:`open` has named it: a decision is taken
+    when it is on disk. Raises StorageError or DiskFullError if the file cannot be read or written.
     """
 
     choices: dict[str, int] = field(default_factory=dict)
@@ -29,29 +30,31 @@ class StageLog:
         """
         self.choices, self.rounds = {}, {}
         self._path, self._written = path, written
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        with storage_named(path):
+            text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         for line in text.split("\n"):
             try:
                 self._take(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError):
                 continue
         if text and not text.endswith("\n"):
-            append_line(path, "")
+            with storage_named(path):
+                append_line(path, "")
 
     def choose(self, choices: Mapping[str, int]) -> bool:
         """Keep those of ``choices`` that are new; whether there are any."""
         new = {label: sample for label, sample in choices.items() if label not in self.choices}
         if new:
-            self.choices.update(new)
             self._append({CHOSEN: new})
+            self.choices.update(new)
         return bool(new)
 
     def begin(self, seed: int, variants: Sequence[str]) -> None:
         """Keep that the round of ``seed`` has begun with ``variants``, if that is new."""
         before = self.rounds.get(seed, ())
         if not set(variants) <= set(before):
-            self.rounds[seed] = tuple(variants)
             self._append({ROUND: seed, VARIANTS: list(variants)})
+            self.rounds[seed] = tuple(variants)
 
     def _take(self, line: Mapping[str, object]) -> None:
         if isinstance(chosen := line.get(CHOSEN), dict):
@@ -62,5 +65,6 @@ class StageLog:
 
     def _append(self, line: Mapping[str, object]) -> None:
         if self._path is not None:
-            append_line(self._path, json.dumps(line))
+            with storage_named(self._path):
+                append_line(self._path, json.dumps(line))
             self._written(self._path)

@@ -13,11 +13,11 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.errors import DiskFullError, StorageError
-from orchestrator.files import FULL, disk_full_named, sync, sync_folder, write_folder
+from orchestrator.errors import StorageError
+from orchestrator.files import FULL, storage_named, sync, sync_folder, write_folder
 from orchestrator.records import EPOCH, Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
-from orchestrator.scheduling.drain import Drain
+from orchestrator.scheduling.drain import FREE_SPACE, Drain
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.scheduling.worker import FAILURE, KIND, RECORDS
 from orchestrator.spec import TrialSpec
@@ -25,7 +25,6 @@ from orchestrator.text import first_line, last_line
 from orchestrator.trial import TrialFolder
 
 _FAILURE = re.compile(r"^Failure # \d+ \(occurred at .*\)$", re.MULTILINE)  # Tune's headline of each failure
-FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
 class LaunchCallback(tune.Callback):  # type: ignore[misc]
@@ -40,14 +39,12 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         trials_folder: Path,
         listeners: Sequence[Listener],
         drain: Drain,
-        log: Callable[[str], None] = lambda _: None,
         storage: Storage = FOLDERS,
         ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self.trials_folder = trials_folder
         self.listeners = tuple(listeners)
         self.drain = drain
-        self.log = log
         self.storage = storage
         self.ended = ended
         self.retried: frozenset[Failure] = frozenset()
@@ -108,8 +105,8 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """The trial failed outside its own code, and Tune is about to take it up again."""
-        if any(os.strerror(number) in _error(trial) for number in FULL):
-            self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
+        if self._storage_full(_error(trial)):
+            self.drain.end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
         elif _lacks_memory(_error(trial)):  # the same share would lack it again: the launch gives it a larger one
             trial.max_failures = 0  # schedulers end what Tune may not take up again
             self.on_trial_error(iteration, trials, trial)
@@ -136,23 +133,12 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
                 for listener in self.listeners if name in self.started else ():
                     listener.on_end(self.outcomes[name])
 
-    def _end_without_storage(self, what: str, advice: str) -> None:
-        """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
-        if not self.drain.requested:
-            self.log(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
-        self.drain.stop()
-
     def deliver_outcomes(self, wait: bool = False) -> None:
         """Report the trials that have been collected since, in the order of their ends; ``wait`` for all of them."""
         while self._pending and (wait or self._pending[0].done()):
-            try:
-                outcome = self._pending.popleft().result()
-            except DiskFullError:
-                self._end_without_storage(f"no space left in {self.trials_folder.parent}", FREE_SPACE)
-                continue
-            except StorageError as problem:
-                self._end_without_storage(str(problem), "mend it")
-                continue
+            outcome = self.drain.unless_storage_fails(self.trials_folder.parent, self._pending.popleft().result)
+            if outcome is None:
+                continue  # it is interrupted, and collected when the launch is resumed
             self.outcomes[outcome.trial] = outcome
             for listener in self.listeners if outcome.failure not in self.retried else ():
                 listener.on_end(outcome)
@@ -160,6 +146,11 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def close(self) -> None:
         """Nothing comes any more."""
         self._thread.shutdown()
+
+    def _storage_full(self, error: str) -> bool:
+        """Whether a worker has found no space in the launch's folder, rather than on a disk of its node's own."""
+        full = any(os.strerror(number) in error for number in FULL)
+        return full and self.storage.uri is None and str(self.trials_folder.parent.resolve()) in error
 
     def _first_epoch(self, resume_from: str | None) -> int:
         """The epoch after those in the folder that a trial resumes from; 1 without one, or if it cannot be read."""
@@ -179,15 +170,15 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
 
     def _collect(self, place: Path, config: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
         folder = self.trials_folder / outcome.trial
-        candidates = list_checkpoints(place, self.storage)
-        if lost and candidates:
-            found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
-        else:
-            found = next(iter(candidates), None)
-        self.storage.fetch(found or folder)
-        with disk_full_named(folder):
+        with storage_named(folder):
+            candidates = list_checkpoints(place, self.storage)
+            if lost and candidates:
+                found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
+            else:
+                found = next(iter(candidates), None)
+            self.storage.fetch(found or folder)
             outcome = collect_trial(found, folder, outcome)
-        self.storage.push(folder)
+            self.storage.push(folder)
         return outcome
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.files import append_line
+from orchestrator.files import append_line, storage_named
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,14 @@ class Decision:
 
 
 def read_log(log: Path) -> list[Decision]:
-    """Every decision in ``log``, in order; of several about one trial and epoch the first, which was obeyed."""
+    """Every decision in ``log``, in order; of several about one trial and epoch the first, which was obeyed.
+
+    Raises StorageError if it cannot be read.
+    """
     decisions: dict[tuple[str, int], Decision] = {}
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+    with storage_named(log):
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    for line in lines:
         try:
             name, epoch, value, stopped = json.loads(line)
         except ValueError:
@@ -32,9 +37,13 @@ def read_log(log: Path) -> list[Decision]:
 
 
 def append(log: Path, decision: Decision) -> None:
-    """Write ``decision`` at the end of ``log``, on a line of its own; it is on disk when this returns."""
+    """Write ``decision`` at the end of ``log``, on a line of its own; it is on disk when this returns.
+
+    Raises StorageError or DiskFullError if it cannot be written.
+    """
     line = json.dumps([decision.name, decision.epoch, decision.value, decision.stopped])
-    append_line(log, "\n" + line if _cut_off(log) else line)
+    with storage_named(log):
+        append_line(log, "\n" + line if _cut_off(log) else line)
 
 
 def stopped(decisions: Iterable[Decision]) -> dict[str, int]:

@@ -1,29 +1,40 @@
-"""Ending a launch from outside: the first signal drains it, the second stops it at once."""
+"""Ending a launch early: the first signal drains it, the second stops it at once, as does a storage that fails."""
 
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from ray.tune import Stopper
 from ray.tune.schedulers import TrialScheduler
 
+from orchestrator.errors import DiskFullError, StorageError
+
+T = TypeVar("T")
 RUNNING = "RUNNING"  # Tune's word for a trial that has a worker
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+FREE_SPACE = "remove old launches or their checkpoints"  # what to do when there is none
 
 
 class Drain(Stopper):  # type: ignore[misc]
     """Lets every trial that is training finish its epoch, starts no other, and then ends the launch.
 
-    Schedulers ask :meth:`decide` after their own decision, so that a drained trial's epoch has been judged.
+    Schedulers ask :meth:`decide` after their own decision, so that a drained trial's epoch has been judged. ``log``
+    gets the reason why a launch ends for want of its storage.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, log: Callable[[str], None] = lambda _: None) -> None:
+        self.log = log
         self.requested = False
         self.drained: set[str] = set()  # names of trials that ended at an epoch's end because of this
         self._busy: set[str] | None = None  # names of trials that we still wait for
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles what it is given into its snapshots; ours logs to a terminal and is never restored."""
+        return {}
 
     def decide(self, trial: str, action: str) -> str:
         """The scheduler's ``action`` for ``trial``, or STOP if the launch is being drained."""
@@ -35,6 +46,22 @@ class Drain(Stopper):  # type: ignore[misc]
     def stop(self) -> None:
         """End the launch now, without waiting for the epochs in progress."""
         self.requested, self._busy = True, set()
+
+    def end_without_storage(self, what: str, advice: str = "mend it") -> None:
+        """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
+        if not self.requested:
+            self.log(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
+        self.stop()
+
+    def unless_storage_fails(self, folder: Path, action: Callable[[], T]) -> T | None:
+        """What ``action`` returns; None if it failed for want of the launch's ``folder``: the launch ends then."""
+        try:
+            return action()
+        except DiskFullError:
+            self.end_without_storage(f"no space left in {folder}", FREE_SPACE)
+        except (StorageError, OSError) as problem:
+            self.end_without_storage(str(problem))
+        return None
 
     def watch(self, trials: Sequence[Any]) -> None:
         """To be called at every step of Tune with all of its trials."""

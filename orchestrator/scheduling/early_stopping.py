@@ -44,15 +44,23 @@ class EarlyStopping(ActorReuseFIFO):
         if not trial.config["trial"]["judged_at"]:  # of a stage in which nobody is stopped
             return self._drain.decide(name, str(TrialScheduler.CONTINUE))
         stop, decision = self._rule.judge(name, result[EPOCH], result[VAL_ACCURACY])
-        self._remember(decision)
+        stop &= self._remember(decision)
         return self._drain.decide(name, str(TrialScheduler.STOP if stop else TrialScheduler.CONTINUE))
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial has ended; if by itself, then nobody has asked about its last result yet."""
         if VAL_ACCURACY in result and trial.config["trial"]["judged_at"]:
-            self._remember(self._rule.count(trial.config["trial"]["name"], result[EPOCH], result[VAL_ACCURACY]))
+            name = trial.config["trial"]["name"]
+            if not self._remember(self._rule.count(name, result[EPOCH], result[VAL_ACCURACY])):
+                self._drain.drained.add(name)  # its end is reported, and counted, when the launch is resumed
 
-    def _remember(self, decision: Decision | None) -> None:
-        if decision is not None:
-            append(self._log, decision)
-            self._written(self._log)
+    def _remember(self, decision: Decision | None) -> bool:
+        """Whether ``decision`` is on disk; if not, the launch ends, and nothing is done by it."""
+
+        def keep() -> bool:
+            if decision is not None:
+                append(self._log, decision)
+                self._written(self._log)
+            return True
+
+        return self._drain.unless_storage_fails(self._log.parent, keep) or False

@@ -5,22 +5,33 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 from orchestrator.files import write_json
+from orchestrator.scheduling.directory import enter
 from orchestrator.scheduling.launch_folder import SHARE
 from orchestrator.scheduling.resources import fits, trial_resources
 from orchestrator.scheduling.storage import FOLDERS, Storage
 from orchestrator.sharing.measure import Throughput, side_by_side
 from orchestrator.sharing.share import COUNTS, Share, best_share
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.text import last_line
+from orchestrator.text import first_line, last_line
 
+T = TypeVar("T")
 SECONDS = 3.0  # of each count that is measured; processes start for about twice as long
 WARM_UP = 60.0  # seconds until the processes of one count train
 LONGEST = 60.0  # seconds after which no further network is measured; the costliest was the first
 PATIENCE = 300.0  # seconds for one network, the waiting for a free GPU included
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What a GPU is, as far as it decides how many trials fit on it and are worth it."""
+
+    name: str
+    memory: int  # bytes in all
 
 
 @dataclass(frozen=True)
@@ -44,29 +55,33 @@ def trials_per_gpu(
 ) -> int:
     """How many trials of ``work`` are to share each GPU of ``nodes``; 1 where there is nothing to share.
 
-    What was found is kept in the launch's ``folder``, and taken from there when it is resumed. Ray must have been
-    started. ``log`` gets the result in one line, if there was anything to measure.
+    What was found is kept in the launch's ``folder``, and taken from there when it is resumed on such a GPU. Ray must
+    have been started. ``log`` gets the result in one line, if there was anything to measure.
     """
     most = useful(work, nodes)
     if most <= 1:
         return 1
     if (known := read_share(folder)) is not None:
-        return min(known, most)
-    measured: list[tuple[TrialSpec, Share]] = []
+        kept, before = known
+        if (now := _ask_a_node(which_gpu)) == before:
+            return min(kept, most)
+        if isinstance(now, Gpu):
+            log(f"how many trials share a GPU is measured anew, on {described(now)}: before it was {described(before)}")
+    measured: list[tuple[TrialSpec, Share, Gpu]] = []
     began = time.monotonic()
     for spec in costliest(work):
-        counts = [count for count in COUNTS if count <= min([most, *(share.count for _, share in measured)])]
+        counts = [count for count in COUNTS if count <= min([most, *(share.count for _, share, _ in measured)])]
         if len(counts) == 1 or time.monotonic() > began + LONGEST:
             break  # it is 1 already, or trials have waited long enough
-        found = _ask_a_node(spec, work, counts)
+        found = _measure_on_a_node(spec, work, counts)
         if isinstance(found, str):
             log(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
             return 1
-        measured.append((spec, found))
+        measured.append((spec, *found))
     if not measured:
         return 1
-    spec, share = min(measured, key=lambda each: each[1].count)  # of several the costliest
-    write_share(folder, measured, share.count)
+    spec, share, gpu = min(measured, key=lambda each: each[1].count)  # of several the costliest
+    write_share(folder, [(spec, share) for spec, share, _ in measured], share.count, gpu)
     storage.push(folder / SHARE)
     log(describe_share(spec, share))
     return share.count
@@ -104,17 +119,18 @@ def costliest(work: Work) -> list[TrialSpec]:
     return list(found.values())
 
 
-def read_share(folder: Path) -> int | None:
-    """How many trials shared a GPU when this launch was begun; None if that is not known."""
+def read_share(folder: Path) -> tuple[int, Gpu] | None:
+    """How many trials shared a GPU when this launch was begun, and which; None if either is not known."""
     try:
-        count = json.loads((folder / SHARE).read_text(encoding="utf-8"))["trials"]
+        content = json.loads((folder / SHARE).read_text(encoding="utf-8"))
+        count, gpu = content["trials"], Gpu(str(content["gpu"]["name"]), int(content["gpu"]["memory"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return count if isinstance(count, int) and not isinstance(count, bool) and count >= 1 else None
+    return (count, gpu) if isinstance(count, int) and not isinstance(count, bool) and count >= 1 else None
 
 
-def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count: int) -> None:
-    """Keep what was found, and what it was found by."""
+def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count: int, gpu: Gpu) -> None:
+    """Keep what was found, and what it was found by, and on which GPU."""
     networks = [
         {
             "variant": spec.label,
@@ -129,7 +145,7 @@ def write_share(folder: Path, measured: Iterable[tuple[TrialSpec, Share]], count
         }
         for spec, share in measured
     ]
-    write_json(folder / SHARE, {"trials": count, "networks": networks})
+    write_json(folder / SHARE, {"trials": count, "gpu": asdict(gpu), "networks": networks})
 
 
 def describe_share(spec: TrialSpec, share: Share) -> str:
@@ -141,17 +157,27 @@ def describe_share(spec: TrialSpec, share: Share) -> str:
     return f"{share.count} trials share a GPU, {times:.1f} times as fast as one: of {spec.label}, {share.reason}"
 
 
-def _ask_a_node(spec: TrialSpec, work: Work, counts: Sequence[int]) -> Share | str:
-    """What a node with a free GPU has measured, or why there is nothing."""
+def described(gpu: Gpu) -> str:
+    """A GPU in words."""
+    return f"{gpu.name} ({gpu.memory / 2**30:.1f} GiB)"
+
+
+def _measure_on_a_node(spec: TrialSpec, work: Work, counts: Sequence[int]) -> tuple[Share, Gpu] | str:
+    """What a node with a free GPU has measured, and on which GPU, or why there is nothing."""
+    plain = json.dumps(spec.to_json())
+    return _ask_a_node(measure, plain, work.shape, work.classes, counts, work.resident, str(Path.cwd()))
+
+
+def _ask_a_node(function: Callable[..., T | str], *arguments: Any) -> T | str:
+    """What ``function`` has returned on a node with a free GPU, or why there is nothing."""
     import ray
 
-    look = ray.remote(num_cpus=1, num_gpus=1, max_retries=0)(measure)
-    asked = look.remote(json.dumps(spec.to_json()), work.shape, work.classes, counts, work.resident)
+    asked = ray.remote(num_cpus=1, num_gpus=1, max_retries=0)(function).remote(*arguments)
     try:
-        found: Share | str = ray.get(asked, timeout=PATIENCE)
+        found: T | str = ray.get(asked, timeout=PATIENCE)
     except ray.exceptions.GetTimeoutError:
         ray.cancel(asked, force=True)  # processes that it has started end with it
-        return f"no node has measured it within {PATIENCE:.0f} s"
+        return f"no node has answered within {PATIENCE:.0f} s"
     except ray.exceptions.RayError as problem:
         return last_line(problem)
     except KeyboardInterrupt:
@@ -160,12 +186,31 @@ def _ask_a_node(spec: TrialSpec, work: Work, counts: Sequence[int]) -> Share | s
     return found
 
 
-def measure(spec: str, shape: tuple[int, int, int], classes: int, counts: Sequence[int], resident: int) -> Share | str:
-    """On a node: how many trials of ``spec`` share its GPU, or why that cannot be said."""
+def which_gpu() -> Gpu | str:
+    """On a node: its GPU, or why that cannot be said. This process uses some of its memory from then on."""
     import torch
 
     if not torch.cuda.is_available():
         return f"CUDA finds no GPU on {platform.node()}"
+    try:
+        found = torch.cuda.get_device_properties(0)
+    except RuntimeError as problem:
+        return f"CUDA cannot use the GPU on {platform.node()}: {first_line(problem)}"
+    return Gpu(found.name, found.total_memory)
+
+
+def measure(
+    spec: str, shape: tuple[int, int, int], classes: int, counts: Sequence[int], resident: int, directory: str = "."
+) -> tuple[Share, Gpu] | str:
+    """On a node: how many trials of ``spec`` share its GPU, and which that is, or why that cannot be said.
+
+    Networks open their files from ``directory``, the driver's.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        return f"CUDA finds no GPU on {platform.node()}"
+    enter(directory)
     trial = TrialSpec.from_json(json.loads(spec))
 
     def try_out(count: int) -> Throughput:
@@ -174,7 +219,9 @@ def measure(spec: str, shape: tuple[int, int, int], classes: int, counts: Sequen
     alone = try_out(counts[0])
     if alone.failed:
         return f"{trial.label} does not train on {platform.node()}: {alone.reason}"
-    return best_share(lambda count: alone if count == counts[0] else try_out(count), alone.bytes_total, counts)
+    share = best_share(lambda count: alone if count == counts[0] else try_out(count), alone.bytes_total, counts)
+    gpu = which_gpu()  # last, since from then on this process is one on the GPU
+    return gpu if isinstance(gpu, str) else (share, gpu)
 
 
 def with_data(found: Throughput, resident: int) -> Throughput:

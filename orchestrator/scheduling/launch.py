@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,8 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
     from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
 
-    drain = Drain()
-    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, log, launch.storage, launch.ended)
+    drain = Drain(log)
+    callback = LaunchCallback(launch.folder / "trials", launch.listeners, drain, launch.storage, launch.ended)
     settled = settle_stopped(launch)
     callback.outcomes.update(settled)
     finished = launch.finished | settled.keys()
@@ -97,7 +98,8 @@ def _run_trials(launch: Launch, waiting: Sequence[TrialSpec], callback: Any, dra
     def more(wait: bool) -> list[dict[str, Any]]:
         callback.deliver_outcomes(wait)
         assert launch.more is not None
-        new = launch.more(callback.ended_for_good())
+        ask = partial(launch.more, callback.ended_for_good())
+        new = drain.unless_storage_fails(launch.folder, ask) or ()  # what becomes known is decided on disk
         known.extend(new)
         return [_config(spec, launch, attempt) for spec in new]
 

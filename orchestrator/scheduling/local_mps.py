@@ -42,8 +42,9 @@ def has_gpus() -> bool:
 
 
 def uses_mps() -> bool:
-    """Whether this process uses its GPU by MPS, or will."""
-    return os.environ.get(mps.PIPES, NOWHERE) != NOWHERE
+    """Whether this process uses its GPU by MPS, or will: where nobody says where its daemon is, as CUDA finds it."""
+    said = os.environ.get(mps.PIPES)
+    return said != NOWHERE if said else (mps.USUAL / "control").exists()
 
 
 def disable_mps() -> None:

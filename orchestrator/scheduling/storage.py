@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +34,10 @@ class Storage:
 
     @contextmanager
     def reached(self, path: Path) -> Iterator[Path]:
-        """The folder ``path`` as another process reaches it: itself, or a copy that is sent back in the end."""
+        """The folder ``path`` as another process reaches it: itself, or a copy that is sent back in the end.
+
+        Of a copy only what has changed in it is sent, or removed: others may have written to the folder meanwhile.
+        """
         if self.uri is None:
             yield path
             return
@@ -42,8 +45,9 @@ class Storage:
             mine = Storage(Path(root), self.uri)
             copy = mine.root / path.relative_to(self.root)
             mine.fetch(copy)
+            before = _files(copy)
             yield copy
-            mine.push(copy)
+            mine._push_changes(copy, before)
 
     def place(self, path: Path) -> str:
         """What a person calls ``path``."""
@@ -66,7 +70,7 @@ class Storage:
             return []
         filesystem, base = open_filesystem(self.address(folder))
         with _named(self, "read"):
-            return _names(filesystem, base)
+            return sorted(_names(filesystem, base))
 
     def children(self, folder: Path) -> set[str]:
         """The names of what lies in ``folder``, here or in the other place."""
@@ -100,10 +104,20 @@ class Storage:
             if path.is_file():
                 _write(filesystem, path, base)
                 return
-            here = sorted(p.relative_to(path).as_posix() for p in path.rglob("*") if p.is_file())
-            for name in sorted(here, key=lambda name: name == LAST):
+            here = _files(path)
+            for name in sorted(here, key=_last_of_all):
                 _write(filesystem, path / name, f"{base}/{name}")
-            for name in set(_names(filesystem, base)) - set(here):
+            for name in _names(filesystem, base) - here.keys():
+                filesystem.delete_file(f"{base}/{name}")
+
+    def _push_changes(self, folder: Path, before: Mapping[str, tuple[int, ...]]) -> None:
+        """Make the other place follow what has changed in ``folder`` since it held the files ``before``."""
+        filesystem, base = open_filesystem(self.address(folder))
+        with _named(self, "written"):
+            here = _files(folder)
+            for name in sorted((name for name in here if here[name] != before.get(name)), key=_last_of_all):
+                _write(filesystem, folder / name, f"{base}/{name}")
+            for name in (before.keys() - here.keys()) & _names(filesystem, base):
                 filesystem.delete_file(f"{base}/{name}")
 
     def remove(self, path: Path) -> None:
@@ -170,12 +184,23 @@ def open_filesystem(address: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def _names(filesystem: Any, base: str) -> list[str]:
+def _files(folder: Path) -> dict[str, tuple[int, ...]]:
+    """Every file below ``folder``, relative to it, with what changes whenever its content does."""
+    found = {path.relative_to(folder).as_posix(): path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {name: (stat.st_ino, stat.st_ctime_ns, stat.st_size) for name, stat in found.items()}
+
+
+def _last_of_all(name: str) -> tuple[bool, str]:
+    """The order in which files are sent."""
+    return name == LAST, name
+
+
+def _names(filesystem: Any, base: str) -> set[str]:
     """Every file below ``base``, relative to it."""
     from pyarrow import fs
 
     found = filesystem.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
-    return sorted(f.path.removeprefix(base).lstrip("/") for f in found if f.type == fs.FileType.File)
+    return {f.path.removeprefix(base).lstrip("/") for f in found if f.type == fs.FileType.File}
 
 
 def _copy(filesystem: Any, source: str, target: Path) -> None:

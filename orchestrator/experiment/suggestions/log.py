@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.files import append_line
+from orchestrator.files import append_line, storage_named
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,12 @@ class Suggestion:
 def read_log(log: Path) -> list[Suggestion]:
     """Every suggestion in ``log``, in order; of several with the same number the first, which was given out.
 
-    A last line that was cut off is ignored, and ended: what is written next is on a line of its own.
+    A last line that was cut off is ignored, and ended: what is written next is on a line of its own. Raises
+    StorageError if it cannot be read.
     """
     found: dict[tuple[str | None, int], Suggestion] = {}
-    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    with storage_named(log):
+        text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     for line in text.split("\n"):
         try:
             read = json.loads(line)
@@ -34,10 +36,15 @@ def read_log(log: Path) -> list[Suggestion]:
             continue  # the driver was killed while it wrote this line, and its suggestion was never given out
         found.setdefault((suggestion.variant, suggestion.n), suggestion)
     if text and not text.endswith("\n"):
-        append_line(log, "")
+        with storage_named(log):
+            append_line(log, "")
     return list(found.values())
 
 
 def append(log: Path, suggestion: Suggestion) -> None:
-    """Write ``suggestion`` at the end of ``log``; it is on disk when this returns."""
-    append_line(log, json.dumps(asdict(suggestion)))
+    """Write ``suggestion`` at the end of ``log``; it is on disk when this returns.
+
+    Raises StorageError or DiskFullError if it cannot be written.
+    """
+    with storage_named(log):
+        append_line(log, json.dumps(asdict(suggestion)))
