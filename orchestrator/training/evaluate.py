@@ -1,7 +1,7 @@
 """What a network says about images that it does not learn from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +39,7 @@ class Evaluation:
         self.logits = torch.zeros(len(images), classes, device=placement.device)
         self._run: Callable[[int], None] = self._compute
         if cuda_graph and placement.device.type == "cuda" and images.device.type == "cuda":
-            self._run = GraphedCallable("the evaluation", self._compute, self._probe, network, self._changing)
+            self._run = GraphedCallable("the evaluation", self._compute, self._probe, network, (self.logits,))
 
     def __call__(self) -> Tensor:
         """Logits (N, classes) float32, on the CPU: they are scored there wherever the network is, to the same bits."""
@@ -66,10 +66,6 @@ class Evaluation:
         with torch.inference_mode():
             images = self.images[: self.batch_size]
             return host_state_problem(self.network, lambda network: self._logits(network, images))
-
-    def _changing(self) -> Iterator[Tensor]:
-        yield self.logits
-        yield from self.network.buffers()
 
 
 def score(logits: Tensor, labels: Tensor, where: str) -> dict[str, float]:
