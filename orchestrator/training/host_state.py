@@ -47,9 +47,6 @@ class HostState:
         """What has changed since, as the reason why it cannot be recorded; values of parameters and buffers may."""
         if self.problem is not None:
             return self.problem
-        for source, state in _random_states().items():
-            if self.drawn.get(source) != state:
-                return f"the network draws random numbers on the host (from {source})"
         now = _registered(self.network)
         for name in sorted(self.registered.keys() | now.keys()):
             if self.registered.get(name) != now.get(name):
@@ -62,6 +59,9 @@ class HostState:
         for attribute in sorted(self.attributes.keys() | after.keys()):
             if self.attributes.get(attribute) != after.get(attribute):
                 return f"the network changes {attribute}, which is neither a weight nor a buffer"
+        for source, state in _random_states().items():
+            if self.drawn.get(source) != state:
+                return f"the network draws random numbers on the host (from {source})"
         return None
 
 

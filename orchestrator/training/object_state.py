@@ -1,8 +1,10 @@
 """The state of a Python object as a list that can be compared: all that a copy of it would take over."""
 
+import copyreg
 import logging
 import types
 import weakref
+from collections import OrderedDict
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Any
@@ -50,6 +52,10 @@ def state_of(value: Any, known: Collection[int] = ()) -> list[Any]:
     ``known``: ids of modules and tensors of which it only matters that they are the same ones, whatever they hold.
     Functions, classes and Python modules count as fixed, but not what a function has captured.
     """
+    if type(value) in _PLAIN:  # nearly always
+        return [type(value), value]
+    if type(value) is OrderedDict and not value:  # as the hooks of a module nearly always are
+        return [OrderedDict]
     found: list[Any] = []
     seen: dict[int, tuple[int, Any]] = {}  # what was made on the way stays alive, so that no id comes twice
     waiting = [value]
@@ -95,15 +101,17 @@ def _parts(item: Any) -> list[Any]:
         return [item()]
     if isinstance(item, torch.Generator):
         return item.get_state().tolist()
+    attributes = getattr(item, "__dict__", None)  # first: asked for it, a partial function only now has one
     try:
-        reduced = item.__reduce_ex__(4)  # as copy.deepcopy asks
+        reducer = copyreg.dispatch_table.get(type(item))  # as copy.deepcopy asks
+        reduced = reducer(item) if reducer else item.__reduce_ex__(4)
     except Exception as problem:  # whatever a class raises
         raise UnreadableError(type(item).__name__) from problem
     if isinstance(reduced, str):
         return [reduced]  # the name of a global, which a copy would be as well
     made_by, arguments, state, items, pairs = (*reduced, None, None, None)[:5]
     # A class may leave something out of what it says that its state is, to be pickled: so its attributes as well.
-    return [made_by, arguments, state, list(items or ()), list(pairs or ()), getattr(item, "__dict__", None)]
+    return [made_by, arguments, state, list(items or ()), list(pairs or ()), attributes]
 
 
 def _captured(function: types.FunctionType) -> list[Any]:
