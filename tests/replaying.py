@@ -80,7 +80,7 @@ def replay_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "graph": Recording,
         "Stream": Stream,
         "current_stream": lambda: current,
-        "current_device": lambda: 0,
+        "current_device": lambda: -1,  # one that is nowhere: what is kept for it is for no GPU
         "stream": lambda stream: nullcontext(),
         "get_rng_state": torch.get_rng_state,
         "set_rng_state": torch.set_rng_state,
