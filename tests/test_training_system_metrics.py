@@ -11,7 +11,7 @@ class NVMLError(Exception):
     """As that of nvidia-ml-py, which is not installed everywhere: it derives from Exception alone."""
 
 
-class NVMLError_NotSupported(NVMLError):  # noqa: N801
+class NVMLError_NotSupported(NVMLError):  # noqa: N801, N818
     """What is raised for a part of a GPU in MIG mode."""
 
 
