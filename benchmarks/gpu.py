@@ -1,12 +1,14 @@
 """The CUDA path measured on one GPU, part by part. Run: python benchmarks/gpu.py --out FOLDER --minutes 5.
 
-Needs torch and this package only. The results so far are in FOLDER/gpu.json after every part; a part that fails or runs
-out of time leaves its reason there and the next one starts. ``--device cpu --smoke`` runs everything small, to see that
-the script itself works.
+Needs torch and albumentations with its dependencies; the package is that of this checkout and need not be installed.
+The results so far are in FOLDER/gpu.json after every part; a part that fails or runs out of time leaves its reason
+there and the next one starts. Exits with 1 if anything has failed, or is unequal that should be equal.
+``--device cpu --smoke`` runs everything small, to see that the script itself works.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -48,8 +50,17 @@ def machine(device: str) -> dict[str, Any]:
         found |= {"gpu": properties.name, "memory": properties.total_memory, "cudnn": torch.backends.cudnn.version()}
         found["cuda"] = torch.version.cuda
         asked = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,power.limit,compute_mode", "--format=csv,noheader"]
-        found["driver, clock, power limit, mode"] = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
+        if shutil.which(asked[0]):
+            answer = subprocess.run(asked, capture_output=True, text=True)
+            found["driver, clock, power limit, mode"] = answer.stdout.strip()
     return found
+
+
+def has_failed(result: object) -> bool:
+    """Whether a part says, at any depth, that something failed or is unequal."""
+    if isinstance(result, dict):
+        return any(bool(result.get(key)) for key in ("failed", "unequal")) or any(map(has_failed, result.values()))
+    return isinstance(result, list) and any(map(has_failed, result))
 
 
 def main() -> int:
@@ -78,7 +89,7 @@ def main() -> int:
         partial.write_text(json.dumps(results, indent=1, default=str))
         partial.replace(flags.out / "gpu.json")
         print(name, json.dumps(results[name], default=str)[:3000], flush=True)
-    return int(any("failed" in str(part) for part in results.values()))
+    return int(has_failed(results))
 
 
 if __name__ == "__main__":

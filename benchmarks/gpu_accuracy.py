@@ -7,6 +7,7 @@ for the published protocol every epoch, as the reports did.
 import json
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -167,4 +168,5 @@ def target(setting: Setting) -> list[dict[str, Any]]:
 if __name__ == "__main__":  # one trial in a process of its own, for `target`
     trial_file, data_file = map(Path, sys.argv[1:])
     given = TrialSpec.from_json(json.loads(trial_file.read_text()))
-    print(json.dumps(train(given, data_file, trial_file.with_suffix(""), measure=True)))
+    with tempfile.TemporaryDirectory(prefix="target-") as made:
+        print(json.dumps(train(given, data_file, Path(made) / "trial", measure=True)))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+import gpu_path  # noqa: F401
 import torch
 
 from orchestrator.architectures import VARIANTS

@@ -45,6 +45,20 @@ class Waits(Plain):
         y = super().forward(x)
         return y if y.mean().item() < 100 else y * 0.5
 
+class Replaces(Plain):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.register_buffer("level", torch.ones(8))
+        self.register_buffer("mask", None, persistent=False)
+
+    def forward(self, x):
+        if self.mask is None:
+            self.mask = torch.full((8,), 0.5, device=x.device)
+        y = self.body(x).mean((2, 3))
+        if self.training:
+            self.level = 0.9 * self.level + 0.1 * y.detach().float().abs().mean(0)
+        return self.head(y * self.level * self.mask)
+
 class DrawsOnDevice(Plain):
     def forward(self, x):
         y = super().forward(x)
@@ -100,11 +114,11 @@ def equality(setting: Setting) -> dict[str, Any]:
 
 
 def networks(setting: Setting) -> dict[str, Any]:
-    """Networks that draw, count or wait: those that cannot be recorded are computed, and one line says why."""
+    """Those that draw, count, wait or replace a buffer cannot be recorded: they are computed, and one line says why."""
     with tempfile.TemporaryDirectory(prefix="networks-") as made:
         file = Path(made) / "networks.py"
         file.write_text(NETWORKS)
-        names = ("Plain", "Counts", "Draws", "Waits", "DrawsOnDevice", "AlwaysDraws", "Plain")
+        names = ("Plain", "Counts", "Draws", "Waits", "Replaces", "DrawsOnDevice", "AlwaysDraws", "Plain")
         base = recipe(setting.device, epochs=2, batch_size=128)
         found = {f"{i} {name}": (f"{file}:{name}", base) for i, name in enumerate(names)}
         return compare(setting, found)

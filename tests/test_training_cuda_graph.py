@@ -136,6 +136,17 @@ class Draws(Base):
     def forward(self, x):
         return super().forward(x) * (1.0 if random.random() < 0.5 else 0.5)
 
+class Replaces(Base):
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.register_buffer("level", torch.ones(8))
+
+    def forward(self, x):
+        y = self.body(x).mean((2, 3))
+        if self.training:
+            self.level = 0.9 * self.level + 0.1 * y.detach().float().abs().mean(0)
+        return self.head(y * self.level)
+
 class Waits(Base):
     def forward(self, x):
         y = super().forward(x)
@@ -186,7 +197,7 @@ def test_so_they_do_with_every_optimiser_and_setting(name: str, tmp_path: Path) 
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("kind", ["Base", "Counts", "Draws", "Waits"])
+@pytest.mark.parametrize("kind", ["Base", "Counts", "Draws", "Waits", "Replaces"])
 def test_a_network_that_cannot_be_recorded_is_computed_and_the_next_one_recorded(kind: str, tmp_path: Path) -> None:
     (tmp_path / "networks.py").write_text(NETWORK)
     compare(f"{tmp_path}/networks.py:{kind}", tmp_path)

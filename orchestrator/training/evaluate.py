@@ -1,7 +1,8 @@
 """What a network says about images that it does not learn from."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,42 +35,49 @@ class Evaluation:
 
         What a network draws in evaluation mode depends on ``seed`` alone: measured twice, it gives the same logits.
         """
-        self.network, self.images, self.normalisation, self.placement = network, images, normalisation, placement
-        self.batch_size, self.seed = batch_size, seed
+        self.network, self.size, self.seed = network, len(images), seed
         self.logits = torch.zeros(len(images), classes, device=placement.device)
-        self._run: Callable[[int], None] = self._compute
+        # What is recorded refers to the recording in no way: a cycle would keep both after the trial has ended.
+        forward = _Forward(network, images, normalisation, placement, batch_size, self.logits)
+        self._run: Callable[[int], None] = forward.compute
         if cuda_graph and placement.device.type == "cuda" and images.device.type == "cuda":
-            self._run = GraphedCallable("the evaluation", self._compute, self._probe, network, self._changing)
+            self._run = GraphedCallable("the evaluation", forward.compute, forward.probe, network, (self.logits,))
 
     def __call__(self) -> Tensor:
         """Logits (N, classes) float32, on the CPU: they are scored there wherever the network is, to the same bits."""
         self.network.eval()
         seed_everything(self.seed, "evaluation")
-        self._run(len(self.images))
+        self._run(self.size)
         return self.logits.to("cpu", copy=True)
 
-    def _compute(self, size: int) -> None:
+
+@dataclass(frozen=True)
+class _Forward:
+    network: nn.Module
+    images: Tensor
+    normalisation: Normalisation
+    placement: Placement
+    batch_size: int
+    logits: Tensor  # what it fills
+
+    def compute(self, size: int) -> None:
         with torch.inference_mode():
             for start in range(0, size, self.batch_size):
-                self.logits[start : start + self.batch_size] = self._logits(
-                    self.network, self.images[start : start + self.batch_size]
-                )
+                batch = slice(start, start + self.batch_size)
+                self.logits[batch] = self.of(self.network, self.images[batch])
 
-    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+    def probe(self, size: int) -> str | None:
+        with torch.inference_mode():
+            images = self.images[: self.batch_size]
+            return host_state_problem(self.network, lambda network: self.of(network, images))
+
+    def of(self, network: nn.Module, images: Tensor) -> Tensor:
+        """The logits of a batch of images, as ``network`` computes them."""
         kind, precision = self.placement.device.type, self.placement.precision
         normalised = apply(images.to(self.placement.device), self.normalisation)
         laid_out = normalised.contiguous(memory_format=self.placement.memory_format)
         with torch.autocast(kind, precision, enabled=precision != torch.float32, cache_enabled=kind != "cuda"):
             return main_output(network(laid_out)).float()  # type: ignore[no-any-return]
-
-    def _probe(self, size: int) -> str | None:
-        with torch.inference_mode():
-            images = self.images[: self.batch_size]
-            return host_state_problem(self.network, lambda network: self._logits(network, images))
-
-    def _changing(self) -> Iterator[Tensor]:
-        yield self.logits
-        yield from self.network.buffers()
 
 
 def score(logits: Tensor, labels: Tensor, where: str) -> dict[str, float]:

@@ -13,7 +13,7 @@ from orchestrator.errors import DivergedError
 from orchestrator.records import Record
 from orchestrator.spec import Recipe
 from orchestrator.training.batches import Batches
-from orchestrator.training.cuda_graph import GraphedCallable, changing
+from orchestrator.training.cuda_graph import GraphedCallable
 from orchestrator.training.host_state import host_state_problem
 from orchestrator.training.learner import Learner
 from orchestrator.training.metrics import TRAINING
@@ -130,7 +130,7 @@ def recorded(
     def probe(size: int) -> str | None:
         images, _ = batches.batch(size)
         precision = learner.placement.precision
-        with torch.no_grad(), torch.autocast("cuda", precision, enabled=precision != torch.float32):
+        with torch.autocast("cuda", precision, enabled=precision != torch.float32):
             return host_state_problem(learner.network, lambda network: network(images))
 
     return GraphedCallable(
@@ -138,7 +138,9 @@ def recorded(
         take,
         probe,
         learner.network,
-        changing(learner.network, learner.optimizer, batches.step, tally.table, rate),
+        (batches.step, tally.table, rate),
+        learner.optimizer,
         lambda: [[group.get(name) for name in moving] for group in groups],
         recipe.deterministic,
+        period=lambda: learner.epoch,
     )

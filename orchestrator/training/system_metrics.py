@@ -38,7 +38,19 @@ class SystemMetrics:
         }
         if self.device.type == "cuda":
             found[keys.GPU_MEMORY] = torch.cuda.max_memory_allocated(self.device) / MEGABYTE
-            with suppress(ImportError, RuntimeError, OSError):  # NVIDIA's library is not everywhere
-                found[keys.GPU_UTILIZATION] = float(torch.cuda.utilization(self.device))
+            if (utilization := _utilization(self.device)) is not None:
+                found[keys.GPU_UTILIZATION] = utilization
         self._begin()
         return found
+
+
+def _utilization(device: torch.device) -> float | None:
+    """Percent; None where NVIDIA's library is missing or has no such figure, as of a part of a GPU in MIG mode."""
+    try:
+        return float(torch.cuda.utilization(device))
+    except (ImportError, RuntimeError, OSError):
+        return None
+    except Exception as problem:  # the library's own kind derives from nothing narrower, and may not be installed
+        if not any(kind.__name__ == "NVMLError" for kind in type(problem).__mro__):
+            raise
+        return None

@@ -28,6 +28,7 @@ from orchestrator.training.loop import fit
 from orchestrator.training.machine_faults import lacks_memory
 from orchestrator.training.process import training_process
 from orchestrator.training.randomness import seed_everything
+from orchestrator.training.release import forget_frames, give_back_device_memory
 from orchestrator.training.step import build_step
 from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
@@ -62,7 +63,10 @@ def run_trial(
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
             shown = reason_of(problem), redact(traceback.format_exc())
             folder.finish(Status.FAILED, *shown, kind_of(problem))
+        forget_frames(problem)
         raise
+    finally:
+        give_back_device_memory()
 
 
 def reason_of(problem: Exception) -> str:
