@@ -26,7 +26,7 @@ from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.machine_faults import lacks_memory
-from orchestrator.training.process import training_process
+from orchestrator.training.process import compute_as, training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.step import build_step
 from orchestrator.training.suitability import channels_last_problem
@@ -87,6 +87,7 @@ def _train(
 ) -> Generator[Record]:
     recipe = spec.trainer
     network, placement = _initial_network(spec, dataset)
+    compute_as(recipe)  # again: a network may have changed torch's settings when its layout was tried
     training, judged = _split(spec, dataset)
     normalisation = _normalisation(dataset, training)
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
