@@ -310,3 +310,20 @@ def test_whatever_the_accuracies_there_are_words_and_json(drawn: list[tuple[str,
     comparison = compare([trial(v, i, a) for i, (v, a) in enumerate(drawn)], 0.85)
     assert comparison.sentence.endswith(".")
     json.dumps(comparison.to_dict(), allow_nan=False)
+
+
+def test_trials_that_were_computed_otherwise_are_told_of() -> None:
+    def said(*ways: str) -> str:
+        rows = [trial("ab"[i % 2], i // 2, 0.5 + i / 100) for i in range(len(ways))]
+        rows.append(replace(trial("a", 9, None, "failed"), computed_in="float64 on cpu"))  # not compared
+        compared = [replace(row, computed_in=way) for row, way in zip(rows, ways, strict=False)]
+        return compare([*compared, rows[-1]], 0.85).verdict.sentence
+
+    words = "computed alike"
+    assert words not in said("bfloat16 on cuda", "bfloat16 on cuda", "bfloat16 on cuda")
+    assert words not in said("", "bfloat16 on cuda"), "an earlier version did not record it"
+    assert "(2 in bfloat16 on cuda and 1 in float32 on cpu)" in said(
+        "float32 on cpu", "bfloat16 on cuda", "bfloat16 on cuda"
+    )
+    moved = said("float32 on cpu, then float16 on cuda", "float32 on cpu, then float16 on cuda")
+    assert "(2 in float32 on cpu, then float16 on cuda)" in moved

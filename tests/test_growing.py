@@ -27,6 +27,7 @@ from orchestrator.spec import Plan
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.store import connect
+from orchestrator.training.device import way_here
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.verify import compare, content, kill_driver
 
@@ -266,6 +267,56 @@ def test_what_may_differ_is_trained_anew(trained: tuple[Path, Plan]) -> None:
     assert taking(storage, named, version(source))[1] == [], "it is damaged"
 
 
+def said_to_be_computed(folder: Path, way: str) -> None:
+    trial = TrialFolder(folder)
+    facts = trial.facts()
+    trial.save_facts({**facts, "machine": {**facts["machine"], "computed_in": way}})
+
+
+def test_what_was_computed_otherwise_is_trained_anew(trained: tuple[Path, Plan]) -> None:
+    """In the precision and on the kind of device that this launch's trials will have, where that is known."""
+    storage, plan = trained
+    source = next((storage / "earlier").glob("*/trials/Tiny/seed-0"))
+    mine = replace(plan, experiment=replace(plan.experiment, name="later"))
+    folder, _ = open_launch_folder(storage, mine)
+
+    def taken(way: str | None) -> list[str]:
+        return take_over(folder, mine.trials, Storage(storage), version(source), lambda spec: way)
+
+    here = way_here(plan.trials[0].trainer)
+    assert here == TrialFolder(source).facts()["machine"]["computed_in"]
+    for other in ("float16 on cuda", f"{here}, then float16 on cuda"):
+        assert taken(other) == []
+        said_to_be_computed(source, other)
+        assert taken(here) == []
+    assert taken(None) == [], "this machine cannot train it"
+    facts = TrialFolder(source).facts()
+    del facts["machine"]["computed_in"]  # as an earlier version wrote them
+    TrialFolder(source).save_facts(facts)
+    assert taken("float16 on cuda") == []
+    assert taken(here) == ["Tiny/seed-0"]
+
+
+def test_on_a_cluster_all_that_is_taken_over_was_computed_alike(trained: tuple[Path, Plan]) -> None:
+    storage, plan = trained
+    source = next((storage / "earlier").glob("*/trials/Tiny/seed-0"))
+    second = source.with_name("seed-1")
+    list(run_trial(plan.trials[1], make_dataset(), second))
+    said_to_be_computed(source, "bfloat16 on cuda")
+    said_to_be_computed(second, "float32 on cpu")
+
+    def later(name: str) -> Plan:
+        return replace(plan, experiment=replace(plan.experiment, name=name))
+
+    assert taking(storage, later("a"), version(source))[1] == ["Tiny/seed-0"]
+    folder, _ = open_launch_folder(storage, later("b"))
+    list(run_trial(plan.trials[1], make_dataset(), folder.trial("Tiny/seed-1")))
+    said_to_be_computed(folder.trial("Tiny/seed-1"), "float32 on cpu")
+    assert take_over(folder, plan.trials[:1], Storage(storage), version(source)) == [], "its own are of another kind"
+    said_to_be_computed(source, "float32 on cpu")
+    assert take_over(folder, plan.trials[:1], Storage(storage), version(source)) == ["Tiny/seed-0"]
+
+
 # --- real launches
 
 
@@ -354,6 +405,7 @@ def test_a_recipe_that_comes_back_and_another_experiment_are_not_trained_again(t
         t["trial"]: t["test_accuracy"] for t in back["trials"]
     }
     assert {t["taken_over_from"] for t in taken["trials"]} == {f"small/{first['launch']}"}
+    assert all(t["computed_in"].startswith(("float32 on", "bfloat16 on", "float16 on")) for t in taken["trials"])
     assert taken["spending"]["total"]["reused"] == 2
     assert taken["spending"]["total"]["seconds"] == 0
     anew, said = grown.run("elsewhere", "--again")

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from orchestrator.data import Dataset, Split, build_augmentation, measure
 from orchestrator.spec import Recipe
-from orchestrator.training.batches import MOST, Batches, resident
+from orchestrator.training.batches import MOST, Batches, available, resident
 from orchestrator.training.device import place
 
 AUGMENTATION = ({"HorizontalFlip": {"p": 0.5}}, {"ShiftScaleRotate": {"p": 0.5}}, {"CoarseDropout": {"fill": "mean"}})
@@ -28,6 +28,16 @@ def batches(split: Split, shape: tuple[int, int, int], device: str, batch_size: 
 
 def epoch(made: Batches, number: int) -> list[Tensor]:
     return [tensor.cpu() for batch in made.epoch(number) for tensor in batch]
+
+
+@given(free=st.integers(0, 10**12), earlier=st.lists(st.integers(0, 10**9)), held=st.integers(0, 10**9))
+def test_what_an_earlier_trial_has_left_to_the_process_is_free(free: int, earlier: list[int], held: int) -> None:
+    """However many trials ran before, the next has as much room as the first; what is held is not there."""
+    first, reserved = free, held
+    for size in earlier:
+        taken = max(size - (reserved - held), 0)  # a trial first gets what is reserved, and then from the device
+        free, reserved = free - min(taken, free), reserved + min(taken, free)
+    assert available(free, reserved, held) == first
 
 
 @given(size=st.integers(1, 40), count=st.integers(2, 100), seed=st.integers(0, 3))
@@ -63,6 +73,9 @@ def test_images_too_large_for_a_gpu_stay_on_the_host(
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(2_000 / MOST) - 1, 10_000))
         assert resident(split, gpu) is split
         assert resident(split, torch.device("cpu")).images == "on cpu"  # no GPU is asked
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 501)
+        monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 500)
+        assert resident(split, gpu).images == "on cuda", "the trial before has left it to this process"
     assert len(caplog.records) == 1
 
 

@@ -24,7 +24,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Record, Status
 from orchestrator.spec import Optimizer, Recipe, Schedule, TrialSpec
-from orchestrator.training import checkpoint
+from orchestrator.training import checkpoint, device
 from orchestrator.training.batches import Batches
 from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
@@ -399,3 +399,24 @@ def test_layers_that_torch_does_not_know_of_are_said(holder: Any) -> None:
 @pytest.mark.parametrize("holder", [nn.ModuleList([nn.Linear(3, 4)]), nn.ParameterList([torch.zeros(3)]), [1, "a"]])
 def test_layers_that_torch_knows_of_are_not(holder: Any) -> None:
     assert not unregistered(Listing(holder))
+
+
+def test_a_trial_that_moved_says_in_what_it_was_computed(
+    networks: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine that takes it up multiplies bfloat16 itself; the facts are those of the whole trial."""
+
+    def computed_in() -> str:
+        return str(TrialFolder(tmp_path / "t").facts()["machine"][keys.COMPUTED_IN])
+
+    spec = make_spec(networks, "Plain")
+    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: False)
+    running = run_trial(spec, dataset, tmp_path / "t")
+    next(running)
+    running.close()
+    assert computed_in() == "float32 on cpu"
+    monkeypatch.setattr(device, "_cpu_has_bfloat16", lambda: True)
+    list(run_trial(spec, dataset, tmp_path / "t"))
+    assert computed_in() == "float32 on cpu, then bfloat16 on cpu"
+    list(run_trial(spec, dataset, tmp_path / "whole"))
+    assert TrialFolder(tmp_path / "whole").facts()["machine"][keys.COMPUTED_IN] == "bfloat16 on cpu"

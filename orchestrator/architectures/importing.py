@@ -1,4 +1,4 @@
-"""Run a user's code on import: found from the current folder, and without its output among ours."""
+"""Run a user's code on import: found from the current folder, its output not among ours, torch's settings untouched."""
 
 import contextlib
 import io
@@ -37,10 +37,19 @@ def importable() -> Iterator[None]:
 
 @contextmanager
 def apart() -> Iterator[None]:
-    """What is printed goes to stderr, and nowhere if this ends with an exception, which says what is wrong.
+    """What a user's code does to the process ends with this block: its output, and torch's global settings.
 
-    Only one thread at a time can redirect it; what others print meanwhile is treated alike, and none waits.
+    What is printed goes to stderr, and nowhere if this ends with an exception, which says what is wrong.
     """
+    from orchestrator.architectures.torch_settings import settings_kept  # names are checked without torch
+
+    with settings_kept(), _output_apart():
+        yield
+
+
+@contextmanager
+def _output_apart() -> Iterator[None]:
+    """Only one thread at a time can redirect it; what others print meanwhile is treated alike, and none waits."""
     if not _output.acquire(blocking=False):
         yield
         return

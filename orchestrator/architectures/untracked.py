@@ -1,9 +1,9 @@
-"""What of a user's own network its digest cannot follow, found in the source files."""
+"""What of a user's own network its digest cannot follow, or does not count, found in the source files."""
 
 import ast
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,12 @@ READERS = ("open", "read_text", "read_bytes", "getenv", "loadtxt", "fromfile", "
 LOADERS = ("torch.load", "numpy.load", "np.load")
 SEEDS = ("manual_seed", "seed", "manual_seed_all")
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+SETTERS = (  # functions of torch that set something for the whole process
+    *("set_default_dtype", "set_default_device", "set_default_tensor_type", "set_float32_matmul_precision"),
+    *("set_num_threads", "set_flush_denormal", "set_grad_enabled", "set_detect_anomaly", "set_anomaly_enabled"),
+    *("use_deterministic_algorithms", "set_deterministic_debug_mode", "set_autocast_enabled"),
+)
+MODULES_OF_SETTINGS = ("torch.backends.", "backends.cud", "cudnn.", "torch.utils.deterministic.")
 GENERATORS = ("default_rng", "RandomState", "Random", "SystemRandom", "Generator")  # of numpy, Python and torch
 
 
@@ -44,7 +50,29 @@ def unfollowed(file: Path) -> list[str]:
         for node in ast.walk(tree):
             said = _surprises(node, renamed, path, id(node) in within)
             found += [f"{path}:{node.lineno}: {what}" for what in said]  # type: ignore[attr-defined] # statements and expressions
+        if undone := {name: line for line, name in _settings(tree.body, renamed)}:
+            found.append(
+                f"{path}:{min(undone.values())}: {', '.join(undone)}: without effect here; every trial is computed "
+                "with torch's default settings and those of trainer, such as precision, threads and deterministic"
+            )
     return found
+
+
+def _settings(statements: Iterable[ast.stmt], renamed: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Line and name of every global setting of torch's that is set when the file is imported."""
+    for statement in statements:
+        if isinstance(statement, ast.If) and "__name__" not in ast.unparse(statement.test):
+            yield from _settings([*statement.body, *statement.orelse], renamed)
+        elif isinstance(statement, ast.Try):
+            yield from _settings([*statement.body, *statement.orelse, *statement.finalbody], renamed)
+        elif isinstance(statement, ast.Assign):
+            for name in (_dotted(target, renamed) for target in statement.targets):
+                if name.startswith(MODULES_OF_SETTINGS):
+                    yield statement.lineno, name
+        elif isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+            name = _dotted(statement.value.func, renamed)
+            if called(statement.value) in SETTERS or name.startswith("torch.backends."):
+                yield statement.lineno, name
 
 
 def _renamed(tree: ast.AST) -> dict[str, str]:

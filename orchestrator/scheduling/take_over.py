@@ -1,29 +1,39 @@
 """Trials that another launch has trained already: the same specification gives the same weights, so they are copied."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.files import sync_folder, write_folder, write_json
-from orchestrator.records import Status
+from orchestrator.records import THEN, Status
 from orchestrator.scheduling.launch_file import read_all
 from orchestrator.scheduling.launch_folder import TAKEN_OVER, LaunchFolder, is_progress_file
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder
+from orchestrator.trial.folder import ways_of
 
 VERSION = "torch_version"  # of the machine that a trial was trained on
 
 
-def take_over(folder: LaunchFolder, wanted: Collection[TrialSpec], storage: Storage, torch_version: str) -> list[str]:
+def take_over(
+    folder: LaunchFolder,
+    wanted: Collection[TrialSpec],
+    storage: Storage,
+    torch_version: str,
+    way_of: Callable[[TrialSpec], str | None] | None = None,
+) -> list[str]:
     """Copy into ``folder`` those of ``wanted`` that launches in ``storage`` have completed; returns their names.
 
     The launch itself is one of them: a variant that gets another name is not trained again.
-    What another version of torch has trained is left, since its weights may differ in the last bits, and so is what is
-    damaged. In an object store only launches of the same experiment are searched. Nothing is taken over by a launch
-    that is to train everything again.
+    Left is what may differ from what this launch would train: what another version of torch has trained, and what was
+    computed in another precision or on another kind of device than ``way_of`` says of this launch's trials. Without
+    ``way_of`` that is not known before they run: all are as the launch's own are, or as the first that is taken. Left
+    is what is damaged, too. In an object store only launches of the same experiment are searched. Nothing is taken over
+    by a launch that is to train everything again.
     """
     if not wanted or folder.content().get("again"):
         return []
@@ -31,16 +41,46 @@ def take_over(folder: LaunchFolder, wanted: Collection[TrialSpec], storage: Stor
     for spec in wanted:
         missing.setdefault(spec.weights_identity(), []).append(spec)
     taken: list[str] = []
+    alike = _Alike(way_of, folder.path)
     for launch in _launches(folder, storage):
         if len(taken) == len(wanted):
             break
         storage.fetch(launch, lambda name: is_progress_file(name) or name.endswith("/facts.json"))
         for path in _complete(launch, torch_version):
             for spec in list(missing.get(identity := _identity(path), ())):
-                if _copied(path, folder, spec, storage):
+                is_own = launch == folder.path
+                if (is_own or alike.accepts(path, spec)) and _copied(path, folder, spec, storage):
+                    alike.add(path, spec)
                     missing[identity].remove(spec)
                     taken.append(spec.name)
     return taken
+
+
+class _Alike:
+    """Which trials were computed like those of this launch: in the same precision, on the same kind of device."""
+
+    def __init__(self, way_of: Callable[[TrialSpec], str | None] | None, launch: Path) -> None:
+        self.way_of = way_of
+        self.known: dict[tuple[str, str], set[str]] = {}  # by precision and device of the recipe, which may be auto
+        for path in (path.parent for path in (launch / "trials").rglob("outcome.json")) if way_of is None else ():
+            with suppress(StorageError):
+                self.add(path, TrialFolder(path).spec())
+
+    def accepts(self, trial: Path, spec: TrialSpec) -> bool:
+        """Whether the trial in this folder may be one of the launch's."""
+        way = THEN.join(ways_of(_json(trial / "facts.json")))
+        if self.way_of is not None:
+            return way == self.way_of(spec)
+        known = self.known.get(_recipe(spec))
+        return way in known if known else THEN not in way
+
+    def add(self, trial: Path, spec: TrialSpec) -> None:
+        """Note that the trial in this folder is one of the launch's."""
+        self.known.setdefault(_recipe(spec), set()).update(ways_of(_json(trial / "facts.json")))
+
+
+def _recipe(spec: TrialSpec) -> tuple[str, str]:
+    return spec.trainer.precision, spec.trainer.device
 
 
 def origin(trial: Path) -> str | None:

@@ -20,12 +20,25 @@ MOST = 0.5  # of a GPU's free memory that images may take: the network and its m
 def resident(split: Split, device: torch.device) -> Split:
     """``split`` on the device, once for the whole trial. If too large for it, on the host: batches are copied then."""
     if device.type == "cuda":
-        needed, free = split.images.nbytes + split.labels.nbytes, torch.cuda.mem_get_info(device)[0]
+        needed = split.images.nbytes + split.labels.nbytes
+        free = available(
+            torch.cuda.mem_get_info(device)[0],
+            torch.cuda.memory_reserved(device),
+            torch.cuda.memory_allocated(device),
+        )
         if needed > MOST * free:
             sizes = f"{needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free on the GPU"
             _logger.warning("the images stay in host memory, from which each batch is copied: they take %s", sizes)
             return split
     return Split(split.images.to(device), split.labels.to(device))
+
+
+def available(free: int, reserved: int, allocated: int) -> int:
+    """Bytes that this process can get: ``free`` on the device, and what it has ``reserved`` and not ``allocated``.
+
+    What a trial leaves stays reserved for the process: to the device it is not free, and the next trial gets it first.
+    """
+    return free + max(reserved - allocated, 0)
 
 
 class Batches:

@@ -1,13 +1,12 @@
-"""Process-wide settings that a training needs, undone after it: threads, deterministic kernels, freed memory."""
+"""Process-wide settings that a training needs, undone after it: those of torch, and what is done with freed memory."""
 
 import ctypes
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
-from orchestrator.scoped import attributes, environment
+from orchestrator.architectures.torch_settings import defaults, put, settings_restored
+from orchestrator.scoped import environment
 from orchestrator.spec import Recipe
 from orchestrator.training.device import resolve_device
 
@@ -19,23 +18,14 @@ _MOST = 2**31 - 1  # the largest value that mallopt takes
 
 @contextmanager
 def training_process(recipe: Recipe) -> Iterator[None]:
-    """Inside this block torch computes with the threads of ``recipe``, and gives the same bits every time.
+    """Inside this block torch computes as ``recipe`` says, whatever the process did before, and is as before after it.
 
-    An operation that has no deterministic form warns instead of failing. If the recipe is not ``deterministic``, torch
-    tries which kernels are fastest. Raises ResourceError if the recipe's device is not there.
+    Raises ResourceError if the recipe's device is not there.
     """
-    exact, on_cpu = recipe.deterministic, resolve_device(recipe.device).type == "cpu"
-    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    on_cpu = resolve_device(recipe.device).type == "cpu"
     cublas = {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}  # read when it starts
-    with (
-        environment(cublas),
-        attributes(torch.backends.cudnn, benchmark=not exact, deterministic=exact),
-        attributes(torch.utils.deterministic, fill_uninitialized_memory=False),
-    ):
-        if recipe.threads != "auto":
-            torch.set_num_threads(recipe.threads)
-        # As use_deterministic_algorithms, which imports torch's compiler.
-        torch.set_deterministic_debug_mode("warn" if exact else "default")
+    with environment(cublas), settings_restored():
+        compute_as(recipe)
         if on_cpu:
             _set_allocator(_MOST, 0)
         try:
@@ -43,8 +33,18 @@ def training_process(recipe: Recipe) -> Iterator[None]:
         finally:
             if on_cpu:
                 _set_allocator(_USUAL_TRIM_THRESHOLD, _USUAL_MMAP_MAX)
-            torch.set_deterministic_debug_mode(mode)
-            torch.set_num_threads(threads)
+
+
+def compute_as(recipe: Recipe) -> None:
+    """Give torch's settings the values of every trial of ``recipe``: torch's own defaults but for what it says.
+
+    An operation that has no deterministic form warns instead of failing. If the recipe is not ``deterministic``, torch
+    tries which kernels are fastest.
+    """
+    exact = recipe.deterministic
+    said = {"cudnn.benchmark": not exact, "cudnn.deterministic": exact, "deterministic": int(exact), "fill": False}
+    threads = {} if recipe.threads == "auto" else {"threads": recipe.threads}
+    put({**defaults(), **said, **threads})
 
 
 def _set_allocator(trim_threshold: int, mmap_max: int) -> None:

@@ -1,6 +1,7 @@
 """One optimiser step, built once for a trial's recipe and placement and handed to the loop."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,7 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
     network, optimizer, scaler = learner.network, learner.optimizer, learner.scaler
     parameters = [p for p in network.parameters() if p.requires_grad]
     precision, kind = learner.placement.precision, learner.placement.device.type
-    forward = torch.compile(network) if recipe.compile else network
+    forward = compiled(network) if recipe.compile else network
 
     def step(images: Tensor, labels: Tensor) -> tuple[Tensor, bool]:
         optimizer.zero_grad(set_to_none=True)
@@ -39,6 +40,16 @@ def build_step(learner: Learner, recipe: Recipe) -> Step:
         return sums, update(optimizer, scaler)
 
     return step
+
+
+def compiled(network: nn.Module) -> Callable[[Tensor], Any]:
+    """``network`` as torch compiles it, to graphs that are a function of it and of the batch alone.
+
+    Torch keeps graphs by the code of a class, for all of its networks: after eight it would compile no more, and a
+    second size of batch would be taken by a graph for all sizes or by one of its own, depending on earlier trials.
+    """
+    torch.compiler.reset()
+    return torch.compile(network, dynamic=False)
 
 
 def update(optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler) -> bool:

@@ -25,11 +25,23 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
-from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, by_epoch
+from orchestrator.records import (
+    COMPUTED_IN,
+    PREDICTIONS,
+    PUBLISHED_BEST,
+    TEST_ACCURACY,
+    THEN,
+    Failure,
+    Outcome,
+    Record,
+    Status,
+    by_epoch,
+)
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.differences import of_trials
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
+from orchestrator.training.device import way
 from orchestrator.training.weights import load_weights
 
 CHECKPOINTS = "checkpoints"  # the folder of everything that is large
@@ -236,6 +248,17 @@ class TrialFolder:
             raise StorageError(f"{path}: there is no such file; is this a trial folder?") from problem
         except (ValueError, OSError, RecursionError) as problem:
             raise StorageError(one_line(f"{path}: cannot be read: {problem}")) from problem
+
+
+def ways_of(facts: Mapping[str, Any]) -> list[str]:
+    """In which ways a trial was computed, one after the other, by its facts; earlier versions wrote only the last."""
+    machine = facts.get("machine")
+    if not isinstance(machine, Mapping):
+        return []
+    if isinstance(known := machine.get(COMPUTED_IN), str):
+        return known.split(THEN)
+    device, precision = machine.get("device"), facts.get("precision")
+    return [way(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
 
 
 def _as_csv(records: Sequence[Record]) -> str:

@@ -20,20 +20,20 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import Placement, describe_machine, place
+from orchestrator.training.device import Placement, describe_machine, name_of, place, way
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
 from orchestrator.training.loop import fit
 from orchestrator.training.machine_faults import lacks_memory
-from orchestrator.training.process import training_process
+from orchestrator.training.process import compute_as, training_process
 from orchestrator.training.randomness import seed_everything
 from orchestrator.training.release import forget_frames, give_back_device_memory
 from orchestrator.training.step import build_step
 from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
-from orchestrator.trial.folder import TrialFolder
+from orchestrator.trial.folder import TrialFolder, ways_of
 
 
 def run_trial(
@@ -91,6 +91,7 @@ def _train(
 ) -> Generator[Record]:
     recipe = spec.trainer
     network, placement = _initial_network(spec, dataset)
+    compute_as(recipe)  # again: a network may have changed torch's settings when its layout was tried
     training, judged = _split(spec, dataset)
     normalisation = _normalisation(dataset, training)
     augmentation = build_augmentation(recipe.augmentation, seed=spec.seed, mean=normalisation.mean, shape=dataset.shape)
@@ -100,7 +101,8 @@ def _train(
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
-    folder.save_facts(_facts(network, dataset, normalisation, placement))
+    before = folder.facts() if learner.epoch else {}
+    folder.save_facts(_facts(network, dataset, normalisation, placement, ways_of(before)))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
         size, classes = recipe.evaluation_batch_size, len(dataset.classes)
@@ -137,15 +139,19 @@ def _train(
     yield final
 
 
-def _facts(network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement) -> dict[str, Any]:
-    """What is known before training."""
+def _facts(
+    network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement, before: list[str]
+) -> dict[str, Any]:
+    """What is known before training, or before it goes on: its first epochs were computed in the ways ``before``."""
+    precision = name_of(placement.precision)
+    ways = list(dict.fromkeys([*before, way(placement.device.type, precision)]))
     return {
         keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
         "classes": len(dataset.classes),
         "shape": dataset.shape,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "machine": describe_machine(placement.device),
-        "precision": str(placement.precision).removeprefix("torch."),
+        "machine": {**describe_machine(placement.device), keys.COMPUTED_IN: keys.THEN.join(ways)},
+        "precision": precision,
         "channels_last": placement.channels_last,
     }
 

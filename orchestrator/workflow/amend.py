@@ -11,6 +11,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
 from orchestrator.text import counted
+from orchestrator.training.device import way_here
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.growth import Growth
@@ -38,9 +39,18 @@ def open_folder(
 
 
 def amend(
-    checked: Checked, folder: LaunchFolder, storage: Storage, display: Display, directory: str | None = None
+    checked: Checked,
+    folder: LaunchFolder,
+    storage: Storage,
+    display: Display,
+    directory: str | None = None,
+    elsewhere: bool = False,
 ) -> Growth:
-    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
+    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained.
+
+    ``elsewhere``: machines of a cluster train, of which nothing is known yet.
+    """
+    on_gpu = checked.plan.experiment.resources.gpus != 0
     experiment = checked.plan.experiment.name
     ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
     if changed := folder.amend(checked.plan, storage, ended, directory):
@@ -50,7 +60,8 @@ def amend(
         growth.catch_up()
         finished = folder.finished(checked.plan)
         wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
-        taken = take_over(folder, wanted, storage, torch.__version__)
+        way_of = None if elsewhere else lambda spec: way_here(spec.trainer, on_gpu)
+        taken = take_over(folder, wanted, storage, torch.__version__, way_of)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
             trials = counted(count, "trial")
             if launch == f"{experiment}/{folder.name}":

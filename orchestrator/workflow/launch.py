@@ -87,7 +87,7 @@ def launch(
         display.log(why)
     folder.check_plan(checked.plan)
     with folder.locked():
-        growth = amend(checked, folder, storage, display, directory)
+        growth = amend(checked, folder, storage, display, directory, elsewhere=address is not None)
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)

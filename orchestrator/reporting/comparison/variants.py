@@ -148,6 +148,7 @@ def compare(
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in part.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     measured = [row for row in judged if row.test_accuracy is not None]
+    measured_in = [trial.computed_in for mine in part.values() for trial in measured_trials(mine)]
     searching = search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials)
     counts = wording.Counts(
         planned or len(trials),
@@ -158,7 +159,7 @@ def compare(
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
         searching=searching,
         rounds="" if rounds is None else f"{rounds.sentence} {rounds.left_out(chosen)}".strip(),
-        caution=caution,
+        caution=f"{caution} {wording.computed_otherwise(measured_in)}".strip(),
         goes_on=searching or (rounds is not None and rounds.ended is None),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))

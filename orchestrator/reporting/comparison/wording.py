@@ -1,8 +1,10 @@
 """The comparison in words: the verdict, and what else must be known to believe it."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from orchestrator.records import THEN
 from orchestrator.text import counted, listed
 from orchestrator.verdict.sentence import SCOPE
 
@@ -23,7 +25,7 @@ class Counts:
     seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
     searching: bool = False  # the search of a launch in stages goes on
-    caution: str = ""  # that rules were changed after results had been seen
+    caution: str = ""  # that rules were changed after results had been seen, or that trials were computed otherwise
     rounds: str = ""  # how a launch in rounds goes on, or why it has ended
     goes_on: bool = False  # more trials follow on those that are known
 
@@ -47,6 +49,18 @@ def left_out(trials: Sequence[str]) -> str:
         return ""
     are, they = ("are", "they stay") if len(trials) > 1 else ("is", "it stays")
     return f"{listed(trials)} {are} no longer in the experiment file: {they} recorded, and no part of the comparison."
+
+
+def computed_otherwise(ways: Sequence[str]) -> str:
+    """That compared trials were computed in different ``ways``, of those for which that is known; or nothing."""
+    counts = Counter(filter(None, ways))
+    if len(counts) < 2 and not any(THEN in way for way in counts):
+        return ""
+    told = listed([f"{count} in {way}" for way, count in counts.most_common()])
+    return (
+        f"The compared trials were not all computed alike ({told}), so a difference may be that of precisions or "
+        "devices: trainer.precision and trainer.device make them equal."
+    )
 
 
 def _survivors(lost: Mapping[str, int]) -> str:
