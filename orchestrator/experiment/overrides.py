@@ -76,7 +76,7 @@ def _value(text: str, path: str) -> Any:
     with contextlib.suppress(ValueError):  # a RecursionError is not caught: too deeply nested JSON is not text
         return json.loads(text, parse_constant=_not_json, object_pairs_hook=_mapping)
     key = "value" if set(FREE).isdisjoint(path.split(".")) else FREE[0]
-    written = text.strip(" \t\r\n")
+    written = text.lstrip(" \t").rstrip(" \t\r\n")
     try:
         return _yaml(written, key) if written.startswith(_DELIMITED) else _plain(written, key)
     except ImportError as problem:
