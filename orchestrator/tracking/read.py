@@ -20,6 +20,7 @@ from orchestrator.tracking.names import metrics_of, unescape
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
     CAUTION,
+    COMMAND,
     CONFIRM_SEEDS,
     KIND,
     LAUNCH,
@@ -76,6 +77,7 @@ class Judging:
     planned: int | None = None  # trials of its plan; None: an earlier version recorded it
     confirm_seeds: tuple[int, ...] = ()  # of the last stage of a launch in stages; none: it has one stage
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
+    command: str = ""  # what a shell runs to amend the launch; empty: its settings came from no file
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -189,6 +191,7 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         planned,
         confirm_seeds,
         data.tags.get(CAUTION, ""),
+        from_parts(data.tags, COMMAND),
     )
 
 

@@ -34,6 +34,7 @@ TARGET = "target_accuracy"
 PUBLISHED = "published"  # of a launch: the accuracies that it replicates and the margin, as JSON
 VERDICT = "verdict"  # of a launch, in a sentence
 CAUTION = "caution"  # of a launch: what its verdict says of rules that were changed after results had been seen
+COMMAND = "command"  # of a launch: what a shell runs to amend it, without secrets
 OPENED = "opened_at"  # of a launch: seconds since 1970, when a command last worked on it
 PLANNED = "planned_trials"  # of a launch: how many its plan has, whether they have started or not
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
