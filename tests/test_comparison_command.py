@@ -97,9 +97,8 @@ def test_no_password_is_kept_with_the_command(by: str, uri: str, monkeypatch: py
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_printed_command_amends_the_launch(tmp_path: Path, packed: Path, home: Path) -> None:
-    text = FILE.replace("grouped_concat", "dilated_stride")
-    (tmp_path / "x.yaml").write_text(f"{text}dataset: {{name: {packed}}}\ntrainer: {{epochs: 9, batch_size: 32}}\n")
+def test_the_printed_command_amends_the_launch(tmp_path: Path, home: Path) -> None:
+    (tmp_path / "x.yaml").write_text(f"{FILE}dataset: {{name: digits}}\ntrainer: {{epochs: 9, batch_size: 256}}\n")
     flags = ["--set", "trainer.epochs=1", "--set", "seeds=[0,1]", "--storage", "kept"]
     first = orchestrator("run", "x.yaml", *flags, "--tracking-uri", "sqlite:///runs.db", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
