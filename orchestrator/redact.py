@@ -6,11 +6,12 @@ from urllib.parse import unquote
 
 HIDDEN = "***"
 _SHORTEST = 6  # characters: a shorter value would be found in innocent words
-_WORDS = "secret|password|passwd|pwd|token|credential|signature|(?:access|account|api|private)[_-]?key"
-_WHOLE = r"(?:[\w.-]*[_-])?key(?:[_-]id)?|sig"  # names that end in key, or are short ones of a signature
+_WORDS = "secret|password|passwd|passphrase|pwd|token|credential|signature|(?:access|account|api|private)[_-]?key"
+# A word of the name, between _ - and ., is a key or a pass, also a numbered one; or the name is that of a signature.
+_WHOLE = r"(?:[\w.-]*[_.-])?(?:keys?|(?:db|ssh)?pass)\d*(?:[_.-][\w.-]*)?|sig"
 _NAME = re.compile(rf".*(?:{_WORDS}).*|{_WHOLE}", re.IGNORECASE | re.DOTALL)
 # Variables whose values are no secrets, whatever their names contain; their values also occur in other text.
-_NOT_SECRET = re.compile(r"(_PATH|_FILE|_MODE|_URL|_URI|_TYPE|_TTL|_SECONDS)$|^(OLD)?PWD$", re.IGNORECASE)
+_NOT_SECRET = re.compile(r"_(PATHS?|FILES?|DIRS?|MODE|URL|URI|TYPE|TTL|SECONDS)$|^(OLD)?PWD$", re.IGNORECASE)
 _QUOTE = r"['\"](?![\s,:;)\]}>=])"  # one that closes nothing
 # scheme://user:password@host; a password may hold anything, so it ends at the last @
 _USER_INFO = re.compile(rf"(?P<scheme>[a-zA-Z][\w+.-]*://)(?P<user>[^\s/:'\"]*):(?P<password>(?:[^\s'\"]|{_QUOTE})+)@")

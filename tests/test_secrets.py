@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -18,11 +19,11 @@ from typing import Any
 import psutil
 import pytest
 from driving import ORCHESTRATOR, page
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from orchestrator.redact import HIDDEN, redact
+from orchestrator.redact import HIDDEN, is_secret, redact
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PLANTED = {
@@ -218,6 +219,44 @@ def test_what_is_replaced_and_what_is_left(text: str, expected: str, monkeypatch
     monkeypatch.setenv("PWD", "/home/me/here")
     monkeypatch.setenv("OLDPWD", "/home/me/here")
     assert redact(text) == expected
+
+
+SECRET_NAMES = [
+    "STRIPE_KEY_LIVE", "MY_KEYS", "KEYRING_PASS", "KEY", "KEYS", "API_KEY_2", "KEY1", "DB_PASS", "PASS_OLD",
+    "SSHPASS", "GPG_PASSPHRASE", "FTP_PASSWD", "GOOGLE_CREDENTIALS", "CREDENTIAL", "MYPASSWORD", "stripe-key.live",
+    "openai_key", "AWS_ACCESS_KEY_ID", "Some_Token_Of_Mine", "MYSQL_PWD", "APIKEY",
+]  # fmt: skip
+OTHER_NAMES = [
+    "KEYBOARD", "XKB_KEYMAP", "MONKEY", "HOTKEYS_X", "KEYSPACE", "KEYCLOAK_HOST", "BYPASS_CACHE", "COMPASS",
+    "PASSENGERS", "PASSPORT", "PATH", "MANPATH", "LD_LIBRARY_PATH", "SSH_KEY_PATH", "KEY_PATHS", "TLS_KEY_FILE",
+    "KEYS_DIR", "PASS_FILES", "TOKEN_TTL", "PWD", "OLDPWD", "RAY_AUTH_MODE", "HOME", "LANG",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [*SECRET_NAMES, *OTHER_NAMES])
+def test_a_variable_is_secret_by_the_words_of_its_name(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "planted-1")
+    assert redact("it is planted-1 here") == f"it is {HIDDEN if name in SECRET_NAMES else 'planted-1'} here"
+
+
+NAME_WORDS = st.lists(st.from_regex(r"[A-Z]{2,8}", fullmatch=True), max_size=3)
+
+
+@given(NAME_WORDS, st.sampled_from(["KEY", "KEYS", "KEY3", "PASS", "PASSWD", "PASSPHRASE", "CREDENTIALS"]), NAME_WORDS)
+def test_a_word_for_a_key_or_a_password_is_found_anywhere_in_a_name(
+    before: list[str], word: str, after: list[str]
+) -> None:
+    for separator in "_-.":
+        name = separator.join([*before, word, *after])
+        assert is_secret(name)
+        assert is_secret(name.lower())
+        assert redact(f"s3://bucket?a=1&{name}=x'y;b=2") == f"s3://bucket?a=1&{name}={HIDDEN};b=2"
+
+
+@given(st.sampled_from("_-."), st.sampled_from(["", "MY", "A1"]), st.from_regex("(KEY|PASS)[A-RT-Z]+", fullmatch=True))
+def test_a_word_that_only_begins_like_one_is_none(separator: str, before: str, word: str) -> None:
+    assume(not re.search("WORD|WD|PHRASE|TOKEN|SECRET", word))
+    assert not is_secret(separator.join(filter(None, [before, word])))
 
 
 @given(st.text(st.sampled_from("aB1 '\"/@#?&;:%,)\\\n"), min_size=6))

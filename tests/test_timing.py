@@ -63,12 +63,16 @@ def test_minutes_are_of_all_trials_as_many_at_a_time_as_fit(file: Path, monkeypa
         assert time["at_a_time"] == at_a_time
         assert time["seconds"] == pytest.approx(2 * 1000 * images / 100)
     assert counts == [2, 1]
+    alone = "each variant was measured alone on a GPU, as if trials did not slow one another down"
     words = validate(file, "--time", "--set", "resources.max_concurrent_trials=1")
+    assert alone not in words
     assert "time on this machine, 1 trial at a time: about" in words
     gpus = {"CPU": 8.0, "GPU": 2.0}
     monkeypatch.setattr(timing, "this_machine", lambda: gpus)
     time = json.loads(validate(file, "--json", "--time", "--set", "resources.gpus=1"))["time"]
     assert time["seconds"] == pytest.approx(2 * 1000 * images / 200)  # one is measured, two train on GPUs of their own
+    assert (time["at_a_time"], time["measured_at_a_time"]) == (2, 1)
+    assert alone in " ".join(validate(file, "--time", "--set", "resources.gpus=1").split())
 
 
 def test_a_variant_that_cannot_be_measured_is_named(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A setting that the chosen optimiser, schedule or scheduler does not have is named before anything is trained."""
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.spec import Optimizer, Recipe, Schedule, Scheduler
+from orchestrator.workflow.check import check_experiment
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.train import train
 from orchestrator.workflow.unused_settings import (
     OPTIMIZERS,
     SCHEDULERS,
@@ -86,6 +90,25 @@ SEARCH = {"samples": 8, "space": {"trainer.optimizer.lr": {"loguniform": [0.01, 
             ],
         ),
         (
+            {"name": "median"},
+            {"search": {**SEARCH, "samples": 3}},
+            [
+                "scheduler median stops no trial: each variant has 3, and it compares one with at least 3 others of "
+                "its variant; use more samples or seeds"
+            ],
+        ),
+        ({"name": "median"}, {"search": {**SEARCH, "samples": 4}}, []),
+        ({"name": "median"}, {"search": {**SEARCH, "samples": 2}, "seeds": [0, 1]}, []),
+        ({"name": "median", "min_samples": 2}, {"search": {**SEARCH, "samples": 3}}, []),
+        (
+            {"name": "asha"},
+            {"search": {**SEARCH, "samples": 1}},
+            [
+                "scheduler asha stops no trial: each variant has 1, and it compares one with at least 1 other of its "
+                "variant; use more samples or seeds"
+            ],
+        ),
+        (
             {"name": "hyperband", "brackets": 5},
             {"search": SEARCH},
             ["scheduler.brackets is 5, but with 9 epochs there are only 3"],
@@ -104,3 +127,56 @@ def test_what_judges_by_validation_is_refused_where_there_is_none(name: str) -> 
     tree = {"name": "x", "variants": ["stride"], "trainer": {"protocol": "published"}, "scheduler": {"name": name}}
     with pytest.raises(ExperimentError, match=f"scheduler: {name} needs validation accuracy"):
         read_experiment(tree, "x")
+
+
+def test_of_a_grid_the_settings_are_counted(tmp_path: Path) -> None:
+    lr = {"trainer.optimizer.lr": {"choice": [0.1, 0.2, 0.3]}}
+    tree: dict[str, Any] = {
+        "name": "x",
+        "variants": ["stride", "grouped_concat"],
+        "dataset": {"name": "digits"},
+        "trainer": {"epochs": 9},
+        "scheduler": {"name": "median"},
+        "search": {"name": "grid", "space": lr},
+    }
+    said: list[str] = []
+    check_experiment(read_experiment(tree, "x"), tmp_path, said.append)
+    assert len([line for line in said if line.startswith("scheduler median stops no trial: each variant has 3,")]) == 1
+    few = {"trainer.optimizer.nesterov": {"choice": [True, False], "variants": ["stride"]}}
+    tree["search"] = {"name": "grid", "per": "variant", "space": lr | few}
+    checked = check_experiment(read_experiment(tree, "x"), tmp_path, said.append)
+    assert "scheduler median stops no trial of grouped_concat: each of these has 3, and" in " ".join(checked.notes)
+
+
+def test_a_pipeline_that_runs_image_by_image_is_told_of_once(tmp_path: Path, packed: Path, network_file: Path) -> None:
+    tiny = f"{network_file}:Tiny"
+    tree: dict[str, Any] = {
+        "name": "x",
+        "variants": [tiny],
+        "seeds": [0, 1],
+        "dataset": {"name": str(packed)},
+        "trainer": {"augmentation": [{"HorizontalFlip": {}}, {"RandomBrightnessContrast": {}}]},
+    }
+    said: list[str] = []
+    checked = check_experiment(read_experiment(tree, "x"), tmp_path, said.append)
+    (line,) = [line for line in said if "Albumentations" in line]
+    assert "no compiled form of RandomBrightnessContrast" in line
+    assert line in checked.notes
+    tree["trainer"] = {"augmentation": [{"HorizontalFlip": {}}]}
+    assert not [n for n in check_experiment(read_experiment(tree, "x"), tmp_path, said.append).notes if "Albume" in n]
+    said.clear()
+    overrides = ["trainer.epochs=1", 'trainer.augmentation=[{"RandomBrightnessContrast": {}}]']
+    trial = {"variant": tiny, "dataset": {"name": str(packed)}}
+    train(trial, overrides, out=tmp_path / "t", data_dir=tmp_path, report=False, display=Said(said))
+    assert len([line for line in said if "no compiled form of RandomBrightnessContrast" in line]) == 1
+
+
+class Said(Display):
+    """Keeps what is said."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self.lines = lines
+
+    def log(self, line: str) -> None:
+        """Keep the line."""
+        self.lines.append(line)

@@ -1,15 +1,19 @@
 """Values without quotes are what people mean by them; a wrong kind of value is refused in the words of files."""
 
 import dataclasses
+import json
 import re
+import shlex
+import subprocess
+import sys
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.errors import ExperimentError, VariantError
@@ -68,11 +72,134 @@ def test_yes_and_no_are_truth_values_where_one_belongs_text_where_text_does_and_
         apply_overrides({"variants": [{"name": "stride"}]}, ["variants.0.arguments.bias=no"])
 
 
+# Words, numbers and marks of YAML, alone and side by side
+_FRAGMENTS = st.sampled_from(
+    ["None", "null", "~", "TRUE", "no", "1e-3", "010", "x", "a: b", "#", "'", '"', "[", "]", "{", "}", ",", ":", "-",
+     "?", "|", ">", "*", "&", "!", "%", "@", "`", "\\", "\n", "\t", " ", "C:\\d", ".inf", "NaN", "=", "<<", "\x85",
+     "\u2028", "é"]
+)  # fmt: skip
+_TEXTS = st.lists(_FRAGMENTS, max_size=6).map("".join) | st.text(max_size=12) | st.sampled_from(list(MEANT))
+
+
+def in_a_file(key: str, text: str) -> Any:
+    """What a file has at ``key``, or ``...`` if it refuses the text."""
+    try:
+        tree = parse(f"{key}: {text}")
+    except yaml.YAMLError:
+        return ...
+    return tree[key] if list(tree) == [key] else ...
+
+
+def by_set(path: str, text: str) -> Any:
+    try:
+        changed = apply_overrides({}, [f"{path}={text}"])
+    except ExperimentError:
+        return ...
+    for name in path.split("."):
+        changed = changed[name]
+    return changed
+
+
+@settings(max_examples=400)
+@given(st.sampled_from(["a", "arguments", "a.b.arguments.c"]), _TEXTS)
+def test_the_file_and_an_override_read_alike_what_both_accept(path: str, text: str) -> None:
+    key = "arguments" if "arguments" in path else "a"
+    expected, found = in_a_file(key, text), by_set(path, text)
+    if ... not in (expected, found):
+        assert repr(found) == repr(expected)
+    elif found is not ... and (written := text.strip(" \t\r\n"))[:1] not in ("[", "{", '"', "'"):
+        alone = in_a_file(key, written)
+        assert repr(found) == repr(written if alone is ... else alone)  # only YAML would not read it
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+
+
+@given(st.recursive(_SCALARS, lambda value: st.lists(value) | st.dictionaries(st.text(), value), max_leaves=6))
+def test_an_override_that_is_json_is_that_value(value: object) -> None:
+    for ascii_only in (True, False):
+        assert repr(by_set("arguments.a", json.dumps(value, ensure_ascii=ascii_only))) == repr(value)
+
+
+@pytest.mark.parametrize("text", MEANT)
+def test_an_override_reads_a_value_without_quotes_as_the_file_does(text: str) -> None:
+    assert repr(by_set("a", text)) == repr(MEANT[text])
+
+
 @pytest.mark.parametrize(
-    ("text", "value"), [(".1", 0.1), ("1e-3", 0.001), ("1_000", 1000), ("0x10", 16), ("yes", "yes"), ("True", True)]
+    ("text", "value"),
+    [("None", "None"), ("Null", None), ("TRUE", True), ("'no'", "no"), ('"no"', "no"), ("", None), (" 5 ", 5),
+     ("NaN", "NaN"), ("*", "*"), ("*.png", "*.png"), ("a: b", "a: b"), ("C:", "C:"), (r"C:\data\new", r"C:\data\new"),
+     ("- a", "- a"), ("@home", "@home"), ("a#b", "a#b"), ("~/data", "~/data"), ("[a, 'b']", ["a", "b"]),
+     ('"😀"', "😀"), (r'"\ud83d\ude00"', "😀")],
+)  # fmt: skip
+def test_an_override_is_what_was_plainly_meant(text: str, value: object) -> None:
+    assert repr(by_set("a", text)) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("net #5", "in YAML what stands after # is a comment; for text write --set 'a=\"net #5\"'"),
+        ("#5", "in YAML what stands after # is a comment; for text write --set 'a=\"#5\"'"),
+        ("one\ntwo", "in YAML lines of text are joined; for text write --set 'a=\"one\\ntwo\"'"),
+        ("|", 'in YAML that is ""; for text write --set \'a="|"\''),
+        ("[draft] two", "neither JSON nor YAML: "),
+        ("'s Hertogenbosch", "for text write --set 'a=\"'"),
+        (r'"C:\data"', "found unknown escape character 'd'; for text write --set "),
+        ('{"a": 1, "a": 2}', "duplicate key 'a'"),
+    ],
 )
-def test_an_override_reads_values_as_the_file_does(text: str, value: object) -> None:
-    assert apply_overrides({}, [f"a={text}"]) == {"a": value}
+def test_an_override_that_a_file_would_cut_short_is_refused_with_how_to_quote_it(text: str, words: str) -> None:
+    with pytest.raises(ExperimentError) as refused:
+        apply_overrides({}, [f"a={text}"])
+    (line,) = refused.value.problems
+    assert words in line
+    if "for text write --set " in line:  # the shell reads what is advised, and so does the command
+        (advised,) = shlex.split(line.partition("for text write --set ")[2])
+        assert apply_overrides({}, [advised])["a"] == (r"C:\data" if "C:" in text else text)
+
+
+def test_without_pyyaml_an_override_is_read_alike() -> None:
+    code = (
+        "import sys; sys.modules['yaml'] = None\n"
+        "from orchestrator.experiment.overrides import apply_overrides as read\n"
+        "print(read({}, [f'a.{i}={text}' for i, text in enumerate(sys.argv[1:])])['a'])"
+    )
+    texts = [text for text in MEANT if by_set("a", text) is not ...]
+    shown = subprocess.run([sys.executable, "-c", code, *texts], capture_output=True, text=True, check=True).stdout
+    assert shown == f"{dict(enumerate_texts(MEANT[text] for text in texts))}\n"
+
+
+def enumerate_texts(values: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((str(place), value) for place, value in enumerate(values))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("trainer.stop_at_accuracy", "greater than 0 and at most 1, not 'None'; write null"),
+        ("search", "not 'None'; write null"),
+        ("trainer.epochs", "at least 1, not 'None'; None is null in a file, and this setting needs a value"),
+        ("variants.0.arguments.norm", 'None is text in YAML; write null, or "None" in quotes for text'),
+        ("trainer.augmentation", 'None is text in YAML; write null, or "None" in quotes for text'),
+    ],
+)
+def test_pythons_none_is_refused_with_the_word_of_files(tmp_path: Path, path: str, words: str) -> None:
+    tree = {"name": "a", "variants": [{"name": "stride"}]}
+    value = "[{HorizontalFlip: {p: None}}]" if path.endswith("augmentation") else "None"
+    with pytest.raises(ExperimentError) as refused:
+        read_experiment(apply_overrides(tree, [f"{path}={value}"]), "x")
+    assert words in refused.value.problems[0]
+    *outer, key = path.removeprefix("variants.0.").split(".")
+    text = f"{{{key}: {value}}}" if outer else f"{value}"
+    lines = ["name: a", "variants: [stride]", f"{outer[0] if outer else key}: {text}"]
+    if "arguments" in path:
+        lines[1:] = [f"variants: [{{name: stride, arguments: {text}}}]"]
+    (tmp_path / "x.yaml").write_text("\n".join(lines))
+    with pytest.raises(ExperimentError) as refused:
+        read_file(tmp_path / "x.yaml")
+    assert words in refused.value.problems[0]
 
 
 @pytest.mark.parametrize("text", ["inf", ".inf", "nan", "-.inf", "1e400", '"inf"'])
@@ -262,7 +389,8 @@ def test_of_a_list_on_the_command_line_the_reason_is_one_line_and_every_value_is
     both, open_list = caught.value.problems
     assert "01 is octal" in both
     assert "02 is octal" in both
-    assert open_list == "--set seeds=[0: neither JSON nor YAML: expected ',' or ']', but got '<stream end>'"
+    reason = "neither JSON nor YAML: expected ',' or ']', but got '<stream end>'"
+    assert open_list == f"--set seeds=[0: {reason}; for text write --set 'seeds=\"[0\"'"
 
 
 def test_a_name_of_a_variant_that_is_a_list_is_refused() -> None:

@@ -248,6 +248,23 @@ def test_a_folder_within_the_project_may_be_the_current_one(project: Path, tmp_p
     assert job["names"] == ["Top", "ByName"]
 
 
+def test_results_and_datasets_of_the_project_and_of_the_current_folder_stay(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHESTRATOR_STORAGE", "results")
+    here, kept = project / "experiments", {"top.py", "experiments/note.txt", "mypackage/data/__init__.py"}
+    for folder in ("data", "storage", "trials", "experiments/data", "experiments/storage", "experiments/trials",
+                   "experiments/results", "mypackage/data"):  # fmt: skip
+        (project / folder).mkdir(exist_ok=True)
+        (project / folder / "big.bin").write_text("x")
+    (here / "note.txt").write_text("x")
+    (project / "mypackage" / "data" / "__init__.py").write_text("")
+    monkeypatch.chdir(here)
+    sent = prepare(Path("places.yaml"), ['variants=["../top.py:Top"]'], folder=project).working_dir.files
+    assert kept <= set(sent)
+    assert [place for place in sent if place.endswith("big.bin")] == ["mypackage/data/big.bin"]
+
+
 def test_the_hash_of_what_is_uploaded_identifies_the_job(project: Path) -> None:
     file = Path("experiments/places.yaml")
     first = prepare(file).digest

@@ -16,6 +16,9 @@ NUMBER_STARTS = "-+.0123456789"
 FREE = ("arguments", "augmentation", "choice", "points")  # keys in a file whose values may be of any kind
 # Truth values of YAML 1.1 that are text to YAML 1.2.
 WORDS = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+NULLS = ("~", "null", "Null", "NULL", "")
+PYTHON_NULL = "None"  # text to YAML
 
 
 class AmbiguousNumberError(ValueError):
@@ -46,6 +49,19 @@ def number(text: str) -> int | float | None:
 
 
 def word_problem(text: str) -> str | None:
-    """Why the word ``text``, without quotes, cannot stand where both text and true or false are allowed; or None."""
+    """Why the word ``text``, without quotes, cannot stand where text, true or false, and null are allowed; or None."""
+    if text == PYTHON_NULL:
+        return f'{text} is text in YAML; write null, or "{text}" in quotes for text'
     meant = WORDS.get(text.lower())
     return None if meant is None else f'{text} is text or {meant}, by the version of YAML; write {meant}, or "{text}"'
+
+
+def plain_value(text: str, *, free: bool) -> int | float | bool | str | None:
+    """What ``text`` is as a value without quotes; ``free``: where values may be of any kind. Raises ValueError."""
+    if free and (problem := word_problem(text)) is not None:
+        raise ValueError(problem)
+    if text in NULLS:
+        return None
+    if text in TRUTH:
+        return TRUTH[text]
+    return text if (value := number(text)) is None else value

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.experiment.foreign_words import ours_of_key, ours_of_value
+from orchestrator.experiment.scalars import PYTHON_NULL
 from orchestrator.spec.fields import SeveralProblems, to_json
 from orchestrator.spec.json_values import json_problems
 from orchestrator.spec.kinds import expected, hint_at, keys_of, literals, members, nearest_path
@@ -91,7 +92,7 @@ def _lines(root: type, errors: Sequence[Any], known: set[tuple[str, ...]]) -> li
 def _of_place(root: type, place: Sequence[str], errors: Sequence[Any]) -> list[str]:
     """What is wrong at ``place``: one line, or of what a dataclass checks itself, one for each problem."""
     if errors[0]["type"] != "value_error":
-        return [_line(root, place, errors)]
+        return [_line(root, place, errors) + _null(hint_at(root, place), errors[0]["input"])]
     error = errors[0]["ctx"]["error"]
     problems = error.problems if isinstance(error, SeveralProblems) else (str(error),)
     return [_located(root, place, problem) for problem in problems]
@@ -142,6 +143,14 @@ def _line(root: type, place: Sequence[str], errors: Sequence[Any]) -> str:
             return f"{where}: {shown(value)} is not allowed{did_you_mean(value, words)}; allowed: {allowed}"
         return f"{where}: must be {expected(hint)}, not {shown(value)}{did_you_mean(value, words)}"
     return f"{where}: must be {expected(hint, value) if place else expected(root)}, not {shown(value)}"
+
+
+def _null(hint: Any, value: Any) -> str:
+    """What Python's None is in a file, if it was written for it."""
+    if value != PYTHON_NULL:
+        return ""
+    allowed = any(kind is type(None) for kind, _ in members(hint))
+    return "; write null" if allowed else "; None is null in a file, and this setting needs a value"
 
 
 def _unknown_key(root: type, place: Sequence[str], value: Any) -> str:

@@ -5,7 +5,15 @@ from typing import Any, ClassVar
 
 import yaml
 
-from orchestrator.experiment.scalars import FREE, NUMBER_STARTS, AmbiguousNumberError, number, word_problem
+from orchestrator.experiment.scalars import (
+    FREE,
+    NULLS,
+    NUMBER_STARTS,
+    TRUTH,
+    AmbiguousNumberError,
+    number,
+    word_problem,
+)
 from orchestrator.spec.json_values import DEEPEST
 
 _NOT_USED: dict[type[yaml.Token], str] = {
@@ -82,12 +90,11 @@ def _number(loader: _Loader, node: yaml.ScalarNode) -> Any:
     return text if value is None else value
 
 
-_TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_Loader.add_implicit_resolver("!null", re.compile(r"^(~|null|Null|NULL|)$"), ["~", "n", "N", ""])
-_Loader.add_implicit_resolver("!truth", re.compile(f"^({'|'.join(_TRUTH)})$"), list("tTfF"))
+_Loader.add_implicit_resolver("!null", re.compile(f"^({'|'.join(NULLS)})$"), ["~", "n", "N", ""])
+_Loader.add_implicit_resolver("!truth", re.compile(f"^({'|'.join(TRUTH)})$"), list("tTfF"))
 _Loader.add_implicit_resolver("!number", re.compile(r"^[-+.0-9]"), list(NUMBER_STARTS))
 _Loader.add_constructor("!null", lambda loader, node: None)
-_Loader.add_constructor("!truth", lambda loader, node: _TRUTH[str(node.value)])
+_Loader.add_constructor("!truth", lambda loader, node: TRUTH[str(node.value)])
 _Loader.add_constructor("!number", _number)
 
 

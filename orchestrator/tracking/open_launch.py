@@ -17,6 +17,7 @@ from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, chi
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
+    COMMAND,
     CONFIRM_SEEDS,
     CONTRACT,
     DESCRIPTION,
@@ -102,6 +103,12 @@ def open_launch(
         )
         recorded = {}
     return LaunchRuns(client, experiment_id, parent, plan, dataset, facts, {**tags, LAUNCH: launch}, recorded)
+
+
+def put_command(runs: LaunchRuns, command: str) -> None:
+    """Keep the ``command`` that amends the launch; an empty one keeps what is there."""
+    for name, value in shorten(in_parts(COMMAND, command)).items() if command else ():
+        runs.client.set_tag(runs.parent_run_id, name, value)
 
 
 def _launch_tags(

@@ -20,6 +20,7 @@ from orchestrator.tracking.names import metrics_of, unescape
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import (
     CAUTION,
+    COMMAND,
     CONFIRM_SEEDS,
     KIND,
     LAUNCH,
@@ -79,6 +80,7 @@ class Judging:
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
     searching: bool = False  # whether its search suggests further trials when some have ended
     launch_id: str | None = None  # as in its folder; None: an earlier version began it
+    command: str = ""  # what a shell runs to amend the launch; empty: its settings came from no file
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -194,6 +196,7 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         data.tags.get(CAUTION, ""),
         data.tags.get(SEARCHING) == "true",
         data.tags.get(LAUNCH_ID),
+        from_parts(data.tags, COMMAND),
     )
 
 

@@ -35,6 +35,7 @@ DESCRIPTION = "description"  # of a launch: that of its experiment file, with wh
 PUBLISHED = "published"  # of a launch: the accuracies that it replicates and the margin, as JSON
 VERDICT = "verdict"  # of a launch, in a sentence
 CAUTION = "caution"  # of a launch: what its verdict says of rules that were changed after results had been seen
+COMMAND = "command"  # of a launch: what a shell runs to amend it, without secrets
 OPENED = "opened_at"  # of a launch: seconds since 1970, when a command last worked on it
 PLANNED = "planned_trials"  # of a launch: how many its plan has, whether they have started or not
 SEARCHING = "searching"  # of a launch: "true" while its search suggests further trials when some have ended

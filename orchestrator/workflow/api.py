@@ -54,6 +54,7 @@ def run(
     from orchestrator.architectures.locate import is_of_this_process
     from orchestrator.scheduling.storage import open_storage
     from orchestrator.workflow.run import run as launch
+    from orchestrator.workflow.source import Source
 
     shown = _display(display)
     wanted = _experiment(experiment, set, shown.log)
@@ -63,7 +64,7 @@ def run(
             "write it to a file (%%writefile network.py) and name it network.py:Class"
         )
         raise ExperimentError(wanted.name, [problem])
-    source = Path(experiment) if isinstance(experiment, (str, Path)) else None
+    source = Source(Path(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
     place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
     with open_storage(place) as kept:
         return launch(
@@ -164,13 +165,17 @@ def _experiment(
     from orchestrator.experiment.reader import read_experiment, read_file
     from orchestrator.spec.fields import to_json
 
-    overrides = [f"{path}={json.dumps(value)}" for path, value in (settings or {}).items()]
+    overrides = _overrides(settings)
     if isinstance(given, (str, Path)):
         return read_file(Path(given), overrides, log)
     from orchestrator.experiment.overrides import apply_overrides
 
     tree = to_json(given) if isinstance(given, Experiment) else given
     return read_experiment(apply_overrides(tree, overrides), "the experiment")
+
+
+def _overrides(settings: Settings | None) -> tuple[str, ...]:
+    return tuple(f"{path}={json.dumps(value)}" for path, value in (settings or {}).items())
 
 
 def _display(given: Literal["auto", "none"] | Display) -> Display:

@@ -68,7 +68,13 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     known_notes = (note for spec in plan.trials for note in networks.notes(spec))
     notes = tuple(
         dict.fromkeys(
-            [*dataset.notes, *plan.notes, *scheduler_notes(experiment), *plan_notes(experiment), *known_notes]
+            [
+                *dataset.notes,
+                *plan.notes,
+                *scheduler_notes(experiment, plan.trials),
+                *plan_notes(experiment),
+                *known_notes,
+            ]
         )
     )
     for note in notes:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 GIVEN_LATER = (
     "Baseline, margin or confidence are not those of the experiment file: they were chosen when this page was made."
 )
+UNKNOWN_FILE = "EXPERIMENT.yaml"  # of a launch from Python, whose settings came from no file
 MOST_ADVISED = 20  # seeds of a variant in a command to copy; with more, nobody would run it as it is
 CURVES = (keys.VAL_ACCURACY, keys.TEST_ACCURACY, keys.TRAIN_LOSS)
 
@@ -61,8 +63,8 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
         search=_search(results),
         spending=[CaptionedTable(spending_table(spending(results.rows, results.share)), SPENDING)],
         more_evidence=_more_evidence(results),
-        more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch} "
-        "--data-dir FOLDER --html comparison.html",
+        more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch}"
+        f"{_store(results)} --data-dir FOLDER --html comparison.html",
     )
 
 
@@ -187,8 +189,14 @@ def _more_evidence(results: Results) -> str:
     more = range(seeds[-1] + 1, seeds[-1] + 1 + total - len(seeds))
     listed = ",".join(map(str, [*seeds, *more]))
     setting = "confirm.seeds" if results.judging.confirm_seeds else "seeds"
-    source = results.judging.source or "EXPERIMENT.yaml"
-    return f"orchestrator run {shlex.quote(source)} --set '{setting}=[{listed}]'"
+    command = results.judging.command or f"orchestrator run {shlex.quote(results.judging.source or UNKNOWN_FILE)}"
+    return f"{command} --set '{setting}=[{listed}]'"
+
+
+def _store(results: Results) -> str:
+    """The option that names the store in which the launch has been recorded, if that is known."""
+    places = [place for flag, place in pairwise(shlex.split(results.judging.command)) if flag == "--tracking-uri"]
+    return f" --tracking-uri {shlex.quote(places[-1])}" if places else ""
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
 from orchestrator.text import counted
-from orchestrator.tracking.open_launch import open_launch
+from orchestrator.tracking.open_launch import open_launch, put_command
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
@@ -41,6 +41,7 @@ from orchestrator.workflow.facts import dataset_facts, run_tags
 from orchestrator.workflow.growth import Growth
 from orchestrator.workflow.launch_metrics import launch_metrics
 from orchestrator.workflow.results import Results, read_results
+from orchestrator.workflow.source import Source, amending_command
 from orchestrator.workflow.train_all import train_all
 
 if TYPE_CHECKING:
@@ -59,11 +60,11 @@ def launch(
     starting_executor: "Future[RayExecutor]",
     again: bool = False,
     folder: LaunchFolder | None = None,
-    source: Path | None = None,
+    source: Source | None = None,
     as_job: bool = False,
     away: bool = False,
 ) -> Results:
-    """Run ``experiment``, read from the file ``source``, to its verdict.
+    """Run ``experiment``, read from ``source``, to its verdict.
 
     ``folder`` is the launch to resume; by default the newest launch of the same plan, or a new one. ``ray`` is
     starting, and with it the executor that makes reports; it is stopping when this returns. ``away``: whoever reads the
@@ -82,6 +83,7 @@ def launch(
     named = tracking_uri or (absolute_uri(uri) if away else None)
     where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
     resume = resume_command(experiment.name, folder.name, storage, where, address, as_job, again)
+    amending = amending_command(source, data_dir, str(storage), tracking_uri, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:
         display.log(why)
@@ -92,7 +94,9 @@ def launch(
         growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
         # While the first workers start:
-        opening = threads.submit(_open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job)
+        opening = threads.submit(
+            _open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job, amending
+        )
         executor = starting_executor.result()
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
         dataset_ref = executor.put(to_arrays(checked.dataset))
@@ -135,23 +139,26 @@ def _open_runs(
     checked: Checked,
     growth: Growth,
     artifacts: str | None,
-    source: Path | None,
+    source: Source | None,
     as_job: bool,
+    amending: str,
 ) -> LaunchRuns:
     """The launch in MLflow, when its store has been reached."""
     with asked(uri):
-        return open_launch(
+        runs = open_launch(
             connecting.result(),
             uri,
             folder.name,
             checked.plan,
             dataset_facts(checked.dataset, checked.plan.experiment.dataset),
             growth.facts,
-            run_tags(source, as_job),
+            run_tags(None if source is None else source.file, as_job),
             artifacts,
             folder.id,
             folder.opened,
         )
+        put_command(runs, amending)
+        return runs
 
 
 def _publish(

@@ -10,7 +10,7 @@ from orchestrator.architectures.arguments import passed
 from orchestrator.architectures.probe import Behaviour, probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractCheck, ContractResult, check_contract
-from orchestrator.data import Dataset, check_transforms
+from orchestrator.data import Dataset, build_augmentation, check_transforms
 from orchestrator.errors import VariantError
 from orchestrator.spec import Contract, TrialSpec
 from orchestrator.text import first_line, listed
@@ -37,6 +37,7 @@ class Networks:
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
         self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
         self._failing: dict[tuple[str, str], str] = {}  # by network_key and way of computing it: why it fails so
+        self._fallbacks: dict[str, list[str]] = {}  # by pipeline: notes
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
@@ -84,7 +85,17 @@ class Networks:
                 f"{spec.label} works in float32, and fails in bfloat16 under autocast on the CPU: {problem}; "
                 f"trainer.precision is {spec.trainer.precision}: set it to float32 if its trials fail"
             )
-        return [*network_notes(spec, self.dataset, behaviour), *known]
+        return [*network_notes(spec, self.dataset, behaviour), *known, *self._augmentation_notes(spec)]
+
+    def _augmentation_notes(self, spec: TrialSpec) -> list[str]:
+        """Whether the pipeline has no batched form, and why, in one line."""
+        transforms = spec.trainer.augmentation
+        key, shape = repr(transforms), self.dataset.shape
+        if key not in self._fallbacks:
+            lines: list[str] = []
+            build_augmentation(transforms, seed=0, mean=(0.5,) * shape[0], shape=shape, on_fallback=lines.append)
+            self._fallbacks[key] = lines
+        return self._fallbacks[key]
 
     def _layout_problem(self, spec: TrialSpec) -> str:
         """Why ``spec`` cannot be trained channels last; empty if it can, or cannot be trained otherwise either."""

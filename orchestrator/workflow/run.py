@@ -19,6 +19,7 @@ from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.completed_launch import Complete, completed_launch
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.preload import preload
+from orchestrator.workflow.source import Source
 
 if TYPE_CHECKING:
     from orchestrator.workflow.results import Results
@@ -34,14 +35,14 @@ def run(
     address: str | None = None,
     again: bool = False,
     folder: LaunchFolder | None = None,
-    source: Path | None = None,
+    source: Source | None = None,
     as_job: bool = False,
     away: bool = False,
     debug: bool = False,
 ) -> "Results":
     """Run ``experiment`` to its verdict; ``display`` gets it before the last reports are made.
 
-    ``folder`` is the launch to resume, ``source`` the experiment file; ``away`` and what is raised are as for
+    ``folder`` is the launch to resume, ``source`` its settings; ``away`` and what is raised are as for
     :func:`launch`.
     """
     if not again:

@@ -52,7 +52,9 @@ def prepare(
     if not here.is_relative_to(root):
         problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
     try:
-        uploaded = working_dir(root, [*_outputs(here), root / "orchestrator"])  # the cluster has this program itself
+        uploaded = working_dir(
+            root, [*_outputs(root, here), root / "orchestrator"]
+        )  # the cluster has this program itself
         uploaded.size()
     except (OrchestratorError, OSError) as problem:
         raise ExperimentError(str(file), [*problems, str(problem)]) from problem
@@ -135,9 +137,10 @@ def _sets(overrides: Sequence[str]) -> list[str]:
     return [word for override in overrides for word in ("--set", override)]
 
 
-def _outputs(here: Path) -> list[Path]:
-    """Where commands that run here leave results and read datasets; a package called ``data`` is none."""
-    named = [here / name for name in OUTPUTS if not (here / name / "__init__.py").is_file()]
+def _outputs(root: Path, here: Path) -> list[Path]:
+    """Where commands that run here or in the project folder leave results and read datasets; no package is one."""
+    named = [folder / name for folder in dict.fromkeys((root, here)) for name in OUTPUTS]
+    named = [folder for folder in named if not (folder / "__init__.py").is_file()]
     return named + [here / place for name in VARIABLES if "://" not in (place := os.environ.get(name, "")) and place]
 
 

@@ -24,6 +24,7 @@ class Timing:
     at_a_time: int  # trials
     variants: Mapping[str, float | None] = field(default_factory=dict)  # seconds of each variant's trials
     reasons: tuple[str, ...] = ()  # why a variant could not be measured
+    measured_at_a_time: int = 1  # trials; fewer than at_a_time where each has a GPU, or a part of one
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
@@ -31,13 +32,19 @@ class Timing:
 
     def __str__(self) -> str:
         trials = f"{counted(self.at_a_time, 'trial')} at a time"
+        alone = (
+            "; each variant was measured alone on a GPU, as if trials did not slow one another down: where they share "
+            "one, it takes longer"
+            if self.measured_at_a_time < self.at_a_time
+            else ""
+        )
         known = [f"{label} {duration(seconds)}" for label, seconds in self.variants.items() if seconds is not None]
         if self.seconds is None:
             some = f"; of the others: {listed(known, len(known))}" if known else ""
             return f"time on this machine, {trials}: unknown, because {'; '.join(self.reasons)}{some}"
         return (
             f"time on this machine, {trials}: about {duration(self.seconds)} of training ({', '.join(known)}), as "
-            "measured now; starting, reports and the test split come on top, and what stops early takes less"
+            f"measured now; starting, reports and the test split come on top, and what stops early takes less{alone}"
         )
 
 
@@ -64,7 +71,7 @@ def measured(checked: Checked, log: Callable[[str], None] = lambda _: None) -> T
         images = epochs * len(checked.dataset.train) * together / at_a_time
         seconds[variant.label] = None if speed is None else images / speed
     known = [one for one in seconds.values() if one is not None]
-    return Timing(None if reasons else sum(known), at_a_time, seconds, tuple(reasons))
+    return Timing(None if reasons else sum(known), at_a_time, seconds, tuple(reasons), together)
 
 
 def this_machine() -> dict[str, float]:

@@ -1,12 +1,14 @@
 """Notes about settings without effect, because the chosen optimiser, schedule or scheduler does not have them."""
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from orchestrator.experiment.suggestions.tpe import STARTUP
 from orchestrator.scheduling.stop_rules import judged_epochs
-from orchestrator.spec import Experiment, Optimizer, Recipe, Scheduler, VerdictSettings
+from orchestrator.spec import Experiment, Optimizer, Recipe, Scheduler, TrialSpec, VerdictSettings
+from orchestrator.text import counted, listed
 
 ADAM = frozenset({"beta1", "beta2", "eps", "decay_vectors"})
 OPTIMIZERS: Mapping[str, frozenset[str]] = {  # what each has besides name, lr and weight_decay
@@ -46,9 +48,12 @@ def unused_settings(recipe: Recipe) -> list[str]:
     return notes
 
 
-def scheduler_notes(experiment: Experiment) -> list[str]:
-    """One line per setting of the scheduler that has no effect, and one if it stops nothing, or stops seeds."""
-    scheduler, epochs, seeds = experiment.scheduler, experiment.trainer.epochs, len(experiment.seeds)
+def scheduler_notes(experiment: Experiment, planned: Sequence[TrialSpec] = ()) -> list[str]:
+    """One line per setting of the scheduler that has no effect, and one if it stops nothing, or stops seeds.
+
+    ``planned`` are the trials that are known so far: all of them, unless the search suggests others later.
+    """
+    scheduler, epochs = experiment.scheduler, experiment.trainer.epochs
     name, fewest = scheduler.name, scheduler.min_samples if scheduler.name == "median" else 1
     notes = list(_unused("scheduler", scheduler, {"name"} | SCHEDULERS[name]))
     if name == "fifo":
@@ -56,10 +61,14 @@ def scheduler_notes(experiment: Experiment) -> list[str]:
     if scheduler.grace_period >= epochs:
         reason = f"scheduler.grace_period is {scheduler.grace_period}, trainer.epochs {epochs}"
         return [*notes, f"scheduler {name} stops no trial: {reason}"]
-    if experiment.search is None and seeds <= fewest:
-        reason = f"each variant has {seeds}, and it compares one with at least {fewest} others of its variant"
-        notes.append(f"scheduler {name} stops no trial: {reason}; add a search or seeds")
-    elif experiment.search is None:
+    search, counts = experiment.search, _trials_of_variants(experiment, planned)
+    if few := {label: count for label, count in counts.items() if count <= fewest}:
+        whose = "" if len(few) == len(counts) else f" of {listed(list(few), len(few))}"
+        has = f"{'each variant' if not whose else 'each of these'} has {max(few.values())}"
+        reason = f"{has}, and it compares one with at least {counted(fewest, 'other')} of its variant"
+        more = "add a search or seeds" if search is None else "use more samples or seeds"
+        notes.append(f"scheduler {name} stops no trial{whose}: {reason}; {more}")
+    elif search is None:
         notes.append(
             f"scheduler {name} without a search stops seeds, so the mean over the others of the variant is too high; "
             "add a search, or use scheduler.name fifo"
@@ -68,6 +77,15 @@ def scheduler_notes(experiment: Experiment) -> list[str]:
     if name == "hyperband" and possible < scheduler.brackets != Scheduler.brackets:
         notes.append(f"scheduler.brackets is {scheduler.brackets}, but with {epochs} epochs there are only {possible}")
     return notes
+
+
+def _trials_of_variants(experiment: Experiment, planned: Sequence[TrialSpec]) -> dict[str, int]:
+    """How many trials of each variant there will be, at most, that a scheduler may compare."""
+    search, labels = experiment.search, [variant.label for variant in experiment.variants]
+    if search is not None and planned and search.name != "tpe":
+        known = Counter(spec.label for spec in planned)
+        return {label: known[label] for label in labels}
+    return dict.fromkeys(labels, len(experiment.seeds) * (1 if search is None else search.limit))
 
 
 def plan_notes(experiment: Experiment) -> list[str]:

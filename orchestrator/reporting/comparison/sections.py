@@ -215,7 +215,8 @@ def _evidence(context: ComparisonContext) -> list[str]:
     if not context.more_evidence:
         return []
     return [
-        '<p class="note">More seeds narrow the intervals. All of these are trained, in a launch of its own:</p>',
+        '<p class="note">More seeds narrow the intervals. This command amends the launch: only the new seeds are '
+        "trained. If there were three or more before, the new verdict says that seeds were added.</p>",
         _command(context.more_evidence),
     ]
 

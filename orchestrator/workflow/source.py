@@ -1,0 +1,40 @@
+"""Where the settings of a launch come from, and the command that gives it more seeds, as its page prints it."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.redact import redact
+from orchestrator.tracking.store import absolute_uri, tracking_uri, without_secrets
+
+
+@dataclass(frozen=True)
+class Source:
+    """An experiment file, and what was set besides."""
+
+    file: Path
+    overrides: tuple[str, ...] = ()  # each as --set has it
+
+
+def amending_command(
+    source: Source | None, data_dir: Path, storage: str, given_store: str | None, address: str | None, as_job: bool
+) -> str:
+    """The command that reads the same settings, data, storage and store again, without secrets; empty without a file.
+
+    With further settings after it, it amends the launch. It names the folder to which relative paths belong; that of a
+    job is the one from which the job was submitted, so a job's command names none.
+    """
+    if source is None:
+        return ""
+    words = ["orchestrator", "submit" if as_job else "run", str(source.file)]
+    words += [word for override in source.overrides for word in ("--set", override)]
+    if not as_job or data_dir.is_absolute():
+        words += ["--data-dir", str(data_dir)]
+    words += ["--storage", storage]
+    store = given_store if as_job else absolute_uri(tracking_uri(given_store))
+    if store is not None and (given_store or without_secrets(store) == store):  # a secret one comes from a variable
+        words += ["--tracking-uri", without_secrets(store)]
+    if address is not None and not as_job:
+        words += ["--address", address]
+    command = shlex.join(redact(word) for word in words)
+    return command if as_job else f"cd {shlex.quote(str(Path.cwd()))} && {command}"
