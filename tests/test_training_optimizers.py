@@ -12,7 +12,7 @@ from torch import nn
 
 from orchestrator.spec import Optimizer, Recipe, Schedule
 from orchestrator.training.device import Placement
-from orchestrator.training.learner import Learner, load_optimizer
+from orchestrator.training.learner import Learner
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.schedule import LearningRate
 from orchestrator.training.step import build_step
@@ -26,48 +26,6 @@ def littered_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_deterministic_debug_mode("warn")
     yield
     torch.set_deterministic_debug_mode(before)
-
-
-BF16, FP16, FP32 = torch.bfloat16, torch.float16, torch.float32
-
-
-@pytest.mark.parametrize(("before", "after"), [(FP32, FP16), (BF16, FP16), (FP16, BF16), (FP16, FP32), (FP16, FP16)])
-@pytest.mark.parametrize("name", get_args(Optimizer.__annotations__["name"]))
-def test_a_checkpoint_is_taken_up_where_the_precision_is_another(
-    name: str, before: torch.dtype, after: torch.dtype
-) -> None:
-    """A machine whose GPU has no bfloat16 scales its losses; others do not."""
-
-    def learner(precision: torch.dtype) -> Learner:
-        placement = Placement(torch.device("cpu"), precision, channels_last=False)
-        return Learner.build(nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), recipe, placement, 2)
-
-    recipe = Recipe(optimizer=Optimizer(name=name, lr=0.01))
-    images, labels = torch.ones(2, 3, 2, 2), torch.tensor([0, 1])
-    first, second = learner(before), learner(after)
-    build_step(first, recipe)(images, labels)
-    if before == after:
-        first.scaler.update(512.0)
-    second.load_state_dict(first.state_dict())
-    assert second.scaler.is_enabled() == (after == torch.float16)
-    if second.scaler.is_enabled():
-        assert second.scaler.get_scale() == (512.0 if before == after else learner(after).scaler.get_scale())
-    build_step(second, recipe)(images, labels)
-    assert all(p.isfinite().all() for p in second.network.parameters())
-
-
-def test_an_optimizer_counts_where_this_device_does() -> None:
-    """From the CPU to a device where a step is recorded, as which one without values does: rmsprop counts there."""
-    network, elsewhere = nn.Linear(4, 3), nn.Linear(4, 3, device="meta")
-    settings = Optimizer(name="rmsprop", lr=0.01)
-    saved = build_optimizer(settings, network.parameters())
-    network(torch.ones(2, 4)).sum().backward()
-    saved.step()
-    taken_up = build_optimizer(settings, elsewhere.parameters(), "cuda")
-    load_optimizer(taken_up, saved.state_dict())
-    assert {state["step"].device.type for state in saved.state.values()} == {"cpu"}
-    assert {state["step"].device.type for state in taken_up.state.values()} == {"meta"}
-    assert taken_up.param_groups[0]["capturable"]
 
 
 @pytest.mark.usefixtures("littered_memory")

@@ -102,24 +102,15 @@ class Learner:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up what :meth:`state_dict` described. Raises KeyError, ValueError or RuntimeError if it does not fit."""
         load_weights(self.network, state["network"])
-        load_optimizer(self.optimizer, state["optimizer"])
+        carried_out = [{k: group[k] for k in CARRIED_OUT if k in group} for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, how in zip(self.optimizer.param_groups, carried_out, strict=True):
+            group.update(how)
         self.learning_rate.load_state_dict(state["learning_rate"])
-        if state["scaler"]:  # a machine without float16 has left none: the scale begins as in a new trial
-            self.scaler.load_state_dict(state["scaler"])
+        self.scaler.load_state_dict(state["scaler"])
         self.epoch = state["epoch"]
         self.best_epoch = state["best"]["epoch"]
         self.best_accuracy = state["best"]["accuracy"]
         self.best_loss = state["best"]["loss"]
         self.best_weights = state["best"]["weights"]
         self.records = [Record.from_json(entry) for entry in state["records"]]
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take up an optimiser's state, which may come from another kind of device, to go on as this device does.
-
-    Torch places what it counts by how the saved groups say that the update is carried out, so they are told first.
-    """
-    groups: list[dict[str, Any]] = state["param_groups"]
-    here = [{k: group[k] for k in CARRIED_OUT if k in group} for group in optimizer.param_groups]
-    told = [{**group, **how} for group, how in zip(groups, here, strict=True)]
-    optimizer.load_state_dict({**state, "param_groups": told})
