@@ -72,7 +72,7 @@ def test_the_command_carries_what_the_launch_was_run_with(
 
 
 def test_a_job_is_submitted_again_and_a_launch_without_a_file_has_no_command(uri: str) -> None:
-    source = Source(Path("exp/close.yaml"), ("trainer.epochs=3",))
+    source = Source(Path("exp/close.yaml"), ("trainer.epochs=2", "trainer.epochs=3"))
     command = amending_command(source, Path("/mnt/data"), "s3://bucket/kept", None, "auto", as_job=True)
     sets = "--set trainer.epochs=3 --data-dir /mnt/data --storage s3://bucket/kept"
     assert command == f"orchestrator submit exp/close.yaml {sets}"
@@ -97,8 +97,11 @@ def test_no_password_is_kept_with_the_command(by: str, uri: str, monkeypatch: py
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_the_printed_command_amends_the_launch(tmp_path: Path, home: Path) -> None:
-    (tmp_path / "x.yaml").write_text(f"{FILE}dataset: {{name: digits}}\ntrainer: {{epochs: 9, batch_size: 256}}\n")
+def test_the_printed_command_amends_the_launch(tmp_path: Path, packed: Path, network_file: Path, home: Path) -> None:
+    variants = f"[{network_file.name}:Tiny, {{name: {network_file.name}:Tiny, as: wide, arguments: {{width: 8}}}}]"
+    (tmp_path / "x.yaml").write_text(
+        f"name: close\nvariants: {variants}\ndataset: {{name: {packed.name}}}\ntrainer: {{epochs: 9, batch_size: 32}}\n"
+    )
     flags = ["--set", "trainer.epochs=1", "--set", "seeds=[0,1]", "--storage", "kept"]
     first = orchestrator("run", "x.yaml", *flags, "--tracking-uri", "sqlite:///runs.db", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -109,7 +112,7 @@ def test_the_printed_command_amends_the_launch(tmp_path: Path, home: Path) -> No
     shell = ["sh", "-c", f"{printed} --set 'seeds=[0,1,2]'"]  # whatever was advised, one more is enough
     run = subprocess.run(shell, cwd=home, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert f"launch {results.launch} is amended: new seed 2" in run.stderr
+    assert f"launch {results.launch} is amended: new seed 2" in run.stdout + run.stderr
     after = read_results(connect(uri), "close")
     assert (after.parent_run_id, len(after)) == (results.parent_run_id, 6)
     assert {row.epochs for row in after.rows} == {1}

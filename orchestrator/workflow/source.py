@@ -27,7 +27,9 @@ def amending_command(
     if source is None:
         return ""
     words = ["orchestrator", "submit" if as_job else "run", str(source.file)]
-    words += [word for override in source.overrides for word in ("--set", override)]
+    last = {override.partition("=")[0]: place for place, override in enumerate(source.overrides)}
+    for place in sorted(last.values()):  # what a later one of the same path replaces is left out
+        words += ["--set", source.overrides[place]]
     if not as_job or data_dir.is_absolute():
         words += ["--data-dir", str(data_dir)]
     words += ["--storage", storage]
