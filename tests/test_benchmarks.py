@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import math
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -25,7 +26,8 @@ from orchestrator.trial import TrialFolder
 FOLDER = Path(__file__).parent.parent / "benchmarks"
 NAMES = (
     "common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy",
-    "launches", "reading", "checkpointing",
+    "launches", "reading", "checkpointing", "gpu", "gpu_accuracy", "gpu_common", "gpu_equality", "gpu_packing",
+    "gpu_path", "gpu_speed", "gpu_workers",
 )  # fmt: skip
 
 
@@ -212,3 +214,24 @@ def test_an_epoch_is_persisted_within_its_bytes(benchmark: Any, tmp_path: Path) 
     assert counted.ratio >= counted.must_reach
     newest = list_checkpoints(tmp_path / "kept")[0]
     assert TrialFolder(newest).checkpoint()["epoch"] == 2 + 4  # two to warm up, one that does not count
+
+
+def test_the_gpu_benchmark_fails_where_something_in_it_has(benchmark: Any) -> None:
+    gpu = benchmark("gpu")
+    packed = {"grouped_concat": {"plain": {"1": {"images_per_second": 5, "failed": 0, "reason": ""}}}}
+    good = {"machine": {}, "packing": {"seconds": 1.0, "result": packed}, "equality": {"result": {"unequal": []}}}
+    assert not gpu.has_failed(good)
+    for bad in ({"failed": "why"}, [{"best": 0.5}, {"failed": "why"}], {"1": {"failed": 2}}, {"unequal": ["sgd"]}):
+        assert gpu.has_failed({**good, "speed": {"seconds": 1.0, "result": bad}})
+
+
+@pytest.mark.slow
+def test_the_time_to_a_target_is_measured_again_in_the_same_folder(benchmark: Any, tmp_path: Path) -> None:
+    from orchestrator.data import save_packed
+
+    common, accuracy = benchmark("gpu_common"), benchmark("gpu_accuracy")
+    save_packed(common.random_images(400, 60), tmp_path / "data.pt")
+    (tmp_path / "chosen.json").write_text(json.dumps("sgd 0.4"))
+    setting = common.Setting("cpu", True, math.inf, tmp_path / "data.pt", 1, tmp_path)
+    for _ in range(2):
+        assert ["test/accuracy" in found for found in accuracy.target(setting)] == [True, True]
