@@ -27,6 +27,7 @@ from torchvision.ops import StochasticDepth
 from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.training.cuda_graph import Changing, GraphedCallable, unchanged
 from orchestrator.training.host_state import host_state_problem
+from orchestrator.training.randomness import seed_everything
 
 STEPS = 8
 
@@ -173,10 +174,12 @@ class Learning:
         """Logits after each; the network's state at the end."""
         found = []
         for self.epoch in range(count):
+            seed_everything(0, self.epoch, "dropout")
             self.network.train()
             for _ in range(STEPS):
                 self.train(4)
             self.network.eval()
+            seed_everything(0, "evaluation")
             self.judge(4)
             found.append(self.logits.clone())
         return [*found, *self.network.state_dict().values()]

@@ -105,7 +105,7 @@ class GraphedCallable:
         with beside(), random_states_kept(), unchanged(self.changing):
             before = HostState(self.network)
             self.work(size)  # libraries choose their kernels, the optimiser makes its state
-            if problem := before.change():  # such as by the backward pass, which the probe does not take
+            if problem := before.change() or before.draws():  # as by the backward pass, which no probe takes
                 return problem
         with beside(), unchanged(self.changing):
             with never_waiting():

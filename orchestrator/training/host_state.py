@@ -28,7 +28,7 @@ def host_state_problem(network: nn.Module, use: Callable[[nn.Module], object]) -
     with random_states_kept():
         before = HostState(copied)
         use(copied)
-        return before.change()
+        return before.change() or before.draws()
 
 
 class HostState:
@@ -59,6 +59,10 @@ class HostState:
         for attribute in sorted(self.attributes.keys() | after.keys()):
             if self.attributes.get(attribute) != after.get(attribute):
                 return f"the network changes {attribute}, which is neither a weight nor a buffer"
+        return None
+
+    def draws(self) -> str | None:
+        """From what random numbers were drawn since, as the reason why it cannot be recorded."""
         for source, state in _random_states().items():
             if self.drawn.get(source) != state:
                 return f"the network draws random numbers on the host (from {source})"
