@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 from orchestrator.text import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", 
 
 
 @click.command("doctor")
-@click.argument("experiment", required=False, type=click.Path(path_type=Path), metavar="[EXPERIMENT.yaml]")
+@click.argument("experiment", required=False, type=PATH, metavar="[EXPERIMENT.yaml]")
 @click.option(
     "--patience", default=60.0, show_default=True, type=click.FloatRange(1), help="Seconds to wait for a node's answer."
 )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 
 if TYPE_CHECKING:
     from orchestrator.analysis import LayerRow
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--contract",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="EXPERIMENT.yaml",
     show_default="none",
     help="Check the contract of this experiment.",
 )
 @click.option(
     "--figure",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="none",
     help="Draw the network into this file (.png, .svg, .pdf).",
 )

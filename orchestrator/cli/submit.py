@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import log, options, print_json
+from orchestrator.cli.options import PATH, log, options, print_json
 
 
 @click.command("submit")
 @options("experiment", "set", "again", "jobs_address", "insecure", "json", "quiet")
 @click.option(
     "--working-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     show_default="the current folder",
     help="The project folder, which is uploaded.",

@@ -7,7 +7,7 @@ import click
 from rich.console import Group
 from rich.text import Text
 
-from orchestrator.cli.options import log, options, print_json
+from orchestrator.cli.options import PATH, log, options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
 from orchestrator.reporting.console import plain_console
@@ -32,7 +32,7 @@ MOST_SETTINGS = 20  # of a search, at most so many are listed
     help="Estimate time and price from earlier launches in MLflow.",
 )
 @click.option("--time", is_flag=True, help="Measure how long the launch would take here: train each variant a moment.")
-@click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
+@click.argument("experiment", type=PATH, metavar="EXPERIMENT.yaml", required=False)
 @options("set", "until_decided", "data_dir", "tracking_uri", "json")
 def command(
     schema: bool,
