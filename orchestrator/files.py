@@ -18,6 +18,11 @@ PARTIAL = ".partial"  # how the names of files end that are still being written
 _synced: ContextVar[bool] = ContextVar("synced", default=True)
 
 
+def from_user(given: str | os.PathLike[str]) -> Path:
+    """The path that a user has written, with ``~`` for a home folder: a shell replaces it only where a word begins."""
+    return Path(os.path.expanduser(given))  # noqa: PTH111  (pathlib's raises for a user that there is not)
+
+
 @contextmanager
 def unsynced() -> Iterator[None]:
     """What is written meanwhile is whole or absent to every reader, but not made to survive a power cut.

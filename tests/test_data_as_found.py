@@ -159,6 +159,26 @@ def test_a_path_is_hashed_alike_with_accents_in_either_form():
             r"neither train-\*\.parquet nor train/, but Test/, Train/; name its splits",
         ),
         (["seg_train/a/1.png", "seg_test/a/1.png"], r"but seg_test/, seg_train/; name its splits: dataset\.splits"),
+        *(
+            ([f"{train}/a/1.png", f"{test}/a/1.png"], rf"but {min(train, test)}/, {max(train, test)}/; name its splits")
+            for train, test in (
+                ("trainset", "testset"),
+                ("train2017", "val2017"),
+                ("TrainData", "ValidData"),
+                ("train1", "dev1"),
+                ("training_set", "test-set2"),
+                ("fold.trainset", "fold.testset"),
+                ("trainimages", "testimages"),
+            )
+        ),
+        (
+            [f"{split}/{label}/1.png" for split in ("learn", "probe") for label in ("cat", "dog")],
+            r"but learn/, probe/, which hold the same folders, cat/ and dog/; name its splits: .* if they are classes",
+        ),
+        (
+            [f"{place}/1.png" for place in ("learn/a", "learn/b", "learn/c", "probe/a", "probe/b")],
+            r"which hold the same folders, a/ and b/; name its splits",
+        ),
         (["test/a/1.png", "test/b/1.png"], r"neither train-\*\.parquet nor train/, but test/; name its splits"),
         (["train/a/1.png", "train/b/1.png"], r"neither test/ nor val/ .*; or name .*/train as the dataset"),
         (["train/a/1.png", "test/a/1.png"], r"train: there is nothing to tell apart"),
@@ -170,8 +190,23 @@ def test_folders_that_are_no_dataset_are_refused(tmp_path, names, message):
 
 
 def test_a_class_may_be_called_like_a_part_of_a_split(tmp_path):
-    folder = put(tmp_path, *(f"{c}/{i}.png" for c in ("bullet_train", "bus") for i in range(2)))
-    assert read(folder).classes == ("bullet_train", "bus")
+    for number, classes in enumerate((("bullet_train", "bus"), ("testudo", "trainer", "valve"), ("test1", "test2"))):
+        folder = put(tmp_path / str(number), *(f"{c}/{i}.png" for c in classes for i in range(2)))
+        assert read(folder).classes == classes
+
+
+@pytest.mark.parametrize("inner", [["images"], ["images", "images/more"], ["", "front", "back"]])
+def test_classes_may_hold_the_same_folders_if_these_cannot_be_classes(tmp_path, inner):
+    folder = put(tmp_path, *(f"{c}/{place}/{i}.png" for c in ("cat", "dog") for place in inner for i in range(2)))
+    dataset = read(folder)
+    assert dataset.classes == ("cat", "dog")
+    assert len(dataset.train) + len(dataset.test) == 4 * len(inner)
+
+
+def test_splits_of_such_names_can_be_chosen(tmp_path):
+    places = [f"{split}/{label}/{i}.png" for split in ("trainset", "testset") for label in "ab" for i in range(2)]
+    dataset = read(put(tmp_path, *places), splits=SplitNames(train="trainset", test="testset"))
+    assert (len(dataset.train), len(dataset.test), dataset.classes) == (4, 4, ("a", "b"))
 
 
 def test_splits_of_other_names_can_be_chosen(split):

@@ -167,6 +167,25 @@ def test_predictions_that_are_not_numbers_do_not_cost_the_report(tmp_path: Path,
     assert all("could not be" in warning for warning in warnings)
 
 
+def test_a_report_drawn_again_removes_what_it_no_longer_has_and_nothing_of_the_users(
+    tmp_path: Path, only: Callable[..., None]
+) -> None:
+    only("curves", "calibration")
+    mine = {"figures/mine.png", "figures/calibration.svg", "figures/paper/curves.png", "figures/calibration.png.txt",
+            "tables/mine.csv", "tables/classification_report.xlsx", "tables/notes/layers.csv"}  # fmt: skip
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    before, _ = rendered(make_context(), tmp_path)
+    assert "calibration" in before
+    again, _ = rendered(make_context(logits=None), tmp_path)
+    assert "calibration" not in again
+    every = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    own = {f"tables/{name}.{kind}" for name in ("metrics", "layers", "receptive_field") for kind in ("csv", "md")}
+    assert every == mine | own | {"figures/curves.png", "report.html"}
+    assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
+
+
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     context = make_context(logits=None, network=None, analysis=None, augmentation=None)

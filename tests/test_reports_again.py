@@ -54,7 +54,7 @@ def make_stale(copy: Launched, client: Any) -> None:
     for both in places(copy, client).values():
         for place in both:
             (place / "curves.png").write_bytes(STALE)
-        (both[0] / "of_an_earlier_version.png").write_bytes(STALE)
+        (both[0] / "mine.png").write_bytes(STALE)
 
 
 @pytest.mark.slow
@@ -67,7 +67,7 @@ def test_reports_of_all_trials_are_drawn_again_and_published(copy: Launched) -> 
     assert curves(copy, client) == before
     for trial, (figures, _) in places(copy, client).items():
         assert f"{trial}: storage/small/" in done.stdout
-        assert not (figures / "of_an_earlier_version.png").exists()
+        assert (figures / "mine.png").read_bytes() == STALE, "a user's own file"
     assert {client.get_run(row["run_id"]).data.tags["report"] for row in copy.result["trials"]} == {"made"}
 
 

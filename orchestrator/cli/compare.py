@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import log, options
+from orchestrator.cli.options import PATH, log, options
 
 
 @click.command("compare")
@@ -18,13 +18,11 @@ from orchestrator.cli.options import log, options
 )
 @click.option(
     "--figure",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="none",
     help="Draw the comparison into this .png, .svg or .pdf file.",
 )
-@click.option(
-    "--html", type=click.Path(path_type=Path), show_default="none", help="Write the comparison to this .html file."
-)
+@click.option("--html", type=PATH, show_default="none", help="Write the comparison to this .html file.")
 @click.option(
     "--register",
     metavar="MODEL",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 from orchestrator.text import counted
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ SIGNS = {"ok": ("✓", "green"), "warning": ("!", "yellow"), "failure": ("✗", 
 
 
 @click.command("doctor")
-@click.argument("experiment", required=False, type=click.Path(path_type=Path), metavar="[EXPERIMENT.yaml]")
+@click.argument("experiment", required=False, type=PATH, metavar="[EXPERIMENT.yaml]")
 @click.option(
     "--patience", default=60.0, show_default=True, type=click.FloatRange(1), help="Seconds to wait for a node's answer."
 )
@@ -57,9 +57,10 @@ def command(
 
 def _print_table(found: Sequence["Finding"]) -> None:
     """One row per finding; nodes with the same finding share a row."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from orchestrator.reporting.console import plain_console
 
     nodes = list(dict.fromkeys(finding.node for finding in found))
     rows: dict[tuple[str, str, str, str], list[str]] = {}
@@ -79,13 +80,13 @@ def _print_table(found: Sequence["Finding"]) -> None:
         if advice:
             text.append(f"\n→ {advice}", style="cyan")
         table.add_row(Text(sign, style=style), name, *([_in_words(where, nodes)] if len(nodes) > 1 else []), text)
-    console = Console()
+    console = plain_console()
     console.print(table)
     passed, warnings, failures = (sum(status == level for _, status, _, _ in rows) for level in SIGNS)
     counts = f"{counted(failures, 'failure')}, {counted(warnings, 'warning')}, "
     counts += f"{counted(passed, 'check')} passed"
     worst = "failure" if failures else "warning" if warnings else "ok"
-    console.print(counts, style=SIGNS[worst][1], highlight=False)
+    console.print(counts, style=SIGNS[worst][1])
 
 
 def _in_words(where: Sequence[str], nodes: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 
 if TYPE_CHECKING:
     from orchestrator.analysis import LayerRow
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--contract",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="EXPERIMENT.yaml",
     show_default="none",
     help="Check the contract of this experiment.",
 )
 @click.option(
     "--figure",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="none",
     help="Draw the network into this file (.png, .svg, .pdf).",
 )
@@ -83,10 +83,11 @@ def command(
 
 
 def _print(found: "Inspection") -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    analysis, console = found.analysis, Console()
+    from orchestrator.reporting.console import plain_console
+
+    analysis, console = found.analysis, plain_console()
     table = Table(header_style="bold", box=None, pad_edge=False)
     table.add_column("layer", no_wrap=True)
     table.add_column("type", no_wrap=True)
@@ -104,18 +105,16 @@ def _print(found: "Inspection") -> None:
     macs = "unknown" if analysis.macs is None else f"{analysis.macs:,}"
     console.print(
         f"{found.label} ({found.to_dict()['family']}): {analysis.parameters:,} parameters, {macs} MACs per image",
-        highlight=False,
     )
     console.print(
         f"receptive field: {_cell(field.features) or 'unknown'} pixels before global pooling, "
         f"{_cell(field.output) or 'unknown'} at the output{f' ({field.reason})' if field.reason else ''}",
-        highlight=False,
     )
     console.print("kernel: size, (s)tride, (p)adding, (d)ilation, (g)roups where not 1, 0, 1, 1", style="dim")
     for note in found.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        console.print(f"note: {note}")
     for check in found.contract.checks:
-        console.print(check.format(), style="green" if check.passed else "red", highlight=False, markup=False)
+        console.print(check.format(), style="green" if check.passed else "red")
 
 
 def _geometry(row: "LayerRow") -> str:

@@ -22,8 +22,8 @@ def command(job: str, follow: bool, address: str | None, insecure: bool, debug: 
             if Event.decode(line) is None:
                 click.echo(line)
         return 0
-    from rich.console import Console
 
+    from orchestrator.reporting.console import plain_console
     from orchestrator.workflow.watch import watch
 
-    return watch(jobs, found, Console(), log, address_flags(address, insecure))[0]
+    return watch(jobs, found, plain_console(), log, address_flags(address, insecure))[0]

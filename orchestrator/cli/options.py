@@ -9,6 +9,8 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from orchestrator.files import from_user
+
 F = TypeVar("F", bound=Callable[..., Any])
 _stdout: TextIO | None = None  # where print_json prints, if it is not sys.stdout
 
@@ -48,9 +50,24 @@ def log(line: str) -> None:
     click.echo(line, err=True)
 
 
-_PATH = click.Path(path_type=Path)
+class _UserPath(click.Path):
+    """A path, in which ``~`` is the home folder: in ``--out=~/x`` no shell replaces it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(from_user(value), param, ctx)
+
+
+class _Place(click.types.StringParamType):
+    """A folder like any other path, or the URI of an object store, as it is."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        place = super().convert(value, param, ctx)
+        return place if "://" in place else str(from_user(place))
+
+
+PATH = _UserPath(path_type=Path)  # of every argument and flag that is a path
 _FLAGS: dict[str, Callable[[Any], Any]] = {
-    "experiment": click.argument("experiment", type=_PATH, metavar="EXPERIMENT.yaml"),
+    "experiment": click.argument("experiment", type=PATH, metavar="EXPERIMENT.yaml"),
     "set": click.option(
         "--set",
         "overrides",
@@ -61,7 +78,7 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
     ),
     "data_dir": click.option(
         "--data-dir",
-        type=_PATH,
+        type=PATH,
         default="data",
         show_default=True,
         envvar="ORCHESTRATOR_DATA_DIR",
@@ -70,6 +87,7 @@ _FLAGS: dict[str, Callable[[Any], Any]] = {
     ),
     "storage": click.option(
         "--storage",
+        type=_Place(),
         default="storage",
         show_default=True,
         envvar="ORCHESTRATOR_STORAGE",

@@ -29,9 +29,8 @@ def command(
     Without a name: every experiment whose newest launch names published accuracies. One line each for the last epoch
     and for the best one: replicated, better, not replicated, or undecided.
     """
-    from rich.console import Console
-
     from orchestrator.cli.options import print_json
+    from orchestrator.reporting.console import plain_console
     from orchestrator.reporting.replication import reasons, replication_table
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
@@ -44,8 +43,8 @@ def command(
     if as_json:
         print_json({"replications": [row.to_dict() for row in rows]})
         return 0
-    console = Console()
+    console = plain_console()
     console.print(replication_table(rows))
     for line in reasons(rows):
-        console.print(line, markup=False, highlight=False)
+        console.print(line)
     return 0

@@ -4,11 +4,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
-
 from orchestrator.cli.tables import print_result
 from orchestrator.cluster.events import EventWriter
 from orchestrator.records import Listener, Outcome
+from orchestrator.reporting.console import plain_console
 from orchestrator.workflow.display import Terminal
 from orchestrator.workflow.results import Results
 
@@ -20,7 +19,7 @@ class Show(Terminal):
     """
 
     def __init__(self, as_json: bool, quiet: bool, events: bool = False) -> None:
-        super().__init__(Console(file=sys.stderr if as_json else sys.stdout), quiet)
+        super().__init__(plain_console(file=sys.stderr if as_json else sys.stdout), quiet)
         self.as_json = as_json
         self.events = EventWriter() if events else None
 

@@ -98,11 +98,12 @@ def command(
     if as_json:
         print_json(found.to_dict())
         return 0
-    from rich.console import Console
 
-    console = Console()
+    from orchestrator.reporting.console import plain_console
+
+    console = plain_console()
     for part in terminal_simulation(found):
-        console.print(part, highlight=False)
+        console.print(part)
     return 0
 
 

@@ -42,16 +42,15 @@ def command(job: str | None, address: str | None, insecure: bool, as_json: bool,
 
 def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
     """One row per job, the oldest first."""
-    from rich.console import Console
     from rich.text import Text
 
+    from orchestrator.reporting.console import plain_console
     from orchestrator.reporting.terminal_table import bare_table
 
-    console = Console()
+    console = plain_console()
     if not jobs:
         console.print(
             f"{address} has no jobs of this program; submit one: orchestrator submit EXPERIMENT.yaml",
-            highlight=False,
             soft_wrap=True,
         )
         return
@@ -69,14 +68,13 @@ def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
 
 def _print_job(job: "Job", flags: str) -> None:
     """Everything about one job; ``flags`` are added to suggested commands, so that they find its cluster."""
-    from rich.console import Console
-
     from orchestrator.cluster.job import describe
+    from orchestrator.reporting.console import plain_console
 
-    console = Console()
+    console = plain_console()
 
     def line(text: str) -> None:
-        console.print(redact(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
+        console.print(redact(text), soft_wrap=True)
 
     line(describe(job, flags))
     trials = counted(int(job.metadata.get("trials", "0")), "trial")

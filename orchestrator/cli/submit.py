@@ -5,14 +5,14 @@ from pathlib import Path
 
 import click
 
-from orchestrator.cli.options import log, options, print_json
+from orchestrator.cli.options import PATH, log, options, print_json
 
 
 @click.command("submit")
 @options("experiment", "set", "again", "jobs_address", "insecure", "json", "quiet")
 @click.option(
     "--working-dir",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FOLDER",
     show_default="the current folder",
     help="The project folder, which is uploaded.",
@@ -61,12 +61,11 @@ def command(
     datasets, which must be on the head. Ctrl-C stops watching with exit code 130, and the job continues. Other exit
     codes are those of `orchestrator run`.
     """
-    from rich.console import Console
-
     from orchestrator.cluster.address import address_flags, connect, jobs_address
     from orchestrator.cluster.job import COMPLETE
     from orchestrator.cluster.jobs import Jobs
     from orchestrator.cluster.submit import submit
+    from orchestrator.reporting.console import plain_console
     from orchestrator.workflow.submit import prepare
     from orchestrator.workflow.watch import watch
 
@@ -88,7 +87,7 @@ def command(
             print_json({"job": job.id, "status": job.status, "address": jobs.address})
         return 0
     log("Ctrl-C stops watching; the job continues")
-    code, result = watch(jobs, job, Console(file=sys.stderr if as_json else sys.stdout), log, flags, quiet)
+    code, result = watch(jobs, job, plain_console(file=sys.stderr if as_json else sys.stdout), log, flags, quiet)
     if as_json and result is not None:
         print_json(result)
     return code

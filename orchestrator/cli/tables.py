@@ -15,6 +15,7 @@ from orchestrator.reporting.comparison.tables import (
     trouble_table,
 )
 from orchestrator.reporting.comparison.wording import left_out
+from orchestrator.reporting.console import plain_console
 from orchestrator.workflow.promote import Registration
 from orchestrator.workflow.results import Results
 
@@ -25,7 +26,7 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         more = {} if registered is None else {"registered": registered.to_dict()}
         print_json({**result.to_dict(), **more})
         return
-    console = Console()
+    console = plain_console()
     console.print(comparison_table(result.comparison))
     searches, spent = result.comparison.searches, spending(result.rows, result.share)
     odd = any(row.saved_seconds or row.lost_seconds or row.reused or row.price is not None for row in spent)
@@ -46,7 +47,7 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
     for text in (sentences(searches), decided, left_out(result.left_out), result.comparison.sentence):
         if text:
             console.print()
-            console.print(text, highlight=False)
+            console.print(text)
     if registered is not None:
         _print_registered(console, registered)
 
@@ -58,4 +59,4 @@ def _print_registered(console: Console, registration: Registration) -> None:
         registration.evidence.reason,
     )
     for line in lines:
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)

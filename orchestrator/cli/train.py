@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from orchestrator import records as keys
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 from orchestrator.records import Listener, Outcome, Record
 from orchestrator.spec import Optimizer, Recipe
 from orchestrator.workflow.display import Display
@@ -48,9 +48,7 @@ if TYPE_CHECKING:
     show_default="torch's own choice",
     help="CPU threads; their number affects the last bits of the result.",
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), show_default="trials/VARIANT/seed-SEED", help="The trial's folder."
-)
+@click.option("--out", type=PATH, show_default="trials/VARIANT/seed-SEED", help="The trial's folder.")
 @click.option(
     "--report/--no-report", default=True, show_default=True, help="Make figures, tables and report.html, or not."
 )

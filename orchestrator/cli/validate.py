@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console, Group
+from rich.console import Group
 from rich.text import Text
 
-from orchestrator.cli.options import log, options, print_json
+from orchestrator.cli.options import PATH, log, options, print_json
 from orchestrator.records import short_names
 from orchestrator.reporting.comparison.tables import shown
+from orchestrator.reporting.console import plain_console
 from orchestrator.reporting.terminal_table import bare_table
 from orchestrator.text import counted, large
 
@@ -31,7 +32,7 @@ MOST_SETTINGS = 20  # of a search, at most so many are listed
     help="Estimate time and price from earlier launches in MLflow.",
 )
 @click.option("--time", is_flag=True, help="Measure how long the launch would take here: train each variant a moment.")
-@click.argument("experiment", type=click.Path(path_type=Path), metavar="EXPERIMENT.yaml", required=False)
+@click.argument("experiment", type=PATH, metavar="EXPERIMENT.yaml", required=False)
 @options("set", "until_decided", "data_dir", "tracking_uri", "json")
 def command(
     schema: bool,
@@ -81,7 +82,7 @@ def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | No
     from orchestrator.workflow.plan import training_cost
 
     plan, experiment, dataset = checked.plan, checked.plan.experiment, checked.dataset
-    console = Console()
+    console = plain_console()
     size = "x".join(map(str, dataset.shape))
     splits = dataset.train, dataset.validation, dataset.test
     console.print(
@@ -89,7 +90,6 @@ def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | No
         f"on {dataset.name} "
         f"({' + '.join(f'{len(split):,}' for split in splits if split is not None)} images, {size}, "
         f"{counted(len(dataset.classes), 'class', 'classes')})",
-        highlight=False,
     )
     table = bare_table(gap=1)
     table.add_column("variant", no_wrap=True)
@@ -113,24 +113,21 @@ def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | No
     if plan.experiment.search is not None:
         console.print(_settings(plan, plan.experiment.search))
     for later in to_come(experiment):
-        console.print(later.words, highlight=False)
+        console.print(later.words)
     resources = experiment.resources
     console.print(
         f"CPUs per trial: {resources.cpus}, GPUs per trial: {resources.gpus}; scheduler {experiment.scheduler.name}; "
         f"{'at most' if to_come(experiment) else 'about'} {large(training_cost(checked))} multiply-accumulates in "
         "total",
-        highlight=False,
     )
     hint = "in minutes on this machine: add --time" if expected is None else ""
     if said := str(timing) if timing is not None else hint:
-        console.print(said, markup=False, highlight=False)
+        console.print(said)
     if expected is not None:
-        console.print(str(expected), markup=False, highlight=False)
+        console.print(str(expected))
     if plan.rejected_samples:
         were = "was" if plan.rejected_samples == 1 else "were"
-        console.print(
-            f"{counted(plan.rejected_samples, 'draw')} broke the contract and {were} replaced", highlight=False
-        )
+        console.print(f"{counted(plan.rejected_samples, 'draw')} broke the contract and {were} replaced")
 
 
 def _settings(plan: "Plan", search: "Search") -> Group:

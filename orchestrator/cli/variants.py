@@ -9,9 +9,8 @@ from orchestrator.cli.options import options, print_json
 @options("json")
 def command(as_json: bool, debug: bool) -> int:
     """List the built-in variants with family, parameters, MACs and receptive field (10 classes, 32 x 32 images)."""
-    from rich.console import Console
-
     from orchestrator.architectures.table import VARIANTS
+    from orchestrator.reporting.console import plain_console
     from orchestrator.reporting.terminal_table import bare_table
     from orchestrator.text import large
 
@@ -41,5 +40,5 @@ def command(as_json: bool, debug: bool) -> int:
     for name, variant in VARIANTS.items():
         field = f"{variant.features} / {variant.output}"
         table.add_row(name, variant.family, f"{variant.parameters:,}", large(variant.macs), field)
-    Console().print(table)
+    plain_console().print(table)
     return 0

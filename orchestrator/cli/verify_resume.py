@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from orchestrator.cli.options import options, print_json
+from orchestrator.cli.options import PATH, options, print_json
 from orchestrator.text import counted
 
 
@@ -17,7 +17,7 @@ from orchestrator.text import counted
 )
 @click.option(
     "--keep",
-    type=click.Path(path_type=Path),
+    type=PATH,
     show_default="removed",
     help="Keep both launches in this new folder.",
 )

@@ -21,6 +21,7 @@ from orchestrator.text import listed
 LEARNED = {"train", "training"}  # words in the names of folders that are splits and no classes
 UNSORTED = {"images", "image", "imgs", "img", "test", "unknown", "unlabelled", "unlabeled"}  # of images without labels
 JUDGED = {"test", "testing", "eval", "evaluation", *VALIDATION}
+_JOINED = re.compile(r"(.+?)(?:set|data|dataset|images|imgs)?\d*")  # trainset, val2017: a split, and what is said of it
 
 
 def load_image_folder(folder: Path, spec: DatasetSpec) -> Dataset:
@@ -69,12 +70,8 @@ def load_class_folders(folder: Path, spec: DatasetSpec) -> Dataset:
     Raises DataError naming the file or folder, also if the folders seem to be splits.
     """
     passed: list[Path] = []
-    names = [path.name for path in visible(folder) if path.is_dir()]
-    if seeming := _seeming_splits(names):
-        raise DataError(
-            f"{folder}: holds neither train-*.parquet nor train/, but {', '.join(f'{name}/' for name in seeming)}; "
-            "name its splits: dataset.splits.train and dataset.splits.test, for example"
-        )
+    folders = [path for path in visible(folder) if path.is_dir()]
+    _refuse_splits(folder, folders)
     files = _class_files(folder, passed)
     _check_number(folder, files)
     train, test = split_by_names(files, spec.test, folder)
@@ -94,14 +91,44 @@ def has_class_folders(folder: Path) -> bool:
     return any(path.suffix.lower() in SUFFIXES for path in chain(inner, deeper))
 
 
+def _refuse_splits(folder: Path, folders: list[Path]) -> None:
+    """Raise DataError if the ``folders`` in ``folder`` seem to be splits, by their names or by what they hold."""
+    seeming, alike = _seeming_splits([path.name for path in folders]), _held_by_all(folders)
+    if not seeming and len(alike) < 2:
+        return
+    named = ", ".join(f"{name}/" for name in seeming or [path.name for path in folders])
+    held, otherwise = "", ""
+    if not seeming:
+        held = f", which hold the same folders, {listed([f'{name}/' for name in alike])}"
+        otherwise = f"; if they are classes, put the images of each into its own folder, such as {folders[0]}"
+    raise DataError(
+        f"{folder}: holds neither train-*.parquet nor train/, but {named}{held}; "
+        f"name its splits: dataset.splits.train and dataset.splits.test, for example{otherwise}"
+    )
+
+
 def _seeming_splits(names: list[str]) -> list[str]:
     """Those that are called like splits; ``bullet_train`` is one beside ``bullet_test``, but not alone."""
-    words = {name: set(re.split(r"[\W_]+", name.lower())) for name in names}
+    words = {name: _words(name) for name in names}
     if not any(name.lower() in LEARNED | JUDGED for name in names):
         kinds = [any(found & kind for found in words.values()) for kind in (LEARNED, JUDGED)]
         if not all(kinds):
             return []
     return [name for name in names if words[name] & (LEARNED | JUDGED)]
+
+
+def _words(name: str) -> set[str]:
+    """The words of a folder's name, and of those such as ``trainset`` and ``val2017`` what they begin with."""
+    words = {word for word in re.split(r"[\W_]+", name.lower()) if word}
+    return words | {match[1] for word in words if (match := _JOINED.fullmatch(word))}
+
+
+def _held_by_all(folders: list[Path]) -> list[str]:
+    """The names of the folders that each of two or more ``folders`` holds; none if one of them holds images itself."""
+    if len(folders) < 2 or any(path.suffix.lower() in SUFFIXES for one in folders for path in visible(one)):
+        return []
+    inner = [{path.name for path in visible(one) if path.is_dir()} for one in folders]
+    return sorted(set.intersection(*inner))
 
 
 def _class_files(folder: Path, passed_over: list[Path]) -> Files:

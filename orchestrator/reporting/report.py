@@ -1,6 +1,6 @@
 """The report of one trial: figures, tables and one page, as far as the trial got."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,13 +110,13 @@ def _write(
     for table in made:
         write_text(folder / "tables" / f"{table.name}.csv", table.to_csv())
         write_text(folder / "tables" / f"{table.name}.md", table.to_markdown())
-    _remove_others(folder / "figures", [image.name for image in images])
-    _remove_others(folder / "tables", [table.name for table in made])
+    _remove_earlier(folder / "figures", FIGURES, (".png",), [image.name for image in images])
+    _remove_earlier(folder / "tables", TABLES, (".csv", ".md"), [table.name for table in made])
     write_text(folder / REPORT, write_page(context, images, made, absent))
 
 
-def _remove_others(folder: Path, names: Sequence[str]) -> None:
-    """Remove what an earlier report has left in ``folder`` and this one does not have."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if path.stem not in names:
+def _remove_earlier(folder: Path, every: Iterable[str], suffixes: Sequence[str], made: Sequence[str]) -> None:
+    """Remove what an earlier report has left in ``folder`` and this one does not have; nothing else is ours."""
+    for path in (folder / f"{name}{suffix}" for name in every if name not in made for suffix in suffixes):
+        if path.is_file():
             path.unlink()

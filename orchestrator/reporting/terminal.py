@@ -57,14 +57,14 @@ class View:
         self._changes = itertools.count(1)
         self._lock = threading.Lock()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TextColumn("epochs;"),
+            TextColumn("epochs;", markup=False),
             TimeElapsedColumn(),
-            TextColumn("elapsed,"),
+            TextColumn("elapsed,", markup=False),
             TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("left", markup=False),
             console=console,
             speed_estimate_period=SPEED_PERIOD,
         )
@@ -181,7 +181,7 @@ class View:
             ]
             speed = f"{line.metrics[keys.IMAGES_PER_SECOND]:,.0f}" if keys.IMAGES_PER_SECOND in line.metrics else ""
             state = Text(state_text(line.state, line.reason), style=STYLES[line.state])
-            table.add_row(trial, f"{line.epoch}/{self.epochs}", *percents, speed, state)
+            table.add_row(Text(trial), f"{line.epoch}/{self.epochs}", *percents, speed, state)
         if hidden := len(listed) - len(shown):
             table.add_row(f"... and {hidden} more", style="dim")
         return table

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import StorageError
+from orchestrator.files import from_user
 from orchestrator.redact import user_info
 from orchestrator.text import first_line
 
@@ -146,7 +147,7 @@ FOLDERS = Storage(Path())  # folders of this machine, or shared ones: every node
 def open_storage(location: str) -> Iterator[Storage]:
     """The storage at ``location``: a folder, or a URI of pyarrow's (s3://, gs://, ...). Raises StorageError."""
     if "://" not in location:
-        yield Storage(Path(location))
+        yield Storage(from_user(location))
         return
     if location.startswith("file://"):
         yield Storage(Path(location.removeprefix("file://")))

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from filelock import FileLock
 
 from orchestrator.errors import StorageError
+from orchestrator.files import from_user
 from orchestrator.redact import redact
 from orchestrator.text import first_line
 
@@ -43,7 +44,8 @@ def tracking_uri(given: str | None = None) -> str:
     scheme, separator, rest = uri.partition("://")
     if scheme in ("postgres", "postgresql") and importlib.util.find_spec("psycopg2") is not None:
         scheme = "postgresql+psycopg2"  # the driver that our extra installs, whichever SQLAlchemy would look for
-    return scheme + separator + rest
+    chosen = scheme + separator + rest
+    return absolute_uri(chosen) if chosen.startswith("sqlite:///~") else chosen  # the home folder
 
 
 def connect(uri: str, make: bool = True) -> "MlflowClient":
@@ -151,7 +153,7 @@ def _check_server(uri: str) -> None:
 def sqlite_file(uri: str) -> Path | None:
     """The file behind a SQLite store, or None for any other store."""
     prefix = "sqlite:///"
-    return Path(uri.removeprefix(prefix).partition("?")[0]).absolute() if uri.startswith(prefix) else None
+    return from_user(uri.removeprefix(prefix).partition("?")[0]).absolute() if uri.startswith(prefix) else None
 
 
 def absolute_uri(uri: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.errors import ExperimentError
+from orchestrator.files import from_user
 from orchestrator.spec import Experiment
 from orchestrator.workflow.display import Display, Terminal
 from orchestrator.workflow.plan import Plan
@@ -64,7 +65,7 @@ def run(
             "write it to a file (%%writefile network.py) and name it network.py:Class"
         )
         raise ExperimentError(wanted.name, [problem])
-    source = Source(Path(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
+    source = Source(from_user(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
     place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
     with open_storage(place) as kept:
         return launch(
@@ -154,7 +155,7 @@ def train(
     given = {**recipe, **({} if epochs is None else {"epochs": epochs})}
     network = {"variant": name, "arguments": dict(arguments or {})}
     tree = {**network, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
-    place = None if out is None else Path(out)
+    place = None if out is None else from_user(out)
     folder = make(tree, out=place, data_dir=_data_dir(data_dir), report=report, display=_display(display))
     return Trial(folder.spec().name, folder=folder.path)
 
@@ -167,7 +168,7 @@ def _experiment(
 
     overrides = _overrides(settings)
     if isinstance(given, (str, Path)):
-        return read_file(Path(given), overrides, log)
+        return read_file(from_user(given), overrides, log)
     from orchestrator.experiment.overrides import apply_overrides
 
     tree = to_json(given) if isinstance(given, Experiment) else given
@@ -187,4 +188,4 @@ def _display(given: Literal["auto", "none"] | Display) -> Display:
 def _data_dir(given: str | Path | None) -> Path:
     import os
 
-    return Path(given or os.environ.get("ORCHESTRATOR_DATA_DIR", DATA))
+    return from_user(given or os.environ.get("ORCHESTRATOR_DATA_DIR", DATA))

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from orchestrator.records import Listener, Outcome
+from orchestrator.reporting.console import plain_console
 
 if TYPE_CHECKING:
     from orchestrator.workflow.results import Results
@@ -40,7 +41,7 @@ class Terminal(Display):
     """A live table on a terminal or in a notebook, and lines elsewhere. ``quiet``: failures only."""
 
     def __init__(self, console: Console | None = None, quiet: bool = False) -> None:
-        self.console = console or Console()
+        self.console = console or plain_console()
         self.quiet = quiet
 
     def log(self, line: str) -> None:
@@ -54,7 +55,7 @@ class Terminal(Display):
         if self.quiet or not (self.console.is_terminal or self.console.is_jupyter):
             yield lambda _: None
             return
-        columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+        columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
         with Progress(*columns, console=self.console, transient=True) as progress:
             task = progress.add_task(what, total=None)
             yield lambda said: progress.update(task, description=said)

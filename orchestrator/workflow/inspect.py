@@ -16,6 +16,7 @@ from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.probe import probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
+from orchestrator.files import from_user
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
 from orchestrator.workflow.networks import behaviour_notes
@@ -72,6 +73,7 @@ class Inspection:
 
     def save_figure(self, file: Path) -> None:
         """Draw the network into ``file``, in the format of its suffix."""
+        file = from_user(file)
         file.parent.mkdir(parents=True, exist_ok=True)
         self.figure().savefig(file)
 

@@ -5,6 +5,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from orchestrator.errors import RequestError
+from orchestrator.files import from_user
 from orchestrator.simulation.from_files import USED
 from orchestrator.simulation.laws import Law
 from orchestrator.spec import Experiment
@@ -63,5 +64,5 @@ def parse_files(assignments: Sequence[str], experiment: Experiment) -> Mapping[s
         variant = name or labels[0]
         if variant in files:
             raise RequestError(f"--curves {assignment}: {variant} has a file already, {files[variant]}")
-        files[variant] = Path(path)
+        files[variant] = from_user(path)
     return files

@@ -19,6 +19,7 @@ from orchestrator.errors import ExperimentError, OrchestratorError
 from orchestrator.experiment.paths import in_name
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
+from orchestrator.files import from_user
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.experiment import Variant
 from orchestrator.spec.fields import to_json
@@ -141,7 +142,8 @@ def _outputs(root: Path, here: Path) -> list[Path]:
     """Where commands that run here or in the project folder leave results and read datasets; no package is one."""
     named = [folder / name for folder in dict.fromkeys((root, here)) for name in OUTPUTS]
     named = [folder for folder in named if not (folder / "__init__.py").is_file()]
-    return named + [here / place for name in VARIABLES if "://" not in (place := os.environ.get(name, "")) and place]
+    given = (os.environ.get(name, "") for name in VARIABLES)
+    return named + [here / from_user(place) for place in given if place and "://" not in place]
 
 
 def _files(variant: Variant, root: Path) -> list[Path]:

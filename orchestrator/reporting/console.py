@@ -1,0 +1,13 @@
+"""The one console that prints for people: text is shown as it is, whatever a user has called a variant or a file."""
+
+from typing import IO
+
+from rich.console import Console
+
+
+def plain_console(file: IO[str] | None = None) -> Console:
+    """A console on ``file`` (default: stdout) that reads no markup (``net[red]``) and no emoji (``:cat:``) in text.
+
+    Styles are given beside the text, not in it.
+    """
+    return Console(file=file, markup=False, emoji=False, highlight=False)
