@@ -31,15 +31,25 @@ def take_over(folder: LaunchFolder, wanted: Collection[TrialSpec], storage: Stor
     for spec in wanted:
         missing.setdefault(spec.weights_identity(), []).append(spec)
     taken: list[str] = []
+
+    def take(path: Path) -> None:
+        for spec in list(missing.get(identity := _identity(path), ())):
+            if _copied(path, folder, spec, storage):
+                missing[identity].remove(spec)
+                taken.append(spec.name)
+
+    unmeasured: list[Path] = []  # of a search: whoever compares such a trial has to evaluate it first
     for launch in _launches(folder, storage):
         if len(taken) == len(wanted):
             break
         storage.fetch(launch, lambda name: is_progress_file(name) or name.endswith("/facts.json"))
         for path in _complete(launch, torch_version):
-            for spec in list(missing.get(identity := _identity(path), ())):
-                if _copied(path, folder, spec, storage):
-                    missing[identity].remove(spec)
-                    taken.append(spec.name)
+            if _is_measured(path):
+                take(path)
+            else:
+                unmeasured.append(path)
+    for path in unmeasured:
+        take(path)
     return taken
 
 
@@ -81,6 +91,13 @@ def _identity(trial: Path) -> str:
         return TrialFolder(trial).spec().weights_identity()
     except StorageError:
         return ""
+
+
+def _is_measured(trial: Path) -> bool:
+    try:
+        return TrialFolder(trial).is_measured()
+    except StorageError:
+        return False
 
 
 def _copied(source: Path, folder: LaunchFolder, spec: TrialSpec, storage: Storage) -> bool:

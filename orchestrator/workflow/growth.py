@@ -11,7 +11,6 @@ from orchestrator.records import (
     VAL_ACCURACY,
     Listener,
     Outcome,
-    Status,
     TrialResult,
     summary,
 )
@@ -94,12 +93,9 @@ class Growth:
         return new
 
     def _ended(self, spec: TrialSpec) -> TrialResult | None:
-        trial = TrialFolder(self.folder.trial(spec.name))
+        outcome = self.folder.ended(spec)
         try:
-            outcome = trial.outcome()
-            if outcome is None or trial.spec().identity() != spec.identity():
-                return None
-            return None if outcome.status is Status.FAILED else result_of(outcome, self.target)
+            return None if outcome is None else result_of(outcome, self.target)
         except StorageError:
             return None
 
