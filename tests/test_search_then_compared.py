@@ -1,19 +1,25 @@
 """A trial that a search has trained and that is compared later: it is evaluated on the test split first."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_dataset
+from recording import open_runs
 
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Status
+from orchestrator.records import CONFIRM, Status
 from orchestrator.scheduling.checkpoints import find_checkpoints
-from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
+from orchestrator.scheduling.decisions import Decision, append
+from orchestrator.scheduling.launch import Launch, settle_stopped
+from orchestrator.scheduling.launch_folder import RUNGS, LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import take_over
 from orchestrator.spec import Plan
+from orchestrator.tracking.read import read_trials
+from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder, run_trial
 
 RATES = {"trainer.optimizer.lr": {"choice": [0.05, 0.1]}}
@@ -84,3 +90,32 @@ def test_of_several_launches_the_one_that_has_evaluated_the_trial_is_taken_over(
     folder, taken = launches.taken(last)
     assert taken == ["Tiny/seed-0"]
     assert folder.finished(last) == {"Tiny/seed-0": Status.COMPLETE}
+
+
+def test_what_a_search_has_trained_or_stopped_goes_on_where_it_is_confirmed(launches: Launches) -> None:
+    """A launch of an earlier version may confirm with a seed that it has searched with."""
+    search = launches.plan("searched", seeds=[0, 1], confirm={"seeds": [100]})
+    complete, stopped = (f"Tiny/seed-1/lr={rate}" for rate in (0.05, 0.1))
+    folder = launches.trained(search, measure=False)
+    TrialFolder(folder.trial(stopped)).finish(Status.STOPPED, "stopped by the scheduler after epoch 1")
+    assert folder.finished(search)[stopped] is Status.STOPPED, "in a search it has ended"
+    trials = tuple(replace(spec, stage=CONFIRM) if spec.seed == 1 else spec for spec in search.trials)
+    later = replace(search, trials=trials)
+    assert folder.finished(later).keys() == folder.finished(search).keys() - {complete, stopped}
+    homes = find_checkpoints(folder.path, later, folder.finished(later))
+    append(folder.path / RUNGS, Decision(stopped, 1, 0.5, stopped=True))
+    waiting = Launch(later, make_dataset(), folder.path, {"CPU": 1.0}, resume_from=homes)
+    assert settle_stopped(waiting) == {}, "the scheduler's decision was one on the search"
+    assert evaluated_only(folder, later, complete)
+
+
+def test_in_mlflow_a_trial_has_the_stage_of_the_newest_plan(uri: str, launches: Launches) -> None:
+    search = launches.plan("searched", seeds=[0, 1], confirm={"seeds": [100]})
+    sink = Sink(open_runs(uri, search, "id"))
+    for spec in search.trials:
+        sink.on_start(spec.name)
+    sink.close(Status.INTERRUPTED)
+    trials = tuple(replace(spec, stage=CONFIRM) if spec.seed == 1 else spec for spec in search.trials)
+    runs = open_runs(uri, replace(search, trials=trials), "id")
+    read = {row.trial: row.stage for row in read_trials(runs.client, runs.parent_run_id)}
+    assert read == {spec.name: spec.stage for spec in trials}

@@ -21,7 +21,7 @@ from orchestrator.scheduling.launch_file import (
     planned_at,
     read_all,
 )
-from orchestrator.scheduling.looks import caution
+from orchestrator.scheduling.looks import caution, searched_before
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.spec.relations import name_problem
@@ -67,6 +67,8 @@ class LaunchFolder:
                 f"{self.path / LAUNCH_FILE} was begun with other settings, data or network source than there are now: "
                 f"{listed(found, MOST_NAMED)}; bring those back, or begin a new launch with `orchestrator run`"
             )
+        if why := searched_before(self.content(), plan.experiment):
+            raise StorageError(f"{why}; give other seeds, or begin a new launch with `orchestrator run --again`")
 
     @property
     def directory(self) -> Path | None:

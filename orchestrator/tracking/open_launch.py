@@ -30,6 +30,7 @@ from orchestrator.tracking.tags import (
     REJECTED,
     SOURCE_NAME,
     SPEC_HASH,
+    STAGE,
     STATUS,
     TARGET,
     VERDICT_SETTINGS,
@@ -126,11 +127,11 @@ def _judging_tags(plan: Plan) -> dict[str, str]:
 
 
 def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Run"]) -> None:
-    """Mark the trials that are no longer in the plan, end what was left running of them, and renew all places."""
-    places = {spec.identity(): plan.place(spec) for spec in plan.trials}
+    """Mark the trials that are no longer in the plan, end what was left running of them; renew places and stages."""
+    specs = {spec.identity(): spec for spec in plan.trials}
     for spec_hash, run in recorded.items():
         run_id, tags = run.info.run_id, run.data.tags
-        if spec_hash not in places:
+        if (spec := specs.get(spec_hash)) is None:
             if LEFT_OUT not in tags:
                 client.set_tag(run_id, LEFT_OUT, "true")
             if run.info.status == "RUNNING":
@@ -139,8 +140,10 @@ def _keep_to_plan(client: "MlflowClient", plan: Plan, recorded: Mapping[str, "Ru
             continue
         if LEFT_OUT in tags:
             client.delete_tag(run_id, LEFT_OUT)
-        if tags.get(PLACE) != places[spec_hash]:
-            client.set_tag(run_id, PLACE, places[spec_hash])
+        if tags.get(PLACE) != (place := plan.place(spec)):
+            client.set_tag(run_id, PLACE, place)
+        if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none
+            client.set_tag(run_id, STAGE, spec.stage)
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:
