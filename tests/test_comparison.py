@@ -200,6 +200,24 @@ def test_an_interrupted_launch_is_no_result_and_its_trials_did_not_fail() -> Non
     assert "too optimistic" not in comparison.sentence
 
 
+def test_what_is_not_evaluated_yet_is_no_result_and_counts_as_complete() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    said = compare([*trials[:-1], replace(trials[-1], test_accuracy=None)], 0.85).sentence
+    begins = "Interim, not a result: 1 complete trial awaits evaluation on the test split. The same command resumes"
+    assert said.startswith(f"{begins} the launch. a and b are not told apart")
+    waiting = [trial("c", i, None) for i in range(2)]
+    said = compare([*trials, *waiting, trial("d", 0, None, "running")], 0.85).sentence
+    begins = "Interim, not a result: 8 of 9 trials have ended and 2 complete trials await evaluation on the test split."
+    assert said.startswith(f"{begins} a is better")
+    assert "no complete seed" not in said
+    assert "c and d have no evaluated seed." in said
+    assert compare(waiting, 0.85).sentence.endswith("The same command resumes the launch. No test accuracy yet.")
+    searched = compare([replace(one, sample=0) for one in waiting], 0.85).sentence
+    assert searched.endswith(
+        "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
+    )
+
+
 def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:
     trials = [replace(trial("a", 0, 0.9), sample=0), replace(trial("a", 0, None, "running"), sample=1)]
     comparison = compare(trials, 0.85)

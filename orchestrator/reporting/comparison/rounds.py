@@ -143,5 +143,5 @@ def terminal_rounds(rounds: Rounds) -> str:
 
 
 def _has_ended(trial: TrialRow) -> bool:
-    """Whether nothing more comes of it: a trial of a round is never stopped early."""
-    return trial.status in (Status.COMPLETE, Status.FAILED)
+    """Whether nothing more comes of it: a trial of a round is never stopped early, and is evaluated when complete."""
+    return trial.status == Status.FAILED or (trial.status == Status.COMPLETE and trial.test_accuracy is not None)

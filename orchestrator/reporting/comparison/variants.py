@@ -160,6 +160,7 @@ def compare(
         rounds="" if rounds is None else f"{rounds.sentence} {rounds.left_out(chosen)}".strip(),
         caution=caution,
         goes_on=searching or (rounds is not None and rounds.ended is None),
+        selecting=any(trial.sample is not None and not trial.stage for trial in trials),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
     return Comparison(judged, target, verdict, running, unmeasured, searched(trials), rounds)
