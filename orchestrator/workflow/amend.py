@@ -5,8 +5,11 @@ from collections import Counter
 
 import torch
 
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.confirmation import lost_choices
+from orchestrator.experiment.stage_log import StageLog
 from orchestrator.scheduling.launch_file import LAUNCH_FILE
-from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
+from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
@@ -40,8 +43,15 @@ def open_folder(
 def amend(
     checked: Checked, folder: LaunchFolder, storage: Storage, display: Display, directory: str | None = None
 ) -> Growth:
-    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained."""
+    """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained.
+
+    Raises ExperimentError, and amends nothing, if it would lose settings that have been chosen for confirmation.
+    """
     experiment = checked.plan.experiment.name
+    decided = StageLog()
+    decided.open(folder.path / SUGGESTIONS, lambda _: None)
+    if lost := lost_choices(checked.plan.experiment, decided.choices):
+        raise ExperimentError(experiment, lost)
     ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
     if changed := folder.amend(checked.plan, storage, ended, directory):
         display.log(f"launch {folder.name} is amended: {changed}")

@@ -16,6 +16,7 @@ from orchestrator.records import (
 )
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder
 from orchestrator.scheduling.storage import Storage
+from orchestrator.scheduling.take_over import origin
 from orchestrator.spec import TrialSpec
 from orchestrator.tracking.runs import TrialFacts
 from orchestrator.trial import TrialFolder
@@ -101,7 +102,8 @@ class Growth:
 
 
 def result_of(outcome: Outcome, target: float) -> TrialResult:
-    """What the trial that ended so tells, from the records in its folder."""
+    """What the trial that ended so tells, from the records in its folder; taken over, it took this launch no time."""
+    is_own = outcome.folder is None or origin(outcome.folder) is None
     records = TrialFolder(outcome.folder).records() if outcome.folder is not None else []
     found = summary(records, target)
     measured = [record.metrics[TEST_ACCURACY] for record in records if record.final and TEST_ACCURACY in record.metrics]
@@ -110,6 +112,6 @@ def result_of(outcome: Outcome, target: float) -> TrialResult:
         int(found[EPOCHS]),
         found.get(BEST_VAL_ACCURACY),
         measured[-1] if measured else None,
-        found.get(SECONDS, 0.0),
+        found.get(SECONDS, 0.0) if is_own else 0.0,
         {r.epoch: r.metrics[VAL_ACCURACY] for r in records if not r.final and VAL_ACCURACY in r.metrics},
     )
