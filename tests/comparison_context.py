@@ -12,6 +12,7 @@ from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.reporting.tables import Table
+from orchestrator.spec import VerdictSettings
 from orchestrator.verdict import judge
 
 CLASSES = ("zero", "one <b>", "two $x$", "three")
@@ -86,7 +87,7 @@ def make_comparison(
         trials = make_trials(count, seeds, random, images)
     labels = np.arange(images) % len(CLASSES)
     predicted = make_predictions([t for t in trials if t.test_accuracy is not None], labels, random)
-    rows = compare(trials, 0.9).rows
+    rows = compare(trials, 0.9, settings=VerdictSettings(baseline=(judged or {}).get("baseline"))).rows
     costs = {
         cost: {row.variant: float(value) for row in rows if (value := getattr(row, cost)) is not None}
         for cost in ("parameters", "macs", "seconds")

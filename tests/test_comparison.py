@@ -15,6 +15,7 @@ from rich.console import Console
 
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
+from orchestrator.reporting.comparison.rounds import launch_rounds
 from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.tables import (
     comparison_table,
@@ -26,6 +27,9 @@ from orchestrator.reporting.comparison.tables import (
 from orchestrator.reporting.comparison.variants import Comparison, compare
 from orchestrator.selection import chosen_trials
 from orchestrator.spec import VerdictSettings
+from orchestrator.tracking.read import Judging
+from orchestrator.workflow.comparison import Comparison as Compared
+from orchestrator.workflow.results import Results
 
 
 def trial(
@@ -139,8 +143,33 @@ def test_the_settings_of_the_verdict_are_followed() -> None:
     assert judged({"a": [0.9, 0.91, 0.92], "b": [0.9, 0.9101, 0.92]}, margin=0.05).verdict.pairs[0].decision == (
         "equivalent"
     )
+
+
+@pytest.mark.parametrize("until_decided", [False, True])
+def test_a_baseline_that_has_not_begun_is_a_variant_without_a_seed(until_decided: bool) -> None:
+    settings = VerdictSettings(baseline="c", until_decided=until_decided, max_seeds=6)
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    for begun in (trials, trials[:1], [trial("a", 0, None, "running")]):
+        rounds = launch_rounds(begun, settings)
+        comparison = compare(begun, 0.85, settings=settings, planned=9, rounds=rounds)
+        assert comparison.sentence.startswith("Interim, not a result: ")
+        assert comparison.verdict.baseline == "c"
+        assert comparison.evidence == "none"
+        assert [(row.trials, row.running, row.best) for row in comparison.rows if row.variant == "c"] == [(0, 0, False)]
+        json.dumps(comparison.to_dict(), allow_nan=False)
+        Console(file=io.StringIO()).print(comparison_table(comparison), cost_table(comparison))
+        if until_decided:
+            assert (rounds.seeds, rounds.ended) == ((), None), "without the baseline no round is whole"
+            assert "Another round follows" in comparison.sentence
+    assert compare([], 0.85, settings=settings).rows == ()
+
+
+def test_another_baseline_that_is_asked_for_is_one_of_the_variants() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    results = Results("x", "1", "run", trials, Compared.of(compare(trials, 0.85)), judging=Judging(VerdictSettings()))
+    assert results.compare(baseline="b").verdict.baseline == "b"
     with pytest.raises(RequestError, match="baseline: strid is not a variant"):
-        judged(APART, baseline="strid")
+        results.compare(baseline="strid")
 
 
 def test_survivors_are_named_as_such() -> None:
@@ -198,6 +227,24 @@ def test_an_interrupted_launch_is_no_result_and_its_trials_did_not_fail() -> Non
         "Interim, not a result: 1 of 4 trials have ended. The same command resumes the launch. "
     )
     assert "too optimistic" not in comparison.sentence
+
+
+def test_what_is_not_evaluated_yet_is_no_result_and_counts_as_complete() -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    said = compare([*trials[:-1], replace(trials[-1], test_accuracy=None)], 0.85).sentence
+    begins = "Interim, not a result: 1 complete trial awaits evaluation on the test split. The same command resumes"
+    assert said.startswith(f"{begins} the launch. a and b are not told apart")
+    waiting = [trial("c", i, None) for i in range(2)]
+    said = compare([*trials, *waiting, trial("d", 0, None, "running")], 0.85).sentence
+    begins = "Interim, not a result: 8 of 9 trials have ended and 2 complete trials await evaluation on the test split."
+    assert said.startswith(f"{begins} a is better")
+    assert "no complete seed" not in said
+    assert "c and d have no evaluated seed." in said
+    assert compare(waiting, 0.85).sentence.endswith("The same command resumes the launch. No test accuracy yet.")
+    searched = compare([replace(one, sample=0) for one in waiting], 0.85).sentence
+    assert searched.endswith(
+        "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
+    )
 
 
 def test_a_sample_that_is_still_running_may_yet_be_chosen() -> None:

@@ -170,6 +170,12 @@ def baseline_is_lost() -> ComparisonContext:
     return make_comparison(3, 3, trials=trials, judged={"baseline": "grouped_concat"})
 
 
+def baseline_has_not_begun() -> ComparisonContext:
+    """As the file names it, and a launch is looked at early."""
+    trials = [t for t in make_trials(3, 3, np.random.default_rng(0), 400) if t.variant != "grouped_concat"]
+    return make_comparison(3, 3, trials=trials, judged={"baseline": "grouped_concat"})
+
+
 def no_images() -> ComparisonContext:
     return replace(make_comparison(3, 2), images=None, more_images=MORE_IMAGES)
 
@@ -178,6 +184,7 @@ ODD: dict[str, tuple[Callable[[], ComparisonContext], str]] = {
     "nothing is complete": (nothing_complete, "no trial is complete"),
     "a variant has no complete trial": (one_is_lost, "not complete: 1 failed, 1 running. They take"),
     "the baseline has no complete trial": (baseline_is_lost, "nothing is compared"),
+    "the baseline has not begun": (baseline_has_not_begun, "nothing is compared"),
     "one variant": (partial(make_comparison, 1, 3), "no other variant"),
     "one seed": (partial(make_comparison, 3, 1), "one network against another"),
     "no predictions": (partial(make_comparison, 3, 2, predicted={}, labels=None), "predictions of all of their seeds"),

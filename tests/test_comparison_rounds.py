@@ -138,6 +138,16 @@ def test_trials_beyond_the_rounds_are_named_and_pull_no_mean_down() -> None:
     assert "1 trial of good is beyond the rounds and takes no part." in fewer.sentence
 
 
+def test_a_round_whose_trials_are_not_all_evaluated_has_not_ended() -> None:
+    trials = table({"a": [0.9, 0.91, 0.92], "b": [0.8, 0.82, 0.81]})
+    waiting = [*trials[:-1], replace(trials[-1], test_accuracy=None)]
+    rounds = launch_rounds(waiting, IN_ROUNDS)
+    assert rounds is not None
+    assert (rounds.seeds, rounds.ended) == ((0, 1), None)
+    said = compared(waiting).sentence
+    assert said.startswith("Interim, not a result: 1 complete trial awaits evaluation on the test split. ")
+
+
 def test_trials_of_a_round_that_goes_on_take_no_part_yet() -> None:
     trials = [*table({"a": [0.9, 0.91, 0.92, 0.99], "b": [0.9, 0.92, 0.91]}), trial("b", 3, None, "running")]
     found = compared(trials)

@@ -19,6 +19,7 @@ from patience import PATIENCE
 from recording import FACTS
 
 from orchestrator.data import save_packed
+from orchestrator.errors import StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.scheduling.launch_file import amended, change, differences, new_content, read_all
@@ -180,6 +181,9 @@ ONE_MORE = ["stride", "dilated_stride", "grouped_concat"]
         ({"verdict": ROUNDS}, {"verdict": {**ROUNDS, "max_seeds": 40}}, "max_seeds 20, now 40"),
         ({"verdict": ROUNDS}, {"verdict": ROUNDS, "seeds": FOUR}, ""),  # the same seeds in the same order
         ({"verdict": ROUNDS}, {"verdict": ROUNDS, "seeds": [1, 0]}, r"seeds \[0, 1\], now \[1, 0\]"),
+        ({"verdict": ROUNDS, "seeds": FOUR}, {"verdict": ROUNDS, "seeds": [0, 1]}, ""),  # rounds count on to the others
+        ({"verdict": ROUNDS}, {"verdict": ROUNDS, "seeds": [0, 1, 9]}, r"seeds \[0, 1\], now \[0, 1, 9\]"),
+        ({"verdict": ROUNDS, "seeds": [7, 0, 1]}, {"verdict": ROUNDS, "seeds": [7, 0]}, r"now \[7, 0\]"),
         ({"verdict": ROUNDS}, {"verdict": ROUNDS, "variants": ONE_MORE}, "variants"),
         ({"verdict": ROUNDS}, {"seeds": THREE}, "until_decided yes, now no"),
     ],
@@ -196,6 +200,28 @@ def test_rules_that_are_changed_after_a_look_are_told_of(
     unseen = Looked(tmp_path / "unseen")
     unseen.under(ends=0, **before)
     assert unseen.under(**now) == "", "nothing had ended"
+
+
+CONFIRMED = {"search": SEARCH, "confirm": {"seeds": [100, 101]}}
+
+
+@pytest.mark.parametrize(
+    ("now", "said"),
+    [
+        ({"seeds": [0], "confirm": {"seeds": [1, 2]}}, "this launch has searched with seed 1, and what was selected"),
+        ({"seeds": [5], "confirm": {"seeds": [0, 1]}}, "searched with seeds 0, 1, and"),
+        ({"seeds": [0], "confirm": {"seeds": [100, 102]}}, ""),
+        ({"seeds": [0, 1, 2], "confirm": None}, ""),
+        ({"seeds": [7], "confirm": {"seeds": [0]}, "verdict": {**ROUNDS, "max_seeds": 3}}, "seeds 0, 1, and"),
+    ],
+)  # fmt: skip
+def test_a_seed_that_was_searched_with_is_not_confirmed_with(now: dict[str, Any], said: str, tmp_path: Path) -> None:
+    folder, _ = open_launch_folder(tmp_path, plan_of(**CONFIRMED))
+    if said:
+        with pytest.raises(StorageError, match=said):
+            folder.check_plan(plan_of(**{**CONFIRMED, **now}))
+    else:
+        folder.check_plan(plan_of(**{**CONFIRMED, **now}))
 
 
 def test_what_is_listed_again_is_not_called_new() -> None:

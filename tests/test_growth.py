@@ -1,28 +1,35 @@
 """What results make known is checked as what is known from the outset, and never ends a launch that has begun."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import make_dataset
 
-from orchestrator.errors import VariantError
+from orchestrator.errors import ExperimentError, VariantError
 from orchestrator.experiment.reader import read_experiment
+from orchestrator.files import write_json
 from orchestrator.records import Outcome, Status, TrialResult
-from orchestrator.scheduling.launch_folder import LaunchFolder
+from orchestrator.scheduling.launch_folder import SUGGESTIONS, TAKEN_OVER, LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
-from orchestrator.spec import Plan, TrialSpec
+from orchestrator.spec import Plan, Recipe, TrialSpec
+from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.amend import amend
 from orchestrator.workflow.check import Checked, check_experiment
-from orchestrator.workflow.growth import Growth
+from orchestrator.workflow.display import Display
+from orchestrator.workflow.growth import Growth, result_of
 
 RATES = {"trainer.optimizer.lr": {"uniform": [0.01, 1.0]}}
 
 
-def checked(network_file: Path, packed: Path, **search: Any) -> Checked:
+def checked(network_file: Path, packed: Path, confirmed: bool = False, **search: Any) -> Checked:
     tree = {
         "name": "small", "variants": [f"{network_file}:Tiny"], "dataset": {"name": str(packed)},
         "trainer": {"epochs": 2, "batch_size": 9, "drop_last": True},
-        "search": {"name": "tpe", "samples": 12, "concurrency": 3, **search},
+        "search": search if confirmed else {"name": "tpe", "samples": 12, "concurrency": 3, **search},
+        **({"confirm": {"seeds": [100]}} if confirmed else {}),
     }  # fmt: skip
     return check_experiment(read_experiment(tree, "x"), packed.parent, lambda _: None)
 
@@ -102,3 +109,29 @@ def test_listeners_are_told_that_a_search_suggests_nothing_more(
         growth(outcomes)
     assert len(outcomes) == trials
     assert told.searching == [*[True] * (len(told.searching) - 1), False]
+
+
+def test_a_search_is_not_cut_below_what_has_been_confirmed(network_file: Path, packed: Path, tmp_path: Path) -> None:
+    search = {"name": "random", "space": RATES}
+    eight, seven, six = (checked(network_file, packed, confirmed=True, **search, samples=count) for count in (8, 7, 6))
+    storage = Storage(tmp_path / "storage")
+    folder, _ = open_launch_folder(storage.root, eight.plan)
+    (folder.path / SUGGESTIONS).write_text('{"confirmed": {"Tiny": 6, "Gone": 30}}\n')
+    before = folder.content()
+    with pytest.raises(ExperimentError, match=r"Tiny is confirmed with sample 6: keep search\.samples at 7 or more"):
+        amend(six, folder, storage, Display())
+    assert folder.content() == before
+    amend(seven, folder, storage, Display())
+    assert len(folder.content()["plans"]) == 2
+
+
+def test_what_another_launch_has_trained_took_no_time_here(network_file: Path, tmp_path: Path) -> None:
+    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=1, batch_size=32))
+    trial = TrialFolder(tmp_path / "trial")
+    list(run_trial(spec, make_dataset(), trial.path))
+    outcome = trial.outcome()
+    assert outcome is not None
+    own = result_of(outcome, 0.9)
+    assert own.seconds > 0
+    write_json(trial.path / TAKEN_OVER, {"experiment": "earlier", "launch": "0123"})
+    assert result_of(outcome, 0.9) == replace(own, seconds=0.0)

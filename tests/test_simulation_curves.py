@@ -8,15 +8,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from recording import open_runs, record
 from simulating import DECAY, LR, searched
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import make_plan
+from orchestrator.records import Outcome, Status
 from orchestrator.simulation.curve_csv import read_csv
 from orchestrator.simulation.from_files import FileCurves, passed_through
 from orchestrator.simulation.laws import Law, Laws
 from orchestrator.simulation.recorded import RecordedCurves, RecordedTrial
 from orchestrator.spec import Distribution, Experiment, Recipe, Search, TrialSpec, Variant
+from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.store import connect
+from orchestrator.workflow.simulate import read_recorded
 
 CLEAN = Law(noise=0.0, luck=0.0)
 
@@ -217,6 +222,27 @@ def test_recorded_curves_are_found_again_or_drawn() -> None:
     assert "stride: 2" in RecordedCurves(trials[:2], plain(), "earlier").notes[0]
     assert drawn.curve(specs[7]) == drawn.curve(specs[7])
     assert exact.curve(specs[1]).test == pytest.approx([0.11] * 4)
+
+
+def test_trials_that_a_scheduler_stopped_are_counted_and_replayed_as_far_as_they_go(uri: str) -> None:
+    experiment = replace(plain(3), seeds=(0, 1, 2))
+    plan = make_plan(experiment)
+    runs = open_runs(uri, plan)
+    sink = Sink(runs)
+    for spec, epochs in zip(plan.trials, (3, 3, 1), strict=True):
+        sink.on_start(spec.name)
+        for epoch in range(1, epochs + 1):
+            sink.on_record(spec.name, record(epoch))
+        if epochs == 3:
+            sink.on_record(spec.name, record(3, final=True))
+        sink.on_end(Outcome(spec.name, Status.COMPLETE if epochs == 3 else Status.STOPPED))
+    sink.close(Status.COMPLETE)
+    trials = read_recorded(connect(uri), experiment.name)
+    assert [(len(trial.validation), trial.stopped) for trial in trials] == [(3, False), (3, False), (1, True)]
+    note, _ = RecordedCurves(trials, experiment, "earlier").notes
+    assert note.startswith("earlier: of 3 recorded trials, 1 was stopped early by a scheduler and cannot be replayed")
+    assert "regret" in note
+    assert RecordedCurves(trials, plain(1), "earlier").notes == (), "as far as it goes it can"
 
 
 def test_recorded_settings_are_drawn_for_settings_that_were_not_recorded() -> None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from orchestrator.experiment.stage_log import StageLog
 from orchestrator.experiment.stages import to_come
 from orchestrator.records import CONFIRM, SEARCH, Status, TrialResult, TrialRow
 from orchestrator.reporting.comparison.rounds import launch_rounds
-from orchestrator.reporting.comparison.search import searched
+from orchestrator.reporting.comparison.search import search_table, searched, terminal_search
 from orchestrator.reporting.comparison.search_words import sentences
 from orchestrator.reporting.comparison.variants import compare
 from orchestrator.selection import chosen_trials, selected_trials
@@ -320,6 +321,25 @@ def test_only_the_last_stage_is_compared_and_the_search_keeps_what_was_chosen() 
     assert "judged on these fresh seeds alone" in said
     assert "a keeps the configuration that its fresh trials began with" in said
     assert sentences(searched(searching)) == "a was given 2 trials and 6 epochs in the search."
+
+
+def test_with_other_seeds_of_the_search_a_choice_is_told_before_these_have_begun() -> None:
+    """The trials of the seeds that are listed no longer are left out, so that a choice may have none behind it."""
+    search, fresh = rows(SEARCH, CONFIRM)[:2], rows(SEARCH, CONFIRM)[2:]
+    other = [replace(row, variant="b", trial=row.trial.replace("a/", "b/")) for row in fresh]
+    begun = replace(search[1], status="running", val_accuracy=None)  # of another sample than the chosen one
+    for trials in ([*search, *fresh, *other], [begun, *fresh, *other], [*fresh, *other]):
+        found = searched(trials)
+        assert [(row.chosen, row.confirmed, row.settings) for row in found] == [(0, 2, {})] * 2
+        compared = compare(trials, 0.8)
+        assert compared.measured != []
+        json.dumps(compared.to_dict(), allow_nan=False)
+        said = sentences(found)
+        assert "Each variant takes part with one " in said
+        assert ("No trial that the search of b has now has begun" in said) == (trials[0].stage == SEARCH)
+        assert "0 to" not in said.partition("judged")[0]
+        search_table(found)
+        terminal_search(found)
 
 
 def test_a_search_of_which_every_trial_failed_does_not_go_on() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.records import CONFIRM, SEARCH, Status, TrialResult, TrialRow, short_names
 from orchestrator.selection import complete_trials, selected_trials
-from orchestrator.spec import TrialSpec
+from orchestrator.spec import Experiment, TrialSpec
 
 Choices = Mapping[str, int]  # by variant, the sample that its confirm trials are trained with
 
@@ -25,6 +25,18 @@ def choose(searched: Sequence[TrialSpec], results: Mapping[str, TrialResult], ma
         if label not in choices and sample is not None and any(row.status != Status.FAILED for row in chosen):
             choices[label] = sample
     return choices
+
+
+def lost_choices(experiment: Experiment, choices: Choices) -> list[str]:
+    """Which ``choices`` that have been made would not be among the samples of ``experiment``, one line each."""
+    if experiment.search is None or experiment.confirm is None:
+        return []
+    limit, labels = experiment.search.limit, {variant.label for variant in experiment.variants}
+    return [
+        f"{label} is confirmed with sample {sample}: keep search.samples at {sample + 1} or more"
+        for label, sample in choices.items()
+        if label in labels and sample >= limit
+    ]
 
 
 def confirm_trials(searched: Iterable[TrialSpec], choices: Choices) -> dict[str, TrialSpec]:
@@ -50,7 +62,9 @@ def choices_in_words(
         mine = [row for row in rows if row.variant == label and row.sample == choices[label]]
         judged = [row.val_accuracy for row in complete_trials(mine) or mine if row.val_accuracy is not None]
         accuracy = f" ({100 * sum(judged) / len(judged):.2f} % on validation)" if judged else ""
-        settings = next(spec.settings for spec in searched if (spec.label, spec.sample) == (label, choices[label]))
+        settings = next((s.settings for s in searched if (s.label, s.sample) == (label, choices[label])), None)
+        if settings is None:  # an adaptive search has not come to it again
+            continue
         lines.append(f"{label} is trained afresh with {_settings(settings)}{accuracy}: {_seeds(seeds)}")
     return lines
 

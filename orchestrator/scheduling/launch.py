@@ -147,7 +147,7 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
     from orchestrator.scheduling.decisions import read_log, stopped
 
     settled = {}
-    names = {spec.name for spec in launch.plan.trials} - launch.finished
+    names = {spec.name for spec in launch.plan.trials if spec.stage != CONFIRM} - launch.finished
     for name, epoch in stopped(read_log(launch.folder / RUNGS)).items():
         if name in names and name in launch.resume_from:
             found = launch.resume_from[name]

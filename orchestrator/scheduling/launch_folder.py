@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from orchestrator.errors import StorageError
 from orchestrator.files import write_json
-from orchestrator.records import Status
+from orchestrator.records import CONFIRM, SEARCH, Outcome, Status
 from orchestrator.scheduling.launch_file import (
     LAUNCH_FILE,
     amended,
@@ -22,9 +22,9 @@ from orchestrator.scheduling.launch_file import (
     opened_at,
     read_all,
 )
-from orchestrator.scheduling.looks import caution
+from orchestrator.scheduling.looks import caution, searched_before
 from orchestrator.scheduling.storage import Storage
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.spec.relations import name_problem
 from orchestrator.text import listed
 
@@ -73,6 +73,8 @@ class LaunchFolder:
                 f"{self.path / LAUNCH_FILE} was begun with other settings, data or network source than there are now: "
                 f"{listed(found, MOST_NAMED)}; bring those back, or begin a new launch with `orchestrator run`"
             )
+        if why := searched_before(self.content(), plan.experiment):
+            raise StorageError(f"{why}; give other seeds, or begin a new launch with `orchestrator run --again`")
 
     @property
     def directory(self) -> Path | None:
@@ -110,20 +112,27 @@ class LaunchFolder:
         return self.path / "trials" / name
 
     def finished(self, plan: Plan) -> dict[str, Status]:
-        """The trials that need not be run again: complete, or stopped by the scheduler. Failed ones are tried again."""
+        """The trials that need not be run again, as :meth:`ended` says."""
+        return {spec.name: outcome.status for spec in plan.trials if (outcome := self.ended(spec)) is not None}
+
+    def ended(self, spec: TrialSpec) -> Outcome | None:
+        """How the trial ended, if it need not be run again: complete and evaluated, or stopped by the scheduler.
+
+        None also for one that was trained for a search and is to be compared now: nothing that is compared may be
+        stopped early, or lack an evaluation on the test split. Only a search evaluates its trials later, if at all.
+        """
         from orchestrator.trial import TrialFolder  # torch comes with it: who looks launches up does not need it
 
-        found: dict[str, Status] = {}
-        for spec in plan.trials:
-            folder = TrialFolder(self.trial(spec.name))
-            try:
-                outcome = folder.outcome()
-                same = outcome is not None and folder.spec().identity() == spec.identity()
-            except StorageError:
-                continue
-            if outcome is not None and same and outcome.status in (Status.COMPLETE, Status.STOPPED):
-                found[spec.name] = outcome.status
-        return found
+        trial = TrialFolder(self.trial(spec.name))
+        try:
+            outcome = trial.outcome()
+            if outcome is None or trial.spec().identity() != spec.identity():
+                return None
+            if outcome.status is Status.COMPLETE:
+                return outcome if spec.stage == SEARCH or trial.is_measured() else None
+            return outcome if outcome.status is Status.STOPPED and spec.stage != CONFIRM else None
+        except StorageError:
+            return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -1,9 +1,9 @@
 """Whether results of a launch were seen before its rules for a verdict were changed, by the plans that it was given."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.spec import label_of
+from orchestrator.spec import Experiment, VerdictSettings, label_of
 from orchestrator.verdict.planning import LEAST_SEEDS
 
 RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
@@ -33,6 +33,24 @@ def caution(content: Mapping[str, Any]) -> str:
     return f"The rules were changed after results had been seen ({words}): wrong decisions may be more frequent."
 
 
+def searched_before(content: Mapping[str, Any], experiment: Experiment) -> str:
+    """Why ``experiment`` cannot amend the launch: it confirms with seeds that were searched with; or nothing.
+
+    Seeds of rounds that may follow are among them. What an earlier version has let a launch confirm goes on.
+    """
+    if experiment.confirm is None:
+        return ""
+    plans = [plan["experiment"] for plan in content["plans"]]
+    searched = {seed for plan in plans if plan.get("search") for seed in plan["seeds"]}
+    verdict = experiment.verdict
+    seeds = _order(experiment.confirm.seeds, verdict.max_seeds if verdict.until_decided else 0)
+    known = plans[-1]["confirm"]["seeds"] if plans[-1].get("confirm") else []
+    if not (both := sorted(searched & set(seeds) - set(known))):
+        return ""
+    said = f"seed{'s' * (len(both) > 1)} {', '.join(map(str, both))}"
+    return f"confirm.seeds: this launch has searched with {said}, and what was selected on is not judged on"
+
+
 def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how a verdict is reached: the same from the first look to the last, its error rates hold."""
     verdict = experiment["verdict"]
@@ -44,14 +62,21 @@ def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
 
 def _differs(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     rounds = before["until_decided"] or now["until_decided"]
-    if key == "seeds":  # rounds count on from the listed ones
-        shared = min(len(before["seeds"]), len(now["seeds"]))
-        same = before["seeds"][:shared] == now["seeds"][:shared]
-        return not same if before["until_decided"] and now["until_decided"] else before["seeds"] != now["seeds"]
+    if key == "seeds":
+        if not (before["until_decided"] and now["until_decided"]):
+            return bool(before["seeds"] != now["seeds"])
+        orders = [_order(design["seeds"], design["max_seeds"] or VerdictSettings.max_seeds) for design in (before, now)]
+        return any(one != other for one, other in zip(*orders, strict=False))
     if key == "variants":  # a further one is judged with all others; one that is gone was judged before
         gone = set(before[key]) - set(now[key])
         return bool(gone) or (rounds and set(before[key]) != set(now[key]))
     return before[key] != now[key] and (rounds or key != "max_seeds")
+
+
+def _order(seeds: Sequence[int], most: int) -> list[int]:
+    """The seeds of rounds, of which there are ``most``: those listed, then counted on from the largest."""
+    further = range(max(seeds) + 1, max(seeds) + 1 + most - len(seeds)) if seeds else ()
+    return [*seeds, *further]
 
 
 def _brief(value: Any) -> str:

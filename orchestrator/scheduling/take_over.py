@@ -42,17 +42,26 @@ def take_over(
         missing.setdefault(spec.weights_identity(), []).append(spec)
     taken: list[str] = []
     alike = _Alike(way_of, folder.path)
+
+    def take(path: Path, is_own: bool) -> None:
+        for spec in list(missing.get(identity := _identity(path), ())):
+            if (is_own or alike.accepts(path, spec)) and _copied(path, folder, spec, storage):
+                alike.add(path, spec)
+                missing[identity].remove(spec)
+                taken.append(spec.name)
+
+    unmeasured: list[tuple[Path, bool]] = []  # of a search: whoever compares such a trial has to evaluate it first
     for launch in _launches(folder, storage):
         if len(taken) == len(wanted):
             break
         storage.fetch(launch, lambda name: is_progress_file(name) or name.endswith("/facts.json"))
         for path in _complete(launch, torch_version):
-            for spec in list(missing.get(identity := _identity(path), ())):
-                is_own = launch == folder.path
-                if (is_own or alike.accepts(path, spec)) and _copied(path, folder, spec, storage):
-                    alike.add(path, spec)
-                    missing[identity].remove(spec)
-                    taken.append(spec.name)
+            if _is_measured(path):
+                take(path, launch == folder.path)
+            else:
+                unmeasured.append((path, launch == folder.path))
+    for path, is_own in unmeasured:
+        take(path, is_own)
     return taken
 
 
@@ -121,6 +130,13 @@ def _identity(trial: Path) -> str:
         return TrialFolder(trial).spec().weights_identity()
     except StorageError:
         return ""
+
+
+def _is_measured(trial: Path) -> bool:
+    try:
+        return TrialFolder(trial).is_measured()
+    except StorageError:
+        return False
 
 
 def _copied(source: Path, folder: LaunchFolder, spec: TrialSpec, storage: Storage) -> bool:

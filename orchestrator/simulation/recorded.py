@@ -9,14 +9,14 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.simulation.curves import Curve, stream
 from orchestrator.spec import Experiment, TrialSpec
-from orchestrator.text import listed
+from orchestrator.text import counted, listed
 
 FEWEST_SEEDS = 3  # of a variant; drawn among fewer, seeds spread nothing like new ones
 
 
 @dataclass(frozen=True)
 class RecordedTrial:
-    """A trial that was trained to its end; accuracies are fractions."""
+    """A trial that was trained to its end, or until a scheduler stopped it; accuracies are fractions."""
 
     variant: str
     settings: Mapping[str, Any]
@@ -24,6 +24,7 @@ class RecordedTrial:
     validation: Sequence[float]  # from epoch 1
     seconds: float  # of an epoch
     test: float | None = None  # None: it was not measured, and its best validation accuracy stands in
+    stopped: bool = False  # by a scheduler, after the last epoch of ``validation``
 
 
 class RecordedCurves:
@@ -42,9 +43,13 @@ class RecordedCurves:
         self._world, self._exact, self._source = world, exact, source
         epochs = experiment.trainer.epochs
         self._groups: dict[str, dict[str, list[RecordedTrial]]] = {v.label: {} for v in experiment.variants}
-        for trial in trials:
-            if trial.variant in self._groups and len(trial.validation) >= epochs:
+        mine = [trial for trial in trials if trial.variant in self._groups]
+        self._recorded, self._cut = len(mine), 0  # trials, and those that were stopped before ``epochs``
+        for trial in mine:
+            if len(trial.validation) >= epochs:
                 self._groups[trial.variant].setdefault(_key(trial.settings), []).append(trial)
+            else:
+                self._cut += trial.stopped
         if missing := [label for label, groups in self._groups.items() if not groups]:
             raise RequestError(
                 f"{source}: has no complete trial of {listed(missing)} with the validation accuracy of each of "
@@ -53,14 +58,22 @@ class RecordedCurves:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A line if the seeds of any variant are too few to be drawn from."""
+        """A line if trials were stopped early, and one if the seeds of any variant are too few to be drawn from."""
+        found = []
+        if self._cut:
+            were = "was" if self._cut == 1 else "were"
+            found.append(
+                f"{self._source}: of {counted(self._recorded, 'recorded trial')}, {self._cut} {were} stopped early by "
+                "a scheduler and cannot be replayed: only the better ones are left, so figures of regret and of stops "
+                "mean little here"
+            )
         seeds = {label: max(map(_seeds, groups.values())) for label, groups in self._groups.items()}
-        if not (few := [f"{label}: {count}" for label, count in seeds.items() if count < FEWEST_SEEDS]):
-            return ()
-        return (
-            f"{self._source}: fewer than {FEWEST_SEEDS} seeds of the same settings recorded ({listed(few)}): further "
-            "seeds repeat their curves, so verdicts, rounds and numbers of seeds mean nothing here",
-        )
+        if few := [f"{label}: {count}" for label, count in seeds.items() if count < FEWEST_SEEDS]:
+            found.append(
+                f"{self._source}: fewer than {FEWEST_SEEDS} seeds of the same settings recorded ({listed(few)}): "
+                "further seeds repeat their curves, so verdicts, rounds and numbers of seeds mean nothing here"
+            )
+        return tuple(found)
 
     def curve(self, spec: TrialSpec) -> Curve:
         """The curve of a recorded trial; its truth is the mean over the recorded seeds of the same settings."""

@@ -35,6 +35,7 @@ from orchestrator.tracking.tags import (
     SEARCHING,
     SOURCE_NAME,
     SPEC_HASH,
+    STAGE,
     STATUS,
     TARGET,
     VERDICT_SETTINGS,
@@ -148,13 +149,13 @@ def _keep_to_plan(
 ) -> None:
     """Mark the trials that are no longer in the plan, end what was left running of them, and renew the others' tags.
 
-    Those are their places, and whether they keep today's contract.
+    Those are their places and stages, and whether they keep today's contract.
     """
-    places = {spec.identity(): plan.place(spec) for spec in plan.trials}
+    specs = {spec.identity(): spec for spec in plan.trials}
     contracts = {spec.identity(): facts[spec.name].tags.get(CONTRACT) for spec in plan.trials if spec.name in facts}
     for spec_hash, run in recorded.items():
         run_id, tags = run.info.run_id, run.data.tags
-        if spec_hash not in places:
+        if (spec := specs.get(spec_hash)) is None:
             if LEFT_OUT not in tags:
                 client.set_tag(run_id, LEFT_OUT, "true")
             if run.info.status == "RUNNING":
@@ -163,8 +164,10 @@ def _keep_to_plan(
             continue
         if LEFT_OUT in tags:
             client.delete_tag(run_id, LEFT_OUT)
-        if tags.get(PLACE) != places[spec_hash]:
-            client.set_tag(run_id, PLACE, places[spec_hash])
+        if tags.get(PLACE) != (place := plan.place(spec)):
+            client.set_tag(run_id, PLACE, place)
+        if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none
+            client.set_tag(run_id, STAGE, spec.stage)
         if (contract := contracts.get(spec_hash)) not in (None, tags.get(CONTRACT)):
             client.set_tag(run_id, CONTRACT, contract)
 

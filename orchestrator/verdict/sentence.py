@@ -8,6 +8,7 @@ from orchestrator.verdict.planning import LEAST_SEEDS, MOST_SEEDS
 from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
 
 SCOPE = "This is about these networks with this recipe on this data and split."
+COMPLETE_SEED = "complete seed"  # what a variant lacks that has no score
 NUMBERS = {1: "One seed", 2: "Two seeds"}
 
 
@@ -27,14 +28,14 @@ def sentence(verdict: Verdict) -> str:
         parts = [against, _behind_others(verdict), _rounds(verdict), _new_images(verdict)]
     elif verdict.baseline in absent:
         absent.remove(verdict.baseline)
-        parts = [f"The baseline {verdict.baseline} has no complete seed, so nothing is compared with it."]
+        parts = [f"The baseline {verdict.baseline} has no {COMPLETE_SEED}, so nothing is compared with it."]
     else:
-        others = f"no other variant has a complete seed ({listed(absent)})" if absent else ""
+        others = f"no other variant has a {COMPLETE_SEED} ({listed(absent)})" if absent else ""
         if len(measured) > 1:
             others = "it has no seed in common with another variant"
         parts = [f"{_alone(measured[0], verdict)}; {others or 'there is no other variant to compare it with'}."]
         absent = []
-    missing = f"{listed(absent)} {'has' if len(absent) == 1 else 'have'} no complete seed." if absent else ""
+    missing = f"{listed(absent)} {'has' if len(absent) == 1 else 'have'} no {COMPLETE_SEED}." if absent else ""
     return " ".join(part for part in (*parts, missing, SCOPE) if part)
 
 

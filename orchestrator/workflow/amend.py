@@ -5,8 +5,11 @@ from collections import Counter
 
 import torch
 
+from orchestrator.errors import ExperimentError
+from orchestrator.experiment.confirmation import lost_choices
+from orchestrator.experiment.stage_log import StageLog
 from orchestrator.scheduling.launch_file import LAUNCH_FILE
-from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, open_launch_folder
+from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
@@ -48,10 +51,15 @@ def amend(
 ) -> Growth:
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained.
 
-    ``elsewhere``: machines of a cluster train, of which nothing is known yet.
+    ``elsewhere``: machines of a cluster train, of which nothing is known yet. Raises ExperimentError, and amends
+    nothing, if it would lose settings that have been chosen for confirmation.
     """
     on_gpu = checked.plan.experiment.resources.gpus != 0
     experiment = checked.plan.experiment.name
+    decided = StageLog()
+    decided.open(folder.path / SUGGESTIONS, lambda _: None)
+    if lost := lost_choices(checked.plan.experiment, decided.choices):
+        raise ExperimentError(experiment, lost)
     ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
     if changed := folder.amend(checked.plan, storage, ended, directory):
         display.log(f"launch {folder.name} is amended: {changed}")

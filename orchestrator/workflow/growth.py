@@ -11,12 +11,12 @@ from orchestrator.records import (
     VAL_ACCURACY,
     Listener,
     Outcome,
-    Status,
     TrialResult,
     summary,
 )
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder
 from orchestrator.scheduling.storage import Storage
+from orchestrator.scheduling.take_over import origin
 from orchestrator.spec import TrialSpec
 from orchestrator.tracking.runs import TrialFacts
 from orchestrator.trial import TrialFolder
@@ -95,18 +95,16 @@ class Growth:
         return new
 
     def _ended(self, spec: TrialSpec) -> TrialResult | None:
-        trial = TrialFolder(self.folder.trial(spec.name))
+        outcome = self.folder.ended(spec)
         try:
-            outcome = trial.outcome()
-            if outcome is None or trial.spec().identity() != spec.identity():
-                return None
-            return None if outcome.status is Status.FAILED else result_of(outcome, self.target)
+            return None if outcome is None else result_of(outcome, self.target)
         except StorageError:
             return None
 
 
 def result_of(outcome: Outcome, target: float) -> TrialResult:
-    """What the trial that ended so tells, from the records in its folder."""
+    """What the trial that ended so tells, from the records in its folder; taken over, it took this launch no time."""
+    is_own = outcome.folder is None or origin(outcome.folder) is None
     records = TrialFolder(outcome.folder).records() if outcome.folder is not None else []
     found = summary(records, target)
     measured = [record.metrics[TEST_ACCURACY] for record in records if record.final and TEST_ACCURACY in record.metrics]
@@ -115,6 +113,6 @@ def result_of(outcome: Outcome, target: float) -> TrialResult:
         int(found[EPOCHS]),
         found.get(BEST_VAL_ACCURACY),
         measured[-1] if measured else None,
-        found.get(SECONDS, 0.0),
+        found.get(SECONDS, 0.0) if is_own else 0.0,
         {r.epoch: r.metrics[VAL_ACCURACY] for r in records if not r.final and VAL_ACCURACY in r.metrics},
     )

@@ -26,6 +26,7 @@ from orchestrator.tracking.read import (
     read_predictions,
     read_trials,
 )
+from orchestrator.verdict.arguments import check_baseline
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
 
@@ -136,6 +137,8 @@ class Results:
                 "interval would hold at every look. Compare it without them, or train a launch of its own with other "
                 "settings and with seeds that no launch has had"
             )
+        if baseline is not None:  # that of the experiment file need not have begun
+            check_baseline(variant_label(baseline), [row.variant for row in self.comparison.rows])
         return _compare(
             self.experiment,
             self.launch,

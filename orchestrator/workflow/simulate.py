@@ -89,20 +89,25 @@ def simulate(experiment: Experiment, asked: Asked, log: Callable[[str], None] = 
 
 
 def read_recorded(client: "MlflowClient", experiment: str, launch: str | None = None) -> list[RecordedTrial]:
-    """The complete trials of a launch in MLflow. Raises RequestError if there is no such launch."""
+    """The trials of a launch in MLflow that are complete, or stopped by a scheduler.
+
+    Raises RequestError if there is no such launch.
+    """
     from orchestrator.tracking.read import find_launch, read_epochs, read_trials
 
     found = []
     parent, _, _ = find_launch(client, experiment, launch)
     for row in read_trials(client, parent):
-        if row.status != Status.COMPLETE:
+        if row.status not in (Status.COMPLETE, Status.STOPPED):
             continue
         epochs = read_epochs(client, row.run_id, (VAL_ACCURACY, EPOCH_SECONDS))
         curve = [epochs.get(epoch, {}).get(VAL_ACCURACY) for epoch in range(1, max(epochs, default=0) + 1)]
         seconds = [metrics[EPOCH_SECONDS] for metrics in epochs.values() if EPOCH_SECONDS in metrics]
         whole = [value for value in curve if value is not None]
         if seconds and len(whole) == len(curve) and all(map(math.isfinite, [*whole, *seconds])):
-            found.append(RecordedTrial(row.variant, row.settings, row.seed, whole, fmean(seconds), row.test_accuracy))
+            stopped = row.status == Status.STOPPED
+            measured = row.test_accuracy
+            found.append(RecordedTrial(row.variant, row.settings, row.seed, whole, fmean(seconds), measured, stopped))
     return found
 
 

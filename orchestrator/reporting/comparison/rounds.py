@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Status, TrialRow
 from orchestrator.selection import chosen_trials, measured_trials, unconfirmed
-from orchestrator.spec import VerdictSettings
+from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import listed
 from orchestrator.verdict.whole_rounds import budget_spent, stand, whole_rounds
 
@@ -90,7 +90,7 @@ def launch_rounds(
 
     ``gpu_seconds``: that all trials have taken; None: unknown. None if it does not train in rounds.
     """
-    chosen = chosen_trials(trials)
+    chosen = with_baseline(chosen_trials(trials), settings)
     if not settings.until_decided or not any(chosen.values()):
         return None
     places = {trial.trial: place for place, trial in enumerate(trials)}
@@ -115,6 +115,14 @@ def launch_rounds(
         last = None if pending else budget_spent(settings.max_gpu_seconds, gpu_seconds, len(seeds)) or None
     more = () if last else tuple(v for v in active if v not in absent)
     return Rounds(tuple(rounds), settings.max_seeds, last, not_confirmed=absent, next=more)
+
+
+def with_baseline(chosen: Mapping[str, list[TrialRow]], settings: VerdictSettings) -> dict[str, list[TrialRow]]:
+    """The compared trials by variant, with the baseline of ``settings`` among them, none of whose may have begun."""
+    found = dict(chosen)
+    if settings.baseline is not None and found:
+        found.setdefault(variant_label(settings.baseline), [])
+    return found
 
 
 def rounds_table(rounds: Rounds) -> "Table":
@@ -143,5 +151,5 @@ def terminal_rounds(rounds: Rounds) -> str:
 
 
 def _has_ended(trial: TrialRow) -> bool:
-    """Whether nothing more comes of it: a trial of a round is never stopped early."""
-    return trial.status in (Status.COMPLETE, Status.FAILED)
+    """Whether nothing more comes of it: a trial of a round is never stopped early, and is evaluated when complete."""
+    return trial.status == Status.FAILED or (trial.status == Status.COMPLETE and trial.test_accuracy is not None)

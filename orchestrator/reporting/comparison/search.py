@@ -71,10 +71,12 @@ def searched(trials: Sequence[TrialRow]) -> tuple[Searched, ...]:
     seeds = {trial.seed for trial in found}
     failed = unconfirmed(trials)
     last = CONFIRM in {trial.stage for trial in trials}  # every variant's choice has been made
-    rows = [
-        _searched(name, [t for t in found if t.variant == name], mine, len(seeds), last and name not in failed)
-        for name, mine in chosen.items()
-    ]
+    confirmed = [trial for trial in blind if trial.stage == CONFIRM]
+    rows = []
+    for name, mine in chosen.items():
+        own = [trial for trial in found if trial.variant == name]
+        stands = [trial for trial in confirmed if trial.variant == name]  # whatever is left of its search
+        rows.append(_searched(name, own, mine, stands, len(seeds), last and name not in failed))
     other = {
         row.variant: {t.sample for t in measured_trials(trials) if t.variant == row.variant and t.sample != row.chosen}
         for row in rows
@@ -141,7 +143,12 @@ def _without_value(trial: TrialRow) -> TrialRow:
 
 
 def _searched(
-    variant: str, trials: Sequence[TrialRow], compared: Sequence[TrialRow], seeds: int, is_chosen: bool
+    variant: str,
+    trials: Sequence[TrialRow],
+    compared: Sequence[TrialRow],
+    confirmed: Sequence[TrialRow],
+    seeds: int,
+    is_chosen: bool,
 ) -> Searched:
     configurations: dict[int | None, list[TrialRow]] = {}
     for trial in trials:
@@ -160,9 +167,10 @@ def _searched(
         epochs=sum(trial.epochs for trial in trials),
         seconds=sum(trial.seconds or 0.0 for trial in trials),
     )
-    if is_chosen or complete_trials(compared):
-        first = compared[0]
-        found = replace(found, chosen=first.sample, settings=first.settings, accuracy=_accuracy(compared))
+    if confirmed or complete_trials(compared) or (is_chosen and compared):
+        first = [*confirmed, *compared][0]
+        same = [trial for trial in compared if trial.sample == first.sample]
+        found = replace(found, chosen=first.sample, settings=first.settings, accuracy=_accuracy(same))
     if not accuracies:
         return found
     best, median = max(accuracies), statistics.median(accuracies)

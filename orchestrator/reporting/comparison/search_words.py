@@ -28,9 +28,10 @@ def _confirmed(rows: Sequence[Searched]) -> str:
     """Of a launch in stages: what the search was for, and which variants depart from the rule."""
     if not any(row.confirmed for row in rows):
         return ""
-    counts = [row.configurations for row in rows]
+    counts = [row.configurations for row in rows if row.configurations]
+    tried = f"one of its {_range(counts, 'configuration')}" if counts else "one configuration"
     parts = [
-        f"Each variant takes part with one of its {_range(counts, 'configuration')}, chosen in the search by its mean "
+        f"Each variant takes part with {tried}, chosen in the search by its mean "
         "validation accuracy over seeds, then trained afresh: it is judged on these fresh seeds alone, and no trial of "
         "the search takes part."
     ]
@@ -38,6 +39,8 @@ def _confirmed(rows: Sequence[Searched]) -> str:
         parts.append(f"Every trial of the search has failed of {listed(failed)}: not confirmed.")
     if waiting := [row.variant for row in rows if not row.confirmed and not row.search_failed]:
         parts.append(f"No fresh trial of {listed(waiting)} has begun yet.")
+    if absent := [row.variant for row in rows if not row.configurations]:
+        parts.append(f"No trial that the search of {listed(absent)} has now has begun: its configuration stands.")
     for row in rows:
         if row.confirmed and row.best is not None and row.accuracy is not None and row.accuracy < row.best:
             parts.append(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison import wording
-from orchestrator.reporting.comparison.rounds import Rounds
+from orchestrator.reporting.comparison.rounds import Rounds, with_baseline
 from orchestrator.reporting.comparison.search import Searched, searched
 from orchestrator.selection import (
     chosen_trials,
@@ -35,20 +35,20 @@ class VariantRow:
     """
 
     variant: str
-    parameters: int | None
-    macs: int | None
-    receptive_field: int | None
-    trials: int  # complete ones
-    failed: int
-    stopped: int  # early, by the scheduler
-    running: int
-    test_accuracy: float | None  # mean
-    spread: float | None  # None with fewer than two complete trials
-    lowest: float | None
-    highest: float | None
-    epochs_to_target: float | None  # median, of the trials that reached it
-    reached_target: int  # trials
-    seconds: float | None  # mean wall time of training one trial
+    parameters: int | None = None
+    macs: int | None = None
+    receptive_field: int | None = None
+    trials: int = 0  # complete ones
+    failed: int = 0
+    stopped: int = 0  # early, by the scheduler
+    running: int = 0
+    test_accuracy: float | None = None  # mean
+    spread: float | None = None  # None with fewer than two complete trials
+    lowest: float | None = None
+    highest: float | None = None
+    epochs_to_target: float | None = None  # median, of the trials that reached it
+    reached_target: int = 0  # trials
+    seconds: float | None = None  # mean wall time of training one trial
     forward_seconds: float | None = None  # median over trials, per image, of one image at a time
     forward_seconds_batched: float | None = None  # the same in batches
     best: bool = False
@@ -135,12 +135,13 @@ def compare(
 
     ``target``: the accuracy (fraction) that epochs are counted to. ``right``: by run, (N,) bool, which test images were
     classified correctly. ``planned``: how many trials the launch has, started or not. ``rounds``: those of a launch
-    that trains until its variants are decided. ``caution``: what must be said of earlier looks. Raises RequestError if
-    the baseline of ``settings`` is not one of the variants.
+    that trains until its variants are decided. ``caution``: what must be said of earlier looks. The baseline of
+    ``settings`` has a row even before any of its trials has begun.
     """
-    chosen = chosen_trials(trials)
+    chosen = with_baseline(chosen_trials(trials), settings)
     part = chosen if rounds is None else rounds.taking_part(chosen)
-    rows = [_row(label, mine, pattern(trials, label)) for label, mine in part.items()]
+    begun = {trial.variant for trial in trials}
+    rows = [_row(v, mine, pattern(trials, v)) if v in begun else VariantRow(v) for v, mine in part.items()]
     verdict = _judge(rows, part, right or {}, settings, rounds)
     places = {score.variant: place for place, score in enumerate(verdict.variants)}
     rows.sort(key=lambda row: places[row.variant])
@@ -161,6 +162,7 @@ def compare(
         rounds="" if rounds is None else f"{rounds.sentence} {rounds.left_out(chosen)}".strip(),
         caution=f"{caution} {wording.computed_otherwise(measured_in)}".strip(),
         goes_on=searching or (rounds is not None and rounds.ended is None),
+        selecting=any(trial.sample is not None and not trial.stage for trial in trials),
     )
     verdict = replace(verdict, sentence=wording.sentence(verdict.sentence, counts))
     return Comparison(judged, target, verdict, running, unmeasured, searched(trials), rounds)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.records import THEN
 from orchestrator.text import counted, listed
-from orchestrator.verdict.sentence import SCOPE
+from orchestrator.verdict.sentence import COMPLETE_SEED, SCOPE
 
 SEARCHING = (
     "Nothing is compared yet: the search goes on. When all of its trials have ended, each variant's best settings are "
@@ -28,12 +28,16 @@ class Counts:
     caution: str = ""  # that rules were changed after results had been seen, or that trials were computed otherwise
     rounds: str = ""  # how a launch in rounds goes on, or why it has ended
     goes_on: bool = False  # more trials follow on those that are known
+    selecting: bool = False  # of a search without a later stage, what it selects is evaluated at its end
 
 
 def sentence(verdict: str, counts: Counts) -> str:
     """Whether the launch is at its end, the ``verdict``, and which trials it leaves out."""
+    if counts.unmeasured:  # these are complete, so that nothing else may be said of their variants
+        verdict = verdict.replace(COMPLETE_SEED, "evaluated seed")
     if not counts.seeds and counts.unmeasured:
-        verdict = "No test accuracy yet: a search evaluates on the test split when all of its trials have ended."
+        when = ": a search evaluates on the test split when all of its trials have ended" if counts.selecting else ""
+        verdict = f"No test accuracy yet{when}."
     if counts.searching:
         verdict = SEARCHING
     scope = SCOPE if verdict.endswith(SCOPE) else ""
@@ -79,11 +83,15 @@ def _unequal(seeds: Sequence[int]) -> str:
 
 
 def _interim(counts: Counts) -> str:
-    """Whether more may come: of the known trials, or of those that they make known."""
-    left = counts.ended < counts.planned
-    if not left and not counts.goes_on:
+    """Whether more may come: of the known trials, of those that they make known, or of those not yet evaluated."""
+    said = []
+    if counts.ended < counts.planned:
+        have = "has" if counts.planned == 1 else "have"
+        said.append(f"{counts.ended} of {counted(counts.planned, 'trial')} {have} ended")
+    if counts.unmeasured:
+        wait = "awaits" if counts.unmeasured == 1 else "await"
+        said.append(f"{counted(counts.unmeasured, 'complete trial')} {wait} evaluation on the test split")
+    if not said and not counts.goes_on:
         return ""
     resume = "" if counts.running else " The same command resumes the launch."
-    have = "has" if counts.planned == 1 else "have"
-    ended = f": {counts.ended} of {counted(counts.planned, 'trial')} {have} ended" if left else ""
-    return f"Interim, not a result{ended}.{resume}"
+    return f"Interim, not a result{': ' if said else ''}{' and '.join(said)}.{resume}"
