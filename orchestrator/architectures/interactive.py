@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import CodeType
 from typing import Any
 
@@ -16,6 +17,15 @@ def interactive_digest(network: Any) -> str:
         for name, text in sorted(_texts(found)):
             digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()
+
+
+def script_of(network: Any) -> Path | None:
+    """The file of the script that runs, if ``network`` was defined in it; None if at a prompt or in a notebook."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not file or not Path(file).is_file():
+        return None
+    script, places = Path(file).resolve(), {code.co_filename for code in _codes(network)}
+    return script if not places or script in {Path(place).resolve() for place in places} else None
 
 
 def _used(first: Any) -> list[Any]:
@@ -39,7 +49,7 @@ def _functions(found: Any) -> Iterator[tuple[str, Any]]:
         yield "", found
     elif inspect.isclass(found):
         for name, value in vars(found).items():
-            plain = getattr(value, "__func__", value)
+            plain = inspect.unwrap(getattr(value, "__func__", value))
             if inspect.isfunction(plain):
                 yield name, plain
 
