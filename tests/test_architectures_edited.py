@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,9 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.architectures import build_network, load_network, source_digest
+from orchestrator.architectures import build_network, source_digest
 from orchestrator.architectures.files import package_digest
+from orchestrator.data import Dataset
 from orchestrator.errors import VariantError
+from orchestrator.experiment.proposals import Proposals
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Status, TrialResult
+from orchestrator.spec import Recipe, TrialSpec
+from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.trial import Trial
 
 NET = """
 import torch
@@ -51,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, whose modules are forgotten afterwards."""
     before = set(sys.modules)
     monkeypatch.chdir(tmp_path)
-    importlib.invalidate_caches()
+    monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
     for name in set(sys.modules) - before:
         if str(getattr(sys.modules[name], "__file__", None)).startswith(str(tmp_path)):
@@ -85,3 +93,77 @@ def test_no_digest_is_that_of_nothing(folder: Path) -> None:
     assert len({nothing, *map(source_digest, own)}) == 4
     with pytest.raises(ValueError, match="no file of absent"):
         package_digest(folder, "absent")
+
+
+def test_a_network_that_is_edited_after_the_plan_is_neither_trained_nor_given_old_weights(
+    folder: Path, dataset: Dataset
+) -> None:
+    file, variant = folder / "net.py", f"{folder / 'net.py'}:Net"
+    file.write_text(NET)
+    trainer = Recipe(epochs=1, batch_size=40, device="cpu", threads=1)
+    spec = TrialSpec(variant=variant, source_digest=source_digest(variant), trainer=trainer)
+    file.write_text(EDITED)
+    with pytest.raises(VariantError, match="has changed since this launch was planned: run the same command again"):
+        list(run_trial(spec, dataset, folder / "trial"))
+    outcome = TrialFolder(folder / "trial").outcome()
+    assert outcome is not None
+    assert (outcome.status, TrialFolder(folder / "trial").records()) == (Status.FAILED, [])
+    file.write_text(NET)  # brought back
+    assert len(list(run_trial(spec, dataset, folder / "trial"))) == 2
+    trial = Trial("Net/seed-0", folder=folder / "trial")
+    assert not trial.model().training
+    file.write_text(EDITED)
+    with pytest.raises(VariantError, match="has changed since Net/seed-0 was trained with it: bring the old one back"):
+        trial.model()
+
+
+def test_every_trial_of_a_launch_is_of_the_source_that_was_planned_first(folder: Path) -> None:
+    file = folder / "net.py"
+    file.write_text(NET)
+    settings = {
+        "name": "x",
+        "variants": ["net.py:Net", {"name": "net.py:Net", "as": "other"}],
+        "search": {"name": "tpe", "samples": 3, "concurrency": 1,
+                   "space": {"trainer.optimizer.lr": {"loguniform": [0.01, 0.5]}}},
+        "confirm": {"seeds": [7]},
+    }  # fmt: skip
+    proposals = Proposals(read_experiment(settings, "x"))
+    results: dict[str, TrialResult] = {}
+    known = proposals.trials(results)
+    [planned] = {spec.source_digest for spec in known}
+    for text in (EDITED, "no Python", NET):  # also what could not even be loaded
+        file.write_text(text)
+        ended = TrialResult(Status.COMPLETE, 1, 0.5, None, 1.0, {1: 0.5})
+        results |= {spec.name: ended for spec in known if spec.name not in results}
+        before, known = len(known), proposals.trials(results)
+        assert len(known) > before
+        assert {spec.source_digest for spec in known} == {planned}
+
+
+@pytest.mark.parametrize("edited", ["mod.py", "blocks.py", "../beside.py"])
+def test_a_module_that_is_edited_after_its_import_is_refused(edited: str, folder: Path) -> None:
+    package = folder / "pk"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "mod.py").write_text("from pk import blocks\n" + NET)
+    (package / "blocks.py").write_text("import beside\n")
+    (package / "unused.py").write_text("")
+    (folder / "beside.py").write_text("")
+    variant, file = "pk.mod:Net", package / edited
+    build_network(variant)
+    before = source_digest(variant)
+    (package / "unused.py").write_text("# edited: nobody has imported it")
+    assert source_digest(variant) != before
+    old = file.read_text()
+    file.write_text(f"{old}# edited\n")
+    name = file.resolve().name
+    with pytest.raises(
+        VariantError, match=rf"{name} was edited since it was imported here.*: restart this process, or"
+    ):
+        source_digest(variant)
+    file.write_text(old)
+    now = source_digest(variant)
+    file.write_text(f"{old}# edited\n")
+    os.utime(file, (1, 1))  # a compiled file is not taken for it
+    importlib.reload(sys.modules[{"mod.py": "pk.mod", "blocks.py": "pk.blocks"}.get(edited, "beside")])
+    assert source_digest(variant) != now

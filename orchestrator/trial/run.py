@@ -33,6 +33,7 @@ from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder
+from orchestrator.trial.source import refuse_edited_since_planned
 
 
 def run_trial(
@@ -86,6 +87,7 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
+    refuse_edited_since_planned(spec)
     network, placement = _initial_network(spec, dataset)
     training, judged = _split(spec, dataset)
     normalisation = _normalisation(dataset, training)

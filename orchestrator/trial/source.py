@@ -1,0 +1,19 @@
+"""Whether the source of a trial's network is still what the trial is of."""
+
+from orchestrator.architectures import refuse_changed
+from orchestrator.spec import TrialSpec
+
+
+def refuse_edited_since_planned(spec: TrialSpec) -> None:
+    """Raise VariantError if it would be another network that is trained."""
+    remedy = (
+        "run the same command again to train the edited network; or, to complete the launch with the old one, bring "
+        "that back first"
+    )
+    refuse_changed(spec.variant, spec.arguments, spec.source_digest, "this launch was planned", remedy)
+
+
+def refuse_edited_since_trained(spec: TrialSpec) -> None:
+    """Raise VariantError if it would be another network that the weights are put into."""
+    since, remedy = f"{spec.name} was trained with it", "bring the old one back"
+    refuse_changed(spec.variant, spec.arguments, spec.source_digest, since, remedy)
