@@ -167,3 +167,103 @@ def test_a_module_that_is_edited_after_its_import_is_refused(edited: str, folder
     os.utime(file, (1, 1))  # a compiled file is not taken for it
     importlib.reload(sys.modules[{"mod.py": "pk.mod", "blocks.py": "pk.blocks"}.get(edited, "beside")])
     assert source_digest(variant) != now
+
+
+# As a notebook's kernel has it: cells without a file, whose lines are kept.
+CELLS = """
+import linecache, sys
+del sys.modules["__main__"].__file__
+sys.path.insert(0, ".")
+import functools, types, torch
+from torch import nn
+from orchestrator.architectures.digest import source_digest
+from orchestrator.architectures.untracked import source_notes
+from orchestrator.errors import VariantError
+CELL = '''
+import blocks
+from blocks import act
+WIDTH, SIZES, TABLE, ACT = 1, {"a": [3, 4]}, torch.zeros(2), torch.relu
+UNUSED = 1
+OPTIONS = types.SimpleNamespace(bias=True)
+make = functools.partial(nn.Conv2d, 3, kernel_size=3)
+def scale(x, by=2):
+    return x * by
+def twice(function):
+    @functools.wraps(function)
+    def inner(self, x):
+        return function(self, function(self, x))
+    return inner
+class Base(nn.Module):
+    pad = 0
+class Net(Base):
+    width = 4
+    layer = nn.ReLU
+    def __init__(self, num_classes):
+        super().__init__()
+        self.width = self.width + WIDTH + SIZES["a"][0]
+        self.conv, self.head = make(self.width, bias=OPTIONS.bias), nn.Linear(self.width, num_classes)
+    @property
+    def gain(self):
+        return 1
+    @staticmethod
+    def shift():
+        return TABLE
+    @torch.no_grad()
+    def frozen(self):
+        return 1
+    @twice
+    def act(self, x):
+        return act(x)
+    def forward(self, x):
+        return self.head(scale(ACT(self.act(self.conv(x)))).mean((2, 3)))
+'''
+def cell(number, text):
+    name = f"/tmp/ipykernel_1/{number}.py"
+    linecache.cache[name] = (len(text), None, text.splitlines(True), name)
+    exec(compile(text, name, "exec"), globals())
+def shown(text="", before=CELL):
+    cell(len(linecache.cache), before + text)
+    try:
+        print(source_digest("__main__:Net"))
+    except VariantError as problem:
+        print(problem)
+    UNUSED
+EDITS = [
+    ("width = 4", "width = 40"), ("WIDTH, SIZES, TABLE, ACT = 1,", "WIDTH, SIZES, TABLE, ACT = 2,"),
+    ('{"a": [3, 4]}', '{"a": [3, 5]}'), ("zeros(2)", "ones(2)"), ("torch.relu", "torch.sin"), ("by=2", "by=3"),
+    ("bias=True", "bias=False"), ("kernel_size=3", "kernel_size=1"), ("x * by", "x + by"), ("pad = 0", "pad = 1"),
+    ("layer = nn.ReLU", "layer = nn.GELU"), ("        return 1\\n    @static", "        return 2\\n    @static"),
+    ("        return 1\\n    @twice", "        return 2\\n    @twice"), ("return act(x)", "return act(x) + 1"),
+    ("function(self, function(self, x))", "function(self, x)"),
+]
+shown()
+shown()
+shown(before=CELL.replace("UNUSED = 1", "UNUSED = 2"))
+print(source_notes("__main__:Net"))
+for old, new in EDITS:
+    assert CELL.count(old) == 1, old
+    shown(before=CELL.replace(old, new))
+shown("Net.width = 7\\n")
+shown("GENERATOR = torch.Generator()\\ndef scale(x):\\n    return x + torch.rand(1, generator=GENERATOR)\\n")
+print(source_notes("__main__:Net"))
+file = open("blocks.py", "a")
+file.write("# edited")
+file.close()
+shown()
+"""
+
+
+def test_whatever_a_class_of_a_notebook_uses_is_its_source(folder: Path) -> None:
+    (folder / "blocks.py").write_text("def act(x):\n    return x\n")
+    (folder / "cells.py").write_text(CELLS)
+    first, again, unused, notes, *edited, noted, stale = run("cells.py", cwd=folder)
+    assert first == again == unused
+    assert notes == "[]"
+    assert len(edited) == 17
+    assert len({first, *edited}) == 18
+    assert noted.startswith("['Net: GENERATOR (Generator): its content is not tracked")
+    assert "blocks.py was edited since it was imported here" in stale
+    one, *_ = run("cells.py", cwd=folder)  # blocks.py has been edited
+    assert one not in {first, *edited}
+    (folder / "blocks.py").write_text("def act(x):\n    return x\n")
+    assert run("cells.py", cwd=folder)[: 4 + len(edited)] == [first, again, unused, notes, *edited]

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+import sysconfig
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from orchestrator.architectures.files import package_files
+from orchestrator.architectures.imports import OWN
 from orchestrator.architectures.private import PREFIX
 from orchestrator.errors import VariantError
 
@@ -22,6 +25,7 @@ class _Import:
     digest: str  # of the file, when it was first seen to be imported
 
 
+_PYTHON = tuple(f"{sysconfig.get_path(name)}{os.sep}" for name in ("stdlib", "platstdlib"))
 _imports: dict[str, _Import] = {}  # by the module's name
 _scripts: "WeakKeyDictionary[Any, str]" = WeakKeyDictionary()  # by class or function: the digest of its script
 
@@ -34,6 +38,22 @@ def own_root(top: str) -> Path | None:
         return None
     root = Path(folders[0] if folders else str(file)).resolve().parent
     return None if "site-packages" in root.parts else root
+
+
+def own_folder(name: str) -> Path | None:
+    """The folder in which the user's own module called ``name`` is, imported or not; None if it is not the user's."""
+    top = name.partition(".")[0]
+    if top in (OWN, "__main__", ""):
+        return None
+    root = own_root(top) if top in sys.modules else Path.cwd()
+    is_own = root is not None and not is_installed(f"{root}{os.sep}") and package_files(root, top)
+    return root if is_own else None
+
+
+def is_installed(file: str) -> bool:
+    """Whether ``file`` is part of Python or of an installed package."""
+    parts = Path(file).parts
+    return "site-packages" in parts or "dist-packages" in parts or file.startswith((*_PYTHON, "<frozen "))
 
 
 def remember(source: str) -> None:
@@ -57,7 +77,7 @@ def remember(source: str) -> None:
 def refuse_edited(name: str, files: Iterable[Path]) -> None:
     """Raise VariantError if one of ``files``, those of the network ``name``, is not what this process has imported."""
     real = {os.path.realpath(file) for file in files}
-    for module, known in _imports.items():
+    for module, known in list(_imports.items()):
         is_here = getattr(sys.modules.get(module), "__spec__", None) is known.by
         if is_here and known.file in real and _content(known.file) != known.digest:
             raise _edited(name, known.file)
@@ -70,9 +90,11 @@ def refuse_edited_script(name: str, found: Any, script: Path) -> None:
 
 
 def _edited(name: str, file: str) -> VariantError:
+    _, colon, short = name.rpartition(":")
+    other = f"name the network by its file, path/to/file.py:{short}" if colon else "reload it and what uses it"
     return VariantError(
         f"{name}: {file} was edited since it was imported here, and what would be trained is the old code: restart "
-        f"this process, or name the network by its file, path/to/file.py:{name.rpartition(':')[2]}"
+        f"this process, or {other}"
     )
 
 
