@@ -6,7 +6,8 @@ from orchestrator import lazy
 
 if TYPE_CHECKING:
     from orchestrator.architectures.build import build_network
-    from orchestrator.architectures.digest import digest_with, named_in, own_root, source_digest
+    from orchestrator.architectures.digest import digest_with, named_in, refuse_changed, source_digest
+    from orchestrator.architectures.loaded import own_root
     from orchestrator.architectures.locate import load_network
     from orchestrator.architectures.table import VARIANTS, family
 
@@ -18,6 +19,7 @@ __all__ = [
     "load_network",
     "named_in",
     "own_root",
+    "refuse_changed",
     "source_digest",
 ]
 __getattr__ = lazy.names(
@@ -29,7 +31,8 @@ __getattr__ = lazy.names(
         "family": "table",
         "load_network": "locate",
         "named_in": "digest",
-        "own_root": "digest",
+        "own_root": "loaded",
+        "refuse_changed": "digest",
         "source_digest": "digest",
     },
 )

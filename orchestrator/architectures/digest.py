@@ -5,14 +5,17 @@ import importlib.metadata
 import inspect
 import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from orchestrator.architectures.files import file_digest, package_digest
+from orchestrator.architectures.files import file_digest, files_of, package_digest, package_files
 from orchestrator.architectures.imports import TooManyError
-from orchestrator.architectures.interactive import interactive_digest
+from orchestrator.architectures.interactive import interactive_digest, script_of
 from orchestrator.architectures.library import library_digest, library_of
+from orchestrator.architectures.loaded import own_root, refuse_edited, refuse_edited_script, remember
 from orchestrator.architectures.locate import full_name, is_of_this_process, load_network, load_object
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.errors import VariantError
@@ -36,11 +39,24 @@ def named_in(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(references(json.loads(json.dumps(arguments, sort_keys=True))))
 
 
-def digest_with(variant: str, names: Iterable[str]) -> str:
-    """:func:`source_digest` of ``variant`` with arguments that refer to ``names``, in this order."""
-    own = "" if variant in VARIANTS else _digest(variant, load_network(variant))
-    others = [_digest(name, load_object(variant, name)) for name in _elsewhere(variant, names)]
+def digest_with(variant: str, names: Iterable[str], known: dict[str, str] | None = None) -> str:
+    """:func:`source_digest` of ``variant`` with arguments that refer to ``names``, in this order.
+
+    ``known`` are the digests that stand whatever is edited since, by name and by file; new ones are added.
+    """
+    known = {} if known is None else known
+    own = "" if variant in VARIANTS else _first(variant, partial(load_network, variant), known)
+    others = [_first(name, partial(load_object, variant, name), known) for name in _elsewhere(variant, names)]
     return _joined(own, others)
+
+
+def refuse_changed(variant: str, arguments: Mapping[str, Any], digest: str, since: str, remedy: str) -> None:
+    """Raise VariantError with ``remedy`` if the source is another than it was ``since``, when it had this ``digest``.
+
+    Without a digest the source is not known, or that of a built-in variant: nothing is refused.
+    """
+    if digest and source_digest(variant, arguments) != digest:
+        raise VariantError(f"{variant} has changed since {since}: {remedy}")
 
 
 def unimported_digest(variant: str, arguments: Mapping[str, Any] | None = None) -> str:
@@ -51,16 +67,6 @@ def unimported_digest(variant: str, arguments: Mapping[str, Any] | None = None) 
     own = "" if variant in VARIANTS else _unimported(variant)
     others = [_unimported(name) for name in _elsewhere(variant, named_in(arguments or {}))]
     return _joined(own, others)
-
-
-def own_root(top: str) -> Path | None:
-    """The user's folder in which ``import top`` found it; None if it was installed or has no folder."""
-    module = sys.modules.get(top)
-    file, folders = getattr(module, "__file__", None), list(getattr(module, "__path__", []))
-    if not folders and not file:
-        return None
-    root = Path(folders[0] if folders else str(file)).resolve().parent
-    return None if "site-packages" in root.parts else root
 
 
 def _elsewhere(variant: str, names: Iterable[str]) -> list[str]:
@@ -80,6 +86,15 @@ def _joined(own: str, others: list[str]) -> str:
     return hashlib.sha256("\0".join([own, *others]).encode()).hexdigest() if others else own
 
 
+def _first(name: str, load: Callable[[], Any], known: dict[str, str]) -> str:
+    """The digest of what ``load`` returns, or the ``known`` one of it or of another class in the same file."""
+    if name not in known:
+        found = load()
+        place = _place(name) if name.rpartition(":")[0].endswith(".py") else name
+        known[name] = known[place] if place in known else known.setdefault(place, _digest(name, found))
+    return known[name]
+
+
 def _digest(name: str, found: Any) -> str:
     """sha256 (hexadecimal) of the source of ``found``, a class or function called ``name``."""
     if library := library_of(name):
@@ -88,26 +103,48 @@ def _digest(name: str, found: Any) -> str:
     try:
         if source.endswith(".py"):
             return file_digest(Path(source).expanduser().resolve())
-        top = source.partition(".")[0]
-        if (root := own_root(top)) is not None:
-            return package_digest(root, top)
+        if is_of_this_process(name):
+            script = script_of(found)
+            return interactive_digest(found) if script is None else _script_digest(name, found, script)
+        return _module_digest(name, found)
     except TooManyError as problem:
         raise VariantError(f"{name}: {problem}") from problem
-    if is_of_this_process(name):
-        return interactive_digest(found)
+
+
+def _script_digest(name: str, found: Any, script: Path) -> str:
+    refuse_edited_script(name, found, script)
+    refuse_edited(name, files_of(script))
+    return file_digest(script)
+
+
+def _module_digest(name: str, found: Any) -> str:
+    """That of a module or package of the user's, or else of the file in which it is, or of the version installed."""
+    source = name.rpartition(":")[0]
+    top = source.partition(".")[0]
+    root = own_root(top)
+    if root is not None and (files := package_files(root, top)):
+        refuse_edited(name, files)
+        return package_digest(root, top)
     try:
         file = inspect.getsourcefile(found)
     except TypeError:  # not written in Python
         file = None
-    return hashlib.sha256(Path(file).read_bytes() if file else _version(top).encode()).hexdigest()
+    if file is None:
+        return hashlib.sha256(_version(name, top)).hexdigest()
+    remember(getattr(found, "__module__", source))
+    refuse_edited(name, [path := Path(file)])
+    return hashlib.sha256(path.read_bytes()).hexdigest() if root is None else file_digest(path.resolve())
 
 
-def _version(top: str) -> str:
-    """The name of an installed package and, where it is that of its distribution, its version."""
-    try:
-        return f"{top} {importlib.metadata.version(top)}"
-    except importlib.metadata.PackageNotFoundError:
-        return top
+def _version(name: str, top: str) -> bytes:
+    """The name of an installed package and, where it is that of its distribution, its version; or a compiled file."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return f"{top} {importlib.metadata.version(top)}".encode()
+    if top in sys.stdlib_module_names:
+        return top.encode()
+    if file := getattr(sys.modules.get(name.rpartition(":")[0]), "__file__", None):
+        return Path(file).read_bytes()
+    raise VariantError(f"{name}: no file has its source, so that an edit would not be noticed; write it to a file")
 
 
 def _unimported(name: str) -> str:

@@ -23,9 +23,19 @@ def files_of(file: Path) -> list[Path]:
     return [path for path in dict.fromkeys([*beside, *package]) if path != file]
 
 
+def package_files(root: Path, top: str) -> list[Path]:
+    """The files of the module or package that ``import top`` finds in ``root``, and of what these import there.
+
+    Empty for a name that Python or this project has, and for what is not written in Python.
+    """
+    return imported_files(root, [], [top])
+
+
 def package_digest(root: Path, top: str) -> str:
-    """The same of the module or package that ``import top`` finds in ``root``."""
-    return _digest(b"", root, imported_files(root, [], [top]))
+    """The digest of :func:`package_files`. Raises ValueError if there are none."""
+    if not (files := package_files(root, top)):
+        raise ValueError(f"no file of {top} in {root}")  # a digest of nothing would be that of anything
+    return _digest(b"", root, files)
 
 
 def _digest(content: bytes, root: Path, files: list[Path]) -> str:

@@ -1,6 +1,7 @@
 """Which Python files a file imports from beside it, without executing any of them."""
 
 import ast
+import hashlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ SKIPPED = {"__pycache__", "node_modules", "site-packages", "dist-packages", "ven
 SKIPPED_UNLESS_PACKAGE = {"data", "storage", "mlruns", "mlartifacts", "env", "build", "dist"}
 IMPORTERS = ("import_module", "__import__")  # functions that import the module named by their first argument
 OWN = "orchestrator"  # the cluster has this project itself
+_imported: dict[bytes, frozenset[str]] = {}  # what a file of this content (its sha256) imports
 
 
 class TooManyError(Exception):
@@ -58,15 +60,26 @@ def is_module(folder: Path, name: str) -> bool:
     return any(True for _ in _module(folder, name))
 
 
-def imported(file: Path) -> set[str]:
+def imported(file: Path) -> frozenset[str]:
     """Top-level names of all modules that ``file`` imports, anywhere in it.
 
     None if it cannot be read as Python.
     """
     try:
-        tree = ast.parse(file.read_bytes())
-    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
-        return set()
+        content = file.read_bytes()
+    except OSError:
+        return frozenset()
+    key = hashlib.sha256(content).digest()
+    if key not in _imported:  # before every trial: reading a file is quick, and parsing it is not
+        _imported[key] = _named_by_imports(content)
+    return _imported[key]
+
+
+def _named_by_imports(content: bytes) -> frozenset[str]:
+    try:
+        tree = ast.parse(content)
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
+        return frozenset()
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -78,7 +91,7 @@ def imported(file: Path) -> set[str]:
             given = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else None
             if isinstance(given, str):
                 names.add(given.lstrip(".").partition(".")[0])
-    return names
+    return frozenset(names)
 
 
 def called(node: ast.Call) -> str:

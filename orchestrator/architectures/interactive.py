@@ -1,64 +1,142 @@
-"""The source of a class or function without a file, from a notebook or the script that runs, and of what it uses."""
+"""The source of a class or function without a file, from a notebook or a prompt, and of whatever it uses.
 
+What counts is what this process holds: the source of the class or function and of those that it uses, directly or
+through one another, the values of globals, class attributes, defaults and closures, and the files of the user's own
+modules. Of what is installed only the name counts.
+"""
+
+import dis
 import hashlib
 import inspect
 import sys
 from collections.abc import Iterator
-from types import CodeType
+from contextlib import suppress
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
+
+from orchestrator.architectures.files import package_digest, package_files
+from orchestrator.architectures.loaded import is_installed, own_folder, refuse_edited, remember
+from orchestrator.architectures.values import UntoldError, as_text
+
+LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
+DEFINITIONS = (FunctionType, staticmethod, classmethod, property)
 
 
 def interactive_digest(network: Any) -> str:
-    """sha256 (hexadecimal) of the source of ``network``, and of the classes and functions beside it that it uses."""
-    digest = hashlib.sha256()
-    for found in _used(network):
-        digest.update(found.__qualname__.encode())
-        for name, text in sorted(_texts(found)):
-            digest.update(f"{name}\0{text}\0".encode())
-    return digest.hexdigest()
+    """sha256 (hexadecimal) of the source of ``network``, and of all that it uses.
+
+    Raises VariantError if a module of the user's was edited since it was imported.
+    """
+    return hashlib.sha256("\0".join(_Source(network).texts).encode()).hexdigest()
 
 
-def _used(first: Any) -> list[Any]:
-    """``first`` and what it uses, directly or through one another, of its module."""
-    beside = vars(sys.modules[first.__module__]) if first.__module__ in sys.modules else {}
-    taken = [first]
-    for found in taken:  # grows
-        names = {name for code in _codes(found) for name in _names(code)}
-        names |= {base.__name__ for base in found.__bases__} if inspect.isclass(found) else set()
-        for name in sorted(names):
-            other = beside.get(name)
-            is_own = getattr(other, "__module__", None) == first.__module__
-            if is_own and (inspect.isclass(other) or inspect.isfunction(other)) and other not in taken:
-                taken.append(other)
-    return taken
+def untold(network: Any) -> list[str]:
+    """What ``network`` uses that its digest does not tell from others: names, with types."""
+    return list(dict.fromkeys(_Source(network).untold))
 
 
-def _functions(found: Any) -> Iterator[tuple[str, Any]]:
-    """The function itself, or the methods of a class."""
-    if inspect.isfunction(found):
-        yield "", found
-    elif inspect.isclass(found):
-        for name, value in vars(found).items():
-            plain = getattr(value, "__func__", value)
-            if inspect.isfunction(plain):
-                yield name, plain
+def script_of(network: Any) -> Path | None:
+    """The file of the script that runs, if ``network`` was defined in it; None if at a prompt or in a notebook."""
+    file = getattr(sys.modules.get("__main__"), "__file__", None)
+    if not file or not Path(file).is_file():
+        return None
+    script, places = Path(file).resolve(), {code.co_filename for code in _codes(network)}
+    return script if not places or script in {Path(place).resolve() for place in places} else None
+
+
+class _Source:
+    """The ``texts`` of a class or function and of everything that it uses, in a constant order."""
+
+    def __init__(self, first: Any) -> None:
+        self.texts: list[str] = []
+        self.untold: list[str] = []
+        self._waiting = [first]
+        for found in self._waiting:  # grows
+            self.texts.append(found.__qualname__)
+            if inspect.isclass(found):
+                self._read_class(found)
+            else:
+                self._read_function(found, found.__qualname__)
+
+    def _read_class(self, found: type) -> None:
+        self._add("bases", found.__bases__)
+        for name, value in sorted(vars(found).items()):
+            if name != "_abc_impl" and (not name.startswith("__") or isinstance(value, DEFINITIONS)):
+                self._add(f"{found.__qualname__}.{name}", value)
+
+    def _read_function(self, function: FunctionType, name: str) -> None:
+        code = function.__code__
+        if is_installed(code.co_filename):  # a decorator's
+            self._add(f"what {name} wraps", getattr(function, "__wrapped__", None))
+            return
+        self.texts.append(_source(code))
+        self._add_module(function.__globals__.get("__name__", ""))
+        self._add(f"defaults of {name}", (function.__defaults__, function.__kwdefaults__))
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            if variable != "__class__":
+                with suppress(ValueError):  # it is empty
+                    self._add(f"{variable} of {name}", cell.cell_contents)
+        for variable in sorted(_named(code, LOADS)):
+            if variable in function.__globals__:
+                self._add(variable, function.__globals__[variable])
+        for module in sorted(_named(code, ("IMPORT_NAME",))):
+            self._add_module(module)
+
+    def _add(self, name: str, value: Any) -> None:
+        """Add the ``value`` of what is called ``name``."""
+        try:
+            self.texts.append(f"{name} {as_text(value, self._refer)}")
+        except UntoldError as problem:
+            self.untold.append(f"{name} ({problem})")
+
+    def _refer(self, value: Any) -> str:
+        """What stands for a module, class or function, whose source is added."""
+        if isinstance(value, ModuleType):
+            self._add_module(value.__name__)
+            return value.__name__
+        module = value.__module__ or ""
+        if module != "__main__":
+            self._add_module(module)
+        elif not any(value is other for other in self._waiting):
+            self._waiting.append(value)
+        return f"{module}.{value.__qualname__}"
+
+    def _add_module(self, name: str) -> None:
+        """Add the files of the module or package called ``name`` and what they import, if it is the user's own."""
+        if (root := own_folder(name)) is not None:
+            top = name.partition(".")[0]
+            remember(name)
+            refuse_edited(name, package_files(root, top))
+            self.texts.append(f"{top} {package_digest(root, top)}")
 
 
 def _codes(found: Any) -> Iterator[CodeType]:
-    return (function.__code__ for _, function in _functions(found))
+    """That of the function itself, or of the methods of a class, and of what their decorators have wrapped."""
+    for value in vars(found).values() if inspect.isclass(found) else [found]:
+        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+        if isinstance(inner, FunctionType):
+            yield inner.__code__
+            if isinstance(wrapped := inspect.unwrap(inner), FunctionType):
+                yield wrapped.__code__
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Every global or attribute that ``code`` names, functions within it included."""
-    yield from code.co_names
-    for inner in code.co_consts:
-        if isinstance(inner, CodeType):
-            yield from _names(inner)
+def _named(code: CodeType, operations: tuple[str, ...]) -> set[str]:
+    """The names that ``code`` uses by one of ``operations``, functions and classes within it included."""
+    names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in operations}
+    return names.union(*(_named(inner, operations) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
-def _texts(found: Any) -> Iterator[tuple[str, str]]:
-    for name, function in _functions(found):
+def _source(code: CodeType) -> str:
+    """The text where a notebook keeps it; else what it was compiled to, because a file may have been edited since."""
+    if "ipykernel" in code.co_filename or not Path(code.co_filename).exists():
         try:
-            yield name, inspect.getsource(function)
+            return inspect.getsource(code)
         except (OSError, TypeError):
-            yield name, repr((function.__code__.co_code, function.__code__.co_consts))
+            pass
+    return _compiled(code)
+
+
+def _compiled(code: CodeType) -> str:
+    constants = [_compiled(x) if isinstance(x, CodeType) else as_text(x, str) for x in code.co_consts]
+    return repr((code.co_code, code.co_names, code.co_varnames, constants))

@@ -13,6 +13,7 @@ from orchestrator.architectures.files import file_digest
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.imports import TooManyError
 from orchestrator.architectures.library import library_network, library_of
+from orchestrator.architectures.loaded import remember
 from orchestrator.architectures.misnamed import folder_problem, misnamed, script_problem
 from orchestrator.architectures.private import import_file
 from orchestrator.architectures.table import VARIANTS
@@ -127,6 +128,7 @@ def _module(variant: str, source: str) -> ModuleType:
                     return import_file(path, content)
             with apart():
                 module = importlib.import_module(source)
+            remember(source)
         except VariantError:
             raise
         except (Exception, SystemExit) as problem:  # whatever a user's module raises on import

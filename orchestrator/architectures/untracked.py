@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.architectures.files import files_of
 from orchestrator.architectures.imports import IMPORTERS, OWN, called, is_module, package_root
+from orchestrator.architectures.interactive import script_of, untold
+from orchestrator.architectures.locate import full_name, is_of_this_process, load_object
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.spec import variant_label
 from orchestrator.spec.references import references
@@ -33,7 +35,22 @@ def source_notes(variant: str, arguments: Mapping[str, Any] | None = None, label
     sources = [name.rpartition(":")[0] for name in (variant, *references(arguments or {})) if name not in VARIANTS]
     files = dict.fromkeys(Path(source).expanduser().resolve() for source in sources if source.endswith(".py"))
     lines = dict.fromkeys(line for file in files for line in unfollowed(file))
+    lines.update(dict.fromkeys(_of_this_process(variant, arguments or {})))
     return [f"{label or variant_label(variant)}: {line}" for line in lines]
+
+
+def _of_this_process(variant: str, arguments: Mapping[str, Any]) -> Iterator[str]:
+    """The same of classes and functions that were defined in a notebook or in the script that runs."""
+    names = [] if variant in VARIANTS else [variant, *(full_name(variant, name) for name in references(arguments))]
+    unseen: dict[str, None] = {}
+    for name in filter(is_of_this_process, names):
+        found = load_object(variant, name)
+        if (script := script_of(found)) is not None:
+            yield from unfollowed(script)
+        else:
+            unseen.update(dict.fromkeys(untold(found)))
+    if unseen:
+        yield f"{', '.join(unseen)}: {UNSEEN}"
 
 
 def unfollowed(file: Path) -> list[str]:

@@ -43,6 +43,7 @@ from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
 from orchestrator.training.device import way
 from orchestrator.training.weights import load_weights
+from orchestrator.trial.source import refuse_edited_since_trained
 
 CHECKPOINTS = "checkpoints"  # the folder of everything that is large
 _logger = logging.getLogger(__name__)
@@ -188,10 +189,10 @@ class TrialFolder:
         return logits
 
     def network(self, num_classes: int, shape: tuple[int, int, int]) -> nn.Module | None:
-        """The network with the chosen weights, in evaluation mode on the CPU; None if there are none yet."""
+        """The network, unless edited, with the chosen weights, in evaluation mode on the CPU; None without any."""
         if not self.best.exists():
             return None
-        spec = self.spec()
+        refuse_edited_since_trained(spec := self.spec())
         network = build_network(spec.variant, spec.arguments, num_classes, shape)
         try:
             load_weights(network, checkpoint.load(self.best)["network"])

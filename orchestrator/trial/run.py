@@ -34,6 +34,7 @@ from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder, ways_of
+from orchestrator.trial.source import refuse_edited_since_planned
 
 
 def run_trial(
@@ -90,6 +91,7 @@ def _train(
     spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
 ) -> Generator[Record]:
     recipe = spec.trainer
+    refuse_edited_since_planned(spec)
     network, placement = _initial_network(spec, dataset)
     compute_as(recipe)  # again: a network may have changed torch's settings when its layout was tried
     training, judged = _split(spec, dataset)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.analysis import Analysis, analyse
-from orchestrator.architectures import build_network, source_digest
+from orchestrator.architectures import build_network
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.arrays import to_arrays
-from orchestrator.errors import DataError, OrchestratorError, RequestError, VariantError
+from orchestrator.errors import DataError, OrchestratorError, RequestError
 from orchestrator.experiment.reader import read_stored
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, newest_launch
@@ -27,6 +27,7 @@ from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.tracking.writer import publish_report
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
+from orchestrator.trial.source import refuse_edited_since_trained
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.make_report import Order
 from orchestrator.workflow.report_queue import Reporter
@@ -114,14 +115,10 @@ def _some(names: Sequence[str]) -> str:
 
 def _refuse_changed(specs: Mapping[str, TrialSpec], dataset: Dataset) -> None:
     """Raise a RequestError that names a trial whose data or network is not what it was trained with."""
-    sources: dict[str, str] = {}
     for name, spec in specs.items():
         if spec.dataset_digest not in ("", dataset.digest):
             raise DataError(f"{dataset.name} is not what {name} was trained on; see --data-dir")
-        key = spec.network_key
-        sources[key] = sources.get(key) or source_digest(spec.variant, spec.arguments)
-        if spec.source_digest not in ("", sources[key]):
-            raise VariantError(f"{spec.variant} has changed since {name} was trained with it: bring the old one back")
+        refuse_edited_since_trained(spec)
 
 
 def _analyses(specs: Iterable[TrialSpec], dataset: Dataset) -> dict[str, Analysis]:

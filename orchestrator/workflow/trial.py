@@ -90,7 +90,8 @@ class Trial:
         """The network with the chosen weights, in evaluation mode on the CPU.
 
         It takes normalised images, (N, channels, height, width) float32: ``facts()["normalisation"]`` has the mean and
-        standard deviation per channel, of images from 0 to 1. Raises RequestError if no weights were saved.
+        standard deviation per channel, of images from 0 to 1. Raises RequestError if no weights were saved, or if the
+        network's source has changed since it was trained.
         """
         facts = self.facts()
         if "classes" not in facts:

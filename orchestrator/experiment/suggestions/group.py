@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.experiment.distributions import admitted
 from orchestrator.experiment.search_space import Labels, Space
 from orchestrator.experiment.suggestions.log import Suggestion
-from orchestrator.experiment.trials import trial_spec
+from orchestrator.experiment.trials import Sources, trial_spec
 from orchestrator.spec import Experiment, Search, TrialSpec, Variant, variant_label
 from orchestrator.spec.trial import SEARCH
 
@@ -27,7 +27,13 @@ class Group:
     """
 
     def __init__(
-        self, experiment: Experiment, search: Search, label: str | None, dataset_digest: str, broken: Broken
+        self,
+        experiment: Experiment,
+        search: Search,
+        label: str | None,
+        dataset_digest: str,
+        broken: Broken,
+        sources: Sources,
     ) -> None:
         self.experiment, self.search, self.label, self.broken = experiment, search, label, broken
         self.variants = tuple(v for v in experiment.variants if label in (None, v.label))
@@ -36,7 +42,7 @@ class Group:
             for path, distribution in search.space.items()
             if any(has(search, path, variant) for variant in self.variants)
         }
-        self._digest = dataset_digest
+        self._digest, self._sources = dataset_digest, sources
         self._seen: dict[str, set[str]] = {v.label: set() for v in self.variants}
         self._labels = {v.label: Labels(list(self.space)) for v in self.variants}
         self._trained: dict[str, dict[str, list[str]]] = {v.label: {} for v in self.variants}
@@ -95,7 +101,8 @@ class Group:
         if self._last[0] is not settings:
             experiment, seed = self.experiment, self.experiment.seeds[0]
             parts = [(variant, self.part(variant, settings)) for variant in self.variants]
-            self._last = settings, [trial_spec(experiment, v, seed, self._digest, own) for v, own in parts]
+            specs = [trial_spec(experiment, v, seed, self._digest, own, self._sources) for v, own in parts]
+            self._last = settings, specs
         return self._last[1]
 
 

@@ -10,7 +10,7 @@ from orchestrator.experiment.suggestions.drawn import Drawn
 from orchestrator.experiment.suggestions.group import Broken, Group
 from orchestrator.experiment.suggestions.log import Suggestion, append, read_log
 from orchestrator.experiment.suggestions.refusals import refusals
-from orchestrator.experiment.trials import trial_spec
+from orchestrator.experiment.trials import Sources, trial_spec
 from orchestrator.records import TrialResult
 from orchestrator.spec import Experiment, Search, TrialSpec
 from orchestrator.text import listed
@@ -46,8 +46,9 @@ class PlainStage:
     more = False
 
     def __init__(self, experiment: Experiment, dataset_digest: str) -> None:
+        sources = Sources()
         self._trials = [
-            trial_spec(experiment, variant, seed, dataset_digest, {})
+            trial_spec(experiment, variant, seed, dataset_digest, {}, sources)
             for seed in experiment.seeds
             for variant in experiment.variants
         ]
@@ -67,7 +68,7 @@ class SearchStage:
         if problems := refusals(experiment, search):
             raise ExperimentError(experiment.name, problems)
         self._experiment, self._search = experiment, search
-        self._digest, self._broken = dataset_digest, broken
+        self._digest, self._broken, self._sources = dataset_digest, broken, Sources()
         self._start()
 
     @property
@@ -113,7 +114,8 @@ class SearchStage:
 
     def _start(self, logged: Sequence[Suggestion] = (), write: Callable[[Suggestion], object] = lambda _: None) -> None:
         labels = [None] if self._search.per == "shared" else [v.label for v in self._experiment.variants]
-        self._groups = [Group(self._experiment, self._search, x, self._digest, self._broken) for x in labels]
+        given = self._digest, self._broken, self._sources
+        self._groups = [Group(self._experiment, self._search, x, *given) for x in labels]
         self._streams: list[Drawn | Adaptive]
         if self._search.name == "tpe":
             mine = {x: [one for one in logged if one.variant == x] for x in labels}
