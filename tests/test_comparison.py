@@ -234,6 +234,7 @@ def test_what_is_not_evaluated_yet_is_no_result_and_counts_as_complete() -> None
     said = compare([*trials[:-1], replace(trials[-1], test_accuracy=None)], 0.85).sentence
     begins = "Interim, not a result: 1 complete trial awaits evaluation on the test split. The same command resumes"
     assert said.startswith(f"{begins} the launch. a and b are not told apart")
+    assert "different numbers of evaluated seeds: 2 to 3." in said
     waiting = [trial("c", i, None) for i in range(2)]
     said = compare([*trials, *waiting, trial("d", 0, None, "running")], 0.85).sentence
     begins = "Interim, not a result: 8 of 9 trials have ended and 2 complete trials await evaluation on the test split."

@@ -1,13 +1,16 @@
 """A trial that a search has trained and that is compared later: it is evaluated on the test split first."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import make_dataset
+from driving import orchestrator
 from recording import open_runs
 
+from orchestrator.data import save_packed
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import CONFIRM, Status
@@ -119,3 +122,29 @@ def test_in_mlflow_a_trial_has_the_stage_of_the_newest_plan(uri: str, launches: 
     runs = open_runs(uri, replace(search, trials=trials), "id")
     read = {row.trial: row.stage for row in read_trials(runs.client, runs.parent_run_id)}
     assert read == {spec.name: spec.stage for spec in trials}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_a_launch_that_takes_a_trial_over_from_a_search_evaluates_it(network_file: Path, tmp_path: Path) -> None:
+    save_packed(make_dataset(), tmp_path / "tiny.pt")
+    tree = {
+        "variants": [f"{network_file}:Tiny"], "dataset": {"name": str(tmp_path / "tiny.pt")},
+        "trainer": {"epochs": 1, "batch_size": 32}, "tracking": {"reports": "none", "models": "none"},
+    }  # fmt: skip
+    search = {**tree, "name": "searched", "search": {"name": "grid", "space": RATES}, "confirm": {"seeds": [100]}}
+    recipe = {"epochs": 1, "batch_size": 32, "optimizer": {"lr": 0.1}}
+    plain = {**tree, "name": "plain", "trainer": recipe, "seeds": [0, 1]}
+    for content in (search, plain):
+        file = tmp_path / f"{content['name']}.yaml"
+        file.write_text(json.dumps(content))
+        done = orchestrator("run", str(file), "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert "1 trial taken over from launch searched/" in done.stderr
+    trials = json.loads(done.stdout)["trials"]
+    assert [(trial["trial"], bool(trial["taken_over_from"])) for trial in trials] == [
+        ("Tiny/seed-0", True),
+        ("Tiny/seed-1", False),
+    ]
+    assert all(trial["test_accuracy"] is not None for trial in trials)
+    assert "Interim" not in json.loads(done.stdout)["verdict"]["sentence"]

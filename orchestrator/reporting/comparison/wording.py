@@ -42,7 +42,7 @@ def sentence(verdict: str, counts: Counts) -> str:
         verdict = SEARCHING
     scope = SCOPE if verdict.endswith(SCOPE) else ""
     said = verdict.removesuffix(SCOPE).rstrip()
-    unequal = "" if counts.rounds else _unequal(counts.seeds)
+    unequal = "" if counts.rounds else _unequal(counts)
     parts = (_interim(counts), said, counts.rounds, counts.caution, _survivors(counts.lost), unequal, scope)
     return " ".join(part for part in parts if part)
 
@@ -76,10 +76,12 @@ def _survivors(lost: Mapping[str, int]) -> str:
     return f"{ended}, so the mean of the others may be too optimistic."
 
 
-def _unequal(seeds: Sequence[int]) -> str:
+def _unequal(counts: Counts) -> str:
+    seeds = counts.seeds
     if len(set(seeds)) < 2:
         return ""
-    return f"The variants have different numbers of complete seeds: {min(seeds)} to {max(seeds)}."
+    which = "evaluated" if counts.unmeasured else "complete"
+    return f"The variants have different numbers of {which} seeds: {min(seeds)} to {max(seeds)}."
 
 
 def _interim(counts: Counts) -> str:
