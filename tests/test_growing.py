@@ -381,6 +381,7 @@ def grown(tmp_path_factory: pytest.TempPathFactory) -> Grown:
     return Grown(tmp_path_factory.mktemp("grown"))
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_launch_grows_shrinks_and_grows_again(grown: Grown) -> None:
     grown.edit(["Tiny"], [0, 1])
