@@ -202,7 +202,7 @@ def test_a_worker_lost_amid_an_epoch_is_no_fault_of_the_trial(
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("network", ["Signed", "Spoiling"])
+@pytest.mark.parametrize("network", ["Signed", pytest.param("Spoiling", marks=pytest.mark.slow)])
 def test_a_worker_that_is_lost_while_idle_or_takes_no_trial_fails_none(
     network: str, nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
