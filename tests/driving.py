@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
+import pytest
 from patience import PATIENCE
 
 from orchestrator.workflow.verify import kill_driver
 
 ORCHESTRATOR = str(Path(sys.executable).with_name("orchestrator"))
+NEEDS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and file systems of their own need root")
 QUIET_ENVIRONMENT = {**os.environ, "COLUMNS": "100", "OMP_NUM_THREADS": "1"}
 
 EXPERIMENT = """

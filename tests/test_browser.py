@@ -18,6 +18,7 @@ from orchestrator.tracking.saved_view import address
 from orchestrator.tracking.store import connect
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
+READER = shutil.which("pdftotext")
 SHOTS = Path(os.environ.get("SCREENSHOTS", "build/screenshots"))
 FLAGS = [
     "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
@@ -118,6 +119,7 @@ def test_the_comparison_page_says_nothing_on_the_console(tmp_path: Path) -> None
     assert "CONSOLE" not in seen.stderr
 
 
+@pytest.mark.skipif(READER is None, reason="pdftotext is not installed")
 def test_the_comparison_prints_with_its_tables(tmp_path: Path) -> None:
     """Tables that are folded on the screen are on paper, and no number is cut off at its edge."""
     context = make_comparison(5, 3)
@@ -126,9 +128,7 @@ def test_the_comparison_prints_with_its_tables(tmp_path: Path) -> None:
     command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={tmp_path / 'p'}", f"--print-to-pdf={paper}"]
     url = (tmp_path / "comparison.html").as_uri()
     subprocess.run([*command, url], capture_output=True, timeout=PATIENCE, check=True)
-    if (reader := shutil.which("pdftotext")) is None:
-        pytest.skip("pdftotext is not installed")
-    read = subprocess.run([reader, "-layout", str(paper), "-"], capture_output=True, text=True, check=True).stdout
+    read = subprocess.run([str(READER), "-layout", str(paper), "-"], capture_output=True, text=True, check=True).stdout
     for trial in context.trials:
         assert trial.run_id in read
     assert f"{context.verdict.pairs[0].difference:.4f}" in read

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from driving import ORCHESTRATOR, driver, wait_for
+from driving import NEEDS_ROOT, ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 
 from orchestrator.workflow.verify import compare, content, kill_driver
@@ -131,9 +131,8 @@ def test_nodes_are_lost_and_join_and_nothing_differs(tmp_path: Path, network_fil
     assert compare(content(undisturbed, "small"), content(disturbed, "small")) == []
 
 
+@NEEDS_ROOT
 def test_a_node_that_does_not_share_the_storage_is_refused(tmp_path: Path, network_file: Path, packed: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("a node with a file system of its own needs root")
     write_experiment(tmp_path, network_file, packed, 2)
     (tmp_path / "storage").mkdir()
     settings = environment()
@@ -226,11 +225,10 @@ finally:
 """
 
 
+@NEEDS_ROOT
 def test_a_cluster_grows_for_the_trials_and_shrinks_after_them(
     tmp_path: Path, network_file: Path, packed: Path
 ) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("a PID namespace needs root")
     write_experiment(tmp_path, network_file, packed, 60)
     command = [ORCHESTRATOR, "run", "small.yaml", "--address", "auto"]
     isolated = [

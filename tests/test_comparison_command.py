@@ -20,9 +20,9 @@ from orchestrator.tracking.open_launch import put_command
 from orchestrator.tracking.read import read_judging
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns
 from orchestrator.tracking.store import connect
+from orchestrator.workflow.commands import ExperimentSource, amending_command
 from orchestrator.workflow.comparison_page import read_context
 from orchestrator.workflow.results import read_results
-from orchestrator.workflow.source import Source, amending_command
 
 SETTINGS = ("trainer.epochs=3", "description=it's one", 'dataset.name="../my data.pt"', "seeds=[0,1]")
 FILE = "name: close\nvariants: [stride, grouped_concat]\nseeds: [0]\n"
@@ -55,7 +55,7 @@ def test_the_command_carries_what_the_launch_was_run_with(
     with chdir(project):
         experiment = read_file_at(project, SETTINGS)
         folder, _ = open_launch_folder(Path("kept"), make_plan(experiment, "d" * 64))
-        source = Source(Path("close.yaml"), SETTINGS)
+        source = ExperimentSource(Path("close.yaml"), SETTINGS)
         command = amending_command(source, Path("my data"), "kept", None, "auto", as_job=False)
         text = advised(uri, command)
     with chdir(elsewhere):
@@ -72,7 +72,7 @@ def test_the_command_carries_what_the_launch_was_run_with(
 
 
 def test_a_job_is_submitted_again_and_a_launch_without_a_file_has_no_command(uri: str) -> None:
-    source = Source(Path("exp/close.yaml"), ("trainer.epochs=2", "trainer.epochs=3"))
+    source = ExperimentSource(Path("exp/close.yaml"), ("trainer.epochs=2", "trainer.epochs=3"))
     command = amending_command(source, Path("/mnt/data"), "s3://bucket/kept", None, "auto", as_job=True)
     sets = "--set trainer.epochs=3 --data-dir /mnt/data --storage s3://bucket/kept"
     assert command == f"orchestrator submit exp/close.yaml {sets}"
@@ -85,7 +85,7 @@ def test_no_password_is_kept_with_the_command(by: str, uri: str, monkeypatch: py
     store = "postgresql://me:planted-3e77@db.example/runs"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store if by == "variable" else "")
     monkeypatch.setenv("MY_TOKEN", "planted-token-1")
-    source = Source(Path("close.yaml"), ("arguments.note=planted-token-1",))
+    source = ExperimentSource(Path("close.yaml"), ("arguments.note=planted-token-1",))
     command = amending_command(source, Path("data"), "storage", store if by == "flag" else None, None, as_job=False)
     assert "planted" not in command
     assert ("--tracking-uri" in command) is (by == "flag")  # by a variable, it must be set again anyway

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from doctoring import ORCHESTRATOR, TOKEN, checks, doctor
+from driving import NEEDS_ROOT
 from head import free_ports
 from patience import PATIENCE
 
@@ -79,8 +80,6 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    if os.geteuid() != 0:
-        pytest.skip("a node with a file system of its own needs root")
     started = Cluster(tmp_path_factory.mktemp("c"))
     try:
         started.wait("runtime started")
@@ -91,6 +90,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 @pytest.mark.cluster
 @pytest.mark.ray
+@NEEDS_ROOT
 def test_every_node_of_a_cluster(cluster: Cluster, home: Path, tmp_path: Path) -> None:
     storage = tmp_path / "storage"
     storage.mkdir()

@@ -241,11 +241,10 @@ def nodes() -> Iterator[list[dict[str, float]]]:
 
 
 @pytest.mark.ray
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the node has its GPU")
 def test_a_node_without_its_gpu_says_so_and_its_processes_are_free_again(
     nodes, network_file: Path, tmp_path: Path
 ) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     said, work = [], work_of(plan_of(f"{network_file}:Tiny"))
     assert trials_per_gpu(work, nodes, tmp_path, log=said.append) == 1
     assert len(said) == 1
@@ -454,8 +453,6 @@ main()
 def test_workers_of_a_local_launch_reach_the_daemon_and_it_ends_with_them(
     network_file: Path, packed: Path, tmp_path: Path
 ) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     program = make_program(tmp_path / "bin", tmp_path / "usual")
     network_file.with_name("asking.py").write_text(
         f"import sys\nsys.path.insert(0, {str(network_file.parent)!r})\n" + NETWORK

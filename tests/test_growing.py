@@ -30,7 +30,7 @@ from orchestrator.spec import Plan
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.store import connect
-from orchestrator.training.device import way_here
+from orchestrator.training.device import compute_mode_here
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.verify import compare, content, kill_driver
 
@@ -311,7 +311,7 @@ def test_what_was_computed_otherwise_is_trained_anew(trained: tuple[Path, Plan])
     def taken(way: str | None) -> list[str]:
         return take_over(folder, mine.trials, Storage(storage), version(source), lambda spec: way)
 
-    here = way_here(plan.trials[0].trainer)
+    here = compute_mode_here(plan.trials[0].trainer)
     assert here == TrialFolder(source).facts()["machine"]["computed_in"]
     for other in ("float16 on cuda", f"{here}, then float16 on cuda"):
         assert taken(other) == []

@@ -17,7 +17,7 @@ from typing import Any
 
 from orchestrator.architectures.files import package_digest, package_files
 from orchestrator.architectures.loaded import is_installed, own_folder, refuse_edited, remember
-from orchestrator.architectures.values import UntoldError, as_text
+from orchestrator.architectures.values import OpaqueValueError, as_text
 
 LOADS = ("LOAD_GLOBAL", "LOAD_NAME")
 DEFINITIONS = (FunctionType, staticmethod, classmethod, property)
@@ -31,9 +31,9 @@ def interactive_digest(network: Any) -> str:
     return hashlib.sha256("\0".join(_Source(network).texts).encode()).hexdigest()
 
 
-def untold(network: Any) -> list[str]:
+def opaque_values(network: Any) -> list[str]:
     """What ``network`` uses that its digest does not tell from others: names, with types."""
-    return list(dict.fromkeys(_Source(network).untold))
+    return list(dict.fromkeys(_Source(network).opaque))
 
 
 def script_of(network: Any) -> Path | None:
@@ -50,7 +50,7 @@ class _Source:
 
     def __init__(self, first: Any) -> None:
         self.texts: list[str] = []
-        self.untold: list[str] = []
+        self.opaque: list[str] = []
         self._waiting = [first]
         for found in self._waiting:  # grows
             self.texts.append(found.__qualname__)
@@ -87,8 +87,8 @@ class _Source:
         """Add the ``value`` of what is called ``name``."""
         try:
             self.texts.append(f"{name} {as_text(value, self._refer)}")
-        except UntoldError as problem:
-            self.untold.append(f"{name} ({problem})")
+        except OpaqueValueError as problem:
+            self.opaque.append(f"{name} ({problem})")
 
     def _refer(self, value: Any) -> str:
         """What stands for a module, class or function, whose source is added."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.architectures.files import files_of
 from orchestrator.architectures.imports import IMPORTERS, OWN, called, is_module, package_root
-from orchestrator.architectures.interactive import script_of, untold
+from orchestrator.architectures.interactive import opaque_values, script_of
 from orchestrator.architectures.locate import full_name, is_of_this_process, load_object
 from orchestrator.architectures.table import VARIANTS
 from orchestrator.spec import variant_label
@@ -48,7 +48,7 @@ def _of_this_process(variant: str, arguments: Mapping[str, Any]) -> Iterator[str
         if (script := script_of(found)) is not None:
             yield from unfollowed(script)
         else:
-            unseen.update(dict.fromkeys(untold(found)))
+            unseen.update(dict.fromkeys(opaque_values(found)))
     if unseen:
         yield f"{', '.join(unseen)}: {UNSEEN}"
 

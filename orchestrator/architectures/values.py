@@ -16,18 +16,21 @@ COMPILED = ("builtins", "numpy", "torch._ops")  # modules of the types of functi
 DEPTH = 100  # of values within one another
 
 
-class UntoldError(Exception):
+class OpaqueValueError(Exception):
     """No text tells this value from others; the message is its type."""
 
 
 def as_text(value: Any, refer: Callable[[Any], str], depth: int = DEPTH) -> str:
-    """The text of ``value``; ``refer`` returns that of a module, class or function within it. Raises UntoldError."""
+    """The text of ``value``; ``refer`` returns that of a module, class or function within it.
+
+    Raises OpaqueValueError if there is none.
+    """
     if isinstance(value, (types.ModuleType, type, types.FunctionType)):
         return refer(value)
     if type(value) in PLAIN or isinstance(value, PurePath):
         return repr(value)
     if depth == 0:  # it holds itself
-        raise UntoldError(type(value).__qualname__)
+        raise OpaqueValueError(type(value).__qualname__)
 
     def text(part: Any) -> str:
         return as_text(part, refer, depth - 1)
@@ -42,7 +45,7 @@ def as_text(value: Any, refer: Callable[[Any], str], depth: int = DEPTH) -> str:
         return f"{of} {[text(part) for part in parts]}"
     shown = _of_torch(value) or _name(value)
     if shown is None:
-        raise UntoldError(type(value).__qualname__)
+        raise OpaqueValueError(type(value).__qualname__)
     return shown
 
 

@@ -29,8 +29,8 @@ def command(
     from orchestrator.cli.show import Show
     from orchestrator.experiment.reader import read_file
     from orchestrator.scheduling.storage import open_storage
+    from orchestrator.workflow.commands import ExperimentSource
     from orchestrator.workflow.run import run
-    from orchestrator.workflow.source import Source
 
     if events:
         from orchestrator.cluster.locations import refuse_temporary_locations
@@ -39,7 +39,7 @@ def command(
         refuse_temporary_locations(flags["storage"], choose_store(flags["tracking_uri"]))
     more = ("verdict.until_decided=true",) if until_decided else ()
     display = Show(as_json, quiet, events)
-    source = Source(experiment, (*overrides, *more))
+    source = ExperimentSource(experiment, (*overrides, *more))
     settings = read_file(source.file, source.overrides, display.log)
     with open_storage(flags.pop("storage")) as storage:
         result = run(settings, storage=storage, display=display, source=source, as_job=events, **flags)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from orchestrator.records import Status, TrialResult
 from orchestrator.spec import VerdictSettings
+from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.text import listed
 
 Ended = Mapping[tuple[str, int], TrialResult]  # by variant and seed
@@ -28,11 +29,6 @@ class Rounds:
 
     rounds: list[Round]
     said: list[str] = field(default_factory=list)
-
-
-def next_seed(listed_seeds: Sequence[int], number: int) -> int:
-    """The seed of the round after the first ``number``, which are at least those listed: counted from the largest."""
-    return max(listed_seeds) + 1 + number - len(listed_seeds)
 
 
 def plan_rounds(
@@ -57,7 +53,7 @@ def plan_rounds(
     dropped = set(gone)
     while True:
         rounds = course.rounds
-        seed = next_seed(seeds, len(rounds))
+        seed = seeds_of_rounds(seeds, len(rounds) + 1)[-1]
         kept: Sequence[str] = begun.get(seed, ())
         active: Sequence[str] = ()
         end = ""

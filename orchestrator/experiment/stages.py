@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.experiment.confirmation import choices_in_words, choose, confirm_trials
-from orchestrator.experiment.rounds import Round, next_seed, plan_rounds
+from orchestrator.experiment.rounds import Round, plan_rounds
 from orchestrator.experiment.stage_log import StageLog
 from orchestrator.records import TrialResult
 from orchestrator.spec import Experiment, TrialSpec
+from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.text import counted
 
 
@@ -74,7 +75,7 @@ class LaterStages:
         """The rounds that are known; variants that are ``gone`` take part in none."""
         settings = self.experiment.verdict
         most = max(settings.max_seeds, len(seeds) + len(self._log.rounds))
-        every = [*seeds, *(next_seed(seeds, number) for number in range(len(seeds), most))]
+        every = seeds_of_rounds(seeds, most)
         names = {(label, seed): self._spec(spec, seed).name for label, spec in templates.items() for seed in every}
         ended = {place: results[name] for place, name in names.items() if name in results}
         spent = None if self.gpus is None else self.gpus * sum(result.seconds for result in results.values())

@@ -1,9 +1,10 @@
 """Whether results of a launch were seen before its rules for a verdict were changed, by the plans that it was given."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.spec import Experiment, VerdictSettings, label_of
+from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.verdict.planning import LEAST_SEEDS
 
 RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
@@ -43,7 +44,7 @@ def searched_before(content: Mapping[str, Any], experiment: Experiment) -> str:
     plans = [plan["experiment"] for plan in content["plans"]]
     searched = {seed for plan in plans if plan.get("search") for seed in plan["seeds"]}
     verdict = experiment.verdict
-    seeds = _order(experiment.confirm.seeds, verdict.max_seeds if verdict.until_decided else 0)
+    seeds = seeds_of_rounds(experiment.confirm.seeds, verdict.max_seeds if verdict.until_decided else 0)
     known = plans[-1]["confirm"]["seeds"] if plans[-1].get("confirm") else []
     if not (both := sorted(searched & set(seeds) - set(known))):
         return ""
@@ -65,18 +66,13 @@ def _differs(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
     if key == "seeds":
         if not (before["until_decided"] and now["until_decided"]):
             return bool(before["seeds"] != now["seeds"])
-        orders = [_order(design["seeds"], design["max_seeds"] or VerdictSettings.max_seeds) for design in (before, now)]
+        most = VerdictSettings.max_seeds  # if a plan does not say it
+        orders = [seeds_of_rounds(design["seeds"], design["max_seeds"] or most) for design in (before, now)]
         return any(one != other for one, other in zip(*orders, strict=False))
     if key == "variants":  # a further one is judged with all others; one that is gone was judged before
         gone = set(before[key]) - set(now[key])
         return bool(gone) or (rounds and set(before[key]) != set(now[key]))
     return before[key] != now[key] and (rounds or key != "max_seeds")
-
-
-def _order(seeds: Sequence[int], most: int) -> list[int]:
-    """The seeds of rounds, of which there are ``most``: those listed, then counted on from the largest."""
-    further = range(max(seeds) + 1, max(seeds) + 1 + most - len(seeds)) if seeds else ()
-    return [*seeds, *further]
 
 
 def _brief(value: Any) -> str:

@@ -14,7 +14,7 @@ from orchestrator.scheduling.launch_folder import TAKEN_OVER, LaunchFolder, is_p
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import TrialSpec
 from orchestrator.trial import TrialFolder
-from orchestrator.trial.folder import ways_of
+from orchestrator.trial.folder import compute_modes
 
 VERSION = "torch_version"  # of the machine that a trial was trained on
 
@@ -24,14 +24,14 @@ def take_over(
     wanted: Collection[TrialSpec],
     storage: Storage,
     torch_version: str,
-    way_of: Callable[[TrialSpec], str | None] | None = None,
+    mode_of: Callable[[TrialSpec], str | None] | None = None,
 ) -> list[str]:
     """Copy into ``folder`` those of ``wanted`` that launches in ``storage`` have completed; returns their names.
 
     The launch itself is one of them: a variant that gets another name is not trained again.
     Left is what may differ from what this launch would train: what another version of torch has trained, and what was
-    computed in another precision or on another kind of device than ``way_of`` says of this launch's trials. Without
-    ``way_of`` that is not known before they run: all are as the launch's own are, or as the first that is taken. Left
+    computed in another precision or on another kind of device than ``mode_of`` says of this launch's trials. Without
+    ``mode_of`` that is not known before they run: all are as the launch's own are, or as the first that is taken. Left
     is what is damaged, too. In an object store only launches of the same experiment are searched. Nothing is taken over
     by a launch that is to train everything again.
     """
@@ -41,7 +41,7 @@ def take_over(
     for spec in wanted:
         missing.setdefault(spec.weights_identity(), []).append(spec)
     taken: list[str] = []
-    alike = _Alike(way_of, folder.path)
+    alike = _ComputedAlike(mode_of, folder.path)
 
     def take(path: Path, is_own: bool) -> None:
         for spec in list(missing.get(identity := _identity(path), ())):
@@ -65,27 +65,27 @@ def take_over(
     return taken
 
 
-class _Alike:
+class _ComputedAlike:
     """Which trials were computed like those of this launch: in the same precision, on the same kind of device."""
 
-    def __init__(self, way_of: Callable[[TrialSpec], str | None] | None, launch: Path) -> None:
-        self.way_of = way_of
+    def __init__(self, mode_of: Callable[[TrialSpec], str | None] | None, launch: Path) -> None:
+        self.mode_of = mode_of
         self.known: dict[tuple[str, str], set[str]] = {}  # by precision and device of the recipe, which may be auto
-        for path in (path.parent for path in (launch / "trials").rglob("outcome.json")) if way_of is None else ():
+        for path in (path.parent for path in (launch / "trials").rglob("outcome.json")) if mode_of is None else ():
             with suppress(StorageError):
                 self.add(path, TrialFolder(path).spec())
 
     def accepts(self, trial: Path, spec: TrialSpec) -> bool:
         """Whether the trial in this folder may be one of the launch's."""
-        way = THEN.join(ways_of(_json(trial / "facts.json")))
-        if self.way_of is not None:
-            return way == self.way_of(spec)
+        mode = THEN.join(compute_modes(_json(trial / "facts.json")))
+        if self.mode_of is not None:
+            return mode == self.mode_of(spec)
         known = self.known.get(_recipe(spec))
-        return way in known if known else THEN not in way
+        return mode in known if known else THEN not in mode
 
     def add(self, trial: Path, spec: TrialSpec) -> None:
         """Note that the trial in this folder is one of the launch's."""
-        self.known.setdefault(_recipe(spec), set()).update(ways_of(_json(trial / "facts.json")))
+        self.known.setdefault(_recipe(spec), set()).update(compute_modes(_json(trial / "facts.json")))
 
 
 def _recipe(spec: TrialSpec) -> tuple[str, str]:

@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.experiment.distributions import extremes
-from orchestrator.experiment.rounds import next_seed
 from orchestrator.scheduling.decisions import Decision, append, read_log
 from orchestrator.scheduling.launch_folder import RUNGS, SUGGESTIONS
 from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.spec import Experiment, Scheduler, variant_label
+from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.verdict import SequentialDesign, Verdict, judge
 
 __all__ = [
@@ -33,8 +33,8 @@ def undisturbed(experiment: Experiment) -> Experiment:
         return whole
     whole = replace(whole, verdict=replace(settings, until_decided=False, max_gpu_seconds=None))
     if confirm is None:
-        return replace(whole, seeds=_all_rounds(whole.seeds, settings.max_seeds))
-    return replace(whole, confirm=replace(confirm, seeds=_all_rounds(confirm.seeds, settings.max_seeds)))
+        return replace(whole, seeds=seeds_of_rounds(whole.seeds, settings.max_seeds))
+    return replace(whole, confirm=replace(confirm, seeds=seeds_of_rounds(confirm.seeds, settings.max_seeds)))
 
 
 def verdict_on(
@@ -53,7 +53,3 @@ def verdict_on(
         confidence=settings.confidence,
         sequential=None if rounds is None else SequentialDesign(tuple(rounds), settings.max_seeds),
     )
-
-
-def _all_rounds(seeds: tuple[int, ...], most: int) -> tuple[int, ...]:
-    return (*seeds, *(next_seed(seeds, number) for number in range(len(seeds), most)))

@@ -1,5 +1,6 @@
 """What an experiment that is trained in rounds must be like; the rounds themselves are planned elsewhere."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.text import counted
@@ -8,6 +9,17 @@ if TYPE_CHECKING:
     from orchestrator.spec.experiment import Experiment
 
 LARGEST_SEED = 2**31 - 1
+
+
+def seeds_of_rounds(listed: Sequence[int], rounds: int) -> tuple[int, ...]:
+    """The seed of each of so many rounds: those ``listed``, and then counted on from the largest.
+
+    All that are listed are among them, however few ``rounds`` there are; none are if none is listed.
+    """
+    if not listed:
+        return ()
+    first = max(listed) + 1
+    return (*listed, *range(first, first + rounds - len(listed)))
 
 
 def rounds_problems(experiment: "Experiment") -> list[str]:

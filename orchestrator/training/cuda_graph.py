@@ -102,12 +102,12 @@ class GraphedCallable:
 
     def _attempt(self, size: int) -> str | None:
         """Record the work for ``size``, leaving everything as it was. Returns why the recording cannot be used."""
-        with beside(), random_states_kept(), unchanged(self.changing):
+        with on_side_stream(), random_states_kept(), unchanged(self.changing):
             before = HostState(self.network)
             self.work(size)  # libraries choose their kernels, the optimiser makes its state
             if problem := before.change() or before.draws():  # as by the backward pass, which no probe takes
                 return problem
-        with beside(), unchanged(self.changing):
+        with on_side_stream(), unchanged(self.changing):
             with never_waiting():
                 self.work(size)
             expected = [tensor.detach().clone() for tensor in self.changing.tensors()]
@@ -187,9 +187,9 @@ class unchanged:  # noqa: N801
 
 
 @contextmanager
-def beside() -> Iterator[None]:
+def on_side_stream() -> Iterator[None]:
     """On another stream than the current one, and after all of its work; its own work goes on after this."""
-    current, aside = torch.cuda.current_stream(), _stream_beside(torch.cuda.current_device())
+    current, aside = torch.cuda.current_stream(), _side_stream(torch.cuda.current_device())
     aside.wait_stream(current)
     try:
         with torch.cuda.stream(aside):
@@ -199,7 +199,7 @@ def beside() -> Iterator[None]:
 
 
 @cache
-def _stream_beside(device: int) -> torch.cuda.Stream:
+def _side_stream(device: int) -> torch.cuda.Stream:
     """One a process and device: cuBLAS keeps a workspace of many MiB for every stream that it has ever worked on."""
     return torch.cuda.Stream(device)
 

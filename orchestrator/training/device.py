@@ -53,16 +53,16 @@ def is_under_autocast(recipe: Recipe) -> bool:
     return _precision("auto", device) != torch.float32
 
 
-def way(device: str, precision: str) -> str:
+def compute_mode(device: str, precision: str) -> str:
     """How a trial is computed, as far as it decides more than the last bits: ``bfloat16 on cuda``."""
     return f"{precision} on {device}"
 
 
-def way_here(recipe: Recipe, on_gpu: bool = True) -> str | None:
+def compute_mode_here(recipe: Recipe, on_gpu: bool = True) -> str | None:
     """How this machine computes trials of ``recipe``; None if it cannot. Not ``on_gpu``: they are given none."""
     try:
         device = torch.device("cpu") if recipe.device == "auto" and not on_gpu else resolve_device(recipe.device)
-        return way(device.type, name_of(_precision(recipe.precision, device)))
+        return compute_mode(device.type, name_of(_precision(recipe.precision, device)))
     except ResourceError:
         return None
 

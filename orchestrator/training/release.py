@@ -5,7 +5,7 @@ import traceback
 import torch
 
 
-def forget_frames(problem: BaseException) -> None:
+def clear_tracebacks(problem: BaseException) -> None:
     """Drop the local variables of every function that an exception has left: they refer to all that it worked with.
 
     What a traceback shows stays as it is.
@@ -20,7 +20,7 @@ def forget_frames(problem: BaseException) -> None:
             waiting += [raised.__cause__, raised.__context__]
 
 
-def give_back_device_memory() -> None:
+def empty_device_cache() -> None:
     """Return what torch keeps of the GPU's memory for the next tensors, and none uses now."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()

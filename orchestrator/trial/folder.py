@@ -41,7 +41,7 @@ from orchestrator.spec import TrialSpec
 from orchestrator.spec.differences import of_trials
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
-from orchestrator.training.device import way
+from orchestrator.training.device import compute_mode
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.source import refuse_edited_since_trained
 
@@ -251,15 +251,15 @@ class TrialFolder:
             raise StorageError(one_line(f"{path}: cannot be read: {problem}")) from problem
 
 
-def ways_of(facts: Mapping[str, Any]) -> list[str]:
-    """In which ways a trial was computed, one after the other, by its facts; earlier versions wrote only the last."""
+def compute_modes(facts: Mapping[str, Any]) -> list[str]:
+    """In which modes a trial was computed, one after the other, by its facts; earlier versions wrote only the last."""
     machine = facts.get("machine")
     if not isinstance(machine, Mapping):
         return []
     if isinstance(known := machine.get(COMPUTED_IN), str):
         return known.split(THEN)
     device, precision = machine.get("device"), facts.get("precision")
-    return [way(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
+    return [compute_mode(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
 
 
 def _as_csv(records: Sequence[Record]) -> str:

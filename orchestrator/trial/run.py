@@ -20,7 +20,7 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import Placement, describe_machine, name_of, place, way
+from orchestrator.training.device import Placement, compute_mode, describe_machine, name_of, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
@@ -28,12 +28,12 @@ from orchestrator.training.loop import fit
 from orchestrator.training.machine_faults import lacks_memory
 from orchestrator.training.process import compute_as, training_process
 from orchestrator.training.randomness import seed_everything
-from orchestrator.training.release import forget_frames, give_back_device_memory
+from orchestrator.training.release import clear_tracebacks, empty_device_cache
 from orchestrator.training.step import build_step
 from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
-from orchestrator.trial.folder import TrialFolder, ways_of
+from orchestrator.trial.folder import TrialFolder, compute_modes
 from orchestrator.trial.source import refuse_edited_since_planned
 
 
@@ -64,10 +64,10 @@ def run_trial(
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
             shown = reason_of(problem), redact(traceback.format_exc())
             folder.finish(Status.FAILED, *shown, kind_of(problem))
-        forget_frames(problem)
+        clear_tracebacks(problem)
         raise
     finally:
-        give_back_device_memory()
+        empty_device_cache()
 
 
 def reason_of(problem: Exception) -> str:
@@ -104,7 +104,7 @@ def _train(
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder)
     before = folder.facts() if learner.epoch else {}
-    folder.save_facts(_facts(network, dataset, normalisation, placement, ways_of(before)))
+    folder.save_facts(_facts(network, dataset, normalisation, placement, compute_modes(before)))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
         size, classes = recipe.evaluation_batch_size, len(dataset.classes)
@@ -144,15 +144,15 @@ def _train(
 def _facts(
     network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement, before: list[str]
 ) -> dict[str, Any]:
-    """What is known before training, or before it goes on: its first epochs were computed in the ways ``before``."""
+    """What is known before training, or before it goes on: its first epochs were computed in the modes ``before``."""
     precision = name_of(placement.precision)
-    ways = list(dict.fromkeys([*before, way(placement.device.type, precision)]))
+    modes = list(dict.fromkeys([*before, compute_mode(placement.device.type, precision)]))
     return {
         keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
         "classes": len(dataset.classes),
         "shape": dataset.shape,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "machine": {**describe_machine(placement.device), keys.COMPUTED_IN: keys.THEN.join(ways)},
+        "machine": {**describe_machine(placement.device), keys.COMPUTED_IN: keys.THEN.join(modes)},
         "precision": precision,
         "channels_last": placement.channels_last,
     }

@@ -1,6 +1,5 @@
 """Open the folder of a launch and make a plan its own: amended, with what other launches have trained taken over."""
 
-import shlex
 from collections import Counter
 
 import torch
@@ -14,7 +13,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
 from orchestrator.spec import Plan
 from orchestrator.text import counted
-from orchestrator.training.device import way_here
+from orchestrator.training.device import compute_mode_here
 from orchestrator.workflow.check import Checked
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.growth import Growth
@@ -68,8 +67,8 @@ def amend(
         growth.catch_up()
         finished = folder.finished(checked.plan)
         wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
-        way_of = None if elsewhere else lambda spec: way_here(spec.trainer, on_gpu)
-        taken = take_over(folder, wanted, storage, torch.__version__, way_of)
+        mode_of = None if elsewhere else lambda spec: compute_mode_here(spec.trainer, on_gpu)
+        taken = take_over(folder, wanted, storage, torch.__version__, mode_of)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
             trials = counted(count, "trial")
             if launch == f"{experiment}/{folder.name}":
@@ -81,13 +80,3 @@ def amend(
     if checked.plan.caution:
         display.log(checked.plan.caution)
     return growth
-
-
-def resume_command(
-    experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool, again: bool = False
-) -> str:
-    """The command that carries the launch on; ``more`` are further options, ``again``: what began it had --again."""
-    if as_job:
-        return f"the same orchestrator submit command{' without --again' if again else ''}"
-    join = "" if address is None else f" --address {shlex.quote(address)}"
-    return f"orchestrator resume {experiment} --launch {launch} --storage {shlex.quote(str(storage))}{more}{join}"

@@ -54,8 +54,8 @@ def run(
     from orchestrator.architectures import named_in
     from orchestrator.architectures.locate import is_of_this_process
     from orchestrator.scheduling.storage import open_storage
+    from orchestrator.workflow.commands import ExperimentSource
     from orchestrator.workflow.run import run as launch
-    from orchestrator.workflow.source import Source
 
     shown = _display(display)
     wanted = _experiment(experiment, set, shown.log)
@@ -65,7 +65,7 @@ def run(
             "write it to a file (%%writefile network.py) and name it network.py:Class"
         )
         raise ExperimentError(wanted.name, [problem])
-    source = Source(from_user(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
+    source = ExperimentSource(from_user(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
     place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
     with open_storage(place) as kept:
         return launch(

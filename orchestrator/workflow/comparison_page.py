@@ -25,6 +25,7 @@ from orchestrator.reporting.comparison.spending import spending, spending_table
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
+from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.tracking.artifacts import COMPARISON, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
 from orchestrator.verdict import Decision
@@ -186,8 +187,7 @@ def _more_evidence(results: Results) -> str:
     total = min(max(wanted, LEAST_SEEDS), MOST_ADVISED)
     if total <= len(seeds):
         return ""
-    more = range(seeds[-1] + 1, seeds[-1] + 1 + total - len(seeds))
-    listed = ",".join(map(str, [*seeds, *more]))
+    listed = ",".join(map(str, seeds_of_rounds(seeds, total)))
     setting = "confirm.seeds" if results.judging.confirm_seeds else "seeds"
     command = results.judging.command or f"orchestrator run {shlex.quote(results.judging.source or UNKNOWN_FILE)}"
     return f"{command} --set '{setting}=[{listed}]'"

@@ -31,8 +31,9 @@ from orchestrator.tracking.open_launch import open_launch, put_command
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
-from orchestrator.workflow.amend import amend, open_folder, resume_command
+from orchestrator.workflow.amend import amend, open_folder
 from orchestrator.workflow.check import Checked, check_experiment
+from orchestrator.workflow.commands import ExperimentSource, amending_command, resume_command
 from orchestrator.workflow.comparison_page import publish_comparison
 from orchestrator.workflow.completed_launch import fingerprint, mark_complete
 from orchestrator.workflow.delivery import Delivery
@@ -41,7 +42,6 @@ from orchestrator.workflow.facts import dataset_facts, run_tags
 from orchestrator.workflow.growth import Growth
 from orchestrator.workflow.launch_metrics import launch_metrics
 from orchestrator.workflow.results import Results, read_results
-from orchestrator.workflow.source import Source, amending_command
 from orchestrator.workflow.train_all import train_all
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def launch(
     starting_executor: "Future[RayExecutor]",
     again: bool = False,
     folder: LaunchFolder | None = None,
-    source: Source | None = None,
+    source: ExperimentSource | None = None,
     as_job: bool = False,
     away: bool = False,
 ) -> Results:
@@ -139,7 +139,7 @@ def _open_runs(
     checked: Checked,
     growth: Growth,
     artifacts: str | None,
-    source: Source | None,
+    source: ExperimentSource | None,
     as_job: bool,
     amending: str,
 ) -> LaunchRuns:

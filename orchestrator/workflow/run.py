@@ -16,10 +16,10 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
+from orchestrator.workflow.commands import ExperimentSource
 from orchestrator.workflow.completed_launch import Complete, completed_launch
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.preload import preload
-from orchestrator.workflow.source import Source
 
 if TYPE_CHECKING:
     from orchestrator.workflow.results import Results
@@ -35,7 +35,7 @@ def run(
     address: str | None = None,
     again: bool = False,
     folder: LaunchFolder | None = None,
-    source: Source | None = None,
+    source: ExperimentSource | None = None,
     as_job: bool = False,
     away: bool = False,
     debug: bool = False,

@@ -53,9 +53,8 @@ def prepare(
     if not here.is_relative_to(root):
         problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
     try:
-        uploaded = working_dir(
-            root, [*_outputs(root, here), root / "orchestrator"]
-        )  # the cluster has this program itself
+        own = root / "orchestrator"  # which the cluster has itself
+        uploaded = working_dir(root, [*_outputs(root, here), own])
         uploaded.size()
     except (OrchestratorError, OSError) as problem:
         raise ExperimentError(str(file), [*problems, str(problem)]) from problem

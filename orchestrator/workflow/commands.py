@@ -1,23 +1,39 @@
-"""Where the settings of a launch come from, and the command that gives it more seeds, as its page prints it."""
+"""The commands that a launch prints for whoever goes on with it: to resume it, and to give it more seeds."""
 
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.redact import redact
+from orchestrator.scheduling.storage import Storage
 from orchestrator.tracking.store import absolute_uri, tracking_uri, without_secrets
 
 
 @dataclass(frozen=True)
-class Source:
-    """An experiment file, and what was set besides."""
+class ExperimentSource:
+    """Where the settings of a launch come from: an experiment file, and what was set besides."""
 
     file: Path
     overrides: tuple[str, ...] = ()  # each as --set has it
 
 
+def resume_command(
+    experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool, again: bool = False
+) -> str:
+    """The command that carries the launch on; ``more`` are further options, ``again``: what began it had --again."""
+    if as_job:
+        return f"the same orchestrator submit command{' without --again' if again else ''}"
+    join = "" if address is None else f" --address {shlex.quote(address)}"
+    return f"orchestrator resume {experiment} --launch {launch} --storage {shlex.quote(str(storage))}{more}{join}"
+
+
 def amending_command(
-    source: Source | None, data_dir: Path, storage: str, given_store: str | None, address: str | None, as_job: bool
+    source: ExperimentSource | None,
+    data_dir: Path,
+    storage: str,
+    given_store: str | None,
+    address: str | None,
+    as_job: bool,
 ) -> str:
     """The command that reads the same settings, data, storage and store again, without secrets; empty without a file.
 
