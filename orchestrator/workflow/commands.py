@@ -8,6 +8,8 @@ from orchestrator.redact import redact
 from orchestrator.scheduling.storage import Storage
 from orchestrator.tracking.store import absolute_uri, tracking_uri, without_secrets
 
+DATA_DIR = Path("data")  # the default of --data-dir
+
 
 @dataclass(frozen=True)
 class ExperimentSource:
@@ -18,13 +20,27 @@ class ExperimentSource:
 
 
 def resume_command(
-    experiment: str, launch: str, storage: Storage, more: str, address: str | None, as_job: bool, again: bool = False
+    experiment: str,
+    launch: str,
+    data_dir: Path,
+    storage: Storage,
+    store: str | None,
+    address: str | None,
+    as_job: bool,
+    again: bool = False,
 ) -> str:
-    """The command that carries the launch on; ``more`` are further options, ``again``: what began it had --again."""
+    """The command that carries the launch on; ``store``: where the default is not meant, ``again``: it had --again."""
     if as_job:
         return f"the same orchestrator submit command{' without --again' if again else ''}"
-    join = "" if address is None else f" --address {shlex.quote(address)}"
-    return f"orchestrator resume {experiment} --launch {launch} --storage {shlex.quote(str(storage))}{more}{join}"
+    words = ["orchestrator", "resume", experiment, "--launch", launch]
+    if data_dir != DATA_DIR:
+        words += ["--data-dir", str(data_dir)]
+    words += ["--storage", str(storage)]
+    if store is not None:
+        words += ["--tracking-uri", without_secrets(store)]
+    if address is not None:
+        words += ["--address", address]
+    return shlex.join(words)
 
 
 def amending_command(

@@ -82,7 +82,7 @@ def launch(
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
     named = tracking_uri or (absolute_uri(uri) if away else None)
     where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
-    resume = resume_command(experiment.name, folder.name, storage, where, address, as_job, again)
+    resume = resume_command(experiment.name, folder.name, data_dir, storage, named, address, as_job, again)
     amending = amending_command(source, data_dir, str(storage), tracking_uri, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")
     if why:

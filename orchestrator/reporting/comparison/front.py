@@ -19,12 +19,23 @@ NAMES = {  # of a cost: what the axis says
     "forward_seconds": "seconds per image, one image at a time",
     "forward_seconds_batched": "seconds per image, in batches",
 }
+SHORT_NAMES = {  # what a title says, where that is not the axis's name
+    "macs": "MACs",
+    "seconds": "training time",
+    "forward_seconds": "inference time, one image at a time",
+    "forward_seconds_batched": "inference time, in batches",
+}
 DECADE = 8.0  # largest by smallest cost above which the axis is logarithmic
 
 
 def cost_name(cost: str) -> str:
     """A cost as an axis says it."""
     return NAMES.get(cost, cost.replace("_", " "))
+
+
+def short_cost_name(cost: str) -> str:
+    """A cost as a title says it."""
+    return SHORT_NAMES.get(cost) or cost_name(cost)
 
 
 def known_costs(context: ComparisonContext) -> dict[str, Mapping[str, float]]:
@@ -65,14 +76,10 @@ def draw_front(context: ComparisonContext, cost: str) -> Figure:
     quiet_axes(axes, grid="both")
     axes.set_xlabel(cost_name(cost), fontsize=NORMAL, color=QUIET)
     axes.set_ylabel("mean test accuracy (%)", fontsize=NORMAL, color=QUIET)
-    title(axes, f"Accuracy and {_short(cost)}", "filled, joined: not dominated", BLUE)
+    title(axes, f"Accuracy and {short_cost_name(cost)}", "filled, joined: not dominated", BLUE)
     names = figure_names([score.variant for score in scores], every=context.variants)
     place_labels(axes, {names[v]: p for v, p in points.items()}, {names[v] for v in front}, [joined, *bars])
     return figure
-
-
-def _short(cost: str) -> str:
-    return {"macs": "MACs", "seconds": "training time"}.get(cost, cost.replace("_", " "))
 
 
 def _scale(axes: Any, values: Sequence[float], unit: str) -> None:

@@ -10,7 +10,7 @@ from orchestrator.reporting.comparison import class_accuracy, curves, disagreeme
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.decisions import against
 from orchestrator.reporting.comparison.disagreement_figure import draw_disagreement
-from orchestrator.reporting.comparison.front import cost_name, draw_front, known_costs
+from orchestrator.reporting.comparison.front import cost_name, draw_front, known_costs, short_cost_name
 from orchestrator.reporting.figures import to_png
 from orchestrator.reporting.html import FigureImage
 
@@ -86,7 +86,7 @@ def front_figures(context: ComparisonContext) -> list[FigureEntry]:
         names = f" Pareto front, cheapest first: {', '.join(front)}." if front else ""
         found.append(
             FigureEntry(
-                f"front_{_file_name(cost)}", f"Accuracy and {cost_name(cost)}", caption,
+                f"front_{_file_name(cost)}", f"Accuracy and {short_cost_name(cost)}", caption,
                 f"Scatter plot of mean test accuracy against {cost_name(cost)}.{names}",
                 partial(draw_front, context, cost), absent,
             )
