@@ -1,5 +1,7 @@
 """The records of a trial: its epochs, how it ended, and the name of every metric."""
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -187,6 +189,17 @@ def by_epoch(records: Iterable[Record]) -> dict[int, dict[str, float]]:
     for record in records:
         epochs.setdefault(record.epoch, {}).update(record.metrics)
     return epochs
+
+
+def as_csv(records: Sequence[Record]) -> str:
+    """One row an epoch, with every metric that any epoch has."""
+    rows = by_epoch(records)
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["epoch", *columns])
+    table.writerows([epoch, *(row.get(name, "") for name in columns)] for epoch, row in rows.items())
+    return text.getvalue()
 
 
 def varies(metric: str) -> bool:

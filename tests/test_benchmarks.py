@@ -19,8 +19,8 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment, read_file
 from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.checkpoints import list_checkpoints
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.trial import TrialFolder
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"

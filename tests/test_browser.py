@@ -13,9 +13,10 @@ from driving import ORCHESTRATOR, page
 from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.saved_view import address
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.trial_rows import read_trials
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome") or shutil.which("chromium-browser")
 READER = shutil.which("pdftotext")

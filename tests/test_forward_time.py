@@ -13,9 +13,9 @@ from orchestrator import records as keys
 from orchestrator.data import Dataset, measure
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.spec import Plan, Recipe, TrialSpec
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.training.device import Placement
 from orchestrator.training.forward_time import CPU_BATCH, LEAST, forward_seconds
 from orchestrator.trial import TrialFolder, run_trial

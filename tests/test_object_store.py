@@ -24,10 +24,10 @@ from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import FOLDERS, Storage, open_storage, refuse_keys
 from orchestrator.tracking.open_launch import open_launch
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.runs import DatasetFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.tracking.writer import MLFLOW_STATUS
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.verify import compare, content, kill_driver

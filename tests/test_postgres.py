@@ -19,8 +19,9 @@ from driving import ORCHESTRATOR, driver, page, wait_for
 from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.store import connect, tracking_uri
+from orchestrator.tracking.trial_rows import read_trials
 
 HOMES = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 PASSWORD = "Pl4nted-pg-6c1d"

@@ -15,8 +15,9 @@ from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
 
 from orchestrator import records as keys
-from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.training import checkpoint
 from orchestrator.workflow.verify import WORKER, compare, kill_driver
 

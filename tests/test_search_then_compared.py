@@ -21,8 +21,8 @@ from orchestrator.scheduling.launch_folder import RUNGS, LaunchFolder, open_laun
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import take_over
 from orchestrator.spec import Plan
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.sink import Sink
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.trial import TrialFolder, run_trial
 
 RATES = {"trainer.optimizer.lr": {"choice": [0.05, 0.1]}}

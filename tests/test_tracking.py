@@ -20,11 +20,13 @@ from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import MARK, log_comparison
 from orchestrator.tracking.names import flatten, storable
 from orchestrator.tracking.open_launch import open_launch
-from orchestrator.tracking.read import find_launch, read_judging, read_predictions, read_trials
+from orchestrator.tracking.predictions import read_predictions
+from orchestrator.tracking.read import find_launch, read_judging
 from orchestrator.tracking.runs import LaunchRuns, TrialFacts
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import asked, connect, sqlite_file, tracking_uri, without_secrets
 from orchestrator.tracking.tags import PARENT
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.trial import TrialFolder
 
 

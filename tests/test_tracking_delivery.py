@@ -16,11 +16,11 @@ from orchestrator.errors import TrackingError
 from orchestrator.records import Failure, Outcome, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking.lease import LEASE_LENGTH, close_abandoned
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
 from orchestrator.tracking.tags import PARENT
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.trial import TrialFolder
 
 

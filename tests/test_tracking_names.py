@@ -30,12 +30,13 @@ from orchestrator.tracking.names import (
     unescape,
 )
 from orchestrator.tracking.open_launch import open_launch
-from orchestrator.tracking.read import read_epochs, read_trials
+from orchestrator.tracking.read import read_epochs
 from orchestrator.tracking.runs import TrialFacts
 from orchestrator.tracking.saved_view import VIEW, publish_view
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.tags import LONGEST_TAG, from_parts, in_parts
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.training.metrics import EVALUATION, TRAINING
 from orchestrator.trial import TrialFolder
 from orchestrator.workflow.launch_metrics import launch_metrics

@@ -13,8 +13,8 @@ from orchestrator.scheduling.launch_file import read_all
 from orchestrator.scheduling.launch_folder import TAKEN_OVER, LaunchFolder, is_progress_file
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import TrialSpec
+from orchestrator.training.device import compute_modes
 from orchestrator.trial import TrialFolder
-from orchestrator.trial.folder import compute_modes
 
 VERSION = "torch_version"  # of the machine that a trial was trained on
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from orchestrator.spec.fields import Range, check
 from orchestrator.spec.recipe import STRICT
+from orchestrator.spec.trial import variant_label
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,3 +34,9 @@ class VerdictSettings:
 
     def __post_init__(self) -> None:
         check(self)
+
+    def in_words(self) -> str:
+        """``baseline none, margin 0.003, confidence 0.95``."""
+        baseline = self.baseline and variant_label(self.baseline)
+        margin = "none" if self.margin is None else f"{self.margin:g}"
+        return f"baseline {baseline or 'none'}, margin {margin}, confidence {self.confidence:g}"

@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
-from orchestrator.tracking.read import find_launch, read_trials
+from orchestrator.tracking.read import find_launch
+from orchestrator.tracking.trial_rows import read_trials
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -2,15 +2,17 @@
 
 import functools
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from orchestrator.errors import ResourceError
+from orchestrator.records import COMPUTED_IN, THEN
 from orchestrator.spec import Recipe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -56,6 +58,17 @@ def is_under_autocast(recipe: Recipe) -> bool:
 def compute_mode(device: str, precision: str) -> str:
     """How a trial is computed, as far as it decides more than the last bits: ``bfloat16 on cuda``."""
     return f"{precision} on {device}"
+
+
+def compute_modes(facts: Mapping[str, Any]) -> list[str]:
+    """In which modes a trial was computed, one after the other, by its facts; earlier versions wrote only the last."""
+    machine = facts.get("machine")
+    if not isinstance(machine, Mapping):
+        return []
+    if isinstance(known := machine.get(COMPUTED_IN), str):
+        return known.split(THEN)
+    device, precision = machine.get("device"), facts.get("precision")
+    return [compute_mode(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
 
 
 def compute_mode_here(recipe: Recipe, on_gpu: bool = True) -> str | None:

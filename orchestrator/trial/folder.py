@@ -12,8 +12,6 @@ facts.json              parameters, normalisation, machine
 outcome.json            how it ended; absent while it has not
 """
 
-import csv
-import io
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -26,22 +24,19 @@ from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
 from orchestrator.records import (
-    COMPUTED_IN,
     PREDICTIONS,
     PUBLISHED_BEST,
     TEST_ACCURACY,
-    THEN,
     Failure,
     Outcome,
     Record,
     Status,
-    by_epoch,
+    as_csv,
 )
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.differences import of_trials
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
-from orchestrator.training.device import compute_mode
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.source import refuse_edited_since_trained
 
@@ -211,7 +206,7 @@ class TrialFolder:
 
     def finish(self, status: Status, reason: str = "", traceback: str = "", failure: Failure | None = None) -> Outcome:
         """Write the table of metrics and how the trial ended."""
-        write_text(self.path / "metrics.csv", _as_csv(self.records()))
+        write_text(self.path / "metrics.csv", as_csv(self.records()))
         content = {"status": str(status), "reason": reason, "failure": failure, "traceback": traceback}
         write_json(self.path / "outcome.json", content)
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
@@ -249,25 +244,3 @@ class TrialFolder:
             raise StorageError(f"{path}: there is no such file; is this a trial folder?") from problem
         except (ValueError, OSError, RecursionError) as problem:
             raise StorageError(one_line(f"{path}: cannot be read: {problem}")) from problem
-
-
-def compute_modes(facts: Mapping[str, Any]) -> list[str]:
-    """In which modes a trial was computed, one after the other, by its facts; earlier versions wrote only the last."""
-    machine = facts.get("machine")
-    if not isinstance(machine, Mapping):
-        return []
-    if isinstance(known := machine.get(COMPUTED_IN), str):
-        return known.split(THEN)
-    device, precision = machine.get("device"), facts.get("precision")
-    return [compute_mode(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
-
-
-def _as_csv(records: Sequence[Record]) -> str:
-    """One row an epoch, with every metric that any epoch has."""
-    rows = by_epoch(records)
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["epoch", *columns])
-    table.writerows([epoch, *(row.get(name, "") for name in columns)] for epoch, row in rows.items())
-    return text.getvalue()

@@ -20,7 +20,7 @@ from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import Placement, compute_mode, describe_machine, name_of, place
+from orchestrator.training.device import Placement, compute_mode, compute_modes, describe_machine, name_of, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
@@ -33,7 +33,7 @@ from orchestrator.training.step import build_step
 from orchestrator.training.suitability import channels_last_problem
 from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
-from orchestrator.trial.folder import TrialFolder, compute_modes
+from orchestrator.trial.folder import TrialFolder
 from orchestrator.trial.source import refuse_edited_since_planned
 
 

@@ -12,8 +12,8 @@ from orchestrator.reporting.comparison.spending import Share, money
 from orchestrator.spec import Resources
 from orchestrator.text import counted, duration
 from orchestrator.tracking.earlier import EarlierTrials
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.store import asked, connect, without_secrets
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.workflow.check import Checked
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.selection import chosen_trials, measured_trials, representative
-from orchestrator.tracking.read import read_trials
 from orchestrator.tracking.registry import (
     CHALLENGER,
     CHAMPION,
@@ -20,6 +19,7 @@ from orchestrator.tracking.registry import (
     make_model,
     register,
 )
+from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.tracking.turn import take_turn
 from orchestrator.verdict import Decision, Pair, SequentialDesign, interval_in_points, judge
 from orchestrator.workflow.results import Results

@@ -7,7 +7,7 @@ from orchestrator.errors import RequestError
 from orchestrator.reporting.replication import ReplicationRow, replication_rows
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.published import best_test_accuracies, experiments_with_published, find_published
-from orchestrator.tracking.read import read_trials
+from orchestrator.tracking.trial_rows import read_trials
 
 
 def read_replications(

@@ -16,16 +16,9 @@ from orchestrator.selection import chosen_trials, complete_trials, measured_tria
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import counted, first_line
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.read import (
-    Judging,
-    Predictions,
-    find_launch,
-    read_epochs,
-    read_judging,
-    read_left_out,
-    read_predictions,
-    read_trials,
-)
+from orchestrator.tracking.predictions import Predictions, read_predictions
+from orchestrator.tracking.read import Judging, find_launch, read_epochs, read_judging
+from orchestrator.tracking.trial_rows import read_left_out, read_trials
 from orchestrator.verdict.arguments import check_baseline
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
@@ -133,7 +126,7 @@ class Results:
         if self.judging.verdict.until_decided:
             raise RequestError(
                 f"{' and '.join(given)}: {self.experiment} trains in rounds, and its own settings "
-                f"({_in_words(self.judging.verdict)}) decided after each of them who got more seeds. By others no "
+                f"({self.judging.verdict.in_words()}) decided after each of them who got more seeds. By others no "
                 "interval would hold at every look. Compare it without them, or train a launch of its own with other "
                 "settings and with seeds that no launch has had"
             )
@@ -254,10 +247,3 @@ def _compare(
         launch,
         tuple(rows),
     )
-
-
-def _in_words(settings: VerdictSettings) -> str:
-    """``baseline none, margin 0.003, confidence 0.95``."""
-    baseline = settings.baseline and variant_label(settings.baseline)
-    margin = "none" if settings.margin is None else f"{settings.margin:g}"
-    return f"baseline {baseline or 'none'}, margin {margin}, confidence {settings.confidence:g}"

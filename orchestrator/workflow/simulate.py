@@ -93,7 +93,8 @@ def read_recorded(client: "MlflowClient", experiment: str, launch: str | None = 
 
     Raises RequestError if there is no such launch.
     """
-    from orchestrator.tracking.read import find_launch, read_epochs, read_trials
+    from orchestrator.tracking.read import find_launch, read_epochs
+    from orchestrator.tracking.trial_rows import read_trials
 
     found = []
     parent, _, _ = find_launch(client, experiment, launch)
