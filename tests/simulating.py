@@ -47,7 +47,7 @@ class Jagged:
         random = stream("jagged", spec.name)
         values = random.random(spec.trainer.epochs)
         values = (0.5 * values + 0.5 * random.random()).tolist()
-        return Curve(values, values, 1.0 + float(random.random()), values[-1])
+        return Curve(values, values, 1.0 + float(random.random()), values[-1], values[-1])
 
     def best(self, spec: TrialSpec) -> None:
         return None
@@ -58,7 +58,7 @@ class Even(Jagged):
 
     def curve(self, spec: TrialSpec) -> Curve:
         curve = super().curve(spec)
-        return Curve(curve.validation, curve.test, 1.0, curve.truth)
+        return Curve(curve.validation, curve.test, 1.0, curve.truth, curve.measurable)
 
 
 def replayed(

@@ -113,6 +113,14 @@ def test_the_sentence_does_not_say_more_than_the_numbers(accuracies: dict, evide
     json.dumps(comparison.to_dict(), allow_nan=False)
 
 
+def test_of_variants_that_only_a_baseline_was_compared_with_the_best_is_not_known() -> None:
+    others = {"a": [0.901, 0.902, 0.903], "b": [0.9, 0.9015, 0.902], "base": [0.80, 0.801, 0.802]}
+    comparison = judged(others, baseline="base")
+    assert set(comparison.verdict.leaders) == {"a", "b"}
+    assert comparison.evidence == "undecided"
+    assert judged({name: others[name] for name in ("a", "base")}, baseline="base").evidence == "decided"
+
+
 def test_the_json_document_keeps_its_keys_and_has_the_verdict() -> None:
     document = judged(APART, margin=0.01).to_dict()
     assert {"best", "runner_up", "margin", "evidence", "level", "running", "target_accuracy"} <= document.keys()

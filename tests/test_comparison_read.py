@@ -9,7 +9,8 @@ from registering import record_launch
 from orchestrator.reporting.comparison.write import write_comparison
 from orchestrator.reporting.published import read_curve
 from orchestrator.tracking.artifacts import log_comparison
-from orchestrator.workflow.comparison_page import GIVEN_LATER, read_context
+from orchestrator.workflow.comparison_page import read_context
+from orchestrator.workflow.results import GIVEN_LATER
 
 PUBLISHED = [(1, 0.4), (2, 0.5625), (3, 0.61)]
 
@@ -28,10 +29,15 @@ def test_a_published_curve_comes_back_from_the_launchs_own_page(uri: str, tmp_pa
     assert {epoch for epochs in again.curves.values() for epoch in epochs} == {1}
 
 
-def test_the_page_says_when_the_verdict_was_asked_for_otherwise_than_planned(uri: str) -> None:
+def test_a_verdict_that_was_asked_for_otherwise_than_planned_says_so_everywhere(uri: str) -> None:
     results = record_launch(uri, "later", {"stride": [0.80, 0.81, 0.83], "grouped_concat": [0.7, 0.72, 0.71]})
-    assert read_context(results).note == ""
-    assert read_context(results.judged_by("stride", None, None)).note == GIVEN_LATER
+    assert GIVEN_LATER not in results.comparison.sentence
+    assert results.compare(confidence=0.95) == results.comparison
+    for asked in ({"baseline": "stride"}, {"margin": 0.01}, {"confidence": 0.9}):
+        later = results.judged_by(*(asked.get(key) for key in ("baseline", "margin", "confidence")))
+        assert GIVEN_LATER in later.comparison.sentence
+        assert GIVEN_LATER in later.to_dict()["verdict"]["sentence"]
+        assert read_context(later).verdict.sentence == later.comparison.sentence
     assert read_context(replace(results, client=None)).curves == {}
 
 

@@ -167,14 +167,25 @@ class Looked:
 ROUNDS = {"until_decided": True}
 THREE, FOUR = [0, 1, 2], [0, 1, 2, 3]
 ONE_MORE = ["stride", "dilated_stride", "grouped_concat"]
+NEW = {"seeds": [7, 8, 9]}
 
 
 @pytest.mark.parametrize(
     ("before", "now", "said"),
     [
         ({"seeds": [0, 1]}, {"seeds": THREE}, ""),  # two seeds decide nothing
-        ({"seeds": THREE}, {"seeds": FOUR}, "a verdict on 3 had been seen: each further look"),
-        ({"seeds": THREE}, {"seeds": THREE, "variants": ONE_MORE}, ""),
+        ({"seeds": [0, 1]}, {"seeds": [0, 1], "variants": ONE_MORE}, ""),
+        ({"seeds": [0, 1]}, {"seeds": THREE, "variants": ["stride"]}, r"variants \["),  # but they can select
+        ({"seeds": [0, 1]}, {"seeds": [0, 2, 3]}, r"seeds \[0, 1\], now \[0, 2, 3\]"),
+        ({"seeds": [0, 1]}, {"seeds": THREE, "verdict": {"baseline": "stride"}}, "baseline none, now stride"),
+        ({"seeds": THREE}, {"seeds": [2, 1, 0]}, ""),
+        ({"seeds": THREE}, {"seeds": FOUR}, "^Seeds were added after a verdict on 3 seeds had been seen: .*Rounds"),
+        ({"seeds": FOUR}, {"seeds": THREE}, r"seeds \[0, 1, 2, 3\], now \[0, 1, 2\]"),
+        ({"seeds": THREE}, {"seeds": THREE, "variants": ONE_MORE}, "^Variants were added after .*each further look"),
+        ({"seeds": THREE}, {"seeds": FOUR, "variants": ONE_MORE}, "^Seeds and variants were added after a verdict"),
+        ({"seeds": THREE, "search": SEARCH}, {"seeds": THREE, "search": {**SEARCH, "samples": 9}}, "^Samples of the"),
+        ({"seeds": [0], "search": SEARCH}, {"seeds": [0], "search": {**SEARCH, "samples": 9}}, ""),
+        ({"search": SEARCH, "confirm": NEW}, {"search": {**SEARCH, "samples": 9}, "confirm": NEW}, ""),
         ({"seeds": THREE}, {"seeds": THREE, "variants": ["stride"]}, r"variants \[stride, dilated_stride\], now \["),
         ({"seeds": THREE}, {"seeds": THREE, "verdict": {"margin": 0.01}}, r"margin none, now 0\.01"),
         ({"seeds": THREE}, {"seeds": THREE, "verdict": ROUNDS}, "until_decided no, now yes"),

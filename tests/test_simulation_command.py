@@ -19,9 +19,10 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.simulation.figures import figures
 from orchestrator.simulation.laws import Law, Laws
 from orchestrator.simulation.seams import undisturbed
-from orchestrator.spec import Experiment, Recipe, Variant
+from orchestrator.spec import Experiment, Recipe, Variant, VerdictSettings
 from orchestrator.tracking.sink import Sink
 from orchestrator.trial import TrialFolder
+from orchestrator.verdict import Decision
 
 
 def test_the_figures_of_a_search(tmp_path: Path) -> None:
@@ -55,6 +56,22 @@ def test_the_verdict_is_held_against_the_truth(tmp_path: Path) -> None:
     assert lying.wrong == 3
     one = replace(experiment, variants=experiment.variants[:1])
     assert figures(replayed(tmp_path, one, Jagged()), Jagged()).verdict is None
+
+
+def test_with_a_baseline_decided_means_of_every_pair_with_it(tmp_path: Path) -> None:
+    variants = tuple(Variant(name=name) for name in NAMES)
+    settings = VerdictSettings(baseline=NAMES[0])
+    experiment = Experiment(
+        name="x", variants=variants, trainer=Recipe(epochs=3), seeds=tuple(range(5)), verdict=settings
+    )
+    decided = []
+    for world in range(20):
+        laws = Laws(Law(luck=0.01, noise=0.0, spread=0.05), experiment, str(world))
+        found = figures(replayed(tmp_path, experiment, laws), laws)
+        assert found.verdict is not None
+        assert found.is_decided is all(pair.decision is not Decision.UNDECIDED for pair in found.verdict.pairs)
+        decided.append(found.is_decided)
+    assert {True, False} == set(decided)
 
 
 def test_the_table(tmp_path: Path) -> None:

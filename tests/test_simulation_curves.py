@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from recording import open_runs, record
-from simulating import DECAY, LR, searched
+from simulating import DECAY, LR, replayed, searched
 
 from orchestrator.errors import RequestError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.records import Outcome, Status
 from orchestrator.simulation.curve_csv import read_csv
+from orchestrator.simulation.curves import Curve, Curves, measurable
+from orchestrator.simulation.figures import figures
 from orchestrator.simulation.from_files import FileCurves, passed_through
 from orchestrator.simulation.laws import Law, Laws
 from orchestrator.simulation.recorded import RecordedCurves, RecordedTrial
@@ -252,6 +254,47 @@ def test_recorded_settings_are_drawn_for_settings_that_were_not_recorded() -> No
     found = [curves.curve(spec) for spec in make_plan(experiment).trials]
     assert {round(curve.truth, 3) for curve in found} == {0.1, 0.2, 0.3, 0.4, 0.5}
     assert curves.best(make_plan(experiment).trials[0]) == 0.5
+
+
+def falling(folder: Path) -> dict[str, Path]:
+    """Curves of two variants: one falls below the other after its best epoch."""
+    curves = {"stride": (50.0, 80.0, 89.0, 86.0), "grouped_concat": (50.0, 70.0, 88.0, 88.0)}
+    for name, values in curves.items():
+        lines = [f"{epoch},{value}" for epoch, value in enumerate(values, start=1)]
+        (folder / f"{name}.csv").write_text("\n".join(["epoch,test_accuracy", *lines]))
+    return {name: folder / f"{name}.csv" for name in curves}
+
+
+@pytest.mark.parametrize("kind", ["files", "recorded"])
+def test_a_verdict_is_held_against_what_is_measured_which_need_not_be_the_last_epoch(kind: str, tmp_path: Path) -> None:
+    experiment = replace(plain(4, ("stride", "grouped_concat")), seeds=(0, 1, 2, 3, 4))
+    files = FileCurves(falling(tmp_path), Law(luck=0.0005, noise=0.001), experiment)
+    curves: Curves = files
+    if kind == "recorded":
+        trials = []
+        for spec in make_plan(experiment).trials:
+            curve = files.curve(spec)
+            trials.append(RecordedTrial(spec.label, {}, spec.seed, curve.validation, 1.0, curve.measured(4)))
+        curves = RecordedCurves(trials, experiment, "earlier")
+    found = figures(replayed(tmp_path, experiment, curves), curves)
+    assert found.truths == pytest.approx({"stride": 0.89, "grouped_concat": 0.88}, abs=0.001)
+    assert (found.leaders, found.best_variants, found.wrong) == (("stride",), ("stride",), 0)
+    specs = {spec.label: spec for spec in make_plan(experiment).trials}
+    last = {label: curves.curve(spec).truth for label, spec in specs.items()}
+    assert last["stride"] < last["grouped_concat"]  # at their last epochs
+
+
+@given(
+    st.lists(st.floats(0.5, 0.9), min_size=1, max_size=20),
+    st.floats(0, 0.01),
+)
+def test_what_is_measured_on_average_is_that_of_many_trials(values: list[float], noise: float) -> None:
+    curve = np.array(values)
+    drawn = noise * np.random.default_rng(0).standard_normal((500, len(curve)))
+    trials = [Curve((curve + one).tolist(), values, 1.0, 0.0, 0.0).measured(len(curve)) for one in drawn]
+    error = np.std(trials) * (1 / 500 + 1 / 256) ** 0.5
+    rare = 0.03 * np.ptp(curve)  # what is seen in none of 500 may be seen in some of 256
+    assert measurable(curve, noise) == pytest.approx(np.mean(trials), abs=6 * error + rare + 1e-9)
 
 
 def test_a_launch_that_lacks_a_variant_or_epochs_is_refused() -> None:

@@ -145,3 +145,32 @@ def test_every_verdict_has_a_sentence(counts: list[int], margin: float | None, h
     assert ".." not in sentence
     assert "None" not in sentence
     assert "-0.00" not in sentence
+
+
+def test_the_number_of_seeds_is_for_the_difference_that_is_named() -> None:
+    """With a margin seeds are planned for at least that much."""
+    scores = {
+        "a": dict(enumerate((0.9000, 0.9010, 0.8990, 0.9005, 0.8995))),
+        "unstable": dict(enumerate((0.99, 0.60, 0.99, 0.99, 0.929))),
+        "c": dict(enumerate((0.8970, 0.9029, 0.8952, 0.9018, 0.8987))),
+    }
+    more = judge(scores, margin=0.003).pair("a", "c")
+    assert more is not None
+    assert more.more_seeds
+    assert f"if 0.30 points between a and c is the true difference, about {more.more_seeds} more seeds" in said(
+        scores, margin=0.003
+    )
+    assert "if 0.09 points between a and c is the true difference, about" in said(scores)
+
+
+def test_a_pair_without_spread_does_not_speak_for_the_others() -> None:
+    scores = {
+        "a": dict.fromkeys(range(5), 1.0),
+        "b": dict.fromkeys(range(5), 1.0),
+        "c": dict(enumerate((0.9972, 1.0, 0.9944, 1.0, 0.9972))),
+    }
+    sentence = said(scores)
+    assert "if 0.22 points is the true difference, about" in sentence
+    assert sentence.endswith(
+        "Without any spread between seeds of a and b nothing is known about chance: more seeds may show some."
+    )

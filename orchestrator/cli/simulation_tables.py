@@ -73,7 +73,10 @@ def _overview(found: Simulated) -> RenderableType:
         add("best variant leads alone", lambda one: f"{one.best_alone} of {one.compared}")
         add('any wrong "better"', lambda one: f"{one.wrong} of {one.compared}")
     searching = "regret: how far the chosen settings truly lie below the best tried\n±: standard error"
+    judged = next((one.verdict for one in found.planned.replays if one.verdict is not None), None)
     deciding = "decided: the best variant is shown, or that the leaders are equivalent"
+    if judged and judged.baseline:
+        deciding = "decided: of every variant it is shown how it compares with the baseline"
     captions = [searching] * bool(found.planned.choices) + [deciding] * bool(found.planned.compared)
     return terminal_table("", columns, rows, "\n".join(captions))
 

@@ -5,29 +5,32 @@ from typing import Any
 
 from orchestrator.spec import Experiment, VerdictSettings, label_of
 from orchestrator.spec.rounds import seeds_of_rounds
+from orchestrator.text import listed
 from orchestrator.verdict.planning import LEAST_SEEDS
 
 RULES = ("max_seeds", "margin", "confidence", "baseline")  # of verdict
-DESIGN = ("until_decided", *RULES, "seeds", "variants")
+GROWING = {"seeds": "seeds", "variants": "variants", "samples": "samples of the search"}  # what a launch grows by
+DESIGN = ("until_decided", *RULES, *GROWING)
 
 
 def caution(content: Mapping[str, Any]) -> str:
     """What a verdict on the launch must say of rules that were changed after results had been seen; or nothing.
 
-    A plan was looked at if trials ended under it and it could decide: with three seeds, or in rounds.
+    A plan was looked at if trials ended under it. Whether to grow was decided by a verdict only if there could be one:
+    with three seeds, or in rounds.
     """
-    looks = [_design(plan["experiment"]) for plan in content["plans"][:-1] if plan.get("seen")]
-    now = _design(content["plans"][-1]["experiment"])
-    looks = [look for look in looks if look["until_decided"] or len(look["seeds"]) >= LEAST_SEEDS]
-    changed = [key for key in DESIGN if any(_differs(key, look, now) for look in looks)]
+    *earlier, now = [_design(plan["experiment"]) for plan in content["plans"]]
+    looks = [look for look, plan in zip(earlier, content["plans"], strict=False) if plan.get("seen")]
+    changed = [key for key in DESIGN if any(_counts(key, look, now) for look in looks)]
     if not changed:
         return ""
-    if changed == ["seeds"] and not now["until_decided"]:
-        seen = sorted({len(look["seeds"]) for look in looks if look["seeds"] != now["seeds"]})
+    if not now["until_decided"] and all(_only_grows(key, look, now) for key in changed for look in looks):
+        seen = sorted({len(look["seeds"]) for look in looks if len(look["seeds"]) >= LEAST_SEEDS})
+        rounds = " Rounds (verdict.until_decided) allow for that." if changed == ["seeds"] else ""
         return (
-            f"Seeds were changed after a verdict on {' and on '.join(map(str, seen))} had been seen: each further "
-            "look makes a wrong decision more likely than the confidence says. Rounds (verdict.until_decided) allow "
-            "for that."
+            f"{listed([GROWING[key] for key in changed]).capitalize()} were added after a verdict on "
+            f"{' and on '.join(map(str, seen))} seeds had been seen: each further look makes a wrong decision more "
+            f"likely than the confidence says.{rounds}"
         )
     first = next(look for look in looks if any(_differs(key, look, now) for key in changed))
     words = ", ".join(f"{key} {_brief(first[key])}, now {_brief(now[key])}" for key in changed)
@@ -54,24 +57,38 @@ def searched_before(content: Mapping[str, Any], experiment: Experiment) -> str:
 
 def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """What decides how a verdict is reached: the same from the first look to the last, its error rates hold."""
-    verdict = experiment["verdict"]
-    seeds = (experiment.get("confirm") or experiment)["seeds"]
-    variants = [label_of(variant) for variant in experiment["variants"]]
+    verdict, confirm, search = experiment["verdict"], experiment.get("confirm"), experiment.get("search")
     rules = {key: verdict.get(key) for key in ("until_decided", *RULES)}
-    return {**rules, "until_decided": bool(rules["until_decided"]), "seeds": seeds, "variants": variants}
+    return {
+        **rules,
+        "until_decided": bool(rules["until_decided"]),
+        "seeds": (confirm or experiment)["seeds"],
+        "variants": [label_of(variant) for variant in experiment["variants"]],
+        "samples": search.get("samples") if search and not confirm else None,  # what is chosen is judged on new seeds
+    }
+
+
+def _counts(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether the verdict must say that ``key`` was changed after a look at what ``before`` had trained."""
+    could_decide = before["until_decided"] or len(before["seeds"]) >= LEAST_SEEDS
+    return _differs(key, before, now) and (could_decide or not _only_grows(key, before, now))
+
+
+def _only_grows(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether nothing of ``key`` that was looked at is given up."""
+    if key == "samples":
+        return (before[key] or 0) <= (now[key] or 0)
+    return key in GROWING and set(before[key]) <= set(now[key])
 
 
 def _differs(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     rounds = before["until_decided"] or now["until_decided"]
-    if key == "seeds":
-        if not (before["until_decided"] and now["until_decided"]):
-            return bool(before["seeds"] != now["seeds"])
+    if key == "seeds" and before["until_decided"] and now["until_decided"]:
         most = VerdictSettings.max_seeds  # if a plan does not say it
         orders = [seeds_of_rounds(design["seeds"], design["max_seeds"] or most) for design in (before, now)]
         return any(one != other for one, other in zip(*orders, strict=False))
-    if key == "variants":  # a further one is judged with all others; one that is gone was judged before
-        gone = set(before[key]) - set(now[key])
-        return bool(gone) or (rounds and set(before[key]) != set(now[key]))
+    if key in ("seeds", "variants"):  # their order decides nothing
+        return set(before[key]) != set(now[key])
     return before[key] != now[key] and (rounds or key != "max_seeds")
 
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator.spec import TrialSpec
 
+DRAWS = 256  # of the noise, by which it is known what is measured on average
 TEST_IMAGES = 10_000  # test accuracies are multiples of one in this many
 
 
@@ -22,6 +24,7 @@ class Curve:
     test: Sequence[float]  # what the weights of each epoch would reach on the test split
     seconds: float  # of an epoch, evaluation included
     truth: float  # what the variant with these settings reaches on average over seeds, at the last epoch
+    measurable: float  # what is measured of it on average over seeds, which a verdict is held against
 
     def measured(self, epochs: int) -> float:
         """The test accuracy after ``epochs`` epochs: of the epoch with the best validation accuracy."""
@@ -50,6 +53,22 @@ def stream(*parts: Any) -> np.random.Generator:
     """Random numbers that depend on ``parts``, JSON values, and on nothing else."""
     text = json.dumps(parts, sort_keys=True)
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big"))
+
+
+def measurable(curve: NDArray[np.float64], noise: float) -> float:
+    """What is measured on average of trials whose accuracies are ``curve`` without ``noise``, its standard deviation.
+
+    A trial is measured at the epoch with its best validation accuracy, which need not be the last, nor that of the best
+    accuracy. The noise is the same for every curve, so that equal curves have equal results.
+    """
+    shown = np.clip(curve, 0.0, 1.0)
+    return float(shown[np.clip(curve + noise * _draws(len(curve)), 0.0, 1.0).argmax(axis=1)].mean())
+
+
+@cache
+def _draws(epochs: int) -> NDArray[np.float64]:
+    """(DRAWS, epochs), standard normal."""
+    return stream("measurable", epochs).standard_normal((DRAWS, epochs))
 
 
 def rounded(accuracies: NDArray[np.float64]) -> list[float]:

@@ -41,7 +41,7 @@ class Figures:
     stopped: Mapping[int, int]  # trials that were stopped, by epoch
     choices: Mapping[str, Choice]  # of a search, by variant
     seeds: Mapping[str, int]  # trials of each variant that are compared
-    truths: Mapping[str, float]  # of each compared variant, with the settings that it is compared by
+    truths: Mapping[str, float]  # of each compared variant, with the settings that it is compared by: Curve.measurable
     verdict: Verdict | None  # None: nothing can be compared
     said: tuple[str, ...]  # what stages and rounds have decided, in words
 
@@ -63,8 +63,13 @@ class Figures:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the verdict shows the best variant, or several to be equivalent that no other one is better than."""
+        """Whether the verdict shows the best variant, or several to be equivalent that no other one is better than.
+
+        With a baseline: whether it shows of every other variant how it compares with it.
+        """
         pairs = self.verdict.pairs if self.verdict else ()
+        if self.verdict and self.verdict.baseline:
+            return bool(pairs) and all(pair.decision is not Decision.UNDECIDED for pair in pairs)
         open_pairs = [{pair.a, pair.b} for pair in pairs if pair.decision is Decision.UNDECIDED]
         return bool(pairs) and not any(pair <= set(self.leaders) for pair in open_pairs)
 
@@ -84,7 +89,7 @@ def figures(done: Replayed, curves: Curves) -> Figures:
     for spec in compared:
         curve = curves.curve(spec)
         scores.setdefault(spec.label, {})[spec.seed] = curve.measured(done.results[spec.name].epochs)
-        truths[spec.label] = curve.truth
+        truths[spec.label] = curve.measurable
     comparable = len(scores) > 1
     return Figures(
         trials=len(done.results),

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import RequestError
 from orchestrator.simulation.curve_csv import read_csv
-from orchestrator.simulation.curves import Curve, rounded, stream
+from orchestrator.simulation.curves import Curve, measurable, rounded, stream
 from orchestrator.simulation.landscape import Landscape
 from orchestrator.simulation.laws import Law
 from orchestrator.spec import Experiment, TrialSpec
@@ -54,13 +54,15 @@ class FileCurves:
         random = stream(self.world, "trial", spec.label, spec.settings, spec.seed)
         slow = 2 ** (self.law.crossing * self._landscape.slowness(spec.label, spec.settings))
         cost = self.law.depth * self._landscape.loss(spec.label, spec.settings)
-        moved = passed_through(base, slow) - cost + self.law.luck * random.standard_normal()
+        mean = passed_through(base, slow) - cost
+        moved = mean + self.law.luck * random.standard_normal()
         noise = self.law.noise * random.standard_normal(len(base))
         return Curve(
             np.clip(moved + noise, 0.0, 1.0).tolist(),
             rounded(moved),
             self.law.seconds,
             float(base[-1]) - cost,
+            measurable(mean, self.law.noise),
         )
 
     def best(self, spec: TrialSpec) -> float:

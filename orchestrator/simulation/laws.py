@@ -6,7 +6,7 @@ from typing import Annotated
 
 import numpy as np
 
-from orchestrator.simulation.curves import Curve, rounded, stream
+from orchestrator.simulation.curves import Curve, measurable, rounded, stream
 from orchestrator.simulation.landscape import Landscape
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.fields import Range, check
@@ -73,13 +73,15 @@ class Laws:
         truth = self._final(spec) - self.law.depth * self._landscape.loss(spec.label, spec.settings)
         rise = (1 + epochs / (own.tau * slow)) ** -own.alpha
         random = stream(self.world, "trial", spec.label, spec.settings, spec.seed)
-        lucky = truth + self.law.luck * random.standard_normal() - own.gain * (rise - rise[-1])
+        fall = own.gain * (rise - rise[-1])
+        lucky = truth + self.law.luck * random.standard_normal() - fall
         noise = self.law.noise * random.standard_normal(len(epochs))
         return Curve(
             np.clip(lucky + noise, 0.0, 1.0).tolist(),
             rounded(lucky),
             own.seconds,
             truth,
+            measurable(truth - fall, self.law.noise),
         )
 
     def best(self, spec: TrialSpec) -> float:

@@ -87,8 +87,8 @@ class RecordedCurves:
         drawn = stream(self._world, "seed", spec.label, spec.settings, spec.seed)
         found = same[0] if same else seeds[int(drawn.integers(len(seeds)))]
         validation = found.validation[:epochs]
-        test = max(validation) if found.test is None else found.test
-        return Curve(validation, [test] * epochs, found.seconds, _truth(seeds, epochs))
+        measured = fmean(_test(one, epochs) for one in seeds)
+        return Curve(validation, [_test(found, epochs)] * epochs, found.seconds, _truth(seeds, epochs), measured)
 
     def best(self, spec: TrialSpec) -> float:
         """The truth of the best settings that were recorded for the variant."""
@@ -97,6 +97,10 @@ class RecordedCurves:
 
 def _seeds(trials: Sequence[RecordedTrial]) -> int:
     return len({one.seed for one in trials})
+
+
+def _test(trial: RecordedTrial, epochs: int) -> float:
+    return max(trial.validation[:epochs]) if trial.test is None else trial.test
 
 
 def _truth(seeds: Sequence[RecordedTrial], epochs: int) -> float:

@@ -120,7 +120,8 @@ def _rounds(verdict: Verdict) -> str:
 
 
 def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
-    nearest = min(pairs, key=lambda pair: pair.difference)
+    known = [pair for pair in pairs if pair.low is not None and pair.n >= LEAST_SEEDS]
+    nearest = min(known or pairs, key=lambda pair: pair.difference)
     if len(pairs) == 1:
         said = f"{nearest.a} and {nearest.b} are not told apart ({_size(nearest, verdict)})"
     else:
@@ -129,8 +130,10 @@ def _undecided(verdict: Verdict, pairs: Sequence[Pair], subject: str) -> str:
     advice = _advice(verdict, nearest, pairs) if verdict.rounds is None else ""
     if nearest.n < LEAST_SEEDS:
         return f"{said}. {NUMBERS[nearest.n]} cannot decide: at least three are needed{advice}."
-    if nearest.low is None:
-        return f"{said}. Without any spread between seeds nothing is known about chance: more seeds may show some."
+    if same := [_other(pair, subject) for pair in pairs if pair.low is None]:
+        of = f" of {subject} and {listed(same)}" if known else ""
+        none = f"Without any spread between seeds{of} nothing is known about chance: more seeds may show some."
+        return f"{said}{advice}. {none}"
     return f"{said}{advice}."
 
 
@@ -146,7 +149,7 @@ def _advice(verdict: Verdict, pair: Pair, pairs: Sequence[Pair]) -> str:
         if not known:
             return f"; {never}"
         first = min(known, key=lambda other: other.more_seeds or 0)
-        apart = f"{_points(first.difference)} points between {first.a} and {first.b}"
+        apart = f"{_points(max(first.difference, verdict.margin or 0.0))} points between {first.a} and {first.b}"
         more = f"about {first.more_seeds} more seeds of each would probably show it"
         return f"; {never}; if {apart} is the true difference, {more}"
     if pair.more_seeds == 0:

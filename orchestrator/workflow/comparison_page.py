@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
     from orchestrator.data import Dataset
 
-GIVEN_LATER = (
-    "Baseline, margin or confidence are not those of the experiment file: they were chosen when this page was made."
-)
 UNKNOWN_FILE = "EXPERIMENT.yaml"  # of a launch from Python, whose settings came from no file
 MOST_ADVISED = 20  # seeds of a variant in a command to copy; with more, nobody would run it as it is
 CURVES = (keys.VAL_ACCURACY, keys.TEST_ACCURACY, keys.TRAIN_LOSS)
@@ -55,7 +52,6 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
         results.comparison.context(),
         description=results.judging.description,
         left_out=results.left_out,
-        note="" if results.is_judged_as_planned else GIVEN_LATER,
         curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
         published=published or _published_before(results),
         predicted={trial: p.predicted for trial, p in predicted.items()},

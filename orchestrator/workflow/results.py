@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
+GIVEN_LATER = (
+    "Baseline, margin or confidence are not those of the experiment file but were chosen after the results: wrong "
+    "decisions may be more frequent."
+)
+
 
 @dataclass(frozen=True)
 class Results:
@@ -139,7 +144,7 @@ class Results:
             self.comparison.target,
             self.predicted,
             settings,
-            self.judging,
+            replace(self.judging, caution=f"{self.judging.caution} {GIVEN_LATER}".strip()),
             self.comparison.rounds,
         )
 
@@ -158,14 +163,6 @@ class Results:
 
         rows = read_replications(self.store(), [self.experiment], self.launch, confidence)
         return pd.DataFrame([row.to_dict() for row in rows])
-
-    @property
-    def is_judged_as_planned(self) -> bool:
-        """Whether baseline, margin and confidence are those of the experiment file."""
-        verdict, planned = self.comparison.verdict, self.judging.verdict
-        baseline = planned.baseline and variant_label(planned.baseline)
-        asked = verdict.baseline, verdict.margin, verdict.confidence
-        return asked == (baseline, planned.margin, planned.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """The document of ``--json``."""

@@ -38,7 +38,6 @@ class ComparisonContext:
     trials: Sequence[TrialRow]
     description: str = ""
     left_out: Sequence[str] = ()  # trials that are no longer in the experiment file
-    note: str = ""  # on how the verdict was asked for
     costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # by name and variant, as judged
     curves: Mapping[str, Mapping[int, Mapping[str, float]]] = field(default_factory=dict)  # by trial and epoch
     published: Sequence[tuple[int, float]] = ()  # (epoch, published test accuracy as a fraction)

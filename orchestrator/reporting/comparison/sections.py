@@ -98,7 +98,6 @@ def _top(context: ComparisonContext) -> list[str]:
         f"<p>{_unbroken(rest)}</p>" if rest else "",
         f'<p class="scope">{escape(scope)}</p>' if scope else "",
         f'<p class="note">{escape(stopped)}</p>' if (stopped := _stopped(context)) else "",
-        f'<p class="reason">{escape(context.note)}</p>' if context.note else "",
         *(f'<p class="note">{escape(text)}</p>' for text in _numbers(context) if text),
         *(f'<p class="reason">{escape(text)}</p>' for text in (_missing(context), left_out(context.left_out)) if text),
         '<dl class="facts">',

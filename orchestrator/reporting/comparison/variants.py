@@ -83,11 +83,15 @@ class Comparison:
 
     @property
     def evidence(self) -> str:
-        """``decided`` if the best is significantly better than every compared variant, ``undecided``, or ``none``."""
+        """``decided`` if the best is significantly better than every other variant, ``undecided``, or ``none``.
+
+        With a baseline only it is compared with the others, so that nothing may be known of the best and the next.
+        """
         against = [pair for row in self.measured[1:] if (pair := self.against(row, self.measured[0].variant))]
         if all(pair.low is None for pair in against):
             return "none"
-        return "decided" if all(pair.told_apart for pair in against) else "undecided"
+        every = len(against) == len(self.measured) - 1
+        return "decided" if every and all(pair.told_apart for pair in against) else "undecided"
 
     @property
     def sentence(self) -> str:
