@@ -1,11 +1,15 @@
 """What is read of a launch is what was recorded: one run a trial, our own runs alone, and all that was spent."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import mlflow
 import pytest
+from driving import EXPERIMENT, driver, wait_for
 from mlflow import MlflowClient
+from patience import PATIENCE
 from recording import open_runs
 from registering import record_launch
 
@@ -21,7 +25,7 @@ from orchestrator.tracking.read import trial_runs
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
-from orchestrator.tracking.tags import LEASE, PARENT, SHARE, TAKEN_OVER
+from orchestrator.tracking.tags import LEASE, PARENT, SHARE, TAKEN_OVER, VERDICT
 from orchestrator.workflow.comparison_page import read_context
 from orchestrator.workflow.launch_metrics import launch_metrics
 from orchestrator.workflow.results import Results, read_launch, read_results
@@ -210,3 +214,27 @@ def test_a_launch_is_read_back_though_its_experiment_has_another_name_by_now(uri
     assert after.comparison.sentence == before.comparison.sentence
     assert read_results(client, "the second", after.launch).rows == before.rows
     assert "orchestrator compare 'the second'" in read_context(after).more_images
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_an_experiment_that_is_renamed_while_it_trains_gets_its_verdict(
+    tmp_path: Path, packed: Path, network_file: Path
+) -> None:
+    pace = tmp_path / "pace"
+    pace.write_text("0.1")
+    experiment = EXPERIMENT.format(networks=network_file, second="Slow", data=packed)
+    (tmp_path / "small.yaml").write_text(experiment)
+    with driver(tmp_path, "run", "small.yaml", "--tracking-uri", "sqlite:///runs.db") as process:
+        wait_for(tmp_path, process, "Slow/seed-0: epoch 1/")
+        client = connect(f"sqlite:///{tmp_path}/runs.db")
+        client.rename_experiment(client.get_experiment_by_name("small").experiment_id, "large")
+        pace.unlink()
+        assert process.wait(PATIENCE) == 0, (tmp_path / "output.txt").read_text()
+    output = (tmp_path / "output.txt").read_text()
+    assert re.search(r"again: orchestrator compare large --launch \w+", output)
+    after = read_results(client, "large")
+    assert (len(after), after.complete) == (4, True)
+    tags = client.get_run(after.parent_run_id).data.tags
+    assert tags[VERDICT].startswith(after.comparison.sentence[:100])
+    assert (after.share.cpus, tags["status"]) == (1.0, "complete")

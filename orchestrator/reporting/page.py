@@ -18,10 +18,9 @@ model = mlflow.pyfunc.load_model("model")  # in the folder of this page; from ML
 images = np.stack([{image} for f in files])  # uint8
 names = [model.metadata.metadata["classes"][k] for k in model.predict(images).argmax(axis=1)]
 """  # files: the paths of images of the dataset's size
-ONE_IMAGE = {  # by the dataset's channels, an image file as (C, H, W)
-    1: 'np.asarray(Image.open(f).convert("L"))[None]',
-    3: 'np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1)',
-}
+# An image file as the dataset has it, (C, H, W).
+GREY = 'np.asarray(Image.open(f).convert("L"))[None]'
+COLOUR = 'np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1)'
 
 
 def write_page(
@@ -61,7 +60,7 @@ def _model(context: ReportContext) -> list[str]:
         "dataset has them, uint8 from 0 to 255 (as a torch module float32 from 0 to 255, too; never from 0 to 1). It "
         "normalises them itself, computes in float32, and needs none of this project's code:"
     )
-    load = LOAD_MODEL.replace("{image}", ONE_IMAGE[channels])
+    load = LOAD_MODEL.replace("{image}", GREY if channels == 1 else COLOUR)
     return [f'<h2 id="model">Use the model</h2><p>{text}</p><pre class="wide">{escape(load)}</pre>']
 
 
