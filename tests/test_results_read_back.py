@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,13 @@ def test_an_experiment_that_is_renamed_while_it_trains_gets_its_verdict(
     with driver(tmp_path, "run", "small.yaml", "--tracking-uri", "sqlite:///runs.db") as process:
         wait_for(tmp_path, process, "Slow/seed-0: epoch 1/")
         client = connect(f"sqlite:///{tmp_path}/runs.db")
-        client.rename_experiment(client.get_experiment_by_name("small").experiment_id, "large")
+        deadline = time.monotonic() + PATIENCE
+        while not (found := client.get_experiment_by_name("small")) or not client.search_runs(
+            [found.experiment_id], "tags.kind = 'trial'"
+        ):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        client.rename_experiment(found.experiment_id, "large")
         pace.unlink()
         assert process.wait(PATIENCE) == 0, (tmp_path / "output.txt").read_text()
     output = (tmp_path / "output.txt").read_text()

@@ -51,7 +51,8 @@ def read_every_trial(
     rows = [_row(client, run, target) for run in planned]
     if not parent.data.tags.get(CONFIRM_SEEDS):  # the launch has one stage
         rows = [replace(row, stage="") for row in rows]
-    return rows, [_row(client, run, target) for run in left_out]
+    counted = {run.info.run_id: float(run.data.tags.get(TARGET) or target) for run in left_out}  # to none of today's
+    return rows, [_row(client, run, counted[run.info.run_id]) for run in left_out]
 
 
 def _place(run: "Run") -> tuple[int, ...]:
