@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -81,10 +81,11 @@ def test_what_the_launch_records_says_the_share_again(resources: dict[str, float
     result = Results("x", "abc", "run", rows, Comparison.of(compare(rows, 0.85)))
     metrics = launch_metrics(result, Share.of(resources, price), 1.0)
     assert ("price" in metrics) is (price is not None)
-    expected, read = Share.of(resources, price), Share.recorded(metrics, rows)
+    expected, read = Share.of(resources, price), Share.recorded(None, metrics, rows)
     assert (read.cpus, read.gpus) == pytest.approx((expected.cpus, expected.gpus))
     assert read.price_per_second == (None if price is None else pytest.approx(expected.price_per_second))
-    assert Share.recorded({}, rows) == Share.recorded(metrics, []) == Share()
+    assert Share.recorded(None, {}, rows) == Share.recorded(None, metrics, []) == Share()
+    assert Share.recorded(asdict(expected), metrics, []) == expected
     if price is not None:
         assert metrics["price"] == pytest.approx(total(spending(rows, expected)).price)
 

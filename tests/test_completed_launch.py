@@ -16,7 +16,7 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
-from orchestrator.spec import Experiment
+from orchestrator.spec import Experiment, Published
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
@@ -69,6 +69,22 @@ def test_the_same_again_is_complete(experiment: Experiment, completed: Completed
     assert completed.found(experiment) == folder.name
     assert completed.found(experiment, uri="sqlite:///b.db") is None
     assert completed.found(replace(experiment, seeds=(0, 1))) is None
+
+
+def test_a_launch_whose_published_curve_was_corrected_is_not_complete(
+    experiment: Experiment, completed: Completed, tmp_path: Path
+) -> None:
+    curve = tmp_path / "curve.csv"
+    curve.write_text("epoch,test_accuracy\n1,50\n")
+    drawn = replace(experiment, published=Published(curve=str(curve)))
+    folder = completed.complete(drawn)
+    assert completed.found(drawn) == folder.name
+    curve.write_text("epoch,test_accuracy\n1,55\n")
+    assert completed.found(drawn) is None
+    curve.write_text("epoch,test_accuracy\n1,50\n")
+    assert completed.found(drawn) == folder.name
+    curve.unlink()
+    assert completed.found(drawn) is None
 
 
 def test_a_launch_that_has_moved_on_is_not_complete_by_its_first_file(

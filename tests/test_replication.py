@@ -20,9 +20,10 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.replication import reasons, replication_rows, replication_table
 from orchestrator.spec import Plan, Published
 from orchestrator.spec.fields import to_json
-from orchestrator.tracking.published import experiments_with_published
+from orchestrator.tracking.published import launches_with_published
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect
+from orchestrator.tracking.tags import KIND, LAUNCH, OPENED, PUBLISHED, TARGET
 from orchestrator.workflow.replication import read_replications
 from orchestrator.workflow.results import read_results
 
@@ -128,7 +129,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_every_launch_that_names_published_accuracies_is_compared_with_them(store: str) -> None:
     client = connect(store)
-    assert experiments_with_published(client) == ["behind", "few", "same"]
+    assert [*launches_with_published(client)] == ["behind", "few", "same"]
     rows = read_replications(client)
     decided = {(row.experiment, row.figure): (str(row.result.decision), row.result.n) for row in rows}
     assert decided == {
@@ -170,7 +171,31 @@ def test_an_edit_of_the_file_is_recorded_when_the_launch_is_opened_again(uri: st
     [row] = read_replications(client, ["edited"])
     assert (row.parent_run_id, row.figure, row.result.published, row.result.margin) == (first, "last", 0.84, 0.005)
     open_runs(uri, plan_of("edited", {"curve": "x.csv"}))
-    assert experiments_with_published(client) == []
+    assert launches_with_published(client) == {}
+
+
+@pytest.mark.parametrize("worked_on_last", ["naming", "silent"])
+def test_the_launch_that_names_published_accuracies_is_compared_whichever_began_last(
+    worked_on_last: str, uri: str
+) -> None:
+    """Of two launches of one experiment, beside another experiment; in the order in which they were worked on."""
+    record_launch(uri, plan_of("other"), dict.fromkeys(range(3), (0.85, 0.86)))
+    naming = record_launch(uri, plan_of("edited"), dict.fromkeys(range(3), (0.85, 0.86)))
+    client = connect(uri)
+    experiment = client.get_experiment_by_name("edited").experiment_id
+    opened = float(client.get_run(naming).data.tags[OPENED]) + (-1 if worked_on_last == "naming" else 1)
+    tags = {KIND: "launch", LAUNCH: "silent", TARGET: "0.85", OPENED: f"{opened:017.6f}"}
+    later = client.create_run(experiment, tags=tags).info  # it began after the other one in any case
+    assert later.start_time >= client.get_run(naming).info.start_time
+    assert launches_with_published(client).keys() == {"edited", "other"}
+    assert {row.parent_run_id for row in read_replications(client, ["edited"])} == {naming}
+    assert {row.experiment for row in read_replications(client)} == {"edited", "other"}
+    with pytest.raises(RequestError, match="launch silent of edited names no published accuracy"):
+        read_replications(client, ["edited"], "silent")
+    client.set_tag(later.run_id, PUBLISHED, client.get_run(naming).data.tags[PUBLISHED])
+    last = naming if worked_on_last == "naming" else later.run_id
+    for rows in (read_replications(client), read_replications(client, ["edited"])):
+        assert {row.parent_run_id for row in rows if row.experiment == "edited"} == {last}
 
 
 def test_the_command_prints_a_table_or_one_document(store: str, tmp_path: Path) -> None:

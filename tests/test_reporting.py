@@ -6,15 +6,17 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from report_context import CLASSES, REASON, Page, make_context, make_records, rendered
+from report_context import CLASSES, REASON, Page, make_context, make_dataset, make_records, rendered
 
 from orchestrator import records as keys
+from orchestrator.data import Dataset, Split
 from orchestrator.errors import StorageError
 from orchestrator.records import Outcome, Status
 from orchestrator.reporting import report
@@ -184,6 +186,23 @@ def test_a_report_drawn_again_removes_what_it_no_longer_has_and_nothing_of_the_u
     own = {f"tables/{name}.{kind}" for name in ("metrics", "layers", "receptive_field") for kind in ("csv", "md")}
     assert every == mine | own | {"figures/curves.png", "report.html"}
     assert {(tmp_path / name).read_text() for name in mine} == {"mine"}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_code_that_uses_the_model_reads_images_as_the_dataset_has_them(channels: int, tmp_path: Path) -> None:
+    """The line that the page prints, run on image files."""
+    images = make_dataset().test.images[:2, :channels]
+    files = [tmp_path / f"{number}.png" for number in range(2)]
+    for image, file in zip(images, files, strict=True):
+        Image.fromarray(image.permute(1, 2, 0).squeeze(2).numpy()).save(file)
+    split = Split(images, torch.arange(2))
+    context = replace(make_context(), dataset=Dataset("noise", split, split, ("cat", "dog")), logits=None)
+    code = "".join(Page(write_page(context, [], [], [])).text)
+    [line] = [line for line in code.splitlines() if line.startswith("images = ")]
+    known: dict[str, Any] = {"np": np, "Image": Image, "files": files}
+    exec(line, known)
+    assert known["images"].dtype == np.uint8
+    assert np.array_equal(known["images"], images.numpy())
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ def test_a_result_names_its_variants_as_they_are_called(
     rows = two_variants()
     rounds = launch_rounds(rows, settings)
     compared = Comparison.of(compare(rows, 0.8, settings=settings, rounds=rounds), trials=tuple(rows))
-    result = Results("x", "abc", "run", rows, compared, Share(1, 0, 2.0), left_out=(f"{ODD}/seed-9",))
+    result = Results(
+        "x", "abc", "run", rows, compared, Share(1, 0, 2.0), left_out_rows=(replace(rows[0], trial=f"{ODD}/seed-9"),)
+    )
     registered = Registered(ODD, "champion", "1", f"{ODD}/seed-0", "run")
     print_result(result, as_json=False, registered=Registration(registered, Evidence("first", SAID)))
     shown = capsys.readouterr().out

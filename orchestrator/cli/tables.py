@@ -6,7 +6,7 @@ from orchestrator.cli.options import print_json
 from orchestrator.reporting.comparison.rounds import terminal_rounds
 from orchestrator.reporting.comparison.search import terminal_search
 from orchestrator.reporting.comparison.search_words import sentences
-from orchestrator.reporting.comparison.spending import spending, terminal_spending
+from orchestrator.reporting.comparison.spending import terminal_spending
 from orchestrator.reporting.comparison.tables import (
     comparison_table,
     cost_table,
@@ -28,7 +28,7 @@ def print_result(result: Results, as_json: bool, registered: Registration | None
         return
     console = plain_console()
     console.print(comparison_table(result.comparison))
-    searches, spent = result.comparison.searches, spending(result.rows, result.share)
+    searches, spent = result.comparison.searches, result.spent
     odd = any(row.saved_seconds or row.lost_seconds or row.reused or row.price is not None for row in spent)
     tables = (
         cost_table(result.comparison),

@@ -15,9 +15,12 @@ LOAD_MODEL = """\
 import mlflow, numpy as np
 from PIL import Image
 model = mlflow.pyfunc.load_model("model")  # in the folder of this page; from MLflow: "runs:/RUN_ID/model"
-images = np.stack([np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1) for f in files])  # uint8
+images = np.stack([{image} for f in files])  # uint8
 names = [model.metadata.metadata["classes"][k] for k in model.predict(images).argmax(axis=1)]
 """  # files: the paths of images of the dataset's size
+# An image file as the dataset has it, (C, H, W).
+GREY = 'np.asarray(Image.open(f).convert("L"))[None]'
+COLOUR = 'np.asarray(Image.open(f).convert("RGB")).transpose(2, 0, 1)'
 
 
 def write_page(
@@ -51,13 +54,14 @@ def _model(context: ReportContext) -> list[str]:
     """How to use the trial's network, if its weights were saved."""
     if context.network is None:
         return []
-    _, _, height, width = context.dataset.test.images.shape
+    _, channels, height, width = context.dataset.test.images.shape
     text = (
         f"Where the network was exported (tracking.models), the model takes images of {width} x {height} pixels as the "
         "dataset has them, uint8 from 0 to 255 (as a torch module float32 from 0 to 255, too; never from 0 to 1). It "
         "normalises them itself, computes in float32, and needs none of this project's code:"
     )
-    return [f'<h2 id="model">Use the model</h2><p>{text}</p><pre class="wide">{escape(LOAD_MODEL)}</pre>']
+    load = LOAD_MODEL.replace("{image}", GREY if channels == 1 else COLOUR)
+    return [f'<h2 id="model">Use the model</h2><p>{text}</p><pre class="wide">{escape(load)}</pre>']
 
 
 def _subtitle(context: ReportContext) -> str:

@@ -2,18 +2,22 @@
 
 import threading
 import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchestrator.records import Status
-from orchestrator.tracking.runs import end
+from orchestrator.tracking.runs import TRIALS, LaunchRuns, children, end, reopen
 from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 RENEWAL = 30.0  # seconds between two renewals
 RETRY = 2.0  # seconds to the next attempt if the store did not answer: the lease may have expired by then
+RUNNING = "attributes.status = 'RUNNING'"  # MLflow's filter
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 
 
@@ -23,12 +27,17 @@ def lease_end() -> str:
 
 
 class Heartbeat(threading.Thread):
-    """Signals, from its own thread, that the launch's driver is alive, however busy it is."""
+    """Signals, from its own thread, that the launch's driver is alive, however busy it is.
 
-    def __init__(self, client: "MlflowClient", parent_run_id: str) -> None:
+    While the store could not be reached, the lease may have expired and a reader may have closed the launch:
+    ``on_closed`` is called for as long as its run says so.
+    """
+
+    def __init__(self, client: "MlflowClient", parent_run_id: str, on_closed: Callable[[], None]) -> None:
         super().__init__(name="lease", daemon=True)
         self.client = client
         self.parent_run_id = parent_run_id
+        self.on_closed = on_closed
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -37,6 +46,8 @@ class Heartbeat(threading.Thread):
         while not self._ended.wait(pause):
             try:
                 self.client.set_tag(self.parent_run_id, LEASE, lease_end())
+                if _is_closed(self.client.get_run(self.parent_run_id)):
+                    self.on_closed()
                 pause = RENEWAL
             except Exception:  # the boundary to another program; the sink reports it
                 pause = min(RETRY, RENEWAL)
@@ -46,22 +57,50 @@ class Heartbeat(threading.Thread):
         self._ended.set()
 
 
+def reopen_closed(runs: LaunchRuns, begun: Iterable[str]) -> None:
+    """Undo what a reader did that took a living driver for lost: to the runs that it has ``begun``, then the launch's.
+
+    Only the thread that writes to them may call it: none of them ends meanwhile.
+    """
+    client, mine = runs.client, set(begun)
+    if not _is_closed(client.get_run(runs.parent_run_id)):  # it has been opened again, or has ended
+        return
+    for run in children(client, runs.experiment_id, runs.parent_run_id):
+        if run.info.run_id in mine and _is_closed(run):
+            reopen(client, run.info.run_id)
+    reopen(client, runs.parent_run_id)
+
+
+def _is_closed(run: "Run") -> bool:
+    """Whether :func:`close_abandoned` has marked ``run``."""
+    return run.data.tags.get(REASON) == REASON_LOST
+
+
 def close_abandoned(client: "MlflowClient", experiment: str, now: float | None = None) -> list[str]:
-    """Mark as killed every running run of ``experiment`` whose driver is lost; returns the launches' run ids."""
+    """Mark as killed every running run of ``experiment`` whose driver is lost; returns the launches' run ids.
+
+    Whoever may read the store, but not write to it, reads them as they are.
+    """
+    from mlflow.exceptions import MlflowException
+
     found = client.get_experiment_by_name(experiment)
     if found is None:
         return []
     now = time.time() if now is None else now
-    running = "attributes.status = 'RUNNING'"
     closed = []
-    for launch in client.search_runs([found.experiment_id], f"{running} and tags.{KIND} = 'launch'"):
+    for launch in client.search_runs([found.experiment_id], f"{RUNNING} and tags.{KIND} = 'launch'"):
         if float(launch.data.tags.get(LEASE, 0)) > now:
             continue
-        parent = str(launch.info.run_id)
-        children = client.search_runs([found.experiment_id], f"{running} and tags.`{PARENT}` = '{parent}'")
-        for run in [*children, launch]:
-            client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
-            client.set_tag(run.info.run_id, REASON, REASON_LOST)
-            end(client, run, "KILLED")
-        closed.append(parent)
+        with suppress(MlflowException):
+            _close(client, launch)
+            closed.append(str(launch.info.run_id))
     return closed
+
+
+def _close(client: "MlflowClient", launch: "Run") -> None:
+    """Mark the running trials of a lost ``launch`` and, last, its own run."""
+    mine = f"{RUNNING} and {TRIALS} and tags.`{PARENT}` = '{launch.info.run_id}'"
+    for run in [*client.search_runs([launch.info.experiment_id], mine), launch]:
+        client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
+        client.set_tag(run.info.run_id, REASON, REASON_LOST)
+        end(client, run, "KILLED")

@@ -13,7 +13,7 @@ from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.lease import lease_end
 from orchestrator.tracking.names import LONGEST_RUN_NAME, LONGEST_TAG, storable
 from orchestrator.tracking.published import published_tag
-from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, children, end, reopen
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, end, reopen, trials_of
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     CAUTION,
@@ -33,6 +33,7 @@ from orchestrator.tracking.tags import (
     PUBLISHED,
     REJECTED,
     SEARCHING,
+    SHARE,
     SOURCE_NAME,
     SPEC_HASH,
     STAGE,
@@ -91,7 +92,7 @@ def open_launch(
             client.set_tag(parent, name, value)
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
-        recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in children(client, experiment_id, parent)}
+        recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in trials_of(client, experiment_id, parent)}
         _keep_to_plan(client, plan, recorded, facts)
     else:
         if named and launch_id is not None:
@@ -110,6 +111,11 @@ def put_command(runs: LaunchRuns, command: str) -> None:
     """Keep the ``command`` that amends the launch; an empty one keeps what is there."""
     for name, value in shorten(in_parts(COMMAND, command)).items() if command else ():
         runs.client.set_tag(runs.parent_run_id, name, value)
+
+
+def put_share(runs: LaunchRuns, share: Mapping[str, float | None]) -> None:
+    """Keep what one trial reserves and what that costs, by which a launch that has not ended is read."""
+    runs.client.set_tag(runs.parent_run_id, SHARE, json.dumps(dict(share)))
 
 
 def _launch_tags(

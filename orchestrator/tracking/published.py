@@ -8,9 +8,9 @@ from orchestrator.errors import RequestError
 from orchestrator.records import PUBLISHED_BEST, Status
 from orchestrator.spec import Published
 from orchestrator.spec.fields import from_json
-from orchestrator.tracking.read import find_launch
-from orchestrator.tracking.runs import PAGE, children
-from orchestrator.tracking.tags import KIND, PUBLISHED, STATUS
+from orchestrator.tracking.read import NEWEST_FIRST, find_launch
+from orchestrator.tracking.runs import PAGE, trials_of
+from orchestrator.tracking.tags import KIND, LAUNCH, PUBLISHED, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -34,7 +34,10 @@ def published_tag(published: Published | None) -> dict[str, str]:
 
 
 def find_published(client: "MlflowClient", experiment: str, launch: str | None = None) -> PublishedLaunch:
-    """The launch of ``experiment``, by default the newest. Raises RequestError if it names no published accuracy."""
+    """The launch of ``experiment``, by default the one last worked on.
+
+    Raises RequestError if it names no published accuracy.
+    """
     parent, name, _ = find_launch(client, experiment, launch)
     tag = client.get_run(parent).data.tags.get(PUBLISHED)
     if tag is None:
@@ -48,29 +51,33 @@ def find_published(client: "MlflowClient", experiment: str, launch: str | None =
         raise RequestError(f"launch {name} of {experiment}: its tag {PUBLISHED} is damaged: {problem}") from problem
 
 
-def experiments_with_published(client: "MlflowClient") -> list[str]:
-    """The experiments whose newest launch names published accuracies, by name."""
+def launches_with_published(client: "MlflowClient") -> dict[str, str]:
+    """By experiment, in the order of their names, the launch that names published accuracies.
+
+    Of several that do, it is the one last worked on.
+    """
     names = {str(e.experiment_id): str(e.name) for e in client.search_experiments()}
-    newest: dict[str, bool] = {}
+    newest: dict[str, str] = {}
     token = None
     while names:
         found = client.search_runs(
             list(names),
             f"tags.{KIND} = 'launch'",
             max_results=PAGE,
-            order_by=["attributes.start_time DESC"],
+            order_by=NEWEST_FIRST,
             page_token=token,
         )
         for run in found:
-            newest.setdefault(names[str(run.info.experiment_id)], PUBLISHED in run.data.tags)
+            if PUBLISHED in run.data.tags:
+                newest.setdefault(names[str(run.info.experiment_id)], str(run.data.tags[LAUNCH]))
         if not (token := found.token):
             break
-    return sorted(name for name, published in newest.items() if published)
+    return dict(sorted(newest.items()))
 
 
 def best_test_accuracies(client: "MlflowClient", parent_run_id: str) -> dict[str, float]:
     """By run, the best test accuracy of any epoch of each complete trial: chosen on the test split, never compared."""
-    runs = children(client, str(client.get_run(parent_run_id).info.experiment_id), parent_run_id)
+    runs = trials_of(client, str(client.get_run(parent_run_id).info.experiment_id), parent_run_id)
     return {
         str(run.info.run_id): run.data.metrics[PUBLISHED_BEST]
         for run in runs

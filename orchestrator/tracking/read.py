@@ -12,7 +12,7 @@ from orchestrator.spec import DatasetSpec, VerdictSettings
 from orchestrator.spec.fields import from_json
 from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.names import metrics_of, unescape
-from orchestrator.tracking.runs import children
+from orchestrator.tracking.runs import trials_of
 from orchestrator.tracking.tags import (
     CAUTION,
     COMMAND,
@@ -24,6 +24,7 @@ from orchestrator.tracking.tags import (
     OPENED,
     PLANNED,
     SEARCHING,
+    SHARE,
     SOURCE_NAME,
     TARGET,
     TRIAL,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 Epochs = dict[int, dict[str, float]]  # metrics by epoch
 NAME = re.compile(r"[\w.-]+")  # of a launch: that of its folder
+NEWEST_FIRST = [f"tags.{OPENED} DESC", "attributes.start_time DESC"]  # launches, the one last worked on first
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Judging:
     searching: bool = False  # whether its search suggests further trials when some have ended
     launch_id: str | None = None  # as in its folder; None: an earlier version began it
     command: str = ""  # what a shell runs to amend the launch; empty: its settings came from no file
+    share: Mapping[str, float | None] | None = None  # what one trial reserves, and its price; None: an earlier version
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -64,14 +67,20 @@ def find_launch(client: "MlflowClient", experiment: str, launch: str | None = No
     wanted = f"tags.{KIND} = 'launch'" + ("" if launch is None else f" and tags.{LAUNCH} = '{launch}'")
     runs: Sequence[Any] = []
     if launch is None or NAME.fullmatch(launch):  # what is no name could mean something in the filter
-        newest = [f"tags.{OPENED} DESC", "attributes.start_time DESC"]
-        runs = client.search_runs([found.experiment_id], wanted, order_by=newest, max_results=1)
+        runs = client.search_runs([found.experiment_id], wanted, order_by=NEWEST_FIRST, max_results=1)
     if not runs:
         raise RequestError(
             f"MLflow's experiment {experiment!r} has no launch{'' if launch is None else f' {launch!r}'}"
         )
     tags = runs[0].data.tags
     return str(runs[0].info.run_id), str(tags[LAUNCH]), float(tags[TARGET])
+
+
+def name_launch(client: "MlflowClient", parent_run_id: str) -> tuple[str, str, float]:
+    """Experiment, as MLflow calls it now, name and target accuracy (fraction) of the launch with this run."""
+    run = client.get_run(parent_run_id)
+    experiment = client.get_experiment(run.info.experiment_id)
+    return str(experiment.name), str(run.data.tags[LAUNCH]), float(run.data.tags[TARGET])
 
 
 def trial_runs(client: "MlflowClient", experiment: str, launch: str, launch_id: str | None) -> "dict[str, Run]":
@@ -85,7 +94,7 @@ def trial_runs(client: "MlflowClient", experiment: str, launch: str, launch_id: 
     parents = [] if known is None else client.search_runs([known.experiment_id], wanted, max_results=1)
     if not parents:
         raise RequestError(f"MLflow has no launch {launch!r} of {experiment!r}; give its store with --tracking-uri")
-    runs = children(client, str(parents[0].info.experiment_id), str(parents[0].info.run_id))
+    runs = trials_of(client, str(parents[0].info.experiment_id), str(parents[0].info.run_id))
     return {run.data.tags[TRIAL]: run for run in runs}
 
 
@@ -121,6 +130,7 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         data.tags.get(SEARCHING) == "true",
         data.tags.get(LAUNCH_ID),
         from_parts(data.tags, COMMAND),
+        json.loads(data.tags[SHARE]) if SHARE in data.tags else None,
     )
 
 

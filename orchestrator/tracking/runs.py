@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, TRAIN_LOSS, Outcome
+from orchestrator.records import PUBLISHED_BEST, TEST_ACCURACY, TRAIN_LOSS, Outcome, Status
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.names import LONGEST_RUN_NAME, escape_metric, params_of, storable
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 MOST_PARAMS = 100  # in one batch; MLflow's limit
 PAGE = 1_000  # runs in one answer
 LONGEST_DATASET = 500  # characters of a dataset's name; MLflow's limit
+TRIALS = f"tags.{KIND} = 'trial'"  # the filter that finds their runs
 
 
 @dataclass(frozen=True)
@@ -160,12 +161,29 @@ class LaunchRuns:
         self.client.log_batch(run_id, metrics, params, tags)
 
 
-def children(client: "MlflowClient", experiment_id: str, parent_run_id: str, which: str = "") -> "list[Run]":
-    """The runs of a launch's trials, page by page, in the order in which they started.
+def trials_of(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
+    """One run for each trial of a launch, in the order in which they started.
 
-    ``which`` is added to MLflow's filter.
+    A trial has several if its run was deleted, recorded again and restored: the one that counts is one that says how
+    the trial ended, and of several the newest.
     """
-    mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}'{which}", ["attributes.start_time ASC"]
+    found: dict[str, Run] = {}
+    for run in sorted(children(client, experiment_id, parent_run_id), key=_has_ended):  # stable: the newest is the last
+        found[run.data.tags.get(SPEC_HASH, run.info.run_id)] = run
+    return sorted(found.values(), key=lambda run: run.info.start_time)
+
+
+def _has_ended(run: "Run") -> bool:
+    """Whether the run says how its trial ended; an interrupted one has not."""
+    return run.data.tags.get(STATUS) in (Status.COMPLETE, Status.STOPPED, Status.FAILED)
+
+
+def children(client: "MlflowClient", experiment_id: str, parent_run_id: str) -> "list[Run]":
+    """Every run of a launch's trials, page by page, in the order in which they started.
+
+    Runs that other tools have nested under the launch's own are not among them.
+    """
+    mine, oldest_first = f"tags.`{PARENT}` = '{parent_run_id}' and {TRIALS}", ["attributes.start_time ASC"]
     runs: list[Run] = []
     token = None
     while True:

@@ -122,7 +122,9 @@ class Sink:
             self._given_up.add(RECORDS)
             self._write_all()
             return
-        heartbeat = lease.Heartbeat(self.runs.client, self.runs.parent_run_id)
+        runs = self.runs
+        reopening: Event = ("", lambda: lease.reopen_closed(runs, self.run_ids.values()), RECORDS)
+        heartbeat = lease.Heartbeat(runs.client, runs.parent_run_id, lambda: self._events.put(reopening))
         heartbeat.start()
         self._write_all()
         heartbeat.end()

@@ -36,6 +36,7 @@ PUBLISHED = "published"  # of a launch: the accuracies that it replicates and th
 VERDICT = "verdict"  # of a launch, in a sentence
 CAUTION = "caution"  # of a launch: what its verdict says of rules that were changed after results had been seen
 COMMAND = "command"  # of a launch: what a shell runs to amend it, without secrets
+SHARE = "trial_share"  # of a launch: what one trial reserves and its price per second, as JSON
 OPENED = "opened_at"  # of a launch: seconds since 1970, when a command last worked on it
 PLANNED = "planned_trials"  # of a launch: how many its plan has, whether they have started or not
 SEARCHING = "searching"  # of a launch: "true" while its search suggests further trials when some have ended

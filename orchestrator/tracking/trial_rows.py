@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import records as keys
 from orchestrator.records import Record, Status, TrialRow
 from orchestrator.tracking.names import metrics_of
-from orchestrator.tracking.runs import children
+from orchestrator.tracking.runs import trials_of
 from orchestrator.tracking.tags import (
     CONFIRM_SEEDS,
     LEFT_OUT,
@@ -36,23 +36,23 @@ def read_trials(client: "MlflowClient", parent_run_id: str, target: float | None
     Epochs are counted to ``target``, a fraction; None means the launch's own. Trials of earlier versions, which have no
     number, come in the order in which they started.
     """
+    return read_every_trial(client, parent_run_id, target)[0]
+
+
+def read_every_trial(
+    client: "MlflowClient", parent_run_id: str, target: float | None = None
+) -> tuple[list[TrialRow], list[TrialRow]]:
+    """The rows of :func:`read_trials`, and those of trials that are no longer in the plan: recorded, not compared."""
     parent = client.get_run(parent_run_id)
     target = float(parent.data.tags.get(TARGET, 1.0)) if target is None else target
-    every = children(client, str(parent.info.experiment_id), parent_run_id)
-    runs = sorted((run for run in every if LEFT_OUT not in run.data.tags), key=_place)
-    rows = [_row(client, run, target) for run in runs]
-    if parent.data.tags.get(CONFIRM_SEEDS):
-        return rows
-    return [replace(row, stage="") for row in rows]  # the launch has one stage
-
-
-def read_left_out(client: "MlflowClient", parent_run_id: str) -> list[str]:
-    """The launch's trials that are no longer in its plan: recorded, but not compared."""
-    experiment = str(client.get_run(parent_run_id).info.experiment_id)
-    return sorted(
-        run.data.tags.get(TRIAL, "")
-        for run in children(client, experiment, parent_run_id, f" and tags.{LEFT_OUT} = 'true'")
-    )
+    runs = trials_of(client, str(parent.info.experiment_id), parent_run_id)
+    planned = sorted((run for run in runs if LEFT_OUT not in run.data.tags), key=_place)
+    left_out = sorted((run for run in runs if LEFT_OUT in run.data.tags), key=lambda run: run.data.tags.get(TRIAL, ""))
+    rows = [_row(client, run, target) for run in planned]
+    if not parent.data.tags.get(CONFIRM_SEEDS):  # the launch has one stage
+        rows = [replace(row, stage="") for row in rows]
+    counted = {run.info.run_id: float(run.data.tags.get(TARGET) or target) for run in left_out}  # to none of today's
+    return rows, [_row(client, run, counted[run.info.run_id]) for run in left_out]
 
 
 def _place(run: "Run") -> tuple[int, ...]:

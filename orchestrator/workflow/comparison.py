@@ -1,10 +1,15 @@
 """The comparison of a launch for display and for notebooks: the verdict in words, as tables and as a figure."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 from orchestrator.records import TrialRow
 from orchestrator.reporting.comparison import variants
+from orchestrator.reporting.comparison.rounds import Rounds
+from orchestrator.spec import VerdictSettings
+from orchestrator.tracking.predictions import Predictions
+from orchestrator.tracking.read import Judging
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +33,23 @@ class Comparison(variants.Comparison):
         """The same comparison, of these trials."""
         known = {field.name: getattr(computed, field.name) for field in fields(computed)}
         return cls(**known, experiment=experiment, launch=launch, trials=trials)
+
+    @classmethod
+    def of_trials(
+        cls,
+        experiment: str,
+        launch: str,
+        rows: Sequence[TrialRow],
+        target: float,
+        predicted: Mapping[str, Predictions],
+        settings: VerdictSettings,
+        judging: Judging,
+        rounds: Rounds | None,
+    ) -> "Comparison":
+        """The comparison of a launch's trials by ``settings``; ``predicted``: by run."""
+        right = {run: predictions.right for run, predictions in predicted.items()}
+        computed = variants.compare(rows, target, right, settings, judging.planned, rounds, judging.caution)
+        return cls.of(computed, experiment, launch, tuple(rows))
 
     @property
     def leaders(self) -> list[str]:

@@ -15,13 +15,14 @@ from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DataError, StorageError
 from orchestrator.files import write_atomically, write_text
 from orchestrator.reporting.comparison.context import CaptionedTable, ComparisonContext
+from orchestrator.reporting.comparison.numbers import published_table
 from orchestrator.reporting.comparison.rounds import CAPTION as ROUNDS
 from orchestrator.reporting.comparison.rounds import rounds_table
 from orchestrator.reporting.comparison.search import CAPTION as SEARCH
 from orchestrator.reporting.comparison.search import search_table
 from orchestrator.reporting.comparison.search_words import sentences
-from orchestrator.reporting.comparison.spending import CAPTION as SPENDING
-from orchestrator.reporting.comparison.spending import spending, spending_table
+from orchestrator.reporting.comparison.spending import caption as spending_caption
+from orchestrator.reporting.comparison.spending import spending_table
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
@@ -42,8 +43,11 @@ MOST_ADVISED = 20  # seeds of a variant in a command to copy; with more, nobody 
 CURVES = (keys.VAL_ACCURACY, keys.TEST_ACCURACY, keys.TRAIN_LOSS)
 
 
-def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) -> ComparisonContext:
-    """What the page shows of ``results``, without the images; curves are read from MLflow."""
+def read_context(results: Results, published: Sequence[tuple[int, float]] | None = None) -> ComparisonContext:
+    """What the page shows of ``results``, without the images; curves are read from MLflow.
+
+    ``published``: the published curve, empty if there is none; None: that of the launch's own page.
+    """
     client = results.client
     compared = [t for mine in chosen_trials(results.rows).values() for t in measured_trials(mine)]
     predicted = {(t.variant, t.seed): results.predicted[t.run_id] for t in compared if t.run_id in results.predicted}
@@ -53,12 +57,12 @@ def read_context(results: Results, published: Sequence[tuple[int, float]] = ()) 
         description=results.judging.description,
         left_out=results.left_out,
         curves={} if client is None else {t.trial: read_epochs(client, t.run_id, CURVES) for t in compared},
-        published=published or _published_before(results),
+        published=_published_before(results) if published is None else published,
         predicted={trial: p.predicted for trial, p in predicted.items()},
         labels=labels,
         rounds=_rounds(results),
         search=_search(results),
-        spending=[CaptionedTable(spending_table(spending(results.rows, results.share)), SPENDING)],
+        spending=[CaptionedTable(spending_table(results.spent), spending_caption(results.spent))],
         more_evidence=_more_evidence(results),
         more_images=f"orchestrator compare {shlex.quote(results.experiment)} --launch {results.launch}"
         f"{_store(results)} --data-dir FOLDER --html comparison.html",
@@ -114,11 +118,19 @@ def publish_comparison(
 ) -> None:
     """Have the page drawn by ``executor``, and put it with the launch's ``metrics`` into MLflow.
 
+    Where there is no ``published`` curve any more, an empty one replaces that of an earlier page.
     Raises whatever MLflow's artifact store raises.
     """
-    files, warnings = executor.submit_first(draw, read_context(results, published), dataset_ref).result()
+    context = read_context(results, published)
+    files, warnings = executor.submit_first(draw, context, dataset_ref).result()
     for line in warnings:
         log(line)
+    if not published and _published_before(results):
+        none = published_table(context)
+        files |= {
+            f"tables/{none.name}.csv": none.to_csv().encode(),
+            f"tables/{none.name}.md": none.to_markdown().encode(),
+        }
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
             file = Path(folder) / name
@@ -169,10 +181,10 @@ def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "D
 def _more_evidence(results: Results) -> str:
     """The command that trains the seeds that undecided pairs with the best or the baseline need; empty without any.
 
-    A launch in rounds has trained what it may.
+    A launch in rounds has trained what it may; one that has not trained all of its plan should do that first.
     """
     comparison = results.comparison
-    if comparison.rounds is not None:
+    if comparison.rounds is not None or not results.is_trained:
         return ""
     pairs = [pair for row in comparison.rows if (pair := comparison.against(row, comparison.reference))]
     undecided = [pair for pair in pairs if pair.decision == Decision.UNDECIDED]

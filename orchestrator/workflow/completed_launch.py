@@ -28,7 +28,10 @@ class Complete(NamedTuple):
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
-    """What determines a launch: settings, data files, network sources, store; None if one cannot be read."""
+    """What determines a launch and its page: settings, data files, network sources, published curve, store.
+
+    None if one cannot be read.
+    """
     try:
         drawn = references(to_json(experiment.search)) if experiment.search else ()
         sources = [
@@ -36,9 +39,10 @@ def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
             *(unimported_digest(name) for name in drawn if ":" in name),
         ]
         data = files_fingerprint(experiment.dataset, data_dir)
-    except (OrchestratorError, OSError):
+        curve = Path(experiment.published_curve).read_text(encoding="utf-8") if experiment.published_curve else ""
+    except (OrchestratorError, OSError, UnicodeDecodeError):
         return None
-    return digest([to_json(experiment), sources, data, uri, __version__])
+    return digest([to_json(experiment), sources, data, curve, uri, __version__])
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:

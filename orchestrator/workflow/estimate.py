@@ -12,6 +12,7 @@ from orchestrator.reporting.comparison.spending import Share, money
 from orchestrator.spec import Resources
 from orchestrator.text import counted, duration
 from orchestrator.tracking.earlier import EarlierTrials
+from orchestrator.tracking.read import read_judging
 from orchestrator.tracking.store import asked, connect, without_secrets
 from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.workflow.check import Checked
@@ -117,7 +118,8 @@ def _size(analysis: Analysis) -> dict[str, float]:
 
 def _share(resources: Resources, client: Any, parent_run_id: str) -> Share:
     """What a trial gets: as the experiment says, and where that is ``auto``, as it was in an earlier launch."""
-    before = Share.recorded(client.get_run(parent_run_id).data.metrics, read_trials(client, parent_run_id))
+    judging = read_judging(client, parent_run_id)
+    before = Share.recorded(judging.share, judging.metrics, read_trials(client, parent_run_id))
     given = {"CPU": resources.cpus, "GPU": resources.gpus}
     known = {
         kind: earlier if isinstance(amount, str) else amount

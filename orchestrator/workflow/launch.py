@@ -6,7 +6,7 @@ import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
 from orchestrator.text import counted
-from orchestrator.tracking.open_launch import open_launch, put_command
+from orchestrator.tracking.open_launch import open_launch, put_command, put_share
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
@@ -41,7 +41,7 @@ from orchestrator.workflow.display import Display
 from orchestrator.workflow.facts import dataset_facts, run_tags
 from orchestrator.workflow.growth import Growth
 from orchestrator.workflow.launch_metrics import launch_metrics
-from orchestrator.workflow.results import Results, read_results
+from orchestrator.workflow.results import Results, read_launch
 from orchestrator.workflow.train_all import train_all
 
 if TYPE_CHECKING:
@@ -93,9 +93,10 @@ def launch(
         nodes, resources = _nodes(checked, folder, storage, address, display, ray)
         growth.reserve(resources.get("GPU", 0.0))
         artifacts = _artifacts(uri, storage, experiment.name, shared=address is not None)
+        share = Share.of(resources, experiment.resources.price_per_hour)
         # While the first workers start:
         opening = threads.submit(
-            _open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job, amending
+            _open_runs, connecting, uri, folder, checked, growth, artifacts, source, as_job, amending, share
         )
         executor = starting_executor.result()
         executor.slots = core_count(nodes)  # nodes may have joined since it was started
@@ -108,10 +109,8 @@ def launch(
             if delivery.flush():
                 runs = opening.result()
                 with asked(uri):
-                    share = Share.of(resources, experiment.resources.price_per_hour)
-                    result = read_results(runs.client, experiment.name, runs.launch, share=share)
+                    result = read_launch(runs.client, runs.parent_run_id)
                 metrics = launch_metrics(result, share, time.monotonic() - begun)
-                result = replace(result, share=Share.recorded(metrics, result.rows))  # as it will be read back
                 display.result(result)
                 whole = _publish(result, status, executor, dataset_ref, delivery, metrics, display)
         except KeyboardInterrupt:
@@ -125,7 +124,8 @@ def launch(
     if result is not None:
         display.log(f"trial folders: {storage.place(folder.path / 'trials')}")
         on = " (on the head)" if as_job else ""
-        compare = f"orchestrator compare {experiment.name} --launch {result.launch}"  # it need not be the newest
+        name = shlex.quote(result.experiment)  # by now it may have another one in MLflow
+        compare = f"orchestrator compare {name} --launch {result.launch}"  # it need not be the newest
         display.log(f"runs: orchestrator ui{where}    again: {compare}{where}{on}")
     if result is None or status is Status.INTERRUPTED:
         raise InterruptedLaunchError(f"interrupted; resume with: {resume}")
@@ -142,6 +142,7 @@ def _open_runs(
     source: ExperimentSource | None,
     as_job: bool,
     amending: str,
+    share: Share,
 ) -> LaunchRuns:
     """The launch in MLflow, when its store has been reached."""
     with asked(uri):
@@ -158,6 +159,7 @@ def _open_runs(
             folder.opened,
         )
         put_command(runs, amending)
+        put_share(runs, asdict(share))
         return runs
 
 

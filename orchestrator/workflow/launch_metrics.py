@@ -9,9 +9,10 @@ from orchestrator.workflow.results import Results
 def launch_metrics(result: Results, share: Share, wall_seconds: float) -> dict[str, float]:
     """The metrics of the launch's own run, for comparing launches; ``share`` is what a trial reserves.
 
+    What was spent is that of all trials, those included that have been left out of the plan since.
     ``wall_seconds`` of this process are added to those of earlier ones.
     """
-    trained = trained_seconds(result.rows)
+    trained = trained_seconds([*result.rows, *result.left_out_rows])
     metrics = {f"trials/{status}": sum(t.status == status for t in result.rows) for status in Status}
     best = result.comparison.rows[0].test_accuracy if result.comparison.rows else None
     return {

@@ -6,21 +6,22 @@ from typing import Any
 from orchestrator.errors import RequestError
 from orchestrator.reporting.replication import ReplicationRow, replication_rows
 from orchestrator.tracking.lease import close_abandoned
-from orchestrator.tracking.published import best_test_accuracies, experiments_with_published, find_published
+from orchestrator.tracking.published import best_test_accuracies, find_published, launches_with_published
 from orchestrator.tracking.trial_rows import read_trials
 
 
 def read_replications(
     client: Any, names: Sequence[str] = (), launch: str | None = None, confidence: float = 0.95
 ) -> list[ReplicationRow]:
-    """One row for each published accuracy of the newest launch of each experiment in ``names``.
+    """One row for each published accuracy of each experiment in ``names``; without names, of every one that has any.
 
-    Without names, of every experiment whose newest launch names one. ``launch``, with one name, is that launch. Raises
-    RequestError if there is nothing to compare.
+    Of an experiment's launches that name published accuracies, it is the one last worked on, or ``launch``, with one
+    name. Raises RequestError if there is nothing to compare.
     """
     if launch is not None and len(names) != 1:
         raise RequestError("a launch belongs to one experiment: name exactly one")
-    chosen = list(dict.fromkeys(names)) or experiments_with_published(client)
+    newest = {} if launch is not None else launches_with_published(client)
+    chosen = list(dict.fromkeys(names)) or list(newest)
     if not chosen:
         raise RequestError(
             "no launch in this store names a published accuracy; run one of experiments/published, or give `published: "
@@ -29,7 +30,7 @@ def read_replications(
     rows: list[ReplicationRow] = []
     for name in chosen:
         close_abandoned(client, name)
-        found = find_published(client, name, launch)
+        found = find_published(client, name, launch or newest.get(name))
         rows += replication_rows(
             (name, found.launch, found.parent_run_id),
             found.published,

@@ -1,24 +1,23 @@
 """A launch read back from MLflow, and the outputs of its comparison: a page and a figure."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError
 from orchestrator.records import Status, TrialRow
-from orchestrator.reporting.comparison.rounds import Rounds, launch_rounds
-from orchestrator.reporting.comparison.spending import Share, spending, to_dict, trained_seconds
-from orchestrator.reporting.comparison.variants import compare
+from orchestrator.reporting.comparison.rounds import launch_rounds
+from orchestrator.reporting.comparison.spending import Share, Spent, spending, to_dict, trained_seconds
 from orchestrator.reporting.states import state_word
 from orchestrator.selection import chosen_trials, complete_trials, measured_trials, representative, search_goes_on
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import counted, first_line
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.predictions import Predictions, read_predictions
-from orchestrator.tracking.read import Judging, find_launch, read_epochs, read_judging
-from orchestrator.tracking.trial_rows import read_left_out, read_trials
+from orchestrator.tracking.read import Judging, find_launch, name_launch, read_epochs, read_judging
+from orchestrator.tracking.trial_rows import read_every_trial
 from orchestrator.verdict.arguments import check_baseline
 from orchestrator.workflow.comparison import Comparison
 from orchestrator.workflow.trial import Trial
@@ -47,7 +46,7 @@ class Results:
     comparison: Comparison
     share: Share = field(default_factory=Share)  # what one trial reserved, and its price
     judging: Judging = field(default=Judging(VerdictSettings()), repr=False)
-    left_out: tuple[str, ...] = ()  # trials that are no longer in the experiment file: recorded, but not compared
+    left_out_rows: tuple[TrialRow, ...] = field(default=(), repr=False)  # of trials that are no longer in the plan
     predicted: Mapping[str, Predictions] = field(default_factory=dict, repr=False, compare=False)  # by run
     client: "MlflowClient | None" = field(default=None, repr=False, compare=False)
 
@@ -57,13 +56,29 @@ class Results:
 
         Further trials follow while a search goes on, while it has not been confirmed, or while another round is due.
         """
-        ended = [row for row in self.rows if row.status in (Status.COMPLETE, Status.STOPPED)]
-        if not ended or len(ended) < max(len(self.rows), self.judging.planned or 0):
+        if not self.is_trained or self.failures or not self.rows:
             return False
         compared = [row for mine in chosen_trials(self.rows).values() for row in complete_trials(mine)]
         rounds = self.comparison.rounds
-        follows = self.judging.searching or search_goes_on(self.rows) or (rounds is not None and rounds.next != ())
+        follows = rounds is not None and rounds.next != ()
         return not follows and len(measured_trials(compared)) == len(compared)
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether every trial of the plan has ended, failed ones included, and no search goes on."""
+        left = [row for row in self.rows if row.status in ("running", Status.INTERRUPTED)]
+        begun = len(self.rows) >= (self.judging.planned or 0)
+        return begun and not left and not self.judging.searching and not search_goes_on(self.rows)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The trials that are no longer in the experiment file: recorded, but not compared."""
+        return tuple(row.trial for row in self.left_out_rows)
+
+    @property
+    def spent(self) -> tuple[Spent, ...]:
+        """What the launch spent, by variant and, last, on trials that were left out."""
+        return spending(self.rows, self.share, self.left_out_rows)
 
     @property
     def failures(self) -> list[TrialRow]:
@@ -137,7 +152,7 @@ class Results:
             )
         if baseline is not None:  # that of the experiment file need not have begun
             check_baseline(variant_label(baseline), [row.variant for row in self.comparison.rows])
-        return _compare(
+        return Comparison.of_trials(
             self.experiment,
             self.launch,
             self.rows,
@@ -172,7 +187,7 @@ class Results:
             "parent_run_id": self.parent_run_id,
             "trials": [asdict(row) for row in self.rows],
             "verdict": self.comparison.to_dict(),
-            "spending": to_dict(spending(self.rows, self.share)),
+            "spending": to_dict(self.spent),
             "left_out": list(self.left_out),
         }
 
@@ -204,43 +219,26 @@ class Results:
 
 
 def read_results(
-    client: "MlflowClient",
-    experiment: str,
-    launch: str | None = None,
-    target: float | None = None,
-    share: Share | None = None,
+    client: "MlflowClient", experiment: str, launch: str | None = None, target: float | None = None
 ) -> Results:
-    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own.
-
-    ``share`` is what a trial reserves; None: as the launch has recorded it, if it has.
-    """
+    """Read a launch and compare its variants; ``target`` (fraction) None means the launch's own."""
     close_abandoned(client, experiment)
-    parent, launch, own_target = find_launch(client, experiment, launch)
-    judging = read_judging(client, parent)
-    rows = read_trials(client, parent, target)
+    parent, _, _ = find_launch(client, experiment, launch)
+    return read_launch(client, parent, target)
+
+
+def read_launch(client: "MlflowClient", parent_run_id: str, target: float | None = None) -> Results:
+    """The same of the launch with this run, whatever its experiment is called by now."""
+    experiment, launch, own_target = name_launch(client, parent_run_id)
+    judging = read_judging(client, parent_run_id)
+    rows, left_out = read_every_trial(client, parent_run_id, target)
     predicted = read_predictions(client, [trial for mine in chosen_trials(rows).values() for trial in mine])
-    share = share or Share.recorded(judging.metrics, rows)
+    share = Share.recorded(judging.share, judging.metrics, rows)
     gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
     rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
-    comparison = _compare(experiment, launch, rows, target or own_target, predicted, judging.verdict, judging, rounds)
-    left_out = tuple(read_left_out(client, parent))
-    return Results(experiment, launch, parent, rows, comparison, share, judging, left_out, predicted, client)
-
-
-def _compare(
-    experiment: str,
-    launch: str,
-    rows: Sequence[TrialRow],
-    target: float,
-    predicted: Mapping[str, Predictions],
-    settings: VerdictSettings,
-    judging: Judging,
-    rounds: Rounds | None,
-) -> Comparison:
-    right = {run: predictions.right for run, predictions in predicted.items()}
-    return Comparison.of(
-        compare(rows, target, right, settings, judging.planned, rounds, judging.caution),
-        experiment,
-        launch,
-        tuple(rows),
+    comparison = Comparison.of_trials(
+        experiment, launch, rows, target or own_target, predicted, judging.verdict, judging, rounds
+    )
+    return Results(
+        experiment, launch, parent_run_id, rows, comparison, share, judging, tuple(left_out), predicted, client
     )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0  # seconds
 TOTAL = "all variants"
+LEFT_OUT = "left out"  # the row of all trials that are no longer in the plan
+LEFT_OUT_SAID = "trials that are no longer in the experiment file, but were trained"
 CAPTION = (
     "Time of the epochs that the results are made of, evaluation included; starting workers, waiting, and epochs that "
     "were repeated after a crash are not in it. Cores and GPUs are reserved while a trial trains, busy or not."
@@ -36,8 +38,16 @@ class Share:
         return cls(cpus, gpus, None if price_per_hour is None else price_per_hour / HOUR * (gpus or cpus))
 
     @classmethod
-    def recorded(cls, metrics: Mapping[str, float], trials: Sequence[TrialRow]) -> "Share":
-        """From the ``metrics`` of a launch's own run and all of its trials; unknown until it has ended once."""
+    def recorded(
+        cls, share: Mapping[str, float | None] | None, metrics: Mapping[str, float], trials: Sequence[TrialRow]
+    ) -> "Share":
+        """As the launch's own run keeps it: the fields of this class.
+
+        Launches of earlier versions have none: of them it is what the ``metrics`` of their last end say of all of their
+        ``trials``, and unknown until they have ended once.
+        """
+        if share is not None:
+            return cls(**share)
         trained = trained_seconds(trials)
         if not trained:
             return cls()
@@ -58,19 +68,20 @@ class Spent:
     saved_seconds: float = 0.0  # at the speed of the same trial
     failed: int = 0  # trials
     lost_seconds: float = 0.0  # of the failed trials; part of ``seconds``
-    reused: int = 0  # trials whose results were taken over from another launch
+    reused: int = 0  # trials taken over from another launch, or trained in this one under another name
     reused_seconds: float = 0.0  # that these had taken; not part of ``seconds``
     price: float | None = None  # in the unit of resources.price_per_hour; None: not given
 
 
-def spending(trials: Sequence[TrialRow], share: Share) -> tuple[Spent, ...]:
-    """One row per variant, in the order of the plan."""
+def spending(trials: Sequence[TrialRow], share: Share, left_out: Sequence[TrialRow] = ()) -> tuple[Spent, ...]:
+    """One row per variant, in the order of the plan, and one of the trials that were ``left_out`` of it, if any."""
     variants = dict.fromkeys(trial.variant for trial in trials)
-    return tuple(_spent(name, [t for t in trials if t.variant == name], share) for name in variants)
+    rows = [_spent(name, [t for t in trials if t.variant == name], share) for name in variants]
+    return (*rows, *([_spent(LEFT_OUT, left_out, share)] if left_out else []))
 
 
 def trained_seconds(trials: Sequence[TrialRow]) -> float:
-    """How long these trials have trained, without those that another launch has trained."""
+    """How long these trials have trained, without those that were taken over."""
     return _seconds([trial for trial in trials if not trial.taken_over_from])
 
 
@@ -130,9 +141,19 @@ def terminal_spending(spent: Sequence[Spent]) -> TerminalTable:
         )
         for row in _with_total(spent)
     ]
-    notes = {"saved": "by early stopping", "lost": "in failed trials", "reused": "from other launches"}
+    notes = {
+        "saved": "by early stopping",
+        "lost": "in failed trials",
+        "reused": "trained by another launch or under another name",
+    }
     said = [f"{name}: {note}" for name, note in notes.items() if any(row[columns.index(name)] for row in rows)]
+    said += [f"{LEFT_OUT}: {LEFT_OUT_SAID}"] if _has_left_out(spent) else []
     return terminal_table("What was spent", columns, rows, "; ".join(said))
+
+
+def caption(spent: Sequence[Spent]) -> str:
+    """What the page says of the table."""
+    return f"{CAPTION} The row {LEFT_OUT}: {LEFT_OUT_SAID}." if _has_left_out(spent) else CAPTION
 
 
 def money(amount: float) -> str:
@@ -169,6 +190,10 @@ def _epochs_saved(trial: TrialRow) -> int:
 
 def _seconds(trials: Sequence[TrialRow]) -> float:
     return sum(trial.seconds or 0.0 for trial in trials)
+
+
+def _has_left_out(spent: Sequence[Spent]) -> bool:
+    return bool(spent) and spent[-1].variant == LEFT_OUT
 
 
 def _times(seconds: float, amount: float | None) -> float | None:
