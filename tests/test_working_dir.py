@@ -248,6 +248,26 @@ def test_a_folder_within_the_project_may_be_the_current_one(project: Path, tmp_p
     assert job["names"] == ["Top", "ByName"]
 
 
+@pytest.mark.parametrize("folder", ["experiments/ignored", ".hidden", "storage/deep"])
+def test_a_folder_that_the_job_would_not_have_is_refused_as_the_current_one(folder: str, project: Path) -> None:
+    (project / ".gitignore").write_text("ignored\n")
+    here = project / folder
+    here.mkdir(parents=True)
+    (here / "note.txt").write_text("not uploaded")
+    os.chdir(here)
+    file = os.path.relpath(project / "experiments" / "places.yaml")
+    with pytest.raises(ExperimentError, match=rf"nothing in the current folder, {here}, is uploaded") as refused:
+        prepare(Path(file), ["variants=[stride]", "published=null"], folder=project)
+    assert f"such as {project}" in str(refused.value)
+
+
+def test_an_empty_folder_may_be_the_current_one(project: Path, tmp_path: Path) -> None:
+    (project / "empty" / "deep").mkdir(parents=True)
+    os.chdir(project / "empty")
+    submission = prepare(Path("../experiments/places.yaml"), ['variants=["../top.py:Top"]'], folder=project)
+    assert in_the_job(submission, project, tmp_path)["names"] == ["Top"]
+
+
 def test_results_and_datasets_of_the_project_and_of_the_current_folder_stay(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
