@@ -302,6 +302,14 @@ def test_the_hash_of_what_is_uploaded_identifies_the_job(project: Path) -> None:
     assert len(seen) == 9
 
 
+def test_a_storage_whose_server_mlflow_would_not_find_is_refused(project: Path) -> None:
+    place = "s3://bucket/x?endpoint_override=127.0.0.1:9000&scheme=http"
+    with pytest.raises(ExperimentError) as refused:
+        prepare(Path("experiments/places.yaml"), storage=place)
+    [problem] = refused.value.problems
+    assert problem.startswith("--storage names its server by endpoint_override")
+
+
 def test_every_problem_is_listed(project: Path, tmp_path: Path) -> None:
     (project / "broken.py").write_text("import nothing_like_this\n")
     (project / ".gitignore").write_text("beside.py\n")

@@ -20,6 +20,7 @@ from orchestrator.experiment.paths import in_name
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.files import from_user
+from orchestrator.scheduling.storage import endpoint_problem
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.experiment import Variant
 from orchestrator.spec.fields import to_json
@@ -50,6 +51,8 @@ def prepare(
     root = here if folder is None else folder.expanduser().resolve()
     experiment = read_file(file, overrides, log)
     problems = location_problems(storage, data_dir, tracking_uri)
+    if storage is not None and (problem := endpoint_problem(storage)):
+        problems.append(f"--storage {problem}")
     if not here.is_relative_to(root):
         problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
     try:
