@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
+from planting import plant
 
 import orchestrator
 from orchestrator.checks import Request
@@ -122,7 +123,11 @@ def test_gpus(free: list[int | None], level: str, value: str, tmp_path: Path, mo
     (tmp_path / "nvidia-smi").touch(mode=0o755)  # there is a driver
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    told = plant(tmp_path / "here", "torch", "json", "random")  # no modules of the process that looks
     found = one("GPU", Request("/"))
+    assert not told.exists()
     assert found[:2] == (level, value)
     assert bool(found[2]) is (level != "ok")
 

@@ -1,12 +1,15 @@
 """`orchestrator doctor` finds problems planted on this machine, each with its remedy, and none where there is none."""
 
+import io
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import disk
@@ -203,28 +206,72 @@ def check_storage(place: str) -> Finding:
     return found
 
 
-def test_storage_in_an_object_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import boto3
-    from moto.server import ThreadedMotoServer
+@contextmanager
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of an S3 server on this machine, with a bucket, ``launches``; the environment names the server.
 
-    for name, value in {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing-secret"}.items():
+    Nothing whose name contains ``kept`` can be deleted there.
+    """
+    import boto3
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_: object) -> None:
+            pass
+
+    application = DomainDispatcherApplication(create_backend_app)
+
+    def answer(environ: dict[str, Any], start: Any) -> Any:
+        refused = environ["REQUEST_METHOD"] == "DELETE" and "kept" in environ["PATH_INFO"]
+        if environ["REQUEST_METHOD"] == "POST" and environ["QUERY_STRING"].partition("=")[0] == "delete":
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            environ["wsgi.input"], refused = io.BytesIO(body), b"kept" in body
+        if refused:
+            start("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>no deleting</Message></Error>"]
+        return application(environ, start)
+
+    server = make_server("127.0.0.1", 0, answer, threaded=True, request_handler=Quiet)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in settings.items():
         monkeypatch.setenv(name, value)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
     try:
-        host, port = server.get_host_and_port()
-        options = f"?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        client = boto3.client("s3", endpoint_url=f"http://{host}:{port}", region_name="us-east-1")
+        client = boto3.client("s3")
         client.create_bucket(Bucket="launches")
+        yield client
+    finally:
+        server.shutdown()
+
+
+def test_storage_in_an_object_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def keys() -> set[str]:
+        return {item["Key"] for item in client.list_objects_v2(Bucket="launches").get("Contents", [])}
+
+    with s3(monkeypatch) as client:
+        options = "?region=us-east-1"
         found = check_storage(f"s3://launches/here{options}")
-        assert (found.status, found.value.startswith("s3://launches/here written and read in ")) == (Level.OK, True)
-        left = {item["Key"] for item in client.list_objects_v2(Bucket="launches").get("Contents", [])}
-        assert left <= {"here/"}  # pyarrow's mark for the folder itself
+        assert (found.status, found.value.partition(" in ")[0]) == (
+            Level.OK,
+            "s3://launches/here written, read and deleted",
+        )
+        assert keys() <= {"here/"}  # pyarrow's mark for the folder itself
         absent = check_storage(f"s3://absent/here{options}")
         assert absent.status is Level.FAILURE
-        assert "endpoint_override" not in absent.value
-    finally:
-        server.stop()
+        assert "region=" not in absent.value
+        place = "s3://launches/kept"
+        kept = check_storage(place)
+        assert (kept.status, probes.UNDELETABLE in kept.value) == (Level.FAILURE, True), kept
+        assert "deleting" in kept.advice
+        assert len([key for key in keys() if not key.endswith("/")]) == 1  # what could not be helped
+        assert probes.write(place, "probe", "here") == ""
+        assert probes.UNDELETABLE in probes.answer(place, "probe", "h1")  # as a node says it
 
 
 def test_what_the_driver_wrote_and_a_node_does_not_see(tmp_path: Path) -> None:

@@ -1,12 +1,16 @@
 """Jobs without a cluster: addresses, tokens, names, events, what is shown of them and what is refused."""
 
+import asyncio
 import contextlib
+import importlib.metadata
 import io
 import json
 import re
 import socket
 import subprocess
 import threading
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +25,11 @@ from orchestrator.cluster.address import Connection, connect, jobs_address, toke
 from orchestrator.cluster.events import Event, EventWriter, outcome_of, record_of
 from orchestrator.cluster.follow import LogTailer
 from orchestrator.cluster.job import Job, attempts, describe, job_name, next_name
+from orchestrator.cluster.jobs import Jobs
 from orchestrator.cluster.locations import location_problems, refuse_temporary_locations
-from orchestrator.errors import ResourceError, StorageError
+from orchestrator.cluster.submit import Submission, submit
+from orchestrator.cluster.working_dir import WorkingDir
+from orchestrator.errors import OrchestratorError, ResourceError, StorageError
 from orchestrator.loopback import is_loopback
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.workflow.watch import JobDisplay
@@ -81,7 +88,7 @@ def test_nothing_or_something_else_at_the_address() -> None:
         port = server.getsockname()[1]
     with pytest.raises(ResourceError, match=f"nothing answers at http://127.0.0.1:{port}; .*ray attach"):
         connect(f"http://127.0.0.1:{port}")
-    from http.server import HTTPServer, SimpleHTTPRequestHandler
+    from http.server import SimpleHTTPRequestHandler
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -109,6 +116,85 @@ def test_each_attempt_has_a_name_of_its_own(name: str, count: int) -> None:
     assert len({job.id for job in jobs}) == count
     assert jobs[0].id == base
     assert attempts(base, others + jobs[::-1]) == jobs
+
+
+class Listed(Jobs):
+    """A cluster that lists these jobs and takes every other one."""
+
+    def __init__(self, *listed: Job) -> None:
+        super().__init__(Connection("http://127.0.0.1:8265"))
+        self.listed = list(listed)
+
+    def all(self) -> list[Job]:
+        return list(self.listed)
+
+    def find(self, job: str) -> Job | None:
+        return next((listed for listed in self.listed if listed.id == job), None)
+
+    def submit(self, job: str, entrypoint: str, metadata: Mapping[str, str], *rest: Any) -> bool:
+        self.listed.append(Job(job, "pending", metadata=metadata))
+        return True
+
+
+@pytest.mark.parametrize("state", ["pending", "running"])
+def test_two_jobs_never_train_one_launch(state: str, tmp_path: Path) -> None:
+    def job(name: str, status: str, experiment: str) -> Job:
+        return Job(name, status, 1 if status == "failed" else None, metadata={"experiment": experiment})
+
+    def submission(digest: str) -> Submission:
+        return Submission("widths", 3, ("widths.yaml",), WorkingDir(tmp_path), ".", "orchestrator submit x", digest)
+
+    others = (job("deep-11111111", "running", "deep"), job("widths-22222222", "failed", "widths"))
+    running = job("widths-aaaaaaaa", state, "widths")
+    resumed = job("widths-bbbbbbbb", "failed", "widths")  # it would resume the launch that the other one trains
+    for listed in [(*others, running), (*others, resumed, running)]:
+        jobs = Listed(*listed)
+        with pytest.raises(ResourceError, match=r"job widths-aaaaaaaa runs widths .*orchestrator stop widths-aaaaaaaa"):
+            submit(jobs, submission("bbbbbbbb"), print)
+        assert jobs.listed == list(listed)
+        said: list[str] = []
+        started, is_new = submit(jobs, submission("bbbbbbbb"), said.append, again=True)  # a launch of its own
+        assert (is_new, started.metadata["experiment"]) == (True, "widths")
+        assert "job widths-aaaaaaaa runs widths with other settings or files" in said
+    joined = submit(Listed(*others, running), submission("aaaaaaaa"), print)
+    assert joined == (running, False)
+    assert submit(Listed(*others), submission("bbbbbbbb"), print)[1]
+
+
+def test_a_server_that_asks_for_no_token_is_sent_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    class Open(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append((self.path, self.headers.get("Authorization")))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps({"version": "4", "ray_version": ray_version, "ray_commit": "x"}).encode())
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def do_POST(self) -> None:
+            self.do_GET()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    ray_version = importlib.metadata.version("ray")
+    secret = "planted-token-" + "5eed" * 12
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secret)
+    with HTTPServer(("127.0.0.1", 0), Open) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        jobs = Jobs(connect(f"http://127.0.0.1:{server.server_port}"))
+        with contextlib.suppress(OrchestratorError, RuntimeError, KeyError, TypeError):
+            jobs.submit("small", "true", {}, Path(__file__).parent / "lab")
+        with contextlib.suppress(OrchestratorError, RuntimeError):
+            asyncio.run(anext(jobs.tail("small")))
+        server.shutdown()
+    assert any("packages" in path for path, _ in seen)  # Ray's own client was at work, too
+    assert any(path.endswith("/tail") for path, _ in seen)
+    assert {sent for _, sent in seen} <= {None, ""}
 
 
 def test_exit_codes_of_jobs() -> None:

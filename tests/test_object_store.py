@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,7 +23,7 @@ from orchestrator.records import Outcome, Status
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
-from orchestrator.scheduling.storage import FOLDERS, Storage, open_storage, refuse_keys
+from orchestrator.scheduling.storage import FOLDERS, Storage, check_uri, endpoint_problem, open_storage
 from orchestrator.tracking.open_launch import open_launch
 from orchestrator.tracking.runs import DatasetFacts
 from orchestrator.tracking.sink import Sink
@@ -327,8 +328,47 @@ def test_keys_in_the_uri_are_refused_and_not_repeated(user: str) -> None:
     assert "secret@" not in str(refused.value)
 
 
+@pytest.mark.parametrize("options", ["endpoint_override=10.0.0.1:9000&scheme=http", "region=eu&endpoint_override="])
+def test_a_server_that_mlflow_would_not_find_is_refused(options: str) -> None:
+    place = f"s3://bucket/x?{options}"
+    assert endpoint_problem("s3://bucket/endpoint_override=1?region=eu&scheme=http") is None
+    with pytest.raises(StorageError, match="AWS_ENDPOINT_URL=http://HOST:PORT"), open_storage(place):
+        pass
+
+
+def test_the_launch_and_its_artifacts_are_on_the_same_server(s3: str) -> None:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+    from mlflow.store.artifact.s3_artifact_repo import _cached_get_s3_client
+
+    _cached_get_s3_client.cache_clear()  # one of another test's server, which another process would not have
+    with open_storage(f"{s3}/one?region=us-east-1") as storage:
+        place = storage.root / ".artifacts" / "small" / "found.txt"
+        place.parent.mkdir(parents=True)
+        place.write_text("found")
+        storage.push(place)
+        artifacts = get_artifact_repository(storage.address(place.parent))
+        assert [item.path for item in artifacts.list_artifacts()] == ["found.txt"]
+
+
+def test_a_temporary_folder_behind_a_link_is_one_folder(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "link"))
+    with open_storage(f"{s3}/linked") as storage:
+        log = (storage.root / "small").resolve() / "rungs.jsonl"  # a scheduler's log, wherever the process stands then
+        log.parent.mkdir()
+        log.write_text("judged")
+        storage.push(log)
+        assert storage.names(storage.root / "small") == ["rungs.jsonl"]
+        with storage.reached(storage.root / "small") as copy:
+            assert copy == copy.resolve()
+            assert (copy / "rungs.jsonl").read_text() == "judged"
+
+
 def test_an_at_sign_in_the_path_is_no_user() -> None:
-    refuse_keys("s3://bucket/widths@2/x?region=eu-west-1")
+    check_uri("s3://bucket/widths@2/x?region=eu-west-1")
 
 
 def test_options_stay_at_the_end_of_an_address() -> None:

@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from doctoring import checks, doctor
@@ -82,23 +83,28 @@ def test_what_the_user_asks_for_is_used_or_refused_in_one_line(short: Path) -> N
             choose({"RAY_TMPDIR": asked})
         assert words in str(refused.value)
         assert "\n" not in str(refused.value)
-        assert choose({"TMPDIR": asked}) == (Path("/tmp"), True)  # it is for all programs: another folder does as well
-    assert choose({"TMPDIR": str(short)}) == (short / "ray", False)
+        if asked != str(short / "in"):  # whose own ray is nothing to a folder that we make there
+            assert choose({"TMPDIR": asked}) == (Path("/tmp"), True)  # it is for all programs: another does as well
+    assert choose({"TMPDIR": str(short)}) == (short, True)  # others may use it: a folder of our own, in it
+    assert choose({"TMPDIR": "/tmp"}) == choose({"TMPDIR": "/tmp/"}) == (Path("/tmp"), True)
     assert choose({}) == choose({"RAY_TMPDIR": "", "TMPDIR": ""}) == (Path("/tmp"), True)
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root may become another user")
 def test_another_users_folder_is_refused_and_never_ours(short: Path) -> None:
     short.chmod(0o755)
+    (short / "shared" / "ray").mkdir(parents=True)
+    (short / "shared" / "ray").chmod(0o777)  # as Ray makes it, for everybody
 
     def as_another_user(answers: "multiprocessing.SimpleQueue[str]") -> None:
         os.setuid(65_534)
         folders.BASES = (str(short), "/tmp")
         answers.put(f"{choose({})} {choose({'TMPDIR': str(short)})}")
-        try:
-            choose({"RAY_TMPDIR": str(short)})
-        except ResourceError as problem:
-            answers.put(str(problem))
+        for asked in (short, short / "shared"):
+            try:
+                choose({"RAY_TMPDIR": str(asked)})
+            except ResourceError as problem:
+                answers.put(str(problem))
 
     context = multiprocessing.get_context("fork")
     answers = context.SimpleQueue()
@@ -107,6 +113,18 @@ def test_another_users_folder_is_refused_and_never_ours(short: Path) -> None:
     process.join(PATIENCE)
     assert answers.get() == f"{(Path('/tmp'), True)} {(Path('/tmp'), True)}"
     assert f"you cannot write to {short}" in answers.get()
+    assert f"{short / 'shared' / 'ray'} belongs to another user" in answers.get()
+    assert choose({"RAY_TMPDIR": str(short / "shared")}) == (short / "shared" / "ray", False)
+
+
+def test_a_session_where_all_programs_keep_theirs_has_a_folder_of_its_own(base: Path, monkeypatch: Any) -> None:
+    general = base / "t"
+    general.mkdir()
+    monkeypatch.setenv("TMPDIR", str(general))
+    with ray_folder() as mine:
+        assert mine.path.parent.parent == general
+        assert mine.path.parent.stat().st_mode & 0o777 == 0o700
+    assert list(base.rglob("*")) == [general]
 
 
 def test_sessions_at_once_have_folders_of_their_own_that_end_with_them(base: Path) -> None:

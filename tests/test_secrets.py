@@ -1,5 +1,6 @@
 """Planted secrets: none comes out in output, logs, records, tags or artifacts; and nobody is let in without a token."""
 
+import io
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -22,8 +24,20 @@ from driving import ORCHESTRATOR, page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from patience import PATIENCE
+from planting import plant
+from rich.console import Console
 
+from orchestrator.cli import options
+from orchestrator.cli.train import _Lines
+from orchestrator.data import Dataset
+from orchestrator.data.arrays import to_arrays
+from orchestrator.experiment.plan import make_plan
+from orchestrator.experiment.reader import read_experiment
+from orchestrator.records import Failure
 from orchestrator.redact import HIDDEN, is_secret, redact
+from orchestrator.trial import run_trial
+from orchestrator.workflow.display import Terminal
+from orchestrator.workflow.make_report import Order, draw, make
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PLANTED = {
@@ -124,6 +138,69 @@ def test_nothing_planted_comes_out(tmp_path: Path, network_file: Path, packed: P
     assert holders(short_folder, theirs) == []
     for text in said.values():
         assert not [s for s in theirs if s in text]
+
+
+TOLD = "no login at postgresql://service:Pl4nted-pw@db.example/prod with planted-api-5512"
+REFUSING = """
+
+class Refusing(Tiny):
+    def __init__(self, *args, **kwargs):
+        import pathlib
+        if pathlib.Path("{switch}").exists():
+            raise ConnectionError({told!r})
+        super().__init__(*args, **kwargs)
+"""
+
+
+def test_what_a_launch_says_while_it_runs_holds_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", PLANTED["MY_API_KEY"])
+    shown = io.StringIO()
+    terminal = Terminal(Console(file=shown, force_terminal=True, width=200))
+    terminal.log(f"the comparison could not be stored in MLflow: {TOLD}")
+    with terminal.waiting(TOLD) as progress:
+        progress(f"still {TOLD}")
+    _Lines(quiet=False, as_json=False).log(TOLD)
+    options.log(TOLD)
+    said = shown.getvalue() + "".join(capsys.readouterr())
+    assert said.count("postgresql://service:***@db.example/prod with ***") >= 4
+    assert "lanted-" not in said
+
+
+def test_warnings_of_reports_leave_their_worker_without_secrets(
+    tmp_path: Path, network_file: Path, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker's warnings are redacted there: the driver need not have the worker's variables."""
+    monkeypatch.setenv("MY_API_KEY", PLANTED["MY_API_KEY"])
+    switch = tmp_path / "switch"
+    network_file.write_text(network_file.read_text() + REFUSING.format(switch=switch, told=TOLD))
+    tree = {"name": "small", "variants": [f"{network_file}:Refusing"], "seeds": [0], "trainer": {"epochs": 1}}
+    [spec] = make_plan(read_experiment(tree, "small.yaml")).trials
+    list(run_trial(spec, dataset, tmp_path / "trial"))
+    switch.touch()
+    packed = to_arrays(dataset)
+    _, warnings = make(Order(spec.name, tmp_path / "trial", None, report=True, model=True), packed, None)
+    warnings += draw(spec, None, packed)[1]
+    text = "\n".join(warnings)
+    assert text.count("ConnectionError") >= 2, text
+    assert "postgresql://service:***@db.example/prod with ***" in text
+    assert "lanted-" not in text
+
+
+def test_why_a_worker_was_lost_is_told_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from orchestrator.scheduling.callback import LaunchCallback
+    from orchestrator.scheduling.drain import Drain
+
+    monkeypatch.setenv("MY_API_KEY", PLANTED["MY_API_KEY"])
+    (tmp_path / "error.txt").write_text(f"Traceback\nConnectionError: {TOLD}")
+    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"), config={"trial": {"name": "a"}})
+    callback = LaunchCallback(tmp_path / "trials", (), Drain())
+    callback.on_trial_error(0, [trial], trial)
+    callback.deliver_outcomes(wait=True)
+    callback.close()
+    assert callback.outcomes["a"].failure is Failure.INFRASTRUCTURE
+    assert callback.outcomes["a"].reason.endswith("postgresql://service:***@db.example/prod with ***")
 
 
 URIS = {
@@ -296,9 +373,11 @@ CREATE = json.dumps({"name": "made by a stranger"}).encode()
 
 @pytest.fixture
 def shown(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """``orchestrator ui`` over a fresh store: its address and its process."""
+    """``orchestrator ui`` over a fresh store: its address and its process. Files beside the store are no modules."""
+    told = plant(tmp_path, "mlflow", "uvicorn", "fastapi", "sqlalchemy", "random", "json", "asyncio", "multiprocessing")
     with page(tmp_path) as found:
         yield found
+    assert not told.exists(), told.read_text()
 
 
 def test_the_page_is_on_loopback_and_refuses_strangers(shown: tuple[str, psutil.Process]) -> None:
@@ -411,6 +490,39 @@ def test_a_cluster_turns_away_who_has_no_token(head: Head, short_folder: Path) -
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
     assert not left.exists()
     assert holders(short_folder, [head.token]) == []  # nor does Ray write it down
+
+
+SESSIONS = """
+import os
+from orchestrator.scheduling.session import ray_session
+
+def local():
+    with ray_session(cpus=1) as nodes:
+        import ray
+        address = ray.get_runtime_context().gcs_address
+        print("local", len(nodes), address.partition(":")[0], flush=True)
+
+def joined():
+    with ray_session({address!r}) as nodes:
+        print("joined", len(nodes), flush=True)
+
+for session in {order}:
+    session()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.ray
+@pytest.mark.parametrize("order", ["local joined", "joined local"])
+def test_a_process_may_have_sessions_here_and_on_a_cluster(head: Head, order: str) -> None:
+    code = SESSIONS.format(address=head.address, order="[" + order.replace(" ", ", ") + "]")
+    access = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": head.token, "RAY_NUM_REDIS_GET_RETRIES": "3"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**head.known, **access}, capture_output=True, text=True, timeout=PATIENCE
+    )
+    expected = {"local": "local 1 127.0.0.1", "joined": "joined 1"}
+    assert done.stdout.splitlines() == [expected[session] for session in order.split()], done.stderr
 
 
 @pytest.mark.cluster

@@ -1,7 +1,9 @@
 """A Ray session of our own: left without harm, whatever this process still holds of Ray's."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from patience import PATIENCE
@@ -33,6 +35,50 @@ def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
     """Ray ends a process that drops one of its objects while another thread leaves the session."""
     left = subprocess.run([sys.executable, "-c", LEAVING], capture_output=True, text=True, timeout=PATIENCE)
     assert (left.returncode, left.stdout) == (0, "left\n"), left.stderr
+
+
+SETTINGS = """
+import os
+from orchestrator.scheduling import session
+
+def read(local):
+    with session._environment(local):
+        ray = session._import_ray()
+        session._read_again(ray)
+        from ray._raylet import AuthenticationTokenLoader, get_authentication_mode
+        token = AuthenticationTokenLoader.instance().get_token_for_http_header()
+        loopback = ray._private.services.get_node_ip_address() == "127.0.0.1"
+        print(int(get_authentication_mode()), token.get("authorization", "none").removeprefix("Bearer ")[:6], loopback)
+
+read({first})
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="c0ffee" * 10)
+read(False)
+os.environ.update(RAY_AUTH_MODE="disabled")
+read(False)
+read(True)
+"""
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_each_session_of_a_process_has_its_own_token_and_address(first: bool, tmp_path: Path) -> None:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    code = SETTINGS.replace("{first}", str(first))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**known, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 0, done.stderr
+    began, joined, unprotected, local = [line.split() for line in done.stdout.splitlines()]
+    assert began[:2] == (["1", local[1]] if first else ["0", "none"])
+    assert joined[:2] == ["1", "c0ffee"]
+    assert unprotected[:2] == ["0", "none"]
+    assert local[0] == "1"
+    assert local[1] not in ("none", "c0ffee")
+    assert local[2] == "True"  # on loopback, whatever came before
+    assert joined[2] == unprotected[2]
 
 
 @pytest.mark.ray

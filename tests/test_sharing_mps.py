@@ -15,6 +15,7 @@ import pytest
 import torch
 from fake_mps import make_program
 from patience import PATIENCE
+from planting import plant
 
 from orchestrator.errors import ResourceError
 from orchestrator.sharing import mps
@@ -105,6 +106,18 @@ def test_what_does_not_quit_is_killed(program: Path, monkeypatch: pytest.MonkeyP
     assert client.poll() is None
     client.kill()
     client.wait()
+
+
+def test_files_in_the_working_directory_are_no_modules_of_its_processes(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    told = plant(here, "orchestrator", "random", "tempfile", "shutil", "subprocess", "ctypes", "pathlib")
+    monkeypatch.chdir(here)
+    with mps.daemon(lambda environment: None) as environment:
+        assert mps.client_problem(environment) is not None  # a process has tried, and there is no GPU
+    assert not told.exists(), told.read_text()
 
 
 def test_an_exception_or_an_interrupt_ends_it(program: Path) -> None:

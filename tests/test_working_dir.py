@@ -248,6 +248,26 @@ def test_a_folder_within_the_project_may_be_the_current_one(project: Path, tmp_p
     assert job["names"] == ["Top", "ByName"]
 
 
+@pytest.mark.parametrize("folder", ["experiments/ignored", ".hidden", "storage/deep"])
+def test_a_folder_that_the_job_would_not_have_is_refused_as_the_current_one(folder: str, project: Path) -> None:
+    (project / ".gitignore").write_text("ignored\n")
+    here = project / folder
+    here.mkdir(parents=True)
+    (here / "note.txt").write_text("not uploaded")
+    os.chdir(here)
+    file = os.path.relpath(project / "experiments" / "places.yaml")
+    with pytest.raises(ExperimentError, match=rf"nothing in the current folder, {here}, is uploaded") as refused:
+        prepare(Path(file), ["variants=[stride]", "published=null"], folder=project)
+    assert f"such as {project}" in str(refused.value)
+
+
+def test_an_empty_folder_may_be_the_current_one(project: Path, tmp_path: Path) -> None:
+    (project / "empty" / "deep").mkdir(parents=True)
+    os.chdir(project / "empty")
+    submission = prepare(Path("../experiments/places.yaml"), ['variants=["../top.py:Top"]'], folder=project)
+    assert in_the_job(submission, project, tmp_path)["names"] == ["Top"]
+
+
 def test_results_and_datasets_of_the_project_and_of_the_current_folder_stay(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +300,14 @@ def test_the_hash_of_what_is_uploaded_identifies_the_job(project: Path) -> None:
         (project / edited).write_text((project / edited).read_text() + "\n")
         seen.add(prepare(file).digest)
     assert len(seen) == 9
+
+
+def test_a_storage_whose_server_mlflow_would_not_find_is_refused(project: Path) -> None:
+    place = "s3://bucket/x?endpoint_override=127.0.0.1:9000&scheme=http"
+    with pytest.raises(ExperimentError) as refused:
+        prepare(Path("experiments/places.yaml"), storage=place)
+    [problem] = refused.value.problems
+    assert problem.startswith("--storage names its server by endpoint_override")
 
 
 def test_every_problem_is_listed(project: Path, tmp_path: Path) -> None:

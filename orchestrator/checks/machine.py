@@ -30,7 +30,7 @@ def gpu(request: Request) -> Iterator[Outcome]:
     if not shutil.which("nvidia-smi") and not Path("/proc/driver/nvidia/gpus").is_dir():
         yield ok("no NVIDIA GPU: trials run on the CPU")
         return
-    command = [sys.executable, "-c", _LIST_GPUS]
+    command = [sys.executable, "-P", "-c", _LIST_GPUS]
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=CUDA_TIMEOUT, env=environment)

@@ -1,4 +1,4 @@
-"""Checks the storage: this process writes and reads there, and each node sees the driver's file, and it the node's."""
+"""Checks the storage: this process and each node write, read and delete there, and see one another's files."""
 
 import contextlib
 import os
@@ -13,8 +13,13 @@ from orchestrator.checks.check import HERE, RESTART, Outcome, Request, failure, 
 from orchestrator.scheduling.each_node import on_each_node
 from orchestrator.text import first_line
 
+FILE = "written"  # of each process, deleted again
+UNDELETABLE = "what is written there cannot be deleted"
 TIMEOUT = 20.0  # seconds for an object store: pyarrow tries for minutes otherwise
-REMOTE = "check bucket, region and credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, or an instance role)"
+REMOTE = (
+    "check bucket, region and credentials (AWS_PROFILE, AWS_ACCESS_KEY_ID, or an instance role), which must allow "
+    "reading, writing and deleting"
+)
 LOCAL = "free or mount it, chown it to yourself, or choose another with --storage (ORCHESTRATOR_STORAGE)"
 SHARED = "mount one shared folder there on every node, or use --storage s3://bucket/path or gs://bucket/path"
 
@@ -26,14 +31,15 @@ def storage(request: Request) -> Iterator[tuple[str, Outcome]]:
     limit = max(request.patience, 3 * TIMEOUT)
     made = [path for path in (Path(place), *Path(place).parents) if not path.exists()] if is_local else []
     began = time.monotonic()
-    problem = write(place, probe, HERE) or read(place, probe, HERE)
+    problem = use(place, f"{probe}/of-{HERE}") or write(place, probe, HERE)
     nodes = {} if problem else {node: (place, probe, node) for node in request.nodes}
     problems, missing = on_each_node(answer, nodes, limit)
     for node in [node for node, text in problems.items() if not text and read(place, probe, node)]:
         problems[node] = "what it writes there does not appear here"
         on_each_node(clean, {node: (place, probe)}, limit)
-    done = ok(f"{shown} written and read in {1e3 * (time.monotonic() - began):.0f} ms")
-    clean(place, probe)
+    done = ok(f"{shown} written, read and deleted in {1e3 * (time.monotonic() - began):.0f} ms")
+    if (left := clean(place, probe)) and not problem:
+        problem = f"{UNDELETABLE} ({left})"
     with contextlib.suppress(OSError):  # not empty any more
         for path in made:
             path.rmdir()
@@ -48,7 +54,15 @@ def answer(place: str, probe: str, node: str) -> str:
     """On a node that sees the driver's file, write one called ``node``. Returns what is wrong, or nothing."""
     if problem := read(place, probe, HERE):
         return f"does not see what the driver has written ({problem})"
-    return write(place, probe, node)
+    return use(place, f"{probe}/of-{node}") or write(place, probe, node)
+
+
+def use(place: str, probe: str) -> str:
+    """Write, read and delete in ``probe``, as a worker does with checkpoints. Returns what is wrong, or nothing."""
+    if problem := write(place, probe, FILE) or read(place, probe, FILE):
+        return problem
+    left = clean(place, probe)
+    return f"{UNDELETABLE} ({left})" if left else ""
 
 
 def write(place: str, probe: str, name: str) -> str:
@@ -75,7 +89,7 @@ def read(place: str, probe: str, name: str) -> str:
 
 
 def clean(place: str, probe: str) -> str:
-    """Remove ``probe`` and everything below it."""
+    """Remove ``probe`` and everything below it. Returns what is wrong in one line, or nothing."""
     return _within(place, probe, lambda filesystem, folder: filesystem.delete_dir(folder))
 
 

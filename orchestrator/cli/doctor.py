@@ -43,9 +43,9 @@ def command(
     from dataclasses import asdict
 
     from orchestrator.checks import Request, diagnose, worst
-    from orchestrator.scheduling.storage import refuse_keys
+    from orchestrator.scheduling.storage import check_uri
 
-    refuse_keys(storage)
+    check_uri(storage)
     place = storage if "://" in storage else str(Path(storage).absolute())
     found = diagnose(Request(place, experiment, data_dir, tracking_uri, patience=patience), address, debug)
     if as_json:

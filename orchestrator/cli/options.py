@@ -10,6 +10,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from orchestrator.files import from_user
+from orchestrator.redact import redact
 
 F = TypeVar("F", bound=Callable[..., Any])
 _stdout: TextIO | None = None  # where print_json prints, if it is not sys.stdout
@@ -46,8 +47,8 @@ def document_only() -> Iterator[None]:
 
 
 def log(line: str) -> None:
-    """Print one line about the command itself, on stderr: stdout is for its result."""
-    click.echo(line, err=True)
+    """Print one line about the command itself, without secrets, on stderr: stdout is for its result."""
+    click.echo(redact(line), err=True)
 
 
 class _UserPath(click.Path):

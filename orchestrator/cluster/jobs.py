@@ -112,13 +112,16 @@ class Jobs:
             raise LostError(_reason(problem)) from problem
 
     def _client(self) -> Any:
-        """Ray's own client, created once; importing it takes a second or two."""
+        """Ray's own client, created once; importing it takes a second or two.
+
+        Without a header it would look for a token by itself and send it, also to a server that has asked for none.
+        """
         if self._submitter is None:
             with _ray_settings(self.address):
                 from ray.job_submission import JobSubmissionClient
 
                 try:
-                    self._submitter = JobSubmissionClient(self.address, headers=dict(self._headers))
+                    self._submitter = JobSubmissionClient(self.address, headers={"Authorization": "", **self._headers})
                 except (RuntimeError, OSError) as problem:
                     raise LostError(_reason(problem)) from problem
         return self._submitter

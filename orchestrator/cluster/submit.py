@@ -32,7 +32,8 @@ def submit(
 ) -> tuple[Job, bool]:
     """The job of ``submission``, and whether this call started it; with ``again`` a complete one is started anew.
 
-    Raises ResourceError if the cluster does not accept it.
+    Raises ResourceError if the cluster does not accept it, or if another job of the same experiment has not ended: both
+    would train one launch, unless ``again`` begins a launch of its own.
     """
     base = job_name(submission.experiment, submission.digest)
     for _ in range(TRIES):
@@ -41,11 +42,17 @@ def submit(
         if earlier and (not earlier[-1].has_ended or (earlier[-1].status == COMPLETE and not again)):
             return earlier[-1], False
         name = next_name(base, existing)
-        if earlier and not again:
-            log(f"job {earlier[-1].id} ran this experiment and {_ENDED[earlier[-1].exit_code]}; {name} resumes it")
         for other in existing:
             if not other.has_ended and other.metadata.get("experiment") == submission.experiment:
-                log(f"job {other.id} runs {submission.experiment} with other settings or files")
+                running = f"job {other.id} runs {submission.experiment} with other settings or files"
+                if not again:
+                    raise ResourceError(
+                        f"{running}, and two jobs must not train one launch; wait until it has ended, or stop it: "
+                        f"orchestrator stop {other.id} (for a launch of its own beside it: --again)"
+                    )
+                log(running)
+        if earlier and not again:
+            log(f"job {earlier[-1].id} ran this experiment and {_ENDED[earlier[-1].exit_code]}; {name} resumes it")
         flags = [*(["--quiet"] if quiet else []), *(["--again"] if again else [])]
         if _start(jobs, name, submission, flags):
             total = sum(submission.working_dir.files.values())

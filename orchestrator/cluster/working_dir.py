@@ -28,6 +28,7 @@ class WorkingDir:
     folder: Path
     excludes: list[str] = field(default_factory=lambda: list(EXCLUDES))
     files: dict[str, int] = field(default_factory=dict)  # path relative to the folder: size in bytes
+    empty: set[str] = field(default_factory=set)  # folders with nothing in them, which Ray uploads too
 
     def digest(self) -> str:
         """sha256 (hexadecimal) of the names and the content of all files."""
@@ -72,6 +73,8 @@ def working_dir(folder: Path, stay: Iterable[Path] = ()) -> WorkingDir:
     def add(path: Path) -> None:
         if path.is_file():
             found.files[path.relative_to(folder).as_posix()] = path.stat().st_size
+        elif next(path.iterdir(), None) is None:
+            found.empty.add(path.relative_to(folder).as_posix())
         if len(found.files) > MOST_FILES:
             raise StorageError(
                 f"{folder} has more than {MOST_FILES:,} files to upload; submit from the folder of your project, or "

@@ -16,6 +16,7 @@ from ray import tune
 from orchestrator.errors import StorageError
 from orchestrator.files import FULL, storage_named, sync, sync_folder, write_folder
 from orchestrator.records import EPOCH, Failure, Listener, Outcome, Record, Status
+from orchestrator.redact import redact
 from orchestrator.scheduling.checkpoints import directory_name, list_checkpoints, newest_intact
 from orchestrator.scheduling.drain import FREE_SPACE, Drain
 from orchestrator.scheduling.storage import FOLDERS, Storage
@@ -164,7 +165,7 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def _end(self, trial: Any, status: Status, reason: str, failure: Failure | None = None, lost: bool = False) -> None:
         """Have the trial's folder collected, beside Tune's loop; ``lost``: nobody said what its worker kept last."""
         config = trial.config["trial"]
-        outcome = Outcome(config["name"], status, reason, failure=failure)
+        outcome = Outcome(config["name"], status, redact(reason), failure=failure)
         place = self.attempt / directory_name(outcome.trial)
         self._pending.append(self._thread.submit(self._collect, place, config, outcome, lost))
 

@@ -15,8 +15,8 @@ from filelock import FileLock, Timeout
 from orchestrator.errors import ResourceError
 
 ASKED = ("RAY_TMPDIR", "TMPDIR")  # variables that Ray reads, in its order; the first is about Ray alone
-BASES = ("/tmp", "/var/tmp")  # for a folder of our own: short paths
-PREFIX = "orchestrator-ray-"  # of the folder's name; the rest is random
+BASES = ("/tmp", "/var/tmp")  # for a folder of our own, where TMPDIR does not name one that will do: short paths
+PREFIX = "orc-ray-"  # of the folder's name, short for the path of a socket; the rest is random
 INSIDE = "ray"  # in it, since Ray lets everybody write where it keeps its files
 LOCK = "lock"  # a file in it that a living session holds
 FRESH = 60.0  # seconds for which a folder without a lock may be about to get one
@@ -35,23 +35,18 @@ class RayFolder:
 
 
 def choose(variables: Mapping[str, str] = os.environ) -> tuple[Path, bool]:
-    """Ray's folder, which RAY_TMPDIR or TMPDIR names, or the folder in which to make one, and whether to make one.
+    """Ray's folder, which RAY_TMPDIR names, or the folder in which to make one, and whether to make one.
 
-    TMPDIR is for all programs: where Ray cannot use it, neither do we. Raises ResourceError if RAY_TMPDIR, or every
-    place there is, cannot be used.
+    TMPDIR is for all programs, and others may use it too: in it we make a folder of our own. Raises ResourceError if
+    RAY_TMPDIR, or every place there is, cannot be used.
     """
+    alone, general = ASKED
+    if asked := variables.get(alone):
+        if problem := _problem(asked):
+            raise ResourceError(f"Ray cannot keep its temporary files in {alone}: {problem}; {_advice('or unset it')}")
+        return Path(asked) / INSIDE, False
     problems = []
-    for name in ASKED:
-        if not (asked := variables.get(name)):
-            continue
-        if not (problem := _problem(asked)):
-            return Path(asked) / INSIDE, False
-        if name == ASKED[0]:
-            raise ResourceError(
-                f"Ray cannot keep its temporary files in RAY_TMPDIR: {problem}; {_advice('or unset it')}"
-            )
-        problems.append(problem)
-    for base in BASES:
+    for base in dict.fromkeys([*filter(None, [variables.get(general)]), *BASES]):
         if (problem := _problem(base, make=True)) is None:
             return Path(base), True
         problems.append(problem)
@@ -119,6 +114,8 @@ def _problem(place: str, make: bool = False) -> str | None:
         return f"{place}: {problem.strerror}"
     if not existing.is_dir():
         return f"{existing} is a file"
+    if existing == inside and not make and existing.stat().st_uid != os.getuid():
+        return f"{existing} belongs to another user"
     return None if os.access(existing, os.W_OK | os.X_OK) else f"you cannot write to {existing}"
 
 

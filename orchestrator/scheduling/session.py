@@ -49,7 +49,7 @@ def local_environment() -> dict[str, str]:
 
 @functools.cache
 def _token() -> str:
-    """One for the whole process: Ray remembers the first that it meets."""
+    """One for the whole process."""
     return secrets.token_hex(32)
 
 
@@ -98,6 +98,7 @@ def ray_session(
             check_address(address)
         folder = stack.enter_context(ray_folder(debug)) if local else None
         ray = _import_ray()
+        _read_again(ray)
         # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
         stack.enter_context(log_level(logging.INFO if debug else logging.ERROR, "ray._private.worker"))
         try:
@@ -146,6 +147,21 @@ def _environment(local: bool) -> AbstractContextManager[None]:
     """What Ray reads when it is imported and started, for a block; what the user has set stays."""
     settings = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     return environment({**settings, **(local_environment() if local else {})})
+
+
+def _read_again(ray: Any) -> None:
+    """Have Ray read the environment of this session: it keeps what this process's first one, here or on a cluster, had.
+
+    That is whether a token is required, the token, and the choice between a machine's own address and loopback.
+    """
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+    constants = ray._private.ray_constants
+    constants.ENABLE_RAY_CLUSTER = constants.env_bool(
+        constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not constants.IS_WINDOWS_OR_OSX
+    )
 
 
 def _in_ray() -> bool:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 from orchestrator.errors import StorageError
 from orchestrator.files import from_user
@@ -42,8 +43,8 @@ class Storage:
         if self.uri is None:
             yield path
             return
-        with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as root:
-            mine = Storage(Path(root), self.uri)
+        with _working_copy() as root:
+            mine = Storage(root, self.uri)
             copy = mine.root / path.relative_to(self.root)
             mine.fetch(copy)
             before = _files(copy)
@@ -153,21 +154,40 @@ def open_storage(location: str) -> Iterator[Storage]:
         yield Storage(Path(location.removeprefix("file://")))
         return
     uri = location.rstrip("/")
-    refuse_keys(uri)
+    check_uri(uri)
     if not open_filesystem(uri)[1].strip("/"):
         raise StorageError(f"{location} names no bucket; give a folder, s3://bucket/path or gs://bucket/path")
-    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as working_copy:
-        yield Storage(Path(working_copy), uri)
+    with _working_copy() as root:
+        yield Storage(root, uri)
 
 
-def refuse_keys(uri: str) -> None:
-    """Raise StorageError if ``uri`` holds a user or a key: it would be printed and recorded."""
+@contextmanager
+def _working_copy() -> Iterator[Path]:
+    """A folder for what is kept elsewhere; resolved, so that a resolved path in it is below it too."""
+    with tempfile.TemporaryDirectory(prefix="orchestrator-storage-") as made:
+        yield Path(made).resolve()
+
+
+def check_uri(uri: str) -> None:
+    """Raise StorageError if ``uri`` holds a user or a key, which would be printed and recorded, or an endpoint."""
     user = user_info(uri)
     if ":" in user or (user and not set("/?#") & set(user)):  # an @ in a path is no user
         raise StorageError(
             "the storage's URI holds a user or a key, and it is printed and recorded: leave it out and put keys "
             "into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, GOOGLE_APPLICATION_CREDENTIALS)"
         )
+    if problem := endpoint_problem(uri):
+        raise StorageError(f"the storage's URI {problem}")
+
+
+def endpoint_problem(uri: str) -> str | None:
+    """Why ``uri`` names another server than MLflow would send artifacts to, or None: MLflow drops a URI's options."""
+    if "endpoint_override" not in dict(parse_qsl(uri.partition("?")[2], keep_blank_values=True)):
+        return None
+    return (
+        "names its server by endpoint_override, which MLflow does not read: artifacts would go to another one; leave "
+        "it out and set AWS_ENDPOINT_URL=http://HOST:PORT, here and on every node"
+    )
 
 
 def open_filesystem(address: str) -> tuple[Any, str]:

@@ -71,7 +71,7 @@ def serving() -> dict[str, str] | None:
 
 def client_problem(environment: Mapping[str, str]) -> str | None:
     """Why a process with these variables cannot use a GPU through the daemon, or None."""
-    code, text = _run([sys.executable, "-c", _CLIENT], environment)
+    code, text = _run([sys.executable, "-P", "-c", _CLIENT], environment)
     if code is None:
         return f"a process that uses the GPU through it hangs for {ANSWER:.0f} s"
     if code:
@@ -101,7 +101,7 @@ def daemon(problem: Callable[[Mapping[str, str]], str | None] = client_problem) 
     folder = Path(tempfile.mkdtemp(prefix="mps-", dir=SHORT if SHORT.is_dir() else None))  # for this user only
     environment = {PIPES: str(folder / "pipes"), LOGS: str(folder / "logs")}
     watchdog = subprocess.Popen(
-        [sys.executable, "-c", _WATCHDOG, program, str(folder)],
+        [sys.executable, "-P", "-c", _WATCHDOG, program, str(folder)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,

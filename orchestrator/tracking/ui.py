@@ -1,9 +1,11 @@
 """MLflow's own web page over the store, on loopback only."""
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -67,11 +69,13 @@ def _start(uri: str, port: int) -> "subprocess.Popen[str]":
         "MLFLOW_REGISTRY_STORE_URI": uri,
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
+        "PYTHONSAFEPATH": "1",  # files beside the store are no modules, also for what the server starts
         "PYTHONWARNINGS": "ignore",  # warnings of its packages for their developers
         "MLFLOW_LOGGING_LEVEL": "WARNING",
     }
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--uvicorn-opts", "--log-level warning"]
+    apps = shlex.quote(sysconfig.get_path("stdlib"))  # uvicorn imports from here first; by default the current folder
+    command += ["--uvicorn-opts", f"--log-level warning --app-dir {apps}"]
     return subprocess.Popen(
         command,
         cwd=folder,

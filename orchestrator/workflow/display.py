@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from orchestrator.records import Listener, Outcome
+from orchestrator.redact import redact
 from orchestrator.reporting.console import plain_console
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ class Terminal(Display):
         self.quiet = quiet
 
     def log(self, line: str) -> None:
-        """One line, as it is."""
+        """One line, as it is but for secrets."""
         if not self.quiet:
-            self.console.print(line, markup=False, emoji=False, highlight=False, soft_wrap=True)
+            self.console.print(redact(line), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[Callable[[str], None]]:
@@ -57,8 +58,8 @@ class Terminal(Display):
             return
         columns = SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn()
         with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task(what, total=None)
-            yield lambda said: progress.update(task, description=said)
+            task = progress.add_task(redact(what), total=None)
+            yield lambda said: progress.update(task, description=redact(said))
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:

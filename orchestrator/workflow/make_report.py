@@ -11,6 +11,7 @@ from orchestrator.data import Dataset, Normalisation, build_augmentation
 from orchestrator.data.arrays import from_arrays
 from orchestrator.errors import DiskFullError, OrchestratorError, StorageError
 from orchestrator.files import FULL
+from orchestrator.redact import redact
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.parts import ReportParts
 from orchestrator.scheduling.storage import FOLDERS, Storage
@@ -50,7 +51,7 @@ def make(order: Order, packed: Mapping[str, Any], shared: ReportParts | None) ->
         if order.model:
             with _costs_a_warning("no model", warnings.append):
                 write_model(folder, dataset, warnings.append)
-    return reported, [f"{order.trial}: {line}" for line in warnings]
+    return reported, [redact(f"{order.trial}: {line}") for line in warnings]  # here, where the secrets are known
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def draw(spec: TrialSpec, analysis: Analysis | None, packed: Mapping[str, Any]) 
     warnings: list[str] = []
     dataset = from_arrays(packed)
     context = ReportContext.untrained(spec, dataset, training_indices(spec, dataset), analysis)
-    return draw_shared(context, warnings.append), warnings
+    return draw_shared(context, warnings.append), [redact(line) for line in warnings]
 
 
 def write_report(

@@ -20,6 +20,7 @@ from orchestrator.experiment.paths import in_name
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
 from orchestrator.files import from_user
+from orchestrator.scheduling.storage import endpoint_problem
 from orchestrator.spec import Experiment, digest
 from orchestrator.spec.experiment import Variant
 from orchestrator.spec.fields import to_json
@@ -50,6 +51,8 @@ def prepare(
     root = here if folder is None else folder.expanduser().resolve()
     experiment = read_file(file, overrides, log)
     problems = location_problems(storage, data_dir, tracking_uri)
+    if storage is not None and (problem := endpoint_problem(storage)):
+        problems.append(f"--storage {problem}")
     if not here.is_relative_to(root):
         problems.append(f"--working-dir {root}: the current folder, {here}, lies outside of it")
     try:
@@ -58,6 +61,11 @@ def prepare(
         uploaded.size()
     except (OrchestratorError, OSError) as problem:
         raise ExperimentError(str(file), [*problems, str(problem)]) from problem
+    if not problems and not _arrives(here, uploaded):
+        problems.append(
+            f"nothing in the current folder, {here}, is uploaded, so the job would not find it; "
+            f"submit from a folder with files of the project, such as {root}"
+        )
     with _importable(root):
         problems += _missing(experiment, file.resolve(), uploaded)
         try:
@@ -179,6 +187,12 @@ def _relative(name: str, here: Path) -> str:
 
 def _relative_references(tree: dict[str, Any], here: Path) -> dict[str, Any]:
     return {key: map_references(v, lambda name: {REFERENCE: _relative(name, here)}) for key, v in tree.items()}
+
+
+def _arrives(folder: Path, uploaded: WorkingDir) -> bool:
+    """Whether ``folder`` is there in the job, where a process stands in it."""
+    sent = (uploaded.folder / name for name in (*uploaded.files, *uploaded.empty))
+    return folder == uploaded.folder or any(path.is_relative_to(folder) for path in sent)
 
 
 def _is_sent(path: Path, uploaded: WorkingDir) -> bool:
