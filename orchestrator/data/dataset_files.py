@@ -7,9 +7,9 @@ from pathlib import Path
 
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, digest
+from orchestrator.spec.trial import BUILT_IN
 from orchestrator.text import did_you_mean
 
-NAMES = ("digits", "cifar10")  # of datasets that need no path
 PYTHON_LAYOUT = "cifar-10-batches-py"  # CIFAR-10 as it is published
 ALLOWED = (
     "allowed: digits, cifar10, a folder with train-*.parquet and test-*.parquet, a folder with train/<class>/ and "
@@ -27,7 +27,7 @@ def find_dataset(name: str, data_dir: Path) -> Path:
         for path in (given, data_dir / given):  # an absolute path stays itself
             if name and path.exists():
                 return path
-    near = did_you_mean(name, NAMES)
+    near = did_you_mean(name, BUILT_IN)
     raise DataError(f"there is no dataset {name!r}, neither in {Path.cwd()} nor in {data_dir}{near}; {ALLOWED}")
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.spec.trial import BUILT_IN
 from orchestrator.text import listed
 
-BUILT_IN = ("digits", "cifar10")  # datasets that are no paths
 CURVE = "published.curve"
 
 
@@ -35,14 +35,24 @@ def find_files(tree: Mapping[str, Any], folders: Sequence[Path], log: Callable[[
         return map_references(value, lambda given: {REFERENCE: name(given, key)})
 
     def path(value: Any, key: str) -> Any:
-        return _found(value, folders, key, log) if isinstance(value, str) and value not in BUILT_IN else value
+        return _found(value, folders, key, log)
+
+    def dataset(value: Any, key: str) -> Any:
+        if value in BUILT_IN:
+            return value
+        found = path(value, key)
+        return f"./{found}" if found in BUILT_IN else found  # a folder that is called so
 
     found = dict(tree)
     if isinstance(variants := tree.get("variants"), list):
         found["variants"] = [variant(value, f"variants.{position}") for position, value in enumerate(variants)]
     if "search" in tree:
         found["search"] = map_variants(references(tree["search"], "search"), lambda value: name(value, "search"))
-    for part, key, change in (("dataset", "name", path), ("published", "curve", path), ("verdict", "baseline", name)):
+    for part, key, change in (
+        ("dataset", "name", dataset),
+        ("published", "curve", path),
+        ("verdict", "baseline", name),
+    ):
         inside = tree.get(part)
         if isinstance(inside, Mapping) and isinstance(inside.get(key), str):
             found[part] = {**inside, key: change(inside[key], f"{part}.{key}")}

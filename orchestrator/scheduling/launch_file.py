@@ -13,6 +13,7 @@ from orchestrator.spec import Plan, label_of
 from orchestrator.spec.differences import differences as changed_settings
 from orchestrator.spec.differences import said
 from orchestrator.spec.fields import to_json
+from orchestrator.spec.plan import IMAGES, wherever
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
@@ -72,7 +73,10 @@ def _differences(
 ) -> list[str]:
     if "basis" not in content:
         return [EARLIER_VERSION]
-    found = changed_settings(content["basis"], basis)
+    before = content["basis"]
+    if before.get(IMAGES) == basis.get(IMAGES):
+        before, basis = wherever(before), wherever(basis)
+    found = changed_settings(before, basis)
     for label, network in networks.items():
         for earlier in content["plans"]:
             known = earlier["networks"].get(label, network)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,8 @@ def _copied(source: Path, folder: LaunchFolder, spec: TrialSpec, storage: Storag
 
         def copy(partial: Path) -> None:
             TrialFolder(source).copy_to(partial)
-            write_json(partial / "spec.json", spec.to_json())
+            dataset = replace(spec.dataset, name=TrialFolder(source).spec().dataset.name)  # as its checkpoint has it
+            write_json(partial / "spec.json", replace(spec, dataset=dataset).to_json())
             if not (partial / TAKEN_OVER).exists():  # it may have come from yet another one
                 write_json(partial / TAKEN_OVER, dict(zip(("experiment", "launch"), from_launch, strict=True)))
 

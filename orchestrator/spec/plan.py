@@ -7,8 +7,9 @@ from typing import Any
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
 from orchestrator.spec.references import REFERENCE, map_references
-from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later
+from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later, without_path
 
+IMAGES = "images and labels"  # in what a launch is based on: the digest of these
 DRAWN = 8  # digits of the digest of a sample's settings; a launch keeps those of all its samples
 
 
@@ -72,7 +73,7 @@ class Plan:
             search = _without_folders({key: value for key, value in search.items() if key != "samples"})
         return {
             "dataset": experiment["dataset"],
-            "images and labels": self.trials[0].dataset_digest if self.trials else "",
+            IMAGES: self.trials[0].dataset_digest if self.trials else "",
             "trainer": experiment["trainer"],
             "search": search,
             "scheduler": experiment["scheduler"],
@@ -80,7 +81,7 @@ class Plan:
 
     def identity(self) -> str:
         """Hash of the experiment's name and of :meth:`basis`: launches with the same one may be one launch."""
-        return digest([self.experiment.name, self.basis()])
+        return digest([self.experiment.name, wherever(self.basis())])
 
     def networks(self) -> dict[str, Any]:
         """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name."""
@@ -102,6 +103,12 @@ class Plan:
             if spec.sample is not None and spec.stage != CONFIRM:
                 found.setdefault(spec.label, {})[spec.sample] = digest(_without_folders(spec.settings))[:DRAWN]
         return {label: [samples[k] for k in sorted(samples)] for label, samples in found.items()}
+
+
+def wherever(basis: Mapping[str, Any]) -> dict[str, Any]:
+    """``basis`` without the path of its dataset: the same images and labels are the same wherever they lie."""
+    dataset, images = basis.get("dataset"), basis.get(IMAGES)
+    return {**basis, "dataset": without_path(dataset, images)} if isinstance(dataset, Mapping) and images else {**basis}
 
 
 def _without_folders(tree: Any) -> Any:

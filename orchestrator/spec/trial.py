@@ -20,6 +20,8 @@ LATER = {
     "dataset": ("channels", "test", "splits", "label_column", "image_column"),
     "trainer": ("auxiliary_weight",),
 }
+BUILT_IN = ("digits", "cifar10")  # datasets that are no paths
+FILES = "files"  # instead of a dataset's path, where it does not matter where they lie
 WHEREFORE = ("sample", "settings", "settings_label", "stage")  # of a specification: nothing is trained by them
 
 
@@ -123,10 +125,18 @@ class TrialSpec:
         """Hash (sha256, hexadecimal) of the whole specification: trials with the same identity are the same trial.
 
         A user's own network is identified by its source, not by the path of its file, and so are classes in its
-        arguments; the settings of a search by their values, not by the index of the draw. A setting that came later
-        counts where it is set: trials from before it stay the same.
+        arguments; a dataset of files by its images and labels; the settings of a search by their values, not by the
+        index of the draw. A setting that came later counts where it is set: trials from before it stay the same.
         """
-        data = {k: v for k, v in without_later(self.to_json()).items() if k not in WHEREFORE and (k != "as" or v)}
+        plain = self.to_json()
+        return self._hash({**plain, "dataset": without_path(plain["dataset"], self.dataset_digest)})
+
+    def earlier_identity(self) -> str:
+        """The same as earlier versions recorded it: with the path of the dataset."""
+        return self._hash(self.to_json())
+
+    def _hash(self, plain: Mapping[str, Any]) -> str:
+        data = {k: v for k, v in without_later(plain).items() if k not in WHEREFORE and (k != "as" or v)}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})
@@ -135,6 +145,15 @@ class TrialSpec:
     def weights_identity(self) -> str:
         """The same whatever the variant is called: trials with the same one have the same weights."""
         return replace(self, as_="").identity() if self.as_ else self.identity()
+
+    def earlier_weights_identity(self) -> str:
+        """The same as earlier versions recorded it."""
+        return replace(self, as_="").earlier_identity()
+
+
+def without_path(dataset: Mapping[str, Any], images: str) -> Mapping[str, Any]:
+    """The JSON of a ``dataset`` without its path, if it has one and the digest of its ``images`` is known."""
+    return dataset if not images or dataset.get("name") in BUILT_IN else {**dataset, "name": FILES}
 
 
 def without_later(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Status
@@ -93,6 +94,7 @@ def open_launch(
         reopen(client, parent)
         _put_published(client, found[0], published_tag(plan.experiment.published))
         recorded = {run.data.tags.get(SPEC_HASH, ""): run for run in trials_of(client, experiment_id, parent)}
+        _renew_hashes(client, plan, recorded)
         _keep_to_plan(client, plan, recorded, facts)
     else:
         if named and launch_id is not None:
@@ -148,6 +150,18 @@ def _judging_tags(plan: Plan, opened: float | None) -> dict[str, str]:
         VERDICT_SETTINGS: json.dumps(to_json(experiment.verdict)),
         **in_parts(CONFIRM_SEEDS, "" if experiment.confirm is None else json.dumps(experiment.confirm.seeds)),
     }
+
+
+def _renew_hashes(client: "MlflowClient", plan: Plan, recorded: "dict[str, Run]") -> None:
+    """Give the runs that an earlier version recorded the identities that their trials have today."""
+    paths = {run.data.params["dataset.name"] for run in recorded.values() if "dataset.name" in run.data.params}
+    for spec in plan.trials:
+        now = spec.identity()
+        for path in paths if now not in recorded else ():
+            before = replace(spec, dataset=replace(spec.dataset, name=path)).earlier_identity()
+            if (run := recorded.pop(before, None)) is not None:
+                client.set_tag(run.info.run_id, SPEC_HASH, now)
+                recorded[now] = run
 
 
 def _keep_to_plan(

@@ -137,7 +137,8 @@ class TrialFolder:
                 _logger.warning("%s; using the one before it", damage)
                 problem = problem or damage
                 continue
-            if state.pop("identity", None) != self.spec().weights_identity():
+            spec = self.spec()
+            if state.pop("identity", None) not in (spec.weights_identity(), spec.earlier_weights_identity()):
                 raise CheckpointError(f"{path}: belongs to another trial")
             return state
         if problem is not None:
