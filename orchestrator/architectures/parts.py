@@ -36,14 +36,11 @@ def own_parts(variant: str, network: nn.Module) -> None:
 
 
 def _separate(network: nn.Module) -> None:
-    """Replace what was expanded, whose elements share memory: nothing can be written to it, such as loaded weights.
-
-    A buffer that is in no state dict is left as it is.
-    """
+    """Replace what was expanded, whose elements share memory: nothing can be written to it, such as loaded weights."""
     cloned: dict[int, Tensor] = {}
     for module in network.modules():
         for name, buffer in list(module._buffers.items()):
-            if buffer is not None and name not in module._non_persistent_buffers_set and _overlaps_itself(buffer):
+            if buffer is not None and _overlaps_itself(buffer):
                 module._buffers[name] = cloned.setdefault(id(buffer), _contiguous(buffer))
     for parameter in network.parameters():
         if _overlaps_itself(parameter):
