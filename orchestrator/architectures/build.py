@@ -2,16 +2,21 @@
 
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from orchestrator.analysis.copy_network import copy_on
 from orchestrator.analysis.outputs import main_output
+from orchestrator.analysis.random_states import remembered_random_states
 from orchestrator.architectures.arguments import CLASSES, Shape, missing, parameters, passed, takes_any
 from orchestrator.architectures.crash import crash
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.locate import load_network, resolved
+from orchestrator.architectures.parts import own_parts
 from orchestrator.errors import VariantError
 from orchestrator.text import did_you_mean
 
@@ -30,15 +35,16 @@ def build_network(
     ``arguments`` go to its class or function, references among them as the classes that they name, with the number of
     classes and of channels as in :func:`passed`. It maps (N, 3, H, W) float32 to logits (N, num_classes), alone or with
     auxiliary outputs as in :func:`main_output`. Raises VariantError if it cannot be built or if it does not do that for
-    images of ``shape``.
+    images of ``shape``. That is tried with a copy: what a network keeps of the first images that it sees, such as a
+    scale to start from, is to be that of real ones.
     """
     given = arguments or {}
     with importable():  # for what is imported as late as in a constructor or in forward
         known = passed(variant, given, num_classes, shape).known
         built = _build(variant, given, known)
         logits = _logits(variant, built, shape)
-    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, num_classes):
-        got = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, num_classes):
+        got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         told = {*known, *given} & set(CLASSES)
         hint = "" if told else f" ({_hint(variant)})"
         raise VariantError(f"{variant}: must return logits of shape (N, {num_classes}), not {got} for N = 2{hint}")
@@ -70,6 +76,7 @@ def _build(variant: str, arguments: Mapping[str, Any], known: Mapping[str, int])
         raise VariantError(
             f"{variant}: returns the same network again, which trials would share; it must make a new one at each call"
         )
+    own_parts(variant, built)
     _made[id(built)] = built
     return built
 
@@ -90,24 +97,52 @@ def _hint(variant: str) -> str:
 
 
 def _logits(variant: str, network: nn.Module, shape: Shape) -> Any:
-    """What the network returns for two images in evaluation mode, without auxiliary outputs."""
-    was_training = network.training
-    network.eval()
+    """What the network returns for two images in evaluation mode, without auxiliary outputs.
+
+    The network itself is run only where it must be: if it makes parameters or buffers on its way, or no copy works.
+    The random numbers that its first run draws count as drawn in any case, which run that may be.
+    """
+    begin_again = remembered_random_states()
+    with suppress(Exception, SystemExit):  # what fails for a copy alone, such as a hook that has the network itself
+        if not any(map(is_lazy, _tensors(network))):
+            copied = copy_on(network, "cpu")
+            before = _shapes(copied)
+            output = _evaluated(copied, torch.zeros(2, *shape))
+            if _shapes(copied) == before:
+                network.train(network.training)  # its parts too
+                return output
+    begin_again()
     try:
-        with torch.no_grad(), apart():
-            return main_output(network(torch.zeros(2, *shape)))
+        return _evaluated(network, torch.zeros(2, *shape))
     except (Exception, SystemExit) as problem:  # a network that does not fit may raise anything
         size = "x".join(map(str, shape))
         hint = "; it works with one channel: set dataset.channels: 1" if _takes_grey(network, shape) else ""
         raise VariantError(f"{variant}: does not work with {size} images: {crash(problem)}{hint}") from problem
+
+
+def _evaluated(network: nn.Module, images: Tensor) -> Any:
+    was_training = network.training
+    network.eval()
+    try:
+        with torch.no_grad(), apart():
+            return main_output(network(images))
     finally:
         network.train(was_training)
+
+
+def _tensors(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Of all parameters and buffers, by their names."""
+    return {name: tensor.shape for name, tensor in (*network.named_parameters(), *network.named_buffers())}
 
 
 def _takes_grey(network: nn.Module, shape: Shape) -> bool:
     """Whether a network that does not work with images of ``shape`` does with grey ones of that size."""
     try:
         with torch.no_grad(), apart():
-            return isinstance(main_output(network(torch.zeros(2, 1, *shape[1:]))), torch.Tensor) and shape[0] != 1
+            return isinstance(main_output(network(torch.zeros(2, 1, *shape[1:]))), Tensor) and shape[0] != 1
     except (Exception, SystemExit):  # as above
         return False

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from orchestrator.analysis.random_states import remembered_random_states
 from orchestrator.training.object_state import Same, UnreadableError, state_of
 
 REGISTERED = {"_parameters": "parameter", "_buffers": "buffer", "_modules": "module"}  # where a module keeps what
@@ -114,12 +115,9 @@ def _random_states() -> dict[str, Any]:
 @contextmanager
 def random_states_kept() -> Iterator[None]:
     """After this block every global random number generator is as it was before it."""
-    python, numpy = random.getstate(), sys.modules.get("numpy")
-    legacy = numpy.random.get_state() if numpy else None
+    bring_back = remembered_random_states()
     try:
         with torch.random.fork_rng(range(torch.cuda.device_count())):
             yield
     finally:
-        random.setstate(python)
-        if numpy:
-            numpy.random.set_state(legacy)
+        bring_back()
