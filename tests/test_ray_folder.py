@@ -160,6 +160,7 @@ def test_many_that_start_at_once_take_no_folder_from_one_another(base: Path) -> 
     assert list(base.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_starts_whatever_folder_other_programs_are_told_to_use(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)

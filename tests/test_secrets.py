@@ -18,12 +18,13 @@ from typing import Any
 
 import psutil
 import pytest
-from driving import ORCHESTRATOR, page
+from driving import ORCHESTRATOR, QUIET_ENVIRONMENT, page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
 from orchestrator.redact import HIDDEN, is_secret, redact
+from orchestrator.tracking.store import connect
 
 RAY = str(Path(sys.executable).with_name("ray"))
 PLANTED = {
@@ -285,7 +286,7 @@ def status(url: str, data: bytes | None = None, **headers: str) -> int:
     request = urllib.request.Request(url, data=data, headers=named)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -294,23 +295,7 @@ def status(url: str, data: bytes | None = None, **headers: str) -> int:
 CREATE = json.dumps({"name": "made by a stranger"}).encode()
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """``orchestrator ui`` over a fresh store: its address and its process."""
-    with page(tmp_path) as found:
-        yield found
-
-
-def test_the_page_is_on_loopback_and_refuses_strangers(shown: tuple[str, psutil.Process]) -> None:
-    url, process = shown
-    sockets = [
-        sock.laddr.ip
-        for member in [process, *process.children(recursive=True)]
-        for sock in member.net_connections(kind="inet")
-        if sock.status == psutil.CONN_LISTEN
-    ]
-    assert sockets
-    assert set(sockets) == {"127.0.0.1"}
+def refuses_strangers(url: str) -> None:
     create = f"{url}/api/2.0/mlflow/experiments/create"
     search = f"{url}/api/2.0/mlflow/experiments/search?max_results=5"
     json_type = {"Content_Type": "application/json"}
@@ -319,9 +304,38 @@ def test_the_page_is_on_loopback_and_refuses_strangers(shown: tuple[str, psutil.
     assert status(search, Host="evil.example:5000") == 403
     assert status(create, CREATE, Origin="https://evil.example", **json_type) == 403  # another site's page
     assert status(create, CREATE, Host="evil.example", **json_type) == 403
-    listed = urllib.request.urlopen(search, timeout=30).read()
+    listed = urllib.request.urlopen(search, timeout=PATIENCE).read()
     assert b"stranger" not in listed
     assert status(create, CREATE, Origin=url, **json_type) == 200  # its own page may
+
+
+def test_the_page_is_on_loopback_refuses_strangers_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    connect(f"sqlite:///{tmp_path}/runs/mlflow.db").create_experiment("exp")
+    relative = {**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": "sqlite:///runs/mlflow.db?timeout=20"}
+    with page(tmp_path, relative) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        family = process.children(recursive=True)
+        sockets = [
+            sock.laddr.ip
+            for member in [process, *family]
+            for sock in member.net_connections(kind="inet")
+            if sock.status == psutil.CONN_LISTEN
+        ]
+        assert sockets
+        assert set(sockets) == {"127.0.0.1"}
+        named = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=exp"
+        with urllib.request.urlopen(named, timeout=PATIENCE) as answer:
+            assert json.load(answer)["experiment"]["name"] == "exp"  # of the store that was asked for
+        assert not (tmp_path / "runs" / "runs").exists()
+        assert status(url) == 200
+        refuses_strangers(url)
+        # MLflow would run jobs of its own for whoever reaches the page.
+        assert {member.environ().get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION") for member in family} == {"false"}
+    told = (tmp_path / "ui.txt").read_text()  # for its user, and nothing from the server's packages to their authors
+    assert "Ctrl-C stops it" in told
+    assert not [line for line in told.splitlines() if "INFO" in line or "Warning" in line], told
+    assert family
+    assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
 
 
 class Head:
@@ -423,7 +437,7 @@ def test_the_doctor_looks_at_a_cluster_from_afar(head: Head, tmp_path: Path) -> 
     assert {c["status"] for c in found if c["name"] in ("cluster", "token", "clock", "storage", "Ray")} == {"ok"}, found
     assert status(f"{head.url}/api/jobs/", Authorization=f"Bearer {head.token}") == 200
     listed = urllib.request.Request(f"{head.url}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
-    assert json.loads(urllib.request.urlopen(listed, timeout=30).read()) == []  # its job is not left on the list
+    assert json.loads(urllib.request.urlopen(listed, timeout=PATIENCE).read()) == []  # its job is not left on the list
     stranger = run(tmp_path, "doctor", "--json", "--address", head.url, **{**token, "RAY_AUTH_TOKEN": "bad0" * 16})
     [refused] = [check for check in json.loads(stranger.stdout)["checks"] if check["name"] == "cluster"]
     assert refused["status"] == "failure"

@@ -28,6 +28,7 @@ print("left")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
     """Ray ends a process that drops one of its objects while another thread leaves the session."""
@@ -35,6 +36,7 @@ def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
     assert (left.returncode, left.stdout) == (0, "left\n"), left.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_call_for_when_ray_has_started_is_answered_or_refused() -> None:
     code = """
