@@ -54,8 +54,7 @@ test: setup ## the tests that run anywhere, within ten minutes
 	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"
 
 test-gate: setup ## one real launch, interrupted, killed and resumed, and the report of a trial in Chromium
-	$(RUN)/pytest tests/test_resume.py::test_interrupted_then_killed_then_carried_on
-	$(RUN)/pytest tests/test_browser.py
+	$(RUN)/pytest --numprocesses 2 --dist loadfile tests/test_resume.py::test_interrupted_then_killed_then_carried_on tests/test_browser.py
 
 test-all: test test-slow test-cluster test-nodes ## everything, for releases
 

@@ -105,6 +105,7 @@ def test_another_users_folder_is_refused_and_never_ours(short: Path) -> None:
     process = context.Process(target=as_another_user, args=(answers,))
     process.start()
     process.join(PATIENCE)
+    assert process.exitcode == 0, "it has put both answers, which are there now"
     assert answers.get() == f"{(Path('/tmp'), True)} {(Path('/tmp'), True)}"
     assert f"you cannot write to {short}" in answers.get()
 

@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from driving import ORCHESTRATOR, QUIET_ENVIRONMENT, page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from patience import PATIENCE
+from ports import free_ports
 
 from orchestrator.redact import HIDDEN, is_secret, redact
 from orchestrator.tracking.store import connect
@@ -273,13 +273,6 @@ def test_text_without_an_address_or_an_option_is_left_as_it_is(text: str) -> Non
     assert redact(text) == text
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def status(url: str, data: bytes | None = None, **headers: str) -> int:
     """The status of one request with these headers (``_`` for ``-``), as a program or a page would send it."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -343,7 +336,7 @@ class Head:
 
     def __init__(self, folder: Path) -> None:
         self.token = "c0ffee" * 10 + "c0ff"
-        port, dashboard = free_port(), free_port()
+        port, dashboard, agent = free_ports(3)
         self.address, self.url = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         self.known = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self.known |= {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -351,7 +344,7 @@ class Head:
         self.known["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # one node: every socket on loopback
         command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=1"]
         command += [f"--dashboard-port={dashboard}", "--object-store-memory=100000000", "--block"]
-        command += [f"--dashboard-agent-listen-port={free_port()}"]  # jobs go through it; its own port may be taken
+        command += [f"--dashboard-agent-listen-port={agent}"]  # jobs go through it; its own port may be taken
         self.output = folder / "head.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(

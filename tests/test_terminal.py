@@ -1,6 +1,7 @@
 """What commands print: names whole in every terminal, no blanks at ends of piped lines, counts and sizes."""
 
 import io
+import json
 import os
 import pty
 import re
