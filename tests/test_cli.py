@@ -70,12 +70,14 @@ def test_help_lists_every_command_and_is_quick_to_import() -> None:
         (["run"], "Missing argument"),
     ],
 )
-def test_a_wrong_request_is_one_clear_error(arguments: list[str], words: str, tmp_path: Path) -> None:
-    refused = orchestrator(*arguments, cwd=tmp_path)
-    assert refused.returncode == 2, refused.stderr
-    assert words in refused.stderr
-    assert "Traceback" not in refused.stderr
-    assert refused.stdout == ""
+def test_a_wrong_request_is_one_clear_error(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, here: Here
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, printed, told = here(*arguments)
+    assert (code, printed) == (2, ""), told
+    assert words in told
+    assert "Traceback" not in told
     assert list(tmp_path.iterdir()) == []  # and leaves nothing behind
 
 

@@ -343,6 +343,8 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
     import psutil
     import ray
 
+    from orchestrator.scheduling.each_node import dashboard_address
+
     listening = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
@@ -350,6 +352,7 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
             listening += [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]
     assert len(listening) > 5
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert dashboard_address() == ""  # nor its Jobs API, which is a part of it
     code = f"import ray; ray.init(address={ray.get_runtime_context().gcs_address!r}, logging_level='ERROR')"
     environment = {
         "PATH": os.environ["PATH"],
