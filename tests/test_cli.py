@@ -1,10 +1,12 @@
 """The commands through their real entry point: output, exit codes, one JSON document, no tracebacks."""
 
+import gc
 import json
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,15 +29,19 @@ Here = Callable[..., tuple[int | str | None, str, str]]
 
 
 @pytest.fixture
-def here(capsys: pytest.CaptureFixture[str]) -> Here:
-    """Runs a command in this process: its exit code, stdout and stderr."""
+def here(capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
+    """Runs a command in this process, which stays as it is: its exit code, stdout and stderr."""
+    handler, threshold = signal.getsignal(signal.SIGTERM), gc.get_threshold()
 
     def run(*arguments: str) -> tuple[int | str | None, str, str]:
         with pytest.raises(SystemExit) as ended:
             main([*arguments])
         return (ended.value.code, *capsys.readouterr())
 
-    return run
+    yield run
+    signal.signal(signal.SIGTERM, handler)
+    gc.set_threshold(*threshold)
+    gc.unfreeze()
 
 
 def test_help_lists_every_command_and_is_quick_to_import() -> None:
