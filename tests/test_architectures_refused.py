@@ -133,9 +133,9 @@ def test_a_crash_while_training_is_one_line_of_the_command(here: Path, packed: P
     write(  # a step can be taken, which is tried before training; the third cannot
         here, within="self.steps = 0", forward="self.steps += self.training; assert self.steps < 3, 'told so'"
     )
-    command = ["train", "net.py:Net", "--dataset", str(packed), "--epochs", "1"]
+    command = ["train", "net.py:Net", "--dataset", str(packed), "--epochs", "1", "--set", "trainer.batch_size=32"]
     done = orchestrator(*command, cwd=here)
-    assert done.returncode == 1
+    assert done.returncode == 1, done.stdout
     assert "Net.forward, net.py:9: AssertionError: told so" in done.stderr
     assert "Traceback" not in done.stderr
     outcome = json.loads((here / "trials" / "Net" / "seed-0" / "outcome.json").read_text())
