@@ -12,10 +12,10 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tools/cache
 endif
 PYTHON ?= python3
 RUN := .venv/bin
-# A test process for each core, at most eight.
+# A test process for each core, at most eight; which tests stay together, tests/distribution.py says.
 SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
-.PHONY: help setup demo check format docs test test-gate test-all test-slow test-cluster test-nodes clean
+.PHONY: help setup demo check format docs test test-gate test-all test-slow test-cluster test-nodes test-gpu clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +53,10 @@ docs: setup ## the documentation site, in build/docs; a dead link or reference f
 test: setup ## the tests that run anywhere, within ten minutes
 	$(RUN)/pytest $(SHARED) -m "not slow and not cluster and not browser and not gpu"
 
-test-gate: setup ## one real launch, interrupted, killed and resumed, and the report of a trial in Chromium
-	$(RUN)/pytest tests/test_resume.py::test_interrupted_then_killed_then_carried_on
-	$(RUN)/pytest tests/test_browser.py
+test-gate: setup ## one real launch, interrupted, killed and resumed, and beside it the report of a trial in Chromium
+	$(RUN)/pytest --numprocesses 2 --dist loadfile tests/test_resume.py::test_interrupted_then_killed_then_carried_on tests/test_browser.py
 
-test-all: test test-slow test-cluster test-nodes ## everything, for releases
+test-all: test test-slow test-cluster test-nodes test-gpu ## everything, for releases; test-gpu skips itself without a GPU
 
 test-slow: setup ## the slow tests, and those that open pages in Chromium
 	$(RUN)/pytest $(SHARED) -m "(slow or browser) and not cluster and not gpu"
@@ -67,6 +66,9 @@ test-cluster: setup ## a whole cluster on simulated hosts (as root; ten minutes;
 
 test-nodes: setup ## the other tests of clusters: several Ray nodes, or a head, on this machine
 	$(RUN)/pytest --ignore tests/cluster -m "cluster and not browser and not gpu"
+
+test-gpu: setup ## the tests that need a CUDA device
+	$(RUN)/pytest -m "gpu and not cluster"
 
 clean: ## remove the environment and everything generated here
 	rm -rf .venv .tools build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

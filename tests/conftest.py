@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import distribution
 import pytest
 import torch
+from distribution import pytest_configure_node, pytest_xdist_make_scheduler  # noqa: F401 - hooks
 from driving import EXPERIMENT, orchestrator
 from hypothesis import settings
 from torch import Tensor, nn
@@ -196,14 +198,14 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of tests shared out among processes, those that start a Ray stay together: two would halve each other's cores.
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What needs a GPU is skipped without one, and what drives programs that are not ours may be tried once more.
 
-    What drives programs that are not ours may be tried once more, which the last line of the report counts.
+    The last line of the report counts both.
     """
     for item in items:
-        if item.get_closest_marker("ray") or item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
         if any(item.get_closest_marker(name) for name in ("ray", "browser")):
             item.add_marker(pytest.mark.flaky(reruns=1))
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+    distribution.note(config, items)

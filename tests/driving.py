@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from patience import PATIENCE
+from ports import free_port
 
 from orchestrator.workflow.verify import kill_driver
 
@@ -77,9 +77,7 @@ def wait_for(folder: Path, process: "subprocess.Popen[str]", *words: str) -> str
 @contextmanager
 def page(folder: Path, environment: Mapping[str, str] | None = None) -> Iterator[tuple[str, psutil.Process]]:
     """MLflow's page by ``orchestrator ui``: its address, once it answers, and its process; ended by Ctrl-C."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     with (folder / "ui.txt").open("w") as output:
         process = subprocess.Popen(
             [ORCHESTRATOR, "ui", "--port", str(port)],

@@ -16,6 +16,7 @@ import psutil
 import requests
 from driving import ORCHESTRATOR
 from patience import PATIENCE
+from ports import free_ports
 
 SECRETS = {
     "AWS_SECRET_ACCESS_KEY": "planted-aws-secret",
@@ -65,12 +66,6 @@ class Head:
             f"{self.address}/api/jobs/", headers={"Authorization": f"Bearer {self.token}"}, timeout=60
         )
         return [job for job in answer.json() if job["submission_id"]]
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [server.getsockname()[1] for server in servers]
 
 
 PORTS = ("port", "dashboard-port", "dashboard-agent-listen-port", "dashboard-agent-grpc-port", "metrics-export-port")

@@ -465,6 +465,7 @@ def test_what_a_notebook_defines_is_followed_to_what_it_uses(tmp_path: Path) -> 
         return subprocess.run(command, check=True, capture_output=True, text=True, cwd=tmp_path).stdout.split()
 
     before = digests(2)
+    assert [len(digest) for digest in before] == [64, 64]
     assert digests(2, unused=3) == before
     assert all(old != new for old, new in zip(before, digests(5), strict=True))
 

@@ -235,8 +235,10 @@ def _saved(content: Any) -> bytes:
     "content",
     [
         b"",
+        b"{",
         b"[]",
         b"{\"variant\": \"stride\"",
+        b'{"variant": "stride", "sead": 1}',
         b"\xff",
         b'{"variant": "../x"}',
         b'{"variant": "net.py:../../x"}',
@@ -252,6 +254,8 @@ def test_a_bad_spec_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert trial_main(arguments) == 2
     out, error = capsys.readouterr()
     assert (out, len(error.splitlines())) == ("", 1)
+    if b"~nobody" not in content:  # which is a spec, of a dataset that is not there
+        assert error.startswith(f"error: {tmp_path / 'spec.json'}")
     assert names(tmp_path) == ["spec.json"]
 
 

@@ -72,15 +72,13 @@ def test_ray_accepts_the_file_and_gives_the_head_no_trials(name: str) -> None:
         {"setup_commands": "pip install ray"},
         {"max_workers": "four"},
         {"auth": {"ssh_usr": "ubuntu"}},
-        {"cluster_name": None},
-        {"provider": {"type": "aws"}},
     ],
     ids=lambda spoilt: next(iter(spoilt)),
 )
 def test_a_broken_file_is_refused(name: str, spoilt: dict[str, Any]) -> None:
     import jsonschema
 
-    with pytest.raises((jsonschema.ValidationError, AssertionError, TypeError)):
+    with pytest.raises((jsonschema.ValidationError, TypeError)):
         validated({**load(name), **spoilt})
 
 

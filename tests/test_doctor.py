@@ -1,6 +1,7 @@
 """`orchestrator doctor` finds problems planted on this machine, each with its remedy, and none where there is none."""
 
 import io
+import re
 import sqlite3
 import subprocess
 import sys
@@ -110,19 +111,25 @@ OPEN_TO_ALL = (
 )
 
 
+def listening(home: Path, number: int) -> list[dict[str, Any]]:
+    """What is said of the ports of this process."""
+    found = checks(doctor(home, "--json"))["listening"]
+    return [check for check in found if re.search(rf"\b{number}\b", check["advice"])]
+
+
 def test_a_server_of_ours_that_anybody_reaches(home: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", OPEN_TO_ALL, "mlflow", "server"], stdout=subprocess.PIPE)
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        found = [c for c in checks(doctor(home, "--json"))["listening"] if str(process.pid) in c["advice"]]
+        found = listening(home, process.pid)
         assert [check["status"] for check in found] == ["warning"]
         assert "0.0.0.0:" in found[0]["value"]
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
-    assert not [c for c in checks(doctor(home, "--json"))["listening"] if str(process.pid) in c["advice"]]
+    assert listening(home, process.pid) == []
 
 
 def test_the_data_of_an_experiment(home: Path, dataset: Dataset) -> None:

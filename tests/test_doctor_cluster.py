@@ -14,8 +14,8 @@ import psutil
 import pytest
 from doctoring import ORCHESTRATOR, TOKEN, checks, doctor
 from driving import NEEDS_ROOT
-from head import free_ports
 from patience import PATIENCE
+from ports import free_port, free_ports
 
 from orchestrator.workflow.verify import kill_driver
 
@@ -48,7 +48,7 @@ class Cluster:
             "start",
             "--node-ip-address=127.0.0.1",
             "--object-store-memory=100000000",
-            f"--dashboard-agent-listen-port={free_ports(1)[0]}",  # its own may be taken
+            f"--dashboard-agent-listen-port={free_port()}",  # its own may be taken
             "--block",
             *arguments,
         ]

@@ -253,7 +253,9 @@ def test_a_device_lost_by_one_trial_fails_no_other(nodes, faulty_file: Path, dat
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("appetite", "status"), [(".", Status.COMPLETE), ("...", Status.FAILED)])
+@pytest.mark.parametrize(
+    ("appetite", "status"), [(".", Status.COMPLETE), pytest.param("...", Status.FAILED, marks=pytest.mark.slow)]
+)
 def test_out_of_memory_is_tried_again_with_a_larger_share(
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path, appetite: str, status: Status
 ) -> None:

@@ -99,7 +99,10 @@ def test_a_head_that_swallows_everything_is_told_once_and_given_up(
     assert jobs.tails > 1
 
 
-def test_a_job_that_ended_behind_a_dead_connection_is_found(head: Silent, jobs: Behind) -> None:
+def test_a_job_that_ended_behind_a_dead_connection_is_found(
+    head: Silent, jobs: Behind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "PATIENCE", 60.0)  # an answer comes
     head.answer = 200, {"submission_id": "small", "status": "SUCCEEDED"}
     said: list[str] = []
     assert following.follow(jobs, "small", print, said.append).status == "complete"

@@ -163,6 +163,7 @@ class Where(nn.Linear):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_trials_shorter_than_the_start_of_a_worker_get_every_worker(nodes, dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "where.py").write_text(WHERE.format(file=str(tmp_path / "where.txt")))
@@ -173,6 +174,7 @@ def test_trials_shorter_than_the_start_of_a_worker_get_every_worker(nodes, datas
     assert len(processes) == 2, "two at a time, and none was ended while it started"
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_asha_stops_the_worse_trials(nodes, network_file: Path, dataset: Dataset, tmp_path: Path) -> None:
     plan = make(
@@ -341,6 +343,8 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
     import psutil
     import ray
 
+    from orchestrator.scheduling.each_node import dashboard_address
+
     listening = []
     for process in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):  # it may end while we look
@@ -348,6 +352,7 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
             listening += [s.laddr.ip for s in sockets if s.status == psutil.CONN_LISTEN]
     assert len(listening) > 5
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+    assert dashboard_address() == ""  # nor its Jobs API, which is a part of it
     code = f"import ray; ray.init(address={ray.get_runtime_context().gcs_address!r}, logging_level='ERROR')"
     environment = {
         "PATH": os.environ["PATH"],
@@ -355,9 +360,10 @@ def test_ray_listens_on_loopback_only_and_needs_a_token(nodes) -> None:
         "RAY_AUTH_MODE": "disabled",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     }
+    stranger = environment | {"RAY_NUM_REDIS_GET_RETRIES": "3"}  # else it tries to get in for 20 s
     friend = environment | {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
     codes = {}
-    for who, known in (("stranger", environment), ("friend", friend)):
+    for who, known in (("stranger", stranger), ("friend", friend)):
         joined = subprocess.run([sys.executable, "-c", code], env=known, capture_output=True, timeout=PATIENCE)
         codes[who] = joined.returncode
     assert codes["stranger"] != 0

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
+from ports import HeldPort, free_port
 from pyarrow import fs
 from recording import record
 
@@ -42,12 +43,6 @@ dataset: {{name: "{data}"}}
 trainer: {{epochs: 40, batch_size: 16, optimizer: {{lr: 0.1}}}}
 scheduler: {{name: asha, grace_period: 10}}
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def start_server(port: int) -> "subprocess.Popen[bytes]":
@@ -186,21 +181,24 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
 
 
 @pytest.fixture
-def port(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Where this process looks for an S3 server; none answers there yet."""
-    found = free_port()
+def port(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldPort]:
+    """Where this process looks for an S3 server; none answers there before it is released."""
+    held = HeldPort()
     for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{found}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{held.number}",
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_MAX_ATTEMPTS": "1",
     }.items():
         monkeypatch.setenv(name, value)
-    return found
+    yield held
+    held.release()
 
 
-def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, caplog: pytest.LogCaptureFixture) -> None:
+def test_artifacts_wait_while_their_store_is_away(
+    tmp_path: Path, port: HeldPort, caplog: pytest.LogCaptureFixture
+) -> None:
     import boto3
     from moto.server import ThreadedMotoServer
 
@@ -216,10 +214,11 @@ def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, cap
         assert time.monotonic() < deadline
         time.sleep(0.1)
     # Two servers on one store: the bucket is there before the first of them answers at the address that is tried.
-    elsewhere, server = (ThreadedMotoServer("127.0.0.1", at, verbose=False) for at in (free_port(), port))
+    elsewhere, server = (ThreadedMotoServer("127.0.0.1", at, verbose=False) for at in (0, port.number))
     elsewhere.start()
     _, other_port = elsewhere.get_host_and_port()
     boto3.client("s3", endpoint_url=f"http://127.0.0.1:{other_port}").create_bucket(Bucket="bucket")
+    port.release()
     server.start()
     try:
         sink.close(Status.COMPLETE)
@@ -233,12 +232,15 @@ def test_artifacts_wait_while_their_store_is_away(tmp_path: Path, port: int, cap
 
 @pytest.mark.parametrize("how", ["there is no bucket", "it never comes back"])
 def test_a_run_ends_as_its_trial_did_although_its_artifacts_cannot_be_stored(
-    how: str, tmp_path: Path, port: int
+    how: str, tmp_path: Path, port: HeldPort
 ) -> None:
     plan = make_plan(read_experiment({"name": "exp", "variants": ["stride"], "seeds": [0, 1, 2, 3]}, "x"))
     uri, client = f"sqlite:///{tmp_path / 'mlflow.db'}", connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
     data = DatasetFacts("tiny", "d" * 64, "{}", "{}")
-    server = start_server(port) if how == "there is no bucket" else None
+    server = None
+    if how == "there is no bucket":
+        port.release()
+        server = start_server(port.number)
     try:
         runs = open_launch(client, uri, "abc", plan, data, {}, {}, "s3://absent/artifacts")
         sink = Sink(runs, patience=1.0)

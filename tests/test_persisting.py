@@ -70,17 +70,22 @@ def told(spec: TrialSpec, place: Path, judged_at: Sequence[int] = ()) -> dict[st
 MakeWorker = Callable[..., Any]
 
 
-@pytest.fixture
-def make_worker(plan: Plan, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeWorker]:
-    """Makes a worker of the first trial in this process, as Ray does in another."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+@pytest.fixture(scope="module")
+def started() -> Iterator[None]:
     with ray_session(cpus=1):
-        import ray.tune
+        yield
 
-        from orchestrator.scheduling.worker import TrialWorker
 
-        made = ray.tune.with_parameters(TrialWorker, data={"dataset": ray.put(to_arrays(dataset))})
-        yield lambda place, judged_at=(): made({"trial": told(plan.trials[0], place, judged_at)})
+@pytest.fixture
+def make_worker(started: None, plan: Plan, dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> MakeWorker:
+    """Makes a worker of the first trial in this process, as Ray does in another."""
+    import ray.tune
+
+    from orchestrator.scheduling.worker import TrialWorker
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    made = ray.tune.with_parameters(TrialWorker, data={"dataset": ray.put(to_arrays(dataset))})
+    return lambda place, judged_at=(): made({"trial": told(plan.trials[0], place, judged_at)})
 
 
 @pytest.mark.ray

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from driving import ORCHESTRATOR, driver, page, wait_for
 from patience import PATIENCE
+from ports import free_port
 
 from orchestrator import records as keys
 from orchestrator.tracking.read import find_launch
@@ -51,9 +52,7 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         self.home, self.folder = HOMES[-1].parent, folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         secret = folder / "password"
         secret.write_text(PASSWORD)
         if os.geteuid() == 0:

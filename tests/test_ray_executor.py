@@ -36,12 +36,16 @@ def test_results_come_back_from_another_process(executor: RayExecutor) -> None:
 @pytest.mark.ray
 def test_what_is_urgent_comes_before_all_that_waits(executor: RayExecutor) -> None:
     ended: list[str] = []
-    calls = [(f"call {number}", executor.submit(time.sleep, 0.1)) for number in range(30)]
-    calls.append(("urgent", executor.submit_first(sum, [1, 2])))
-    for name, future in calls:
-        future.add_done_callback(lambda _, name=name: ended.append(name))
-    assert [future.result(PATIENCE) for _, future in calls] == [None] * 30 + [3]
+    calls = []
+    for number in range(31):
+        future = executor.submit(time.sleep, 0.1) if number < 30 else executor.submit_first(sum, [1, 2])
+        name = f"call {number}" if number < 30 else "urgent"
+        future.add_done_callback(lambda _, name=name: ended.append(name))  # at once, so that none has ended before
+        calls.append(future)
+    assert [future.result(PATIENCE) for future in calls] == [None] * 30 + [3]
+    deadline = time.monotonic() + PATIENCE
     while len(ended) < len(calls):
+        assert time.monotonic() < deadline, ended
         time.sleep(0.01)  # a callback comes after its result
     assert ended.index("urgent") < ended.index("call 29")
 

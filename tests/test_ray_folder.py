@@ -111,6 +111,7 @@ def test_another_users_folder_is_refused_and_never_ours(short: Path) -> None:
     process = context.Process(target=as_another_user, args=(answers,))
     process.start()
     process.join(PATIENCE)
+    assert process.exitcode == 0, "it has put both answers, which are there now"
     assert answers.get() == f"{(Path('/tmp'), True)} {(Path('/tmp'), True)}"
     assert f"you cannot write to {short}" in answers.get()
     assert f"{short / 'shared' / 'ray'} belongs to another user" in answers.get()
@@ -178,6 +179,7 @@ def test_many_that_start_at_once_take_no_folder_from_one_another(base: Path) -> 
     assert list(base.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_ray_starts_whatever_folder_other_programs_are_told_to_use(tmp_path: Path) -> None:
     long = tmp_path / ("x" * 100)

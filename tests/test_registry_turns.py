@@ -115,6 +115,7 @@ def test_the_claim_of_a_killed_process_ends(store: str) -> None:
     client.set_registered_model_tag("abandoned", f"{CLAIM}of_the_lost", str(time.time() - 1))
     with take_turn(client, "abandoned", patience=0) as turn:
         turn.check()
+        assert turn.until - time.time() <= 90  # seconds: if this process were killed now, others would wait no longer
     assert client.get_registered_model("abandoned").tags == {}
     with pytest.raises(TrackingError, match="abandoned was not changed; try again"):
         Turn("abandoned", time.time() - 1).check()

@@ -169,6 +169,7 @@ print(sorted({str(o.status) for o in outcomes.values()}))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_second_signal_before_tune_has_begun_ends_the_launch_as_well(folders: tuple[Path, Path]) -> None:
     command = [sys.executable, "-c", HASTY]

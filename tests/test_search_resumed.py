@@ -26,6 +26,7 @@ tracking: {{reports: none, models: none}}
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(13_000)  # seconds, for what waits ten times as long as usual
 def test_a_search_killed_ten_times_is_what_it_would_have_been(tmp_path: Path, network_file: Path, packed: Path) -> None:
     (tmp_path / "tuned.yaml").write_text(EXPERIMENT.format(networks=network_file, data=packed))
     done = orchestrator(

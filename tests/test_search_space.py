@@ -13,6 +13,7 @@ import yaml
 from driving import orchestrator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from ray import tune
 from scipy.stats import ks_2samp
 
@@ -329,7 +330,7 @@ def test_a_random_search_needs_no_optuna() -> None:
         f"make_plan(read_experiment({{'name': 'x', 'variants': ['stride'], 'search': {{'space': {{{LR!r}: "
         "{'uniform': [0.1, 1]}}}}, 'x')); sys.exit('optuna' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], timeout=120).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], timeout=PATIENCE).returncode == 0
 
 
 def test_validate_shows_what_each_variant_gets(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,11 +19,12 @@ from typing import Any
 
 import psutil
 import pytest
-from driving import ORCHESTRATOR, page
+from driving import ORCHESTRATOR, QUIET_ENVIRONMENT, page
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from patience import PATIENCE
 from planting import plant
+from ports import free_ports
 from rich.console import Console
 
 from orchestrator.cli import options
@@ -35,6 +35,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure
 from orchestrator.redact import HIDDEN, is_secret, redact
+from orchestrator.tracking.store import connect
 from orchestrator.trial import run_trial
 from orchestrator.workflow.display import Terminal
 from orchestrator.workflow.make_report import Order, draw, make
@@ -349,20 +350,13 @@ def test_text_without_an_address_or_an_option_is_left_as_it_is(text: str) -> Non
     assert redact(text) == text
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def status(url: str, data: bytes | None = None, **headers: str) -> int:
     """The status of one request with these headers (``_`` for ``-``), as a program or a page would send it."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     request = urllib.request.Request(url, data=data, headers=named)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(request, timeout=30) as answer:
+        with opener.open(request, timeout=PATIENCE) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as refused:
         return refused.code
@@ -371,25 +365,7 @@ def status(url: str, data: bytes | None = None, **headers: str) -> int:
 CREATE = json.dumps({"name": "made by a stranger"}).encode()
 
 
-@pytest.fixture
-def shown(tmp_path: Path) -> Iterator[tuple[str, psutil.Process]]:
-    """``orchestrator ui`` over a fresh store: its address and its process. Files beside the store are no modules."""
-    told = plant(tmp_path, "mlflow", "uvicorn", "fastapi", "sqlalchemy", "random", "json", "asyncio", "multiprocessing")
-    with page(tmp_path) as found:
-        yield found
-    assert not told.exists(), told.read_text()
-
-
-def test_the_page_is_on_loopback_and_refuses_strangers(shown: tuple[str, psutil.Process]) -> None:
-    url, process = shown
-    sockets = [
-        sock.laddr.ip
-        for member in [process, *process.children(recursive=True)]
-        for sock in member.net_connections(kind="inet")
-        if sock.status == psutil.CONN_LISTEN
-    ]
-    assert sockets
-    assert set(sockets) == {"127.0.0.1"}
+def refuses_strangers(url: str) -> None:
     create = f"{url}/api/2.0/mlflow/experiments/create"
     search = f"{url}/api/2.0/mlflow/experiments/search?max_results=5"
     json_type = {"Content_Type": "application/json"}
@@ -398,9 +374,41 @@ def test_the_page_is_on_loopback_and_refuses_strangers(shown: tuple[str, psutil.
     assert status(search, Host="evil.example:5000") == 403
     assert status(create, CREATE, Origin="https://evil.example", **json_type) == 403  # another site's page
     assert status(create, CREATE, Host="evil.example", **json_type) == 403
-    listed = urllib.request.urlopen(search, timeout=30).read()
+    listed = urllib.request.urlopen(search, timeout=PATIENCE).read()
     assert b"stranger" not in listed
     assert status(create, CREATE, Origin=url, **json_type) == 200  # its own page may
+
+
+def test_the_page_is_on_loopback_refuses_strangers_and_ends_by_ctrl_c(tmp_path: Path) -> None:
+    connect(f"sqlite:///{tmp_path}/runs/mlflow.db").create_experiment("exp")
+    beside = ("mlflow", "uvicorn", "fastapi", "sqlalchemy", "random", "json", "asyncio", "multiprocessing")
+    planted = plant(tmp_path / "runs", *beside)  # files beside the store are no modules
+    relative = {**QUIET_ENVIRONMENT, "MLFLOW_TRACKING_URI": "sqlite:///runs/mlflow.db?timeout=20"}
+    with page(tmp_path, relative) as (url, process):
+        assert url.startswith("http://127.0.0.1:")
+        family = process.children(recursive=True)
+        sockets = [
+            sock.laddr.ip
+            for member in [process, *family]
+            for sock in member.net_connections(kind="inet")
+            if sock.status == psutil.CONN_LISTEN
+        ]
+        assert sockets
+        assert set(sockets) == {"127.0.0.1"}
+        named = f"{url}/api/2.0/mlflow/experiments/get-by-name?experiment_name=exp"
+        with urllib.request.urlopen(named, timeout=PATIENCE) as answer:
+            assert json.load(answer)["experiment"]["name"] == "exp"  # of the store that was asked for
+        assert not (tmp_path / "runs" / "runs").exists()
+        assert status(url) == 200
+        refuses_strangers(url)
+        # MLflow would run jobs of its own for whoever reaches the page.
+        assert {member.environ().get("MLFLOW_SERVER_ENABLE_JOB_EXECUTION") for member in family} == {"false"}
+    told = (tmp_path / "ui.txt").read_text()  # for its user, and nothing from the server's packages to their authors
+    assert "Ctrl-C stops it" in told
+    assert not [line for line in told.splitlines() if "INFO" in line or "Warning" in line], told
+    assert family
+    assert psutil.wait_procs(family, timeout=PATIENCE)[1] == []
+    assert not planted.exists(), planted.read_text()
 
 
 class Head:
@@ -408,7 +416,7 @@ class Head:
 
     def __init__(self, folder: Path) -> None:
         self.token = "c0ffee" * 10 + "c0ff"
-        port, dashboard = free_port(), free_port()
+        port, dashboard, agent = free_ports(3)
         self.address, self.url = f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}"
         self.known = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
         self.known |= {"HOME": str(folder), "RAY_USAGE_STATS_ENABLED": "0"}
@@ -416,7 +424,7 @@ class Head:
         self.known["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"  # one node: every socket on loopback
         command = [RAY, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=1"]
         command += [f"--dashboard-port={dashboard}", "--object-store-memory=100000000", "--block"]
-        command += [f"--dashboard-agent-listen-port={free_port()}"]  # jobs go through it; its own port may be taken
+        command += [f"--dashboard-agent-listen-port={agent}"]  # jobs go through it; its own port may be taken
         self.output = folder / "head.txt"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
@@ -535,7 +543,7 @@ def test_the_doctor_looks_at_a_cluster_from_afar(head: Head, tmp_path: Path) -> 
     assert {c["status"] for c in found if c["name"] in ("cluster", "token", "clock", "storage", "Ray")} == {"ok"}, found
     assert status(f"{head.url}/api/jobs/", Authorization=f"Bearer {head.token}") == 200
     listed = urllib.request.Request(f"{head.url}/api/jobs/", headers={"Authorization": f"Bearer {head.token}"})
-    assert json.loads(urllib.request.urlopen(listed, timeout=30).read()) == []  # its job is not left on the list
+    assert json.loads(urllib.request.urlopen(listed, timeout=PATIENCE).read()) == []  # its job is not left on the list
     stranger = run(tmp_path, "doctor", "--json", "--address", head.url, **{**token, "RAY_AUTH_TOKEN": "bad0" * 16})
     [refused] = [check for check in json.loads(stranger.stdout)["checks"] if check["name"] == "cluster"]
     assert refused["status"] == "failure"

@@ -30,6 +30,7 @@ print("left")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
     """Ray ends a process that drops one of its objects while another thread leaves the session."""
@@ -81,6 +82,7 @@ def test_each_session_of_a_process_has_its_own_token_and_address(first: bool, tm
     assert joined[2] == unprotected[2]
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 def test_a_call_for_when_ray_has_started_is_answered_or_refused() -> None:
     code = """

@@ -107,7 +107,7 @@ def test_processes_train_side_by_side_and_are_gone_afterwards(network_file: Path
         ("Hungry", "OutOfMemoryError: CUDA out of memory. Tried to allocate 20.00 MiB.", PATIENCE),
         ("Dying", '{"at": 0}', PATIENCE),
         ("Missing", "VariantError: ", PATIENCE),
-        ("Hanging", "no epoch ended within 15 s", 15.0),
+        pytest.param("Hanging", "no epoch ended within 60 s", 60.0, marks=pytest.mark.slow),
     ],
 )
 def test_what_fails_is_told_and_not_waited_for(ailing_file: Path, network: str, reason: str, patience: float) -> None:
@@ -116,6 +116,7 @@ def test_what_fails_is_told_and_not_waited_for(ailing_file: Path, network: str, 
     assert found.images_per_second == 0
     assert 1 <= found.failed <= 2
     assert reason in found.reason
+    assert network != "Hanging" or list(ailing_file.parent.glob("hangs-*")), "it has trained an epoch before"
     assert children() == []
     assert time.monotonic() - began < PATIENCE
 

@@ -94,6 +94,8 @@ def pid_in(file: Path) -> int:
 @pytest.mark.parametrize("how", ["stubborn", "killed"])
 def test_what_does_not_quit_is_killed(program: Path, monkeypatch: pytest.MonkeyPatch, how: str, tmp_path: Path) -> None:
     monkeypatch.setenv("FAKE_MPS", how)
+    brief = "from orchestrator.sharing import mps; mps.QUIT = mps.KILLED = 1.0; "  # seconds
+    monkeypatch.setattr(mps, "_WATCHDOG", brief + mps._WATCHDOG)
     with mps.daemon(served) as environment:
         folder = Path(environment[mps.PIPES]).parent
         running = mps.processes_of(str(folder))

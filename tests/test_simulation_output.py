@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 
 import pytest
+from patience import PATIENCE
 from scipy import stats
 from simulating import NAMES, asked, command
 
@@ -25,11 +26,16 @@ def test_an_interruption_is_one_line_and_leaves_nothing(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(scratch.glob("simulated-*/*")):
-        assert running.poll() is None
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    out, errors = running.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + PATIENCE
+        while not list(scratch.glob("simulated-*/*")):
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        out, errors = running.communicate(timeout=PATIENCE)
+    finally:
+        running.kill()
     lines = errors.splitlines()
     assert (running.returncode, out, lines[:-1]) == (
         130,

@@ -14,6 +14,7 @@ SOAK = Path(__file__).parent.parent / "benchmarks" / "soak.py"
 
 @pytest.mark.slow
 @pytest.mark.ray
+@pytest.mark.timeout(13_000)  # seconds, for what waits ten times as long as usual
 def test_a_launch_killed_again_and_again_decides_and_trains_as_one_that_was_not(tmp_path: Path) -> None:
     seed = random.SystemRandom().randrange(2**31)
     print(f"seed {seed}")  # pytest shows it of a test that fails

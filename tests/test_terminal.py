@@ -1,6 +1,7 @@
 """What commands print: names whole in every terminal, no blanks at ends of piped lines, counts and sizes."""
 
 import io
+import json
 import os
 import pty
 import re
@@ -73,7 +74,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("columns", [80, 60])
+@pytest.mark.parametrize("columns", [80, pytest.param(60, marks=pytest.mark.slow)])
 def test_names_are_whole_in_every_terminal(experiment: Path, columns: int) -> None:
     for arguments, names in ((["variants"], list(VARIANTS)), (["validate", "x.yaml"], [LONG])):
         lines = in_terminal(columns, *arguments, cwd=experiment)
@@ -134,12 +135,11 @@ def test_no_piped_line_ends_with_blanks_and_no_count_of_one_has_a_plural(experim
         "    try:\n        main(arguments)\n    except SystemExit as end:\n"
         "        print('ended', end.code, flush=True)\n"
     )
-    import json
-
     done = subprocess.run(
         [sys.executable, "-c", script, json.dumps(commands)], cwd=experiment, capture_output=True, text=True, check=True
     )
     assert done.stdout.count("\nended 0\n") == len(commands), done.stderr
+    assert all(f"\nUsage: orchestrator {name} " in done.stdout for name in COMMANDS)
     assert not [line for line in done.stdout.splitlines() if line != line.rstrip()]
     assert not re.findall(r"(?<![\d.,])1 (?!class\b|process\b|images/s)[a-z]+s\b.*", done.stdout + done.stderr)
     assert "1 trial of 1 epoch" in done.stdout

@@ -46,6 +46,15 @@ CHANGES = (
     "torch.utils.deterministic.fill_uninitialized_memory = True",
     "torch.autocast('cpu', torch.bfloat16).__enter__()",
 )
+# One of each kind: precision, algorithms, threads, type, device, and a mode; the others are slow tests.
+QUICK = {
+    "torch.set_float32_matmul_precision('medium')",
+    "torch.backends.cudnn.benchmark = True; torch.backends.cudnn.deterministic = False",
+    "torch.set_num_threads(3)",
+    "torch.set_default_dtype(torch.float64)",
+    "torch.set_default_device('meta')",
+    "torch.autocast('cpu', torch.bfloat16).__enter__()",
+}
 FILE = """
 import torch
 {top}
@@ -110,7 +119,9 @@ def fresh(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> str:
     return checkpoint.content_digest(checkpoint.load(TrialFolder(folder / "fresh").last)["network"])
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [change if change in QUICK else pytest.param(change, marks=pytest.mark.slow) for change in CHANGES]
+)
 def test_what_a_file_sets_changes_no_trial(change: str, small: Dataset, fresh: str, tmp_path: Path) -> None:
     """Set at the file's top or in its constructor: not the built-in one after it, nor its own second trial."""
     plain = trained(write(tmp_path, "", "top"), small, tmp_path / "plain")

@@ -194,7 +194,9 @@ def test_a_store_that_never_comes_back_is_told_and_does_not_hang(uri: str, plan:
         def __getattr__(self, name: str):
             raise ConnectionError("the server is away")
 
-    sink = Sink(LaunchRuns(Away(), "1", "2", plan, FACTS, {}, {}), patience=1.0)
+    sink = Sink(LaunchRuns(Away(), "1", "2", plan, FACTS, {}, {}))
+    assert sink.patience == 120  # seconds: two more minutes, says the guide
+    sink.patience = 1.0
     sink.on_record(plan.trials[0].name, record(1))
     with pytest.raises(TrackingError, match=r"(?s)server is away.*orchestrator resume"):
         sink.close(Status.COMPLETE)

@@ -69,7 +69,7 @@ def test_critical_values_fall_as_the_level_rises_all_over_a_grid(most: int) -> N
 
 
 def test_the_critical_values_of_the_guide_are_those_that_decide() -> None:
-    lines = Path("docs/verdict.md").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[1] / "docs" / "verdict.md").read_text(encoding="utf-8").splitlines()
     for variants, pairs in ((2, "1 pair"), (3, "3 pairs"), (4, "6 pairs"), (5, "10 pairs")):
         [line] = [line for line in lines if line.startswith(f"| {variants} variants, {pairs} ")]
         values = [critical_value(n, 20, 0.05 / int(pairs.split()[0])) for n in (3, 5, 10, 20)]

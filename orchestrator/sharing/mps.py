@@ -167,16 +167,16 @@ def _program() -> str | None:
     return shutil.which(PROGRAM) or shutil.which(PROGRAM, path=os.pathsep.join(DRIVER_FOLDERS))
 
 
-def _ask(program: str, environment: Mapping[str, str], command: str, seconds: float = ANSWER) -> str | None:
-    """What the daemon answers; None if it does not."""
+def _ask(program: str, environment: Mapping[str, str], command: str, seconds: float | None = None) -> str | None:
+    """What the daemon answers within ``seconds``, ANSWER by default; None if it does not."""
     code, text = _run([program], environment, command + "\n", seconds)
     return None if code != 0 else text
 
 
 def _run(
-    command: list[str], environment: Mapping[str, str], stdin_text: str = "", seconds: float = ANSWER
+    command: list[str], environment: Mapping[str, str], stdin_text: str = "", seconds: float | None = None
 ) -> tuple[int | None, str]:
-    """The exit code, None if it did not end in time, and what was written.
+    """The exit code, None if it did not end within ``seconds`` (ANSWER by default), and what was written.
 
     Through files: a daemon may keep what it inherits open for ever.
     """
@@ -191,7 +191,7 @@ def _run(
                 command, env=whole, stdin=stdin, stdout=output, stderr=output, start_new_session=True
             )
             try:
-                code: int | None = process.wait(seconds)
+                code: int | None = process.wait(ANSWER if seconds is None else seconds)
             except subprocess.TimeoutExpired:
                 code = None
             finally:
