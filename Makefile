@@ -12,7 +12,7 @@ export UV_CACHE_DIR ?= $(CURDIR)/.tools/cache
 endif
 PYTHON ?= python3
 RUN := .venv/bin
-# A test process for each core, at most eight; which tests stay together, tests/distribution.py says.
+# A test process for each core, at most eight; which tests stay together, tests/conftest.py says.
 SHARED := --numprocesses logical --maxprocesses 8 --dist loadgroup
 
 .PHONY: help setup demo check format docs test test-gate test-all test-slow test-cluster test-nodes test-gpu clean

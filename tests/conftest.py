@@ -7,13 +7,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import distribution
 import pytest
 import torch
-from distribution import pytest_configure_node, pytest_xdist_make_scheduler  # noqa: F401 - hooks
+from _pytest.nodeid import coerce_node_id
 from driving import EXPERIMENT, orchestrator
 from hypothesis import settings
 from torch import Tensor, nn
@@ -201,11 +201,31 @@ def home(tmp_path: Path) -> Path:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """What needs a GPU is skipped without one, and what drives programs that are not ours may be tried once more.
 
-    The last line of the report counts both.
+    The last line of the report counts both. Of tests shared out among processes, some stay together.
     """
     for item in items:
         if any(item.get_closest_marker(name) for name in ("ray", "browser")):
             item.add_marker(pytest.mark.flaky(reruns=1))
         if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
-    distribution.note(config, items)
+        if getattr(config.option, "loadgroup", False) and (group := group_of(item)):
+            item._id = coerce_node_id(
+                f"{item.nodeid}@{group}"
+            )  # xdist writes to _nodeid, which pytest 9.2 does not read
+
+
+def group_of(item: pytest.Item) -> str | None:
+    """Tests of one group run in one process, one after another; None: this one on its own.
+
+    Those that start a Ray stay together: two would halve each other's cores, and they share a launch. The slow ones do
+    not, which would make one process run nearly all of them. Whoever shares a fixture of a file stays together, too.
+    """
+    starts_ray = any(item.get_closest_marker(name) for name in ("ray", "cluster"))
+    if starts_ray and (not item.get_closest_marker("slow") or "launched" in getattr(item, "fixturenames", ())):
+        return "ray"
+    return item.path.stem if _shares_fixtures(item.path) else None
+
+
+@cache
+def _shares_fixtures(file: Path) -> bool:
+    return 'scope="module"' in file.read_text()
