@@ -9,7 +9,7 @@ from orchestrator.cli.options import PATH, log, options
 
 @click.command("compare")
 @click.argument("name")
-@click.option("--launch", show_default="the newest", help="Which launch of the experiment.")
+@click.option("--launch", show_default="the one last worked on", help="Which launch of the experiment.")
 @click.option(
     "--target",
     type=click.FloatRange(0, 1, min_open=True),

@@ -7,7 +7,7 @@ from orchestrator.cli.options import options
 
 @click.command("replication")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--launch", show_default="the newest", help="Which launch, of one experiment.")
+@click.option("--launch", show_default="the one last worked on", help="Which launch, of one experiment.")
 @click.option(
     "--confidence",
     type=click.FloatRange(0.5, 1, min_open=True, max_open=True),
