@@ -9,6 +9,7 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
+from orchestrator.cli.piped import tell
 from orchestrator.files import from_user
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -47,7 +48,7 @@ def document_only() -> Iterator[None]:
 
 def log(line: str) -> None:
     """Print one line about the command itself, on stderr: stdout is for its result."""
-    click.echo(line, err=True)
+    tell(line)
 
 
 class _UserPath(click.Path):
