@@ -49,7 +49,7 @@ def unread_command(*arguments: str, cwd: Path, errors: bool = False) -> tuple[in
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["--help"], 0), (["--version"], 0), (["run", "--help"], 0), (["variants"], 0), (["variants", "--json"], 0),
+        (["--help"], 0), (["variants", "--json"], 0),
         (["validate", "--schema"], 0), (["inspect", "stride"], 0), (["validate", "none.yaml"], 2), (["none"], 2),
     ],
     ids=str,

@@ -10,7 +10,7 @@ from typing import Any, TextIO, TypeVar
 import click
 
 from orchestrator.cli.piped import tell
-from orchestrator.files import from_user
+from orchestrator.files import discard, from_user
 
 F = TypeVar("F", bound=Callable[..., Any])
 _stdout: TextIO | None = None  # where print_json prints, if it is not sys.stdout
@@ -28,10 +28,14 @@ def options(*names: str) -> Callable[[F], F]:
 
 
 def print_json(plain: Any) -> None:
-    """Print the one JSON document on stdout."""
+    """Print the one JSON document on stdout; if nobody reads it any more, nowhere."""
     stdout = _stdout or sys.stdout
-    json.dump(plain, stdout, indent=2, ensure_ascii=False)
-    stdout.write("\n")
+    try:
+        json.dump(plain, stdout, indent=2, ensure_ascii=False)
+        stdout.write("\n")
+        stdout.flush()
+    except BrokenPipeError:
+        discard(stdout)
 
 
 @contextmanager

@@ -13,12 +13,12 @@ from orchestrator.files import discard
 _BLANKS = re.compile(r"[ \t]+(?=\n)")
 
 
-def tell(text: str, end: str = "\n") -> None:
-    """Print on stderr; if nobody reads it any more, nowhere."""
+def tell(text: str, end: str = "\n", err: bool = True) -> None:
+    """Print on stderr, or without ``err`` on stdout; if nobody reads it any more, nowhere."""
     try:
-        click.echo(text + end, err=True, nl=False)
+        click.echo(text + end, err=err, nl=False)
     except BrokenPipeError:
-        discard(sys.stderr)
+        discard(sys.stderr if err else sys.stdout)
 
 
 def flush(stream: TextIO) -> None:

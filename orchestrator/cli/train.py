@@ -9,6 +9,7 @@ import click
 
 from orchestrator import records as keys
 from orchestrator.cli.options import PATH, options, print_json
+from orchestrator.cli.piped import tell
 from orchestrator.records import Listener, Outcome, Record
 from orchestrator.spec import Optimizer, Recipe
 from orchestrator.workflow.display import Display
@@ -108,7 +109,7 @@ class _Lines(Display):
     def log(self, line: str) -> None:
         """Print on stdout, or with --json on stderr."""
         if not self.quiet:
-            click.echo(line, err=self.as_json)
+            tell(line, err=self.as_json)
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:
