@@ -344,7 +344,7 @@ def test_settings_that_are_invalid_together_are_replaced_or_left_out_and_that_is
 def test_a_search_of_which_nothing_is_valid_is_refused_in_words(name: str) -> None:
     space = {MOMENTUM: {"choice": [0.0]}, NESTEROV: {"choice": [True]}}
     said = refused({"name": name, "space": space})
-    assert "search.space: 1 draw in a row were not valid; change the search space" in said
+    assert "search.space: 1 draw in a row gave nothing valid; change the search space" in said
     assert "stride: trainer.optimizer: nesterov needs momentum" in said
     if name != "grid":
         points = [{MOMENTUM: 0.0, NESTEROV: True}]

@@ -98,7 +98,7 @@ def hopeless(rejected: Sequence[Missed], what: str = SPACE) -> list[str]:
         return [f"{what} {breaks}", *(f"{label}: {check.format()}" for label, check in rejected[0])]
     broke = "broke the contract; widen the search space or the contract"
     if invalid:
-        broke = "were not valid; change the search space"
+        broke = "gave nothing valid; change the search space"
     return [f"{what}: {counted(len(rejected), 'draw')} in a row {broke}", *lines]
 
 
