@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from orchestrator.errors import DiskFullError, StorageError
 
@@ -21,6 +21,14 @@ _synced: ContextVar[bool] = ContextVar("synced", default=True)
 def from_user(given: str | os.PathLike[str]) -> Path:
     """The path that a user has written, with ``~`` for a home folder: a shell replaces it only where a word begins."""
     return Path(os.path.expanduser(given))  # noqa: PTH111  (pathlib's raises for a user that there is not)
+
+
+def discard(stream: IO[str]) -> None:
+    """Let what is written to ``stream`` from now on, and what it still holds, go nowhere: its reader is gone."""
+    with suppress(OSError, ValueError):  # it has no file, or is closed
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 @contextmanager

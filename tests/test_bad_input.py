@@ -24,6 +24,7 @@ from orchestrator.experiment.reader import read_experiment, read_file
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.launch_folder import newest_launch
 from orchestrator.spec import DatasetSpec, TrialSpec
+from orchestrator.workflow.check import check_experiment
 
 FILES = sorted((Path(__file__).parents[1] / "experiments").rglob("*.yaml"))
 TREES = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in FILES]
@@ -145,6 +146,32 @@ def test_any_published_curve_is_read_or_refused(folder: Path, content: bytes) ->
     file = folder / "curve.csv"
     file.write_bytes(b"epoch,test_accuracy\n" + content)
     refused(lambda: read_curve(file), file, RequestError)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"epoch;test_accuracy\n1;50\n", "separated by commas; its first line is 'epoch;test_accuracy'"),
+        (b"epoch,accuracy\n1,50\n", "needs the columns epoch and test_accuracy"),
+        (b"epoch,test_accuracy\n", "has no line"),
+        (b"", "needs the columns"),
+        (b"epoch,test_accuracy\n1,nan\n", "line 2: needs epoch and test_accuracy"),
+    ],
+    ids=lambda value: value.decode() if isinstance(value, bytes) else "",
+)
+def test_a_published_curve_that_cannot_be_drawn_is_refused_before_anything_begins(
+    folder: Path, content: bytes, words: str
+) -> None:
+    (folder / "curve.csv").write_bytes(content)
+    tree = {"name": "x", "variants": ["stride"], "published": {"curve": str(folder / "curve.csv")}}
+    with pytest.raises(ExperimentError, match=r"published\.curve: .*curve\.csv") as found:
+        check_experiment(read_experiment(tree, "x"), folder, lambda _: None)
+    assert words in str(found.value)
+
+
+def test_a_published_curve_may_come_from_excel(folder: Path) -> None:
+    (folder / "curve.csv").write_bytes(b"\xef\xbb\xbfepoch,test_accuracy,note\r\n1,50,a\r\n2,62.5,\r\n")
+    assert read_curve(folder / "curve.csv") == [(1, 0.5), (2, 0.625)]
 
 
 @given(name=st.text(min_size=1) | st.sampled_from(["~nobody/x", "a" * 5000, "a\0b", "\ud800"]))

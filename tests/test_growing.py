@@ -134,6 +134,16 @@ def test_the_launch_last_worked_on_is_resumed_whichever_was_last_given_a_plan(
     assert newest_launch(tmp_path, "small")[0] == (folders[1] if plans else folders[2])
 
 
+@pytest.mark.parametrize("per", ["shared", "variant"])
+def test_that_another_name_means_other_draws_is_said_where_it_does(per: str) -> None:
+    search = {**SEARCH, "per": per}
+    before, after = (plan_of(search=search, variants=[{"name": "stride", "as": name}]) for name in ("a", "b"))
+    weights = [{spec.weights_identity() for spec in plan.trials} for plan in (before, after)]
+    assert (weights[0] == weights[1]) == (per == "shared")
+    assert not differences(new_content(before), after)
+    assert ("has other draws" in change(new_content(before), after)) == (per == "variant")
+
+
 def test_what_tpe_suggests_does_not_tell_launches_apart() -> None:
     """Another version of Optuna may suggest otherwise; what a launch has begun with stands."""
     plan = plan_of(search={**SEARCH, "name": "tpe"})

@@ -8,6 +8,7 @@ from driving import orchestrator
 
 import orchestrator as orc
 from orchestrator.errors import RequestError
+from orchestrator.experiment.reader import read_file
 from orchestrator.workflow.init import begin
 
 
@@ -42,6 +43,18 @@ def test_every_setting_is_explained_and_the_optional_ones_are_valid(
     experiment.write_text("\n".join([text, *optional]))
     more = orc.plan(experiment)
     assert (more.problems, len(more.trials)) == ((), 16)
+
+
+@pytest.mark.parametrize("name", ["2026", "1e5", "010", "0x10", "1_000", "null", "true", "yes", "2026-01-01", "plain"])
+def test_whatever_the_name_looks_like_the_file_is_read(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    experiment, network = begin(name, tmp_path)
+    found = read_file(experiment)
+    assert (found.name, found.variants[0].name) == (name, f"{name}.py:Network")
+    assert network.name == f"{name}.py"
+    assert ("name: plain #" in experiment.read_text()) == (name == "plain"), "no quotes where none are needed"
 
 
 @pytest.mark.parametrize("there", [["mine.yaml"], ["mine.py"], ["mine.yaml", "mine.py"]])

@@ -324,6 +324,47 @@ def test_words_of_other_tools_are_no_surprise_elsewhere() -> None:
         read_experiment({"name": "x", "variants": ["stride"], "trainer": {"method": 1}}, "x")
 
 
+MOMENTUM, NESTEROV = "trainer.optimizer.momentum", "trainer.optimizer.nesterov"
+TOGETHER = {MOMENTUM: {"choice": [0.0, 0.9]}, NESTEROV: {"choice": [True, False]}}
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "tpe"])
+@pytest.mark.parametrize("per", ["shared", "variant"])
+def test_settings_that_are_invalid_together_are_replaced_or_left_out_and_that_is_said(name: str, per: str) -> None:
+    found = plan({"name": name, "space": TOGETHER, "per": per, **({} if name == "grid" else {"samples": 4})})
+    trained = [(trial.label, trial.settings[MOMENTUM], trial.settings[NESTEROV]) for trial in found.trials]
+    valid = [(0.0, False), (0.9, False), (0.9, True)]
+    assert sorted(trained) == [(label, *both) for label in ("grouped_concat", "stride") for both in valid]
+    assert found.rejected_samples == (1 if per == "shared" else 2)
+    what = "left out" if name == "grid" else "replaced"
+    said = f"search.space: settings that are invalid together are {what}: trainer.optimizer: nesterov needs momentum"
+    assert sum(note.startswith(said) for note in found.notes) == 1
+
+
+@pytest.mark.parametrize("name", ["random", "grid", "tpe"])
+def test_a_search_of_which_nothing_is_valid_is_refused_in_words(name: str) -> None:
+    space = {MOMENTUM: {"choice": [0.0]}, NESTEROV: {"choice": [True]}}
+    said = refused({"name": name, "space": space})
+    assert "search.space: 1 draw in a row gave nothing valid; change the search space" in said
+    assert "stride: trainer.optimizer: nesterov needs momentum" in said
+    if name != "grid":
+        points = [{MOMENTUM: 0.0, NESTEROV: True}]
+        assert "search.points.0 is not valid" in refused({"name": name, "space": TOGETHER, "points": points})
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [
+        {"quniform": [0, float("inf"), 0.5]}, {"quniform": [0, 1, float("nan")]}, {"quniform": [0, 1e308, 1e-10]},
+        {"qloguniform": [0.1, float("inf"), 0.1]}, {"normal": [0, float("inf")]}, {"uniform": [0, float("inf")]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_numbers_without_end_are_refused_in_words(distribution: dict[str, Any]) -> None:
+    said = refused({"space": {"arguments.x": distribution}})
+    assert "must be finite" in said or "too small" in said
+
+
 def test_a_random_search_needs_no_optuna() -> None:
     code = (
         "import sys; from orchestrator.experiment.plan import make_plan; from orchestrator.experiment.reader import *; "

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator.contract import ContractCheck
-from orchestrator.errors import ExperimentError
+from orchestrator.errors import ExperimentError, VariantError
 from orchestrator.experiment.distributions import admitted, draw, extremes
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.experiment.reader import read_experiment
@@ -181,6 +181,74 @@ def test_what_the_log_holds_stands(tmp_path: Path) -> None:
     log.write_text(json.dumps({**lines[0], "settings": {DECAY: 1.0}}) + "\n")
     with pytest.raises(ExperimentError, match="holds suggestions of another search"):
         found.remember(log)
+
+
+def test_a_variant_that_cannot_have_what_was_suggested_is_refused_and_nothing_is_changed(tmp_path: Path) -> None:
+    log, space = tmp_path / "suggestions.jsonl", {LR: SPACE[LR], WIDTH: {"choice": [1, 2]}}
+    planned: list[Proposals] = []
+
+    def start(*variants: str, broken: Callable[..., Any] = lambda _: (), samples: int = 8) -> Proposals:
+        found = proposals({"space": space, "samples": samples}, broken, variants=list(variants))
+        planned.append(found)
+        found.remember(log)
+        return found
+
+    def only_for(label: str) -> Callable[[TrialSpec], list[ContractCheck]]:
+        return lambda spec: too_wide(spec) if spec.label == label else []
+
+    def cannot_be_built(spec: TrialSpec) -> list[ContractCheck]:
+        if len(planned) == known and spec.label == "grouped_concat" and spec.arguments["width"] == 2:
+            raise VariantError("grouped_concat: no such width")
+        return []
+
+    first = trained(start("stride"))
+    assert {spec.arguments["width"] for spec in first} == {1, 2}
+    before, known = log.read_text(), 3  # by then the plan is made
+    for broken, why in (
+        (only_for("grouped_concat"), "parameters must be at most 100 and is 200"),
+        (cannot_be_built, "no such width"),
+    ):
+        with pytest.raises(ExperimentError, match="settings drawn for grouped_concat, since other draws") as said:
+            start("stride", "grouped_concat", broken=broken)
+        assert "width=2" in str(said.value)
+        assert why in str(said.value)
+        assert "stride out" not in str(said.value)
+    with pytest.raises(ExperimentError, match="settings drawn for stride"):  # the contract has become narrower
+        start("stride", broken=only_for("stride"))
+    assert log.read_text() == before
+    fit = next(n for n, spec in enumerate(first) if spec.arguments["width"] == 2)
+    fewer = trained(start("stride", "grouped_concat", broken=too_wide, samples=fit)) if fit else []
+    assert {spec.arguments["width"] for spec in fewer} <= {1}, "what is no longer asked for does not matter"
+    both = trained(start("stride", "grouped_concat"))
+    assert [spec for spec in both if spec.label == "stride"] == first
+
+
+def test_a_search_over_classes_goes_on_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nets").mkdir()
+    (tmp_path / "nets" / "net.py").write_text(
+        "from torch import nn\nclass A: ...\nclass B: ...\nclass Net(nn.Module): ...\n"
+    )
+    log = tmp_path / "suggestions.jsonl"
+
+    def start(stand: str, file: str, samples: int) -> Proposals:
+        monkeypatch.chdir(tmp_path / stand)
+        choice = [{"class": f"{file}:A"}, {"class": f"{file}:B"}, [{"class": f"{file}:A"}, 3], None]
+        space = {"arguments.block": {"choice": choice}, LR: SPACE[LR]}
+        found = proposals({"space": space, "samples": samples}, variants=[f"{file}:Net"])
+        found.remember(log)
+        return found
+
+    whole = trained(start(".", "nets/net.py", 12))
+    assert len({json.dumps(spec.arguments) for spec in whole}) > 2, "otherwise nothing is shown"
+    log.unlink()
+    trained(start(".", "nets/net.py", 6))
+    moved = trained(start("nets", "net.py", 12))
+    assert [spec.name for spec in moved[:6]] == [spec.name for spec in whole[:6]], "names and folders stay"
+    assert [spec.identity() for spec in moved] == [spec.identity() for spec in whole]
+    assert moved[0].arguments == whole[0].arguments
+    other = proposals({"space": {"arguments.block": {"choice": [None]}, LR: SPACE[LR]}}, variants=["net.py:Net"])
+    with pytest.raises(ExperimentError, match="holds suggestions of another search"):
+        other.remember(log)
 
 
 def test_variants_with_suggestions_of_their_own_do_not_see_each_other() -> None:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,7 @@ from orchestrator import records as keys
 from orchestrator.records import Outcome, Record, Status
 from orchestrator.reporting.terminal import View, is_state_line
 from orchestrator.workflow.display import Terminal
+from orchestrator.workflow.verify import _epochs_reported
 
 
 def shown(view: View, height: int = 30) -> str:
@@ -109,6 +111,20 @@ def test_off_a_screen_every_change_is_a_line() -> None:
         "a: failed: why",
     ]
     assert all(map(is_state_line, lines))
+
+
+def test_a_name_with_blanks_in_it_is_one_name(tmp_path: Path) -> None:
+    view, out = off_screen(["my net (16)/seed-0", "stride/seed-0"])
+    with view:
+        for trial in view.lines:
+            view.on_start(trial)
+            for epoch in (1, 2, 2):
+                view.on_record(trial, record(epoch))
+            view.on_end(Outcome(trial, Status.FAILED, "why: because"))
+    assert all(map(is_state_line, out.getvalue().splitlines()))
+    assert not is_state_line("launch small is amended: new seed 2")
+    (tmp_path / "output.txt").write_text(f"launch small: begun\n{out.getvalue()}")
+    assert _epochs_reported(tmp_path) == 4
 
 
 @pytest.mark.parametrize(("epoch", "said"), [(2, "at epoch 2/3"), (3, "at epoch 3/3"), (4, "after its last epoch")])

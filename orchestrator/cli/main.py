@@ -6,12 +6,14 @@ import io
 import signal
 import sys
 import traceback
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import click
 
 from orchestrator.cli.options import document_only
-from orchestrator.cli.piped import piped_output
+from orchestrator.cli.piped import flush, piped_output, tell
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
@@ -44,11 +46,28 @@ COMMANDS = {
 GARBAGE_THRESHOLD = 50_000
 
 
+@contextmanager
+def _told_to_main() -> Iterator[None]:
+    """A broken pipe without the number by which click knows one, and exits with 1."""
+    try:
+        yield
+    except BrokenPipeError as gone:
+        raise BrokenPipeError("nobody reads the output") from gone
+
+
 class _Commands(click.Group):
     """Commands by name, imported when they are used so that --help is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+        with _told_to_main():
+            return super().make_context(*arguments, **named)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _told_to_main():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
@@ -69,10 +88,23 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """The entry point. Exit codes: 0 success, 1 a trial failed, 2 invalid request, 130 interrupted."""
+    """The entry point. Exit codes: 0 success, 1 a trial failed, 2 invalid request, 130 interrupted.
+
+    That nobody reads the output to its end is no failure.
+    """
     given = sys.argv[1:] if arguments is None else arguments
     gc.set_threshold(GARBAGE_THRESHOLD)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C, unless a command installs its own handler
+    code = _run(given)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        flush(stream)
+    gc.freeze()  # spares the interpreter a last garbage collection at exit
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _run(given: list[str]) -> object:
+    """What the command returns, or the exit code of what it raises, which is told on stderr."""
+    code: object
     try:
         with piped_output(), document_only() if "--json" in given else nullcontext():
             code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
@@ -81,28 +113,26 @@ def main(arguments: list[str] | None = None) -> None:
     except click.ClickException as problem:
         shown = io.StringIO()
         problem.show(file=shown)
-        click.echo(redact(shown.getvalue()), err=True, nl=False)
+        tell(redact(shown.getvalue()), end="")
         code = problem.exit_code
     except OrchestratorError as problem:
         if "--debug" in given:
-            click.echo(redact(traceback.format_exc()), err=True, nl=False)
-        click.echo(redact(f"error: {problem}"), err=True)
+            tell(redact(traceback.format_exc()), end="")
+        tell(redact(f"error: {problem}"))
         code = problem.exit_code
     except KeyboardInterrupt:
-        click.echo("interrupted", err=True)
+        tell("interrupted")
         code = 130
     except BrokenPipeError:  # the reader of our output is gone
-        sys.stderr.close()
         code = 0
     except Exception as problem:
         told = _crash_of_network(problem)
         if told is None or "--debug" in given:  # a bug of ours: show the traceback, without secrets of the environment
-            click.echo(redact(traceback.format_exc()), err=True, nl=False)
+            tell(redact(traceback.format_exc()), end="")
         if told is not None:
-            click.echo(redact(f"error: {told}"), err=True)
+            tell(redact(f"error: {told}"))
         code = 1
-    gc.freeze()  # spares the interpreter a last garbage collection at exit
-    sys.exit(code if isinstance(code, int) else 0)
+    return code
 
 
 def _crash_of_network(problem: Exception) -> str | None:

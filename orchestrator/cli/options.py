@@ -9,7 +9,8 @@ from typing import Any, TextIO, TypeVar
 
 import click
 
-from orchestrator.files import from_user
+from orchestrator.cli.piped import tell
+from orchestrator.files import discard, from_user
 from orchestrator.redact import redact
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,10 +29,14 @@ def options(*names: str) -> Callable[[F], F]:
 
 
 def print_json(plain: Any) -> None:
-    """Print the one JSON document on stdout."""
+    """Print the one JSON document on stdout; if nobody reads it any more, nowhere."""
     stdout = _stdout or sys.stdout
-    json.dump(plain, stdout, indent=2, ensure_ascii=False)
-    stdout.write("\n")
+    try:
+        json.dump(plain, stdout, indent=2, ensure_ascii=False)
+        stdout.write("\n")
+        stdout.flush()
+    except BrokenPipeError:
+        discard(stdout)
 
 
 @contextmanager
@@ -48,7 +53,7 @@ def document_only() -> Iterator[None]:
 
 def log(line: str) -> None:
     """Print one line about the command itself, without secrets, on stderr: stdout is for its result."""
-    click.echo(redact(line), err=True)
+    tell(redact(line))
 
 
 class _UserPath(click.Path):

@@ -1,4 +1,4 @@
-"""Output that is no terminal: lines without blanks at their end, with which tables fill their last column."""
+"""Output that is no terminal: lines without blanks at their end, and readers that may be gone before the command is."""
 
 import re
 import sys
@@ -6,7 +6,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+import click
+
+from orchestrator.files import discard
+
 _BLANKS = re.compile(r"[ \t]+(?=\n)")
+
+
+def tell(text: str, end: str = "\n", err: bool = True) -> None:
+    """Print on stderr, or without ``err`` on stdout; if nobody reads it any more, nowhere."""
+    try:
+        click.echo(text + end, err=err, nl=False)
+    except BrokenPipeError:
+        discard(sys.stderr if err else sys.stdout)
+
+
+def flush(stream: TextIO) -> None:
+    """Write what ``stream`` still holds; if nobody reads it any more, nowhere."""
+    try:
+        if not stream.closed:
+            stream.flush()
+    except BrokenPipeError:
+        discard(stream)
 
 
 @contextmanager

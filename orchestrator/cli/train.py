@@ -9,6 +9,7 @@ import click
 
 from orchestrator import records as keys
 from orchestrator.cli.options import PATH, options, print_json
+from orchestrator.cli.piped import tell
 from orchestrator.records import Listener, Outcome, Record
 from orchestrator.redact import redact
 from orchestrator.spec import Optimizer, Recipe
@@ -109,7 +110,7 @@ class _Lines(Display):
     def log(self, line: str) -> None:
         """Print on stdout, or with --json on stderr."""
         if not self.quiet:
-            click.echo(redact(line), err=self.as_json)
+            tell(redact(line), err=self.as_json)
 
     @contextmanager
     def training(self, trials: Sequence[str], epochs: int, ended: Sequence[Outcome]) -> Iterator[Sequence[Listener]]:

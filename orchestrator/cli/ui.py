@@ -2,7 +2,7 @@
 
 import click
 
-from orchestrator.cli.options import options
+from orchestrator.cli.options import log, options
 
 
 @click.command("ui")
@@ -12,4 +12,4 @@ def command(port: int, tracking_uri: str | None, debug: bool) -> int:
     """Serve MLflow's web page on http://127.0.0.1:PORT until interrupted."""
     from orchestrator.tracking.ui import serve
 
-    return serve(tracking_uri, port, lambda line: click.echo(line, err=True), debug)
+    return serve(tracking_uri, port, log, debug)

@@ -127,7 +127,9 @@ def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | No
         console.print(str(expected))
     if plan.rejected_samples:
         were = "was" if plan.rejected_samples == 1 else "were"
-        console.print(f"{counted(plan.rejected_samples, 'draw')} broke the contract and {were} replaced")
+        console.print(
+            f"{counted(plan.rejected_samples, 'draw')} broke the contract or {were} invalid, and {were} replaced"
+        )
 
 
 def _settings(plan: "Plan", search: "Search") -> Group:

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import PATH, options, print_json
+from orchestrator.cli.piped import tell
 from orchestrator.text import counted
 
 
@@ -31,7 +32,7 @@ def command(experiment: Path, overrides: tuple[str, ...], as_json: bool, debug: 
     from orchestrator.workflow.verify import verify
 
     def say(line: str) -> None:
-        click.echo(line, err=as_json)
+        tell(line, err=as_json)
 
     found = verify(experiment, overrides, log=say, **flags)
     if as_json:

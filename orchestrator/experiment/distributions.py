@@ -7,7 +7,8 @@ from decimal import Decimal
 from statistics import NormalDist
 from typing import Any
 
-from orchestrator.spec import Distribution
+from orchestrator.spec import Distribution, variant_label
+from orchestrator.spec.references import REFERENCE, map_references, references
 from orchestrator.text import shown
 
 LISTED = 10_000  # a finite space of at most this many settings is shuffled; a larger one is sampled
@@ -89,6 +90,19 @@ def admitted(distribution: Distribution, value: Any) -> Any:
     return drawn
 
 
+def recalled(distribution: Distribution, value: Any) -> Any:
+    """``value`` as this process draws what an earlier one drew: in another folder, classes have other paths.
+
+    Raises ValueError if it cannot be drawn.
+    """
+    alike = [one for one in distribution.choice or () if any(references(one)) and _by_name(one) == _by_name(value)]
+    if len(alike) == 1:
+        return alike[0]
+    if admitted(distribution, value) != value:
+        raise ValueError(f"{shown(value)} is not what is drawn")
+    return value
+
+
 def position(distribution: Distribution, value: Any) -> int:
     """The index of ``value`` among the choices; true is not 1. Raises ValueError if it is none of them."""
     choices = distribution.choice or ()
@@ -135,6 +149,10 @@ def _weight(distribution: Distribution, factor: int) -> float:
     low, high, q = distribution.numbers
     below, above = max(low, (factor - 0.5) * q), min(high, (factor + 0.5) * q)
     return math.log(above / below) if distribution.qloguniform is not None else (above - below) / q
+
+
+def _by_name(value: Any) -> str:
+    return _exact(map_references(value, lambda name: {REFERENCE: variant_label(name)}))
 
 
 def _exact(value: Any) -> str:

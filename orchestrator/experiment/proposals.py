@@ -60,6 +60,10 @@ class Proposals:
         self._first.remember(log, written)
         self.later.remember(log, written)
 
+    def check_log(self, log: Path) -> None:
+        """Raise ExperimentError if what the file ``log`` holds cannot be stood by; nothing is changed."""
+        self._first.check_log(log)
+
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results`` are: those of ended trials, by name. With more never fewer.
 

@@ -4,10 +4,19 @@ from typing import IO
 
 from rich.console import Console
 
+from orchestrator.files import discard
+
 
 def plain_console(file: IO[str] | None = None) -> Console:
     """A console on ``file`` (default: stdout) that reads no markup (``net[red]``) and no emoji (``:cat:``) in text.
 
-    Styles are given beside the text, not in it.
+    Styles are given beside the text, not in it. When nobody reads its output any more it goes quiet: a launch goes on.
     """
-    return Console(file=file, markup=False, emoji=False, highlight=False)
+    return _Console(file=file, markup=False, emoji=False, highlight=False)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Only go quiet; rich would end the process."""
+        self.quiet = True
+        discard(self.file)

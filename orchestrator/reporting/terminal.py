@@ -21,7 +21,7 @@ from orchestrator.reporting.states import ENDED, STYLES, state_text, stopped_tex
 from orchestrator.reporting.terminal_table import FittingTable
 
 CLOCK = "%H:%M:%S"  # before every line about a change of state
-_STATE_LINE = re.compile(r"\d\d:\d\d:\d\d \S+: ")
+_STATE_LINE = re.compile(r"\d\d:\d\d:\d\d [^:]+: ")  # a variant's name may have blanks in it
 SPEED_PERIOD = 600.0  # seconds; the remaining time is estimated from the epochs in them
 SPARE = ("images/s", "train", "test", "validation")  # columns of a live table that a narrow terminal goes without
 MOST_LINES = 40  # of the live table: running trials, and those that changed last

@@ -110,6 +110,9 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
         ):
             if some:
                 parts.append(f"{words} {what}{'s' * (len(some) > 1)} {', '.join(map(str, some))}")
+    was, is_now = (set(_listed("variant", experiment)) for experiment in (before, now))
+    if (now["search"] or {}).get("per") == "variant" and was - is_now and is_now - was:
+        parts.append("a variant with another name has other draws (search.per: variant)")
     samples = [e["search"]["samples"] if e["search"] else None for e in (before, now)]
     if samples[0] != samples[1]:
         parts.append(f"{samples[1]} samples instead of {samples[0]}")

@@ -1,5 +1,6 @@
 """The distribution of one searched setting, as an experiment file gives it."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,6 +61,8 @@ class Distribution:
         return tuple(getattr(self, self.kind))
 
     def _problem(self, low: float, high: float, q: float | None = None) -> str | None:
+        if not all(map(math.isfinite, self.numbers)):
+            return f"every number must be finite, not {list(self.numbers)}"
         if self.kind == "normal":
             return None if high > 0 else f"the standard deviation must be greater than 0, not {high}"
         if not low < high:
@@ -75,5 +78,7 @@ class Distribution:
             if q == 1:
                 return "q must be at least 2; for every integer write randint: [low, high + 1]"
             return None if -(-low // q) <= high // q else f"no multiple of {q} lies between {low} and {high}"
+        if not all(math.isfinite(end / q) for end in (low, high)):
+            return f"q, {q}, is too small for {list(self.numbers)}"
         odd = [end for end in (low, high) if abs(end / q - round(end / q)) > _MULTIPLES * max(1.0, abs(end / q))]
         return f"both ends must be multiples of q; {odd[0]} is no multiple of {q}" if odd else None

@@ -51,7 +51,8 @@ def amend(
     """Make the plan the launch's own, with all that is known of it by now, and take over what others have trained.
 
     ``elsewhere``: machines of a cluster train, of which nothing is known yet. Raises ExperimentError, and amends
-    nothing, if it would lose settings that have been chosen for confirmation.
+    nothing, if it would lose settings that have been chosen for confirmation, or if a variant of the plan cannot have
+    settings that TPE has suggested.
     """
     on_gpu = checked.plan.experiment.resources.gpus != 0
     experiment = checked.plan.experiment.name
@@ -59,6 +60,7 @@ def amend(
     decided.open(folder.path / SUGGESTIONS, lambda _: None)
     if lost := lost_choices(checked.plan.experiment, decided.choices):
         raise ExperimentError(experiment, lost)
+    checked.proposals.check_log(folder.path / SUGGESTIONS)
     ended = sum(1 for _ in (folder.path / "trials").rglob("outcome.json"))
     if changed := folder.amend(checked.plan, storage, ended, directory):
         display.log(f"launch {folder.name} is amended: {changed}")

@@ -7,9 +7,10 @@ from pathlib import Path
 from orchestrator.analysis import Analysis
 from orchestrator.contract import ContractResult
 from orchestrator.data import Dataset, check_transforms, load_dataset
-from orchestrator.errors import ContractError, ExperimentError, VariantError
+from orchestrator.errors import ContractError, ExperimentError, RequestError, VariantError
 from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
+from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.workflow.networks import Networks
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes
@@ -51,6 +52,11 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     dataset = load_dataset(experiment.dataset, data_dir)
     transforms = check_transforms(experiment.trainer.augmentation, dataset.shape)
     wrong = [f"trainer.augmentation: {problem}" for problem in transforms]
+    if experiment.published_curve:
+        try:
+            read_curve(Path(experiment.published_curve))
+        except RequestError as problem:
+            wrong.append(f"published.curve: {problem}")
     networks = Networks(experiment.contract, dataset)
     if experiment.search is None:
         _refuse_broken(experiment, networks, wrong)

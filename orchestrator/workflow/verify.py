@@ -1,5 +1,6 @@
 """Launch an experiment twice, once with repeated kills, and compare the results: ``verify-resume``."""
 
+import glob
 import random
 import re
 import shutil
@@ -26,9 +27,8 @@ from orchestrator.trial import TrialFolder
 
 EARLIEST, LATEST = 0.1, 0.8  # fractions of all epochs between which kills happen
 WORKER = ("ray::ResourceTrainable", "ray::TrialWorker")  # process titles of Ray's training workers
-_EPOCH = re.compile(
-    r"^[\d:]+ (\S+: epoch \d+)/", re.MULTILINE
-)  # the progress line of a launch that is not on a terminal
+# The progress line of a launch that is not on a terminal; a trial's name may have blanks in it, and has no colon.
+_EPOCH = re.compile(r"^[\d:]+ ([^:\n]+: epoch \d+)/", re.MULTILINE)
 LONGEST = 20  # times the undisturbed launch's duration, after which the killed one is given up
 
 
@@ -190,7 +190,7 @@ def content(folder: Path, name: str) -> dict[str, dict[str, Any]]:
     client = connect(f"sqlite:///{folder / 'mlflow.db'}")
     left = launch_content(client, name)
     for trial, found in left.items():
-        for path in folder.glob(f"storage/{name}/*/trials/{trial}"):
+        for path in folder.glob(f"storage/{glob.escape(name)}/*/trials/{glob.escape(trial)}"):
             saved = TrialFolder(path)
             found["records"] = [
                 (r.epoch, r.final, {k: v for k, v in r.metrics.items() if not varies(k)}) for r in saved.records()

@@ -43,6 +43,8 @@ class JobDisplay:
     def print(self, line: str) -> None:
         """One line above the live table."""
         self.console.print(line, markup=False, highlight=False, emoji=False, soft_wrap=True)
+        if self.console.quiet:
+            raise BrokenPipeError("nobody reads the log any more")  # the job needs no watching
 
     def _on_event(self, event: Event) -> None:
         if event.kind == events.RESULT:

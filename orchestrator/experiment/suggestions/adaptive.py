@@ -32,8 +32,9 @@ class Adaptive:
         self._ended: tuple[str, ...] | None = None  # notes, once nothing more can be suggested
         self._points = [point for i in range(len(group.search.points)) for point in self._point(i)]
         for suggestion in logged:
-            if suggestion.n == len(self._known) < group.search.limit:
-                self._add(suggestion)
+            own = group.recalled(suggestion) if suggestion.n == len(self._known) < group.search.limit else None
+            if own is not None:
+                self._add(own, suggestion.settings)
 
     @property
     def rejected(self) -> int:
@@ -61,10 +62,10 @@ class Adaptive:
         """Whether every trial of suggestions 0 to ``last`` has."""
         return all(name in results for names in self._group.names[: max(0, last + 1)] for name in names)
 
-    def _add(self, suggestion: Suggestion) -> None:
+    def _add(self, suggestion: Suggestion, logged: Mapping[str, Any] | None = None) -> None:
         for settings in suggestion.rejected:
             self._group.saw(settings)
-        self._group.add(suggestion.settings)
+        self._group.add(suggestion.settings, logged)
         self._known.append(suggestion)
 
     def _point(self, index: int) -> list[tuple[Mapping[str, Any], list[Refused]]]:

@@ -80,7 +80,7 @@ def exhausted(group: Group, rejected: int) -> tuple[str, ...]:
         return ()
     what = counted(count, "setting")
     whose = "" if group.label is None else f" of {group.label}"
-    within = f" that meet{'s' if count == 1 else ''} the contract" if rejected else ""
+    within = f" that meet{'s' if count == 1 else ''} the contract" if rejected and not group.notes else ""
     asked = f", not the {search.limit} requested samples" if search.samples or search.name != "grid" else ""
     return (f"search.space has only {what}{whose}{within}{asked}",)
 

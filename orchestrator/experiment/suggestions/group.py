@@ -1,10 +1,12 @@
 """The variants that are trained with the same settings of a search, and what their trials are."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from orchestrator.experiment.distributions import admitted
+from orchestrator.errors import VariantError
+from orchestrator.experiment.distributions import recalled
 from orchestrator.experiment.search_space import Labels, Space
 from orchestrator.experiment.suggestions.log import Suggestion
 from orchestrator.experiment.trials import Sources, trial_spec
@@ -16,7 +18,29 @@ if TYPE_CHECKING:
 
 # The contract limits that a trial's network breaks; called for every draw of a search.
 Broken = Callable[[TrialSpec], "Sequence[ContractCheck]"]
-Missed = Sequence["tuple[str, ContractCheck]"]  # a variant's label and the limit that it breaks
+Missed = Sequence["tuple[str, ContractCheck | Invalid]"]  # a variant's label and the limit that it breaks
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """Settings that no trial can have together; like a check of the contract that is not passed."""
+
+    reason: str
+    name: ClassVar[str] = "valid"
+    limit: ClassVar[bool] = True
+    value: ClassVar[None] = None
+
+    def format(self) -> str:
+        """What is wrong, as one line of text."""
+        return self.reason
+
+
+class _InvalidError(Exception):
+    """Settings are invalid together, for the variant called ``label``."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(reason)
+        self.label = label
 
 
 class Group:
@@ -47,26 +71,46 @@ class Group:
         self._labels = {v.label: Labels(list(self.space)) for v in self.variants}
         self._trained: dict[str, dict[str, list[str]]] = {v.label: {} for v in self.variants}
         self._last: tuple[Mapping[str, Any] | None, list[TrialSpec]] = (None, [])
+        self._invalid: dict[str, str] = {}  # settings as JSON: why they are invalid together
         self.specs: list[tuple[TrialSpec, ...]] = []  # the trials of each sample, by seed and variant
         self.names: list[tuple[str, ...]] = []  # all that a sample is judged by, also the trials of earlier ones
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That some settings are invalid together, if so."""
+        what = "left out" if self.search.name == "grid" else "replaced"
+        reasons = list(self._invalid.values())[:1]
+        return tuple(f"search.space: settings that are invalid together are {what}: {reason}" for reason in reasons)
+
     def consider(self, settings: Mapping[str, Any]) -> Missed | None:
-        """What of the contract these settings break, empty if they can be trained; None if they were considered."""
-        trials = self._first_trials(settings)
-        identities = [(trial.label, trial.identity()) for trial in trials]
-        if all(identity in self._seen[label] for label, identity in identities):
-            return None
+        """What of the contract these settings break, empty if they can be trained; None if they were considered.
+
+        Settings that are valid, but not together, are like those that break it.
+        """
+        return self._missed(settings) if self.saw(settings) else None
+
+    def saw(self, settings: Mapping[str, Any]) -> bool:
+        """Note that these settings are considered, now or by an earlier process; returns whether they were not yet."""
+        try:
+            identities = [(trial.label, trial.identity()) for trial in self._first_trials(settings)]
+        except _InvalidError as problem:
+            before = len(self._invalid)
+            self._invalid.setdefault(json.dumps(settings, sort_keys=True), str(problem))
+            return len(self._invalid) > before
+        is_new = any(identity not in self._seen[label] for label, identity in identities)
         for label, identity in identities:
             self._seen[label].add(identity)
+        return is_new
+
+    def _missed(self, settings: Mapping[str, Any]) -> Missed:
+        try:
+            trials = self._first_trials(settings)
+        except _InvalidError as problem:
+            return [(problem.label, Invalid(str(problem)))]
         return [(trial.label, check) for trial in trials for check in self.broken(trial)]
 
-    def saw(self, settings: Mapping[str, Any]) -> None:
-        """Settings that were considered by an earlier process."""
-        for trial in self._first_trials(settings):
-            self._seen[trial.label].add(trial.identity())
-
-    def add(self, settings: Mapping[str, Any]) -> None:
-        """Train these settings, as the next sample."""
+    def add(self, settings: Mapping[str, Any], logged: Mapping[str, Any] | None = None) -> None:
+        """Train these settings, as the next sample; it is named by how they were ``logged``, if they were."""
         sample = len(self.specs)
         new: list[list[TrialSpec]] = []
         names: list[str] = []
@@ -75,7 +119,8 @@ class Group:
             identity = first.identity()
             self._seen[variant.label].add(identity)  # a sample from a log has not been considered
             if identity not in trained:
-                label = self._labels[variant.label].next(sample, own)
+                shown = own if logged is None else self.part(variant, logged)
+                label = self._labels[variant.label].next(sample, shown)
                 named = replace(first, sample=sample, settings=own, settings_label=label, stage=SEARCH)
                 new.append([replace(named, seed=seed) for seed in self.experiment.seeds])
                 trained[identity] = [spec.name for spec in new[-1]]
@@ -83,25 +128,52 @@ class Group:
         self.specs.append(tuple(spec for of_seed in zip(*new, strict=True) for spec in of_seed))
         self.names.append(tuple(names))
 
-    def fits(self, suggestion: Suggestion) -> bool:
-        """Whether it can have been made for this space."""
-        if suggestion.settings.keys() != self.space.keys():
-            return False
+    def recalled(self, logged: Suggestion) -> Suggestion | None:
+        """The suggestion with classes as this process finds them; None if it cannot have been made for this space."""
+        if any(one.keys() != self.space.keys() for one in (logged.settings, *logged.rejected)):
+            return None
         try:
-            return all(admitted(self.space[path], value) == value for path, value in suggestion.settings.items())
+            settings, *rejected = (
+                {path: recalled(self.space[path], value) for path, value in one.items()}
+                for one in (logged.settings, *logged.rejected)
+            )
         except ValueError:
-            return False
+            return None
+        return replace(logged, settings=settings, rejected=tuple(rejected))
+
+    def misfits(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """The variants that cannot be trained with these settings, or break the contract with them, and why."""
+        found: dict[str, str] = {}
+        try:
+            for variant, trial in zip(self.variants, self._first_trials(settings), strict=True):
+                given = Labels(list(self.space)).next(0, self.part(variant, settings))
+                try:
+                    if broken := self.broken(trial):
+                        found[trial.label] = f"{given}: {broken[0].format()}"
+                except VariantError as problem:
+                    found[trial.label] = f"{given}: {str(problem).partition(chr(10))[0]}"
+        except _InvalidError as problem:
+            found[problem.label] = str(problem)
+        return found
 
     def part(self, variant: Variant, settings: Mapping[str, Any]) -> dict[str, Any]:
         """The settings that ``variant`` has."""
         return {path: value for path, value in settings.items() if has(self.search, path, variant)}
 
     def _first_trials(self, settings: Mapping[str, Any]) -> list[TrialSpec]:
-        """The trials of the first seed, by variant; kept, because what is considered is mostly trained next."""
+        """The trials of the first seed, by variant; kept, because what is considered is mostly trained next.
+
+        Raises _InvalidError.
+        """
         if self._last[0] is not settings:
             experiment, seed = self.experiment, self.experiment.seeds[0]
             parts = [(variant, self.part(variant, settings)) for variant in self.variants]
-            specs = [trial_spec(experiment, v, seed, self._digest, own, self._sources) for v, own in parts]
+            specs = []
+            for variant, own in parts:
+                try:
+                    specs.append(trial_spec(experiment, variant, seed, self._digest, own, self._sources))
+                except (ValueError, TypeError, IndexError) as problem:
+                    raise _InvalidError(variant.label, str(problem).removeprefix("spec.")) from problem
             self._last = settings, specs
         return self._last[1]
 

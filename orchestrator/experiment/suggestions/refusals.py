@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.experiment.distributions import LISTED, admitted, extremes, values
 from orchestrator.experiment.overrides import put
 from orchestrator.experiment.search_paths import RECIPE, path_problem
-from orchestrator.experiment.suggestions.group import Missed, has
+from orchestrator.experiment.suggestions.group import Invalid, Missed, has
 from orchestrator.spec import Experiment, Search, TrialSpec, Variant
 from orchestrator.spec.fields import to_json
 from orchestrator.text import counted, did_you_mean, listed
@@ -80,7 +80,7 @@ def _point(search: Search, point: Mapping[str, Any], where: str) -> list[str]:
 
 def hopeless(rejected: Sequence[Missed], what: str = SPACE) -> list[str]:
     """The limits that the draws in ``rejected`` broke, by variant, with the closest value of each; in words."""
-    nearest: dict[tuple[str, str], ContractCheck] = {}
+    nearest: dict[tuple[str, str], ContractCheck | Invalid] = {}
     count: dict[tuple[str, str], int] = {}
     for missed in rejected:
         for label, check in missed:
@@ -92,15 +92,17 @@ def hopeless(rejected: Sequence[Missed], what: str = SPACE) -> list[str]:
         f"{label}: {check.format()} in the closest of {count[label, name]} draws that break this limit"
         for (label, name), check in nearest.items()
     ]
+    invalid = all(isinstance(check, Invalid) for missed in rejected for _, check in missed)
     if len(rejected) == 1 and what != SPACE:
-        return [f"{what} breaks the contract", *(f"{label}: {check.format()}" for label, check in rejected[0])]
-    return [
-        f"{what}: {counted(len(rejected), 'draw')} in a row broke the contract; widen the search space or the contract",
-        *lines,
-    ]
+        breaks = "is not valid" if invalid else "breaks the contract"
+        return [f"{what} {breaks}", *(f"{label}: {check.format()}" for label, check in rejected[0])]
+    broke = "broke the contract; widen the search space or the contract"
+    if invalid:
+        broke = "gave nothing valid; change the search space"
+    return [f"{what}: {counted(len(rejected), 'draw')} in a row {broke}", *lines]
 
 
-def _miss(check: "ContractCheck") -> float:
+def _miss(check: "ContractCheck | Invalid") -> float:
     """How far the value is from its limit; infinite if it is not a number."""
     value = min(check.value) if isinstance(check.value, tuple) else check.value
     if value is None or isinstance(value, bool):

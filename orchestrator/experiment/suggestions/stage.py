@@ -34,6 +34,9 @@ class Stage(Protocol):
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Keep what is suggested from now on in ``log``, and stand by what it holds already."""
 
+    def check_log(self, log: Path) -> None:
+        """Raise ExperimentError if what ``log`` holds cannot be stood by."""
+
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results``, by trial name, are; with more results never fewer."""
 
@@ -56,6 +59,9 @@ class PlainStage:
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Nothing is suggested."""
 
+    def check_log(self, log: Path) -> None:
+        """Nothing was suggested."""
+
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """All of them: seeds outermost, so that each variant starts early."""
         return list(self._trials)
@@ -74,7 +80,8 @@ class SearchStage:
     @property
     def notes(self) -> tuple[str, ...]:
         """What differs from what was asked for."""
-        return tuple(note for stream in self._streams for note in stream.notes) + self._uneven()
+        invalid = tuple(dict.fromkeys(note for group in self._groups for note in group.notes))
+        return tuple(note for stream in self._streams for note in stream.notes) + invalid + self._uneven()
 
     @property
     def rejected(self) -> int:
@@ -89,7 +96,7 @@ class SearchStage:
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Keep the suggestions of TPE in ``log``; it is read first, and what it holds replaces what was suggested.
 
-        ``written`` is told of the file after each line. Raises ExperimentError if it belongs to another search.
+        ``written`` is told of the file after each line. Raises ExperimentError as :meth:`check_log` does.
         """
         if self._search.name != "tpe":
             return
@@ -98,10 +105,26 @@ class SearchStage:
             append(log, suggestion)
             written(log)
 
-        logged = read_log(log)
-        if not all(group.fits(one) for group in self._groups for one in logged if group.label == one.variant):
-            raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
-        self._start(logged, write)
+        self.check_log(log)
+        self._start(read_log(log), write)
+
+    def check_log(self, log: Path) -> None:
+        """Raise ExperimentError if ``log`` is of another search, or a variant cannot be trained with what it holds.
+
+        So it may be with a variant that is new, or with a contract that has become narrower.
+        """
+        if self._search.name != "tpe":
+            return
+        misfits: dict[str, str] = {}
+        for group, one in (
+            (group, one) for one in read_log(log) for group in self._groups if group.label == one.variant
+        ):
+            if (own := group.recalled(one)) is None:
+                raise ExperimentError(str(log), ["holds suggestions of another search; move it away to begin this one"])
+            if one.n < self._search.limit:
+                misfits = {**group.misfits(own.settings), **misfits}
+        if misfits:
+            raise ExperimentError(self._experiment.name, [_differ(label, why) for label, why in misfits.items()])
 
     def trials(self, results: Mapping[str, TrialResult]) -> list[TrialSpec]:
         """Every trial that is known once ``results``, by trial name, are."""
@@ -135,3 +158,10 @@ class SearchStage:
         if self.more or self._search.per == "variant" or not fewer:
             return ()
         return (f"not every variant has all searched settings: {listed(fewer)} of {most} different ones",)
+
+
+def _differ(label: str, why: str) -> str:
+    return (
+        f"the launch differs in the settings drawn for {label}, since other draws meet the contract ({why}); leave "
+        f"{label} out, widen the contract, or begin a new launch with `orchestrator run --again`"
+    )
