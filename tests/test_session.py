@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from patience import PATIENCE
+from planting import plant
 
 LEAVING = """
 import gc
@@ -40,12 +41,12 @@ def test_what_is_held_of_ray_is_dropped_without_harm_when_it_ends() -> None:
 
 SETTINGS = """
 import os
-from orchestrator.scheduling import session
+from orchestrator.scheduling import ray_state, session
 
 def read(local):
     with session._environment(local):
         ray = session._import_ray()
-        session._read_again(ray)
+        ray_state.read_again(ray)
         from ray._raylet import AuthenticationTokenLoader, get_authentication_mode
         token = AuthenticationTokenLoader.instance().get_token_for_http_header()
         loopback = ray._private.services.get_node_ip_address() == "127.0.0.1"
@@ -84,7 +85,7 @@ def test_each_session_of_a_process_has_its_own_token_and_address(first: bool, tm
 
 @pytest.mark.slow
 @pytest.mark.ray
-def test_a_call_for_when_ray_has_started_is_answered_or_refused() -> None:
+def test_a_call_for_when_ray_has_started_is_answered_or_refused(tmp_path: Path) -> None:
     code = """
 from orchestrator.scheduling.session import BackgroundRay
 with BackgroundRay() as session:
@@ -92,6 +93,13 @@ with BackgroundRay() as session:
     assert cores.result() >= 1
     failed = session.then(lambda nodes: 1 / 0)
     assert isinstance(failed.exception(), ZeroDivisionError)
+    import ray
+    find = ray.remote(lambda name: __import__(name).__name__)
+    assert ray.get(find.remote("statistics")) == "statistics"
 """
-    asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    told = plant(tmp_path, "statistics", "torch", "ray", "orchestrator")  # no modules of its workers
+    asked = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE
+    )
     assert asked.returncode == 0, asked.stderr
+    assert not told.exists(), told.read_text()

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scheduling.ray_folder import ASKED, INSIDE, choose, ray_folder
+from orchestrator.scheduling.ray_state import job_config, read_again
 from orchestrator.scoped import attributes, environment, log_level
 from orchestrator.text import first_line
 
@@ -98,7 +99,7 @@ def ray_session(
             check_address(address)
         folder = stack.enter_context(ray_folder(debug)) if local else None
         ray = _import_ray()
-        _read_again(ray)
+        read_again(ray)
         # Ray would like to handle SIGTERM itself, and says so where it cannot: signals are ours.
         stack.enter_context(log_level(logging.INFO if debug else logging.ERROR, "ray._private.worker"))
         try:
@@ -113,6 +114,7 @@ def ray_session(
                     logging_level=logging.INFO if debug else logging.ERROR,
                     _system_config=_SYSTEM if local else None,
                     _temp_dir=str(folder.path) if folder else None,
+                    job_config=job_config(ray) if local else None,
                 )
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as problem:
             ray.shutdown()
@@ -147,21 +149,6 @@ def _environment(local: bool) -> AbstractContextManager[None]:
     """What Ray reads when it is imported and started, for a block; what the user has set stays."""
     settings = {name: value for name, value in _ENVIRONMENT.items() if name not in os.environ}
     return environment({**settings, **(local_environment() if local else {})})
-
-
-def _read_again(ray: Any) -> None:
-    """Have Ray read the environment of this session: it keeps what this process's first one, here or on a cluster, had.
-
-    That is whether a token is required, the token, and the choice between a machine's own address and loopback.
-    """
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
-    constants = ray._private.ray_constants
-    constants.ENABLE_RAY_CLUSTER = constants.env_bool(
-        constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not constants.IS_WINDOWS_OR_OSX
-    )
 
 
 def _in_ray() -> bool:
