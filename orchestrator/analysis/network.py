@@ -1,6 +1,8 @@
 """From a network to its analysis."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -28,9 +30,7 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
     try:
         found = trace(network, shape)
     except Exception as problem:  # whatever torch or the network raises
-        return _without_trace(
-            network, shape, f"it cannot be run while its operations are recorded: {first_line(problem)}"
-        )
+        return _without_trace(network, shape, f"its operations cannot be recorded ({first_line(problem)})")
     return Analysis(
         input_shape=shape,
         output_shape=found.output_shape[1:],
@@ -50,10 +50,15 @@ def _without_trace(network: nn.Module, shape: Shape, reason: str) -> Analysis:
     device = "meta" if any(p.is_meta for p in network.parameters()) else "cpu"
     copied = copy_on(network, device)
     copied.train(False)  # a network's own may return nothing
-    with torch.no_grad(), torch.random.fork_rng(devices=[]), torch.device(device):
-        output = main_output(copied(torch.zeros(BATCH, *shape, dtype=dtype_of(copied))))
+    images = torch.zeros(BATCH, *shape, dtype=dtype_of(copied), device=device)
+    # Only where it must be: torch cannot compile under it, which some operations do with themselves.
+    made_there = torch.device(device) if device == "meta" else nullcontext()
+    if "torch._dynamo" in sys.modules:  # nor after it was tried under the recorder
+        torch.compiler.reset()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), made_there:
+        output = main_output(copied(images))
     if not isinstance(output, Tensor):
-        raise TypeError(f"its output is of type {type(output).__name__}, not a tensor")
+        raise TypeError(f"its output is of type {type(output).__name__} and holds no tensor")
     return Analysis(
         input_shape=shape,
         output_shape=tuple(output.shape[1:]),

@@ -68,7 +68,7 @@ class Operation:
         return before.spatial_extent() > 1 or before.axes_left() > after.axes_left()
 
 
-@dataclass(repr=False)  # torch puts it into messages
+@dataclass(repr=False)
 class Recorder(TorchDispatchMode):
     """While active, records each operation on tensors that are computed from the image."""
 
@@ -79,6 +79,9 @@ class Recorder(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # True, the default, imports torch's compiler on first use: seconds
+
+    def __repr__(self) -> str:
+        return "Recorder()"  # torch puts it into messages
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -121,12 +121,13 @@ def _recording(shape: Shape, device: str, dtype: torch.dtype, training: bool) ->
     images = TRAINING_BATCH if training else BATCH
     values = torch.randn(images, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     gradients = torch.enable_grad() if training else torch.inference_mode()
-    # On a CPU, oneDNN takes a whole recurrent layer as one operation, of which nothing would be known.
-    with gradients, torch.random.fork_rng(devices=[]), torch.backends.mkldnn.flags(enabled=False), torch.device(device):
+    onednn = torch._C._get_mkldnn_enabled()
+    with gradients, torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         recorder.start(batch, image_field(batch.shape))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
         torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too
+        torch._C._set_mkldnn_enabled(False)  # on a CPU it takes a recurrent layer as one operation
         torch.set_deterministic_debug_mode(0)
         try:
             with recorder:
@@ -134,6 +135,7 @@ def _recording(shape: Shape, device: str, dtype: torch.dtype, training: bool) ->
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
             torch.backends.cuda.enable_flash_sdp(flash)
+            torch._C._set_mkldnn_enabled(onednn)
             torch.set_deterministic_debug_mode(deterministic)
 
 
