@@ -89,6 +89,21 @@ def test_a_class_and_an_instance_can_be_inspected() -> None:
         orc.inspect(Hidden, classes=3, shape=shape)
 
 
+def test_inspecting_an_instance_changes_neither_it_nor_random_numbers() -> None:
+    frozen = torch.nn.BatchNorm2d(8).eval()  # within a network in training mode
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), frozen, torch.nn.Dropout(), torch.nn.Flatten())
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    drawn = torch.get_rng_state()
+    orc.inspect(network, shape=(3, 8, 8))
+    assert torch.equal(torch.get_rng_state(), drawn)
+    assert [module.training for module in network.modules()] == [True, True, False, True, True]
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+    lazy = torch.nn.Sequential(torch.nn.LazyConv2d(8, 3), torch.nn.Flatten(), torch.nn.LazyLinear(10))
+    assert orc.inspect(lazy, shape=(3, 8, 8)).parameters == 8 * 27 + 8 + 8 * 36 * 10 + 10
+    assert torch.nn.parameter.is_lazy(lazy[0].weight)
+
+
 def test_a_plan_is_what_validate_prints(tree: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "small.yaml").write_text(json.dumps(tree))
     plan = orc.plan(tree, data_dir=tmp_path)

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+import pickle
 from pathlib import Path
 
 import pytest
@@ -260,3 +261,52 @@ def test_a_network_of_replaced_layers_learns(dataset: Dataset, tmp_path: Path) -
     recipe = Recipe(epochs=8, batch_size=16, optimizer=Optimizer(lr=0.1))
     spec = TrialSpec(variant=f"{tmp_path / 'dilated.py'}:Dilated", trainer=recipe)
     assert list(run_trial(spec, dataset, tmp_path / "t"))[-1].metrics["test/accuracy"] > 0.9
+
+
+class MonteCarlo(nn.Module):
+    """Leaves dropout on in evaluation, by the names of its layers, as is usual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.drop = nn.Conv2d(3, 8, 3, 2, 2, dilation=2), nn.Dropout(0.3)
+
+    def train(self, mode: bool = True) -> "MonteCarlo":
+        super().train(mode)
+        for module in self.modules():
+            if module.__class__.__name__.startswith("Dropout"):
+                module.train()
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.conv(x))
+
+
+def test_layers_that_were_replaced_keep_their_names() -> None:
+    network = MonteCarlo()
+    before = repr(network)
+    replace_layers(network)
+    assert (type(network.drop), type(network.conv)) == (SparseDropout, SubsampledConv2d)
+    assert repr(network) == before
+    network.eval()
+    images = torch.ones(2, 3, 16, 16)
+    assert not torch.equal(network(images), network(images))
+    assert pickle.loads(pickle.dumps(network.drop)).p == 0.3
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_replaced_convolution_takes_an_image_without_a_batch(device: str) -> None:
+    torch.manual_seed(0)
+    for settings in (
+        {"stride": 2, "dilation": 2},
+        {"groups": 8, "dilation": 2},
+        {"groups": 8},
+        {"groups": 4},
+        {"dilation": 2},
+    ):
+        layer = nn.Conv2d(8, 8 if settings.get("dilation") else 16, 3, padding=2, **settings)
+        network = nn.Sequential(layer)
+        images = torch.randn(3, 8, 9, 9)
+        expected = layer(images)
+        replace_layers(network, device)
+        for image, whole in zip(images, expected, strict=True):
+            torch.testing.assert_close(network(image), whole)

@@ -17,6 +17,7 @@ from orchestrator.training.learner import Learner, load_optimizer
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.schedule import LearningRate
 from orchestrator.training.step import build_step
+from orchestrator.training.try_step import QUICK, try_step
 
 
 @pytest.fixture
@@ -243,3 +244,51 @@ def test_muon_takes_steps_in_which_some_or_all_kernels_have_no_gradient(skipped:
     network.skipped = True
     build_step(learner, recipe)(torch.randn(6, 3, 4, 4), torch.arange(6) % 3)
     assert all(parameter.isfinite().all() for parameter in network.parameters())
+
+
+class Spectral(nn.Module):
+    """Weighs frequencies by complex parameters; picks channels by whole numbers, which are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.randn(3, 4, 3, dtype=torch.cfloat))
+        self.kernels = nn.Parameter(torch.randn(3, 3, 1, 1, dtype=torch.cfloat))
+        self.order = nn.Parameter(torch.arange(3).flip(0), requires_grad=False)
+        self.head = nn.Linear(3 * 16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        frequencies = torch.einsum("nchw,dcij->ndhw", torch.fft.rfft2(x) * self.weights, self.kernels)
+        return self.head(torch.fft.irfft2(frequencies)[:, self.order].flatten(1))
+
+
+@pytest.mark.parametrize("name", get_args(Optimizer.__annotations__["name"]))
+def test_complex_and_whole_parameters_are_no_obstacle(name: str) -> None:
+    torch.manual_seed(0)
+    recipe = Recipe(optimizer=Optimizer(name=name, lr=0.01), l1=1e-4, l2=1e-4, gradient_clip=1.0)
+    learner = Learner.build(Spectral(), recipe, Placement(torch.device("cpu"), FP32, channels_last=False), 2)
+    before = {key: tensor.clone() for key, tensor in learner.network.state_dict().items()}
+    images, labels = torch.randn(2, 3, 4, 4), torch.tensor([0, 1])
+    for _ in range(2):
+        build_step(learner, recipe)(images, labels)
+    changed = {key for key, tensor in learner.network.state_dict().items() if not torch.equal(tensor, before[key])}
+    assert changed == {"weights", "kernels", "head.weight", "head.bias"}
+    assert all(torch.isfinite(p).all() for p in learner.network.parameters())
+
+
+class Looked(nn.Module):
+    """Its gradients are sparse, which few optimisers take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(2, 3, sparse=True)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.table((x.flatten(1).sum(1) > 0).long())
+
+
+@pytest.mark.parametrize("macs", [0, int(QUICK)])
+@pytest.mark.parametrize("name", get_args(Optimizer.__annotations__["name"]))
+def test_a_step_is_tried_with_the_optimiser_of_the_recipe(macs: int, name: str) -> None:
+    arguments = Looked(), Looked, (3, 2, 2), 3, 4, macs
+    assert "sparse" in try_step(*arguments, optimizer=Optimizer(name=name)).problem.lower()
+    assert not try_step(*arguments).problem

@@ -1,27 +1,36 @@
 """From a network to its analysis."""
 
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from orchestrator.analysis.copy_network import copy_on, dtype_of
 from orchestrator.analysis.field import Field, image_field
 from orchestrator.analysis.layers import layer_rows, size_of
 from orchestrator.analysis.operations import NORMALISATIONS, POOLINGS
+from orchestrator.analysis.outputs import main_output
 from orchestrator.analysis.record import BATCH, Operation
 from orchestrator.analysis.results import Analysis, Extent, ReceptiveField
-from orchestrator.analysis.trace import Shape, Trace, trace
+from orchestrator.analysis.trace import Shape, Trace, first_line, trace
 from orchestrator.analysis.training_mode import training_operations
 
 
 def analyse(network: nn.Module, shape: Shape) -> Analysis:
     """Analyse ``network`` for images of ``shape`` (channels, height, width), in evaluation mode.
 
-    It is traced by torch.fx and run once or twice on random images; the network itself is not touched. Receptive
-    fields are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill
-    2019), exact also over branches and resampling; what is unknown is None, with a reason.
-    Raises whatever the network itself raises on such an image.
+    It is traced by torch.fx and run a few times on random images; the network itself is not touched. Receptive fields
+    are those of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill 2019),
+    exact also over branches and resampling; what is unknown is None, with a reason.
+    Of a network that works, but not while it is recorded, only the parameters are known. Raises whatever the network
+    itself raises on such an image.
     """
-    found = trace(network, shape)
+    try:
+        found = trace(network, shape)
+    except Exception as problem:  # whatever torch or the network raises
+        return _without_trace(network, shape, f"its operations cannot be recorded ({first_line(problem)})")
     return Analysis(
         input_shape=shape,
         output_shape=found.output_shape[1:],
@@ -34,6 +43,32 @@ def analyse(network: nn.Module, shape: Shape) -> Analysis:
         operations=tuple(found.operations),
         training_operations=tuple(training_operations(network, shape, found)),
         hidden=found.needs_values or _hidden(found),
+    )
+
+
+def _without_trace(network: nn.Module, shape: Shape, reason: str) -> Analysis:
+    device = "meta" if any(p.is_meta for p in network.parameters()) else "cpu"
+    copied = copy_on(network, device)
+    copied.train(False)  # a network's own may return nothing
+    images = torch.zeros(BATCH, *shape, dtype=dtype_of(copied), device=device)
+    # Only where it must be: torch cannot compile under it, which some operations do with themselves.
+    made_there = torch.device(device) if device == "meta" else nullcontext()
+    if "torch._dynamo" in sys.modules:  # nor after it was tried under the recorder
+        torch.compiler.reset()
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), made_there:
+        output = main_output(copied(images))
+    if not isinstance(output, Tensor):
+        raise TypeError(f"its output is of type {type(output).__name__} and holds no tensor")
+    return Analysis(
+        input_shape=shape,
+        output_shape=tuple(output.shape[1:]),
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs=None,
+        receptive_field=ReceptiveField(None, None, reason),
+        layers=(),
+        traced_by="hooks",
+        notes=(f"{reason}; only its parameters are known",),
+        hidden=reason,
     )
 
 

@@ -43,6 +43,9 @@ NEW = (
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros", "new_ones",
     "new_empty", "new_full", "fill_", "zero_", "uniform_", "normal_", "bernoulli_",
 )  # fmt: skip
+ELEMENTWISE = (  # those that torch does not mark as such
+    "_prelu_kernel", "log_sigmoid_forward", "hardswish", "hardswish_", "mish_", "rrelu_with_noise", "rrelu_with_noise_",
+)  # fmt: skip
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(REDUCTIONS, receptive_field.reduction),
@@ -68,9 +71,7 @@ RULES: dict[str, Rule] = {
     "stack": receptive_field.stack,
     "expand": receptive_field.expansion,
     "copy_": receptive_field.copy,
-    **dict.fromkeys(
-        ("_prelu_kernel", "log_sigmoid_forward", "hardswish_", "where", "lerp", "rsub"), receptive_field.pointwise
-    ),
+    **dict.fromkeys((*ELEMENTWISE, "where", "lerp", "rsub"), receptive_field.pointwise),
 }  # fmt: skip
 
 

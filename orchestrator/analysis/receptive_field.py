@@ -93,6 +93,8 @@ def rearrangement(call: Call) -> Field | Sequence[Field]:
     """Elements picked and moved: torch itself does it with their positions."""
     images = [tensor for tensor, field in zip(call.tensors, call.fields, strict=True) if field.parts]
     field = next(field for field in call.fields if field.parts)
+    if not call.fields[0].parts:
+        raise UnknownFieldError("what it picks from a table depends on the image")
     if len(images) > 1 or any(tensor.is_meta for tensor in call.tensors if tensor is not images[0]):
         if call.name in ("index", "index_select") and not any(map(field.axes_of, _indexed(call))):
             return _resized(field, call.shape)  # channels, of which all see the same

@@ -68,7 +68,7 @@ class Operation:
         return before.spatial_extent() > 1 or before.axes_left() > after.axes_left()
 
 
-@dataclass
+@dataclass(repr=False)
 class Recorder(TorchDispatchMode):
     """While active, records each operation on tensors that are computed from the image."""
 
@@ -79,6 +79,9 @@ class Recorder(TorchDispatchMode):
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # True, the default, imports torch's compiler on first use: seconds
+
+    def __repr__(self) -> str:
+        return "Recorder()"  # torch puts it into messages
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -96,7 +99,7 @@ class Recorder(TorchDispatchMode):
         looked_up = [self.look(tensor) for tensor in given]  # all of them: it attaches what is known
         if not any(looked_up):
             return func(*args, **kwargs)
-        if rule_of(func) is None:
+        if rule_of(func) is None and _makes_tensors(func):
             with self:
                 result = func.decompose(*args, **kwargs)
             if result is not NotImplemented:
@@ -199,13 +202,22 @@ def attach(tensor: Tensor, found: Known) -> None:
     tensor._known = found  # type: ignore[attr-defined]
 
 
+def _makes_tensors(func: OpOverload) -> bool:
+    """Whether it does more than to ask for something, such as a size."""
+    return any("Tensor" in str(result.type) for result in func._schema.returns)
+
+
 def _forget(tensor: Tensor) -> None:
     if hasattr(tensor, "_known"):
         del tensor._known
 
 
 def _storage(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
+    """What stands for the memory of ``tensor``: for one that has none itself (sparse, or under vmap) its own id."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except NotImplementedError:
+        return -id(tensor)
 
 
 def tensors_in(tree: Any) -> Iterator[Tensor]:

@@ -51,45 +51,64 @@ class Trace:
     notes: list[str] = field(default_factory=list)
 
 
+class _OtherwiseError(Exception):
+    """What torch.fx has traced is not what the network computes."""
+
+
 def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     """Record ``network``, in evaluation mode, on an image of ``shape``; the network itself is not touched.
 
-    In ``training`` mode gradients are recorded, and there are more images in the batch.
+    In ``training`` mode gradients are recorded, there are more images in the batch, and it is not traced with torch.fx.
 
     It is copied, traced with torch.fx, and its graph run node by node: a small network's with its real weights, a
-    large one's on the meta device, where tensors have shapes but no values. What torch.fx cannot trace is run with
-    forward hooks: on the meta device if that works, for then its way cannot depend on the image's values, and else
-    with its real weights.
+    large one's on the meta device, where tensors have shapes but no values. It is run without torch.fx as well: that
+    does not see everything, such as another ``forward`` of this one object, or what a hook keeps. Where this computes
+    something else, and where torch.fx cannot trace it, it is run with forward hooks: on the meta device if that works,
+    for then its way cannot depend on the image's values, and else with its real weights.
     """
-    reasons = []
-    ways = _ways(network)
+    reasons: list[str] = []
+    ways = _ways(network, training)
     for run, device in ways:
-        copied = copy_on(network, device)
-        copied.train(training)  # a network's own may return nothing
-        found = Trace()
         try:
-            with _recording(shape, device, dtype_of(copied), training) as (recorder, batch):
-                output = run(copied, batch, recorder, found)
+            found = _traced(network, shape, training, run, device)
+            if run is _by_fx and _computed(found) != _computed(_traced(network, shape, training, _by_hooks, device)):
+                raise _OtherwiseError("it computes something else than its graph, in a hook perhaps")
+            break
         except Exception as problem:  # a user's network may raise anything while it is traced
             if (run, device) == ways[-1]:
                 raise
-            reasons.append(_first_line(problem))
-            continue
-        found.operations, found.uncounted, found.opaque = recorder.operations, recorder.uncounted, recorder.opaque
-        _take_output(found, recorder, output)
-        break
-    if found.traced_by == "hooks":
+            reasons.append(first_line(problem))
+    if reasons and found.traced_by == "hooks":
         found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): forward hooks are used instead")
-    if run is _by_hooks and device == "cpu":
+    if reasons and run is _by_hooks and device == "cpu":
         found.needs_values = f"it cannot run without values ({reasons[-1]}), so another image may take another path"
     return found
 
 
-def _ways(network: nn.Module) -> list[tuple[Callable[..., Any], str]]:
+def _traced(network: nn.Module, shape: Shape, training: bool, run: Callable[..., Any], device: str) -> Trace:
+    copied = copy_on(network, device)
+    copied.train(training)  # a network's own may return nothing
+    found = Trace()
+    with _recording(shape, device, dtype_of(copied), training) as (recorder, batch):
+        output = run(copied, batch, recorder, found)
+    found.operations, found.uncounted, found.opaque = recorder.operations, recorder.uncounted, recorder.opaque
+    _take_output(found, recorder, output)
+    return found
+
+
+def _computed(found: Trace) -> list[Any]:
+    """What a trace shows of the network itself, however it was made."""
+    steps = [(o.name, o.arguments, o.shape, [before.operation for before in o.inputs]) for o in found.operations]
+    return [*steps, found.output.operation if found.output else None, found.output_shape]
+
+
+def _ways(network: nn.Module, training: bool) -> list[tuple[Callable[..., Any], str]]:
     """How to run ``network``, and on which device, in the order in which it is tried."""
     if any(p.is_meta for p in network.parameters()):  # it has no values to run with
-        return [(_by_fx, "meta"), (_by_hooks, "meta")]
+        return [(_by_fx, "meta"), (_by_hooks, "meta")][training:]
     small = sum(p.numel() for p in network.parameters()) <= SMALL
+    if training:
+        return [(_by_hooks, "cpu")] if small else [(_by_hooks, "meta"), (_by_hooks, "cpu")]
     return [(_by_fx, "cpu" if small else "meta"), (_by_hooks, "meta"), (_by_hooks, "cpu")]
 
 
@@ -102,11 +121,13 @@ def _recording(shape: Shape, device: str, dtype: torch.dtype, training: bool) ->
     images = TRAINING_BATCH if training else BATCH
     values = torch.randn(images, *shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     gradients = torch.enable_grad() if training else torch.inference_mode()
+    onednn = torch._C._get_mkldnn_enabled()
     with gradients, torch.random.fork_rng(devices=[]), torch.device(device):
         batch = torch.empty(values.shape, dtype=dtype) if device == "meta" else values.clone()
         recorder.start(batch, image_field(batch.shape))
         torch.backends.mha.set_fastpath_enabled(False)  # one fused operation would hide what is computed
         torch.backends.cuda.enable_flash_sdp(False)  # on a CPU too
+        torch._C._set_mkldnn_enabled(False)  # on a CPU it takes a recurrent layer as one operation
         torch.set_deterministic_debug_mode(0)
         try:
             with recorder:
@@ -114,6 +135,7 @@ def _recording(shape: Shape, device: str, dtype: torch.dtype, training: bool) ->
         finally:
             torch.backends.mha.set_fastpath_enabled(fused)
             torch.backends.cuda.enable_flash_sdp(flash)
+            torch._C._set_mkldnn_enabled(onednn)
             torch.set_deterministic_debug_mode(deterministic)
 
 
@@ -219,5 +241,8 @@ def _take_output(found: Trace, recorder: Recorder, output: Any) -> None:
         found.notes.append(f"it returns several tensors: {which} is used as its output")
 
 
-def _first_line(problem: Exception) -> str:
+def first_line(problem: Exception) -> str:
+    """Its type and what it says, in one line."""
+    if isinstance(problem, _OtherwiseError):
+        return str(problem)
     return f"{type(problem).__name__}: {problem}".splitlines()[0][:200]

@@ -14,26 +14,44 @@ from torch.nn import functional as F
 WIDEST_DENSE = 64  # channels: with more, the zeros cost more than taking groups one by one
 
 
-class SubsampledConv2d(nn.Conv2d):
+class _FasterConv2d(nn.Conv2d):
+    """A convolution of (N, C, H, W) computed otherwise; one of (C, H, W) is torch's own."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__name__ = nn.Conv2d.__name__  # as what it stands for: a network may ask for the names of its layers
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if input.dim() != 4:
+            return super()._conv_forward(input, weight, bias)
+        return self.convolve(input, weight, bias)
+
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What ``F.conv2d`` with the settings of this layer returns."""
+        raise NotImplementedError
+
+
+class SubsampledConv2d(_FasterConv2d):
     """Stride equal to dilation: only every stride-th pixel is ever seen, so take those and convolve without gaps.
 
     Depthwise 3 x 3 with stride and dilation 2 on 64 maps of 32 x 32: 22 ms instead of 315 ms.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`_FasterConv2d`."""
         rows, columns = self.dilation
         seen: Tensor = _Subsample.apply(input, rows, columns)  # type: ignore[no-untyped-call]
         padding = (_whole(self.padding)[0] // rows, _whole(self.padding)[1] // columns)
         return F.conv2d(seen, weight, bias, 1, padding, 1, self.groups)
 
 
-class PhasedConv2d(nn.Conv2d):
+class PhasedConv2d(_FasterConv2d):
     """Depthwise with dilation d, stride 1: d x d interleaved images, each convolved without gaps.
 
     CPU, 3 x 3 with dilation 2 on 128 maps of 8 x 8: 11 ms instead of 43 ms.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`_FasterConv2d`."""
         (down, across), d = _whole(self.padding), self.dilation[0]
         high, wide = input.shape[2] + 2 * down, input.shape[3] + 2 * across
         # Whole cells of d x d; what the last pixels add to the result is cut off again.
@@ -43,13 +61,14 @@ class PhasedConv2d(nn.Conv2d):
         return _from_phases(phases, d)[:, :, : high - d * (kernel[0] - 1), : wide - d * (kernel[1] - 1)]
 
 
-class RepeatedConv2d(nn.Conv2d):
+class RepeatedConv2d(_FasterConv2d):
     """One channel a group and several out of each: repeat each channel, and the convolution is depthwise.
 
     3 x 3 from 32 to 128 channels in 32 groups on 16 x 16: 29 ms instead of 52 ms.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`_FasterConv2d`."""
         count, channels, high, wide = input.shape
         times = self.out_channels // self.in_channels
         last = input.permute(0, 2, 3, 1).unsqueeze(-1).expand(-1, -1, -1, -1, times)
@@ -57,27 +76,29 @@ class RepeatedConv2d(nn.Conv2d):
         return F.conv2d(repeated, weight, bias, self.stride, self.padding, self.dilation, self.out_channels)
 
 
-class DenseConv2d(nn.Conv2d):
+class DenseConv2d(_FasterConv2d):
     """Few channels a group, on a GPU: its matrix units want all channels at once, so fill the kernel up with zeros.
 
     3 x 3 from 32 to 128 channels in 32 groups on 16 x 16: cuDNN takes the groups one by one, 5 ms in all.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`_FasterConv2d`."""
         own = torch.eye(self.groups, dtype=weight.dtype, device=weight.device)
         own = own.repeat_interleave(self.out_channels // self.groups, dim=0)  # (out, groups)
         whole = (weight[:, None] * own[:, :, None, None, None]).flatten(1, 2)
         return F.conv2d(input, whole, bias, self.stride, self.padding, self.dilation)
 
 
-class PaddedConv2d(nn.Conv2d):
+class PaddedConv2d(_FasterConv2d):
     """Few channels in, on a GPU: filled up with zeros to as many as cuDNN's kernels for bfloat16 read at a time.
 
     3 x 3 from 16 to 32 channels with dilation 2 on 16 x 16: its weights' gradient takes 0.2 ms as it is, by a kernel
     for float32, and 0.01 ms from 32 channels.
     """
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """See :class:`_FasterConv2d`."""
         lacking = (0, 0, 0, 0, 0, -self.in_channels % aligned(self))
         return F.conv2d(F.pad(input, lacking), F.pad(weight, lacking), bias, self.stride, self.padding, self.dilation)
 

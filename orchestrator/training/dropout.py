@@ -26,6 +26,10 @@ class SparseDropout(nn.Dropout):
         return dropped
 
 
+# As what it stands for: a network may ask for the names of its layers, for example to leave dropout on in evaluation.
+SparseDropout.__name__ = nn.Dropout.__name__
+
+
 def dropped_positions(count: int, rate: float) -> Tensor:
     """Which of ``count`` elements are dropped, (M,) int64, rising: from one to the next lies a geometric gap.
 

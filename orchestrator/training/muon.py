@@ -16,8 +16,8 @@ class Muon(torch.optim.Optimizer):
     """Momentum whose step is made orthogonal, for every kernel that mixes channels.
 
     A kernel (out, in, h, w) with ``in`` above 1 is taken as a matrix (out, in * h * w). All other parameters
-    (depthwise kernels, linear layers, normalisation, biases) go by AdamW. One learning rate and one weight decay serve
-    both, because an orthogonal step is scaled to the size of AdamW's; vectors do not decay.
+    (depthwise kernels, linear layers, normalisation, biases, and what is complex) go by AdamW. One learning rate and
+    one weight decay serve both, because an orthogonal step is scaled to the size of AdamW's; vectors do not decay.
 
     torch.optim.Muon takes matrices only, one after the other, and computes in bfloat16, which many CPUs have to
     imitate: this one takes kernels, many at a time, and computes in their own precision; on CUDA a graph can hold its
@@ -35,8 +35,8 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
     ) -> None:
         every = list(parameters)
-        kernels = [p for p in every if p.ndim == 4 and p.shape[1] > 1]
-        matrices = [p for p in every if p.ndim > 1 and not (p.ndim == 4 and p.shape[1] > 1)]
+        kernels = [p for p in every if p.ndim == 4 and p.shape[1] > 1 and p.is_floating_point()]
+        matrices = [p for p in every if p.ndim > 1 and not any(p is kernel for kernel in kernels)]
         vectors = [p for p in every if p.ndim <= 1]
         defaults = {"lr": lr, "momentum": momentum, "betas": betas, "eps": eps, "weight_decay": weight_decay}
         kinds = [
@@ -82,7 +82,7 @@ class Muon(torch.optim.Optimizer):
             [state["square"] for state in states],
             [],
             [state["count"] for state in states],
-            fused=kind in ("cuda", "cpu"),
+            fused=kind in ("cuda", "cpu") and all(parameter.is_floating_point() for parameter in parameters),
             capturable=kind == "cuda",
             amsgrad=False,
             maximize=False,

@@ -21,7 +21,10 @@ def build_optimizer(
     all of it or none, and some parameters may have no gradient at first.
     """
     s, kind = settings, torch.device(device).type
-    fused, capturable = kind in ("cuda", "cpu"), kind == "cuda"
+    parameters = list(parameters)
+    capturable = kind == "cuda"
+    # The kernels take real numbers only; what a network keeps as a parameter may be complex, or whole numbers.
+    fused = kind in ("cuda", "cpu") and all(p.is_floating_point() for p in parameters)
     if s.name == "muon":
         return Muon(parameters, s.lr, s.momentum, (s.beta1, s.beta2), s.eps, s.weight_decay)
     groups = decay_groups(parameters, s)

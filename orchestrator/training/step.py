@@ -69,5 +69,6 @@ def penalty(parameters: list[nn.Parameter], l1: float, l2: float) -> Tensor | fl
     if l1:
         total = total + l1 * torch.stack([p.abs().sum() for p in parameters]).sum()
     if l2:
-        total = total + l2 * torch.stack([p.square().sum() for p in parameters]).sum()
+        squares = [(p.abs() if p.is_complex() else p).square().sum() for p in parameters]
+        total = total + l2 * torch.stack(squares).sum()
     return total

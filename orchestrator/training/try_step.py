@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator import spec
 from orchestrator.analysis.copy_network import copy_on
 from orchestrator.analysis.outputs import LOGITS, auxiliary_outputs, main_output
 from orchestrator.architectures.crash import crash
@@ -16,6 +17,8 @@ from orchestrator.text import first_line
 from orchestrator.training.host_state import random_states_kept
 from orchestrator.training.loss import auxiliary_logits, classification_loss
 from orchestrator.training.machine_faults import is_of_machine
+from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.prepare import replace_layers
 from orchestrator.training.weights import state_problem
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -48,9 +51,11 @@ def try_step(
     images: int,
     macs: int,
     auxiliary_weight: float = 0.0,
+    optimizer: spec.Optimizer | None = None,
 ) -> Tried:
-    """Take a step (forward in training mode, loss, backward) with a batch of ``images`` images of ``shape``.
+    """Take a step (forward in training mode, loss, backward, update) with a batch of ``images`` images of ``shape``.
 
+    As a trial on the CPU would: its layers replaced as there, and its weights updated by its ``optimizer``, if given.
     ``macs``: multiply-accumulates of a forward pass of one image. A large step is taken on the meta device, where
     tensors have shapes and no values. Only the CPU refuses: whatever the meta device cannot do is taken there again,
     if that is not too much, by a ``fresh`` network: a copy's hooks and functions may still use the weights of the
@@ -60,18 +65,27 @@ def try_step(
     with random_states_kept():
         if cost > QUICK:
             try:
-                return _take(copy_on(network, "meta"), "meta", shape, classes, images, auxiliary_weight)
+                return _take(copy_on(network, "meta"), "meta", shape, classes, images, auxiliary_weight, optimizer)
             except Exception as problem:  # a network that asks for values fails there as well
                 if cost > MOST:
                     said = f"{_reason(problem)} on torch's meta device, and on the CPU it would take too long"
                     return Tried(untried=said)
         try:
-            return _take(fresh(), "cpu", shape, classes, images, auxiliary_weight)
+            return _take(fresh(), "cpu", shape, classes, images, auxiliary_weight, optimizer)
         except Exception as problem:  # whatever a user's network raises
             return Tried(untried=_reason(problem)) if is_of_machine(problem) else Tried(problem=_reason(problem))
 
 
-def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: int, auxiliary_weight: float) -> Tried:
+def _take(
+    network: nn.Module,
+    device: str,
+    shape: Shape,
+    classes: int,
+    images: int,
+    auxiliary_weight: float,
+    optimizer: spec.Optimizer | None,
+) -> Tried:
+    replace_layers(network)
     network.train()
     trainable = {name: p for name, p in network.named_parameters() if p.requires_grad}
     if not trainable:
@@ -88,6 +102,8 @@ def _take(network: nn.Module, device: str, shape: Shape, classes: int, images: i
     unused = tuple(name for name, parameter in trainable.items() if parameter.grad is None)
     if len(unused) == len(trainable):
         raise _UnfitError("none of its parameters gets a gradient: its output does not depend on them")
+    if optimizer is not None:
+        build_optimizer(optimizer, network.parameters(), device).step()
     if problem := state_problem(network):
         raise _UnfitError(problem)
     logits = len(auxiliary_logits(output))

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from orchestrator.analysis import Analysis, analyse
+from orchestrator.analysis.copy_network import copy_on
 from orchestrator.analysis.outputs import auxiliary_outputs
 from orchestrator.architectures import build_network, family
 from orchestrator.architectures.arguments import Shape, passed
@@ -19,6 +21,7 @@ from orchestrator.contract import ContractResult, check_contract, describe
 from orchestrator.files import from_user
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
+from orchestrator.training.host_state import random_states_kept
 from orchestrator.workflow.networks import behaviour_notes
 
 if TYPE_CHECKING:
@@ -107,6 +110,8 @@ def inspect(
     chosen = arguments or {}
     if isinstance(variant, nn.Module):
         name, network = type(variant).__name__, variant
+        if any(map(is_lazy, network.parameters())):
+            network = _with_parameters(network, shape)
         given: tuple[str, ...] = ()
     else:
         name = variant if isinstance(variant, str) else name_of(variant)
@@ -116,8 +121,22 @@ def inspect(
     analysis = analyse(network, shape)
     result = check_contract(analysis, contract or Contract())
     hidden = [f"{result.unknown}; some kinds of layers cannot be recognised after it"] if result.unknown else []
-    notes = (*analysis.notes, *hidden, *given, *behaviour_notes(variant_label(name), probe(network, shape)))
+    with random_states_kept():
+        behaviour = probe(_copy(network) if isinstance(variant, nn.Module) else network, shape)
+    notes = (*analysis.notes, *hidden, *given, *behaviour_notes(variant_label(name), behaviour))
     return Inspection(name, analysis, result, notes)
+
+
+def _copy(network: nn.Module) -> nn.Module:
+    return copy_on(network, "meta" if any(p.is_meta for p in network.parameters()) else "cpu")
+
+
+def _with_parameters(network: nn.Module, shape: Shape) -> nn.Module:
+    """A copy of a network whose lazy layers make their parameters when they see the first images, as it then is."""
+    copied = _copy(network)
+    with random_states_kept(), torch.no_grad():
+        copied.eval()(torch.zeros(2, *shape))
+    return copied.train(network.training)
 
 
 def _auxiliary_notes(label: str, network: nn.Module, shape: Shape) -> list[str]:

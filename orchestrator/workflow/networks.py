@@ -36,7 +36,7 @@ class Networks:
         self.contract, self.dataset = contract, dataset
         self.begun = False
         self._known: dict[str, tuple[Analysis, ContractResult, Behaviour]] = {}  # by network_key
-        self._tried: dict[tuple[str, int, bool], Tried] = {}  # by network_key, images, auxiliary loss
+        self._tried: dict[tuple[str, int, bool, str], Tried] = {}  # by network_key, images, auxiliary loss, optimiser
         self._failing: dict[tuple[str, str], str] = {}  # by network_key and way of computing it: why it fails so
         self._fallbacks: dict[str, list[str]] = {}  # by pipeline: notes
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
@@ -55,16 +55,18 @@ class Networks:
 
     def take(self, spec: TrialSpec) -> Try:
         """How a training step of ``spec`` is tried, of each kind once."""
-        weight, shape = spec.trainer.auxiliary_weight, self.dataset.shape
+        weight, optimizer, shape = spec.trainer.auxiliary_weight, spec.trainer.optimizer, self.dataset.shape
 
         def take(images: int) -> Tried:
             if spec.variant in VARIANTS and images > 1:  # tests hold that these can be trained so
                 return Tried()
-            key = spec.network_key, images, weight > 0
+            key = spec.network_key, images, weight > 0, optimizer.name
             if key not in self._tried:
                 macs = sum(operation.macs for operation in self.judge(spec)[0].operations)
                 network, classes = self._network(spec), len(self.dataset.classes)
-                self._tried[key] = try_step(network, lambda: self._build(spec), shape, classes, images, macs, weight)
+                self._tried[key] = try_step(
+                    network, lambda: self._build(spec), shape, classes, images, macs, weight, optimizer
+                )
             return self._tried[key]
 
         return take
