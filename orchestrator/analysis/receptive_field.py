@@ -174,8 +174,7 @@ def adaptive_pooling(call: Call) -> Field:
 def interpolation(call: Call) -> Field:
     """Interpolation to another size, in torch's own coordinates."""
     field = call.fields[0]
-    kind = call.name.lstrip("_").split("_")[1]
-    reach = {"bilinear2d": (0, 1), "bicubic2d": (-1, 0, 1, 2)}.get(kind, (0,))
+    reach = {"bilinear2d": (0, 1), "bicubic2d": (-1, 0, 1, 2)}.get(call.name.lstrip("_").split("_")[1], (0,))
     factors = call.arguments.get("scale_factors") or [call.arguments.get("scales_h"), call.arguments.get("scales_w")]
     for dim, factor in enumerate(factors, start=2):
         old, size = field.shape[dim], call.shape[dim]
@@ -204,9 +203,8 @@ def padding(call: Call) -> Field:
 def unfolding(call: Call) -> Field:
     """Sliding windows as columns (im2col): (N, C * kh * kw, positions), each of which sees its whole window."""
     field = reduced(call.fields[0], [1])
-    for dim, (kernel, stride, pad, dilation) in enumerate(
-        call.windows("kernel_size", "stride", "padding", "dilation"), start=2
-    ):
+    settings = call.windows("kernel_size", "stride", "padding", "dilation")
+    for dim, (kernel, stride, pad, dilation) in enumerate(settings, start=2):
         size = (field.shape[dim] + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
         field = windowed(field, dim, size, window_taps(kernel, pad, dilation), stride)
     return _resized(reshaped(field, (*field.shape[:2], field.shape[2] * field.shape[3])), call.shape)

@@ -22,7 +22,8 @@ class _FasterConv2d(nn.Conv2d):
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         if input.dim() != 4:
-            return super()._conv_forward(input, weight, bias)
+            found: Tensor = super()._conv_forward(input, weight, bias)
+            return found
         return self.convolve(input, weight, bias)
 
     def convolve(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
