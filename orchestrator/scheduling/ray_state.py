@@ -1,4 +1,4 @@
-"""What a Ray session must not take over from where it starts: settings of an earlier one, and files of the folder."""
+"""What Ray keeps of a process's first session, read again for the next one."""
 
 from typing import Any
 
@@ -14,11 +14,3 @@ def read_again(ray: Any) -> None:
     constants.ENABLE_RAY_CLUSTER = constants.env_bool(
         constants.ENABLE_RAY_CLUSTERS_ENV_VAR, not constants.IS_WINDOWS_OR_OSX
     )
-
-
-def job_config(ray: Any) -> Any:
-    """For a Ray of our own: its workers do not put the current folder first among the places of modules.
-
-    Networks that lie there are found all the same, by the function that loads them.
-    """
-    return ray.job_config.JobConfig(_client_job=True)  # Ray adds the folder to all others

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scheduling.ray_folder import ASKED, INSIDE, choose, ray_folder
-from orchestrator.scheduling.ray_state import job_config, read_again
+from orchestrator.scheduling.ray_state import read_again
 from orchestrator.scoped import attributes, environment, log_level
 from orchestrator.text import first_line
 
@@ -114,7 +114,6 @@ def ray_session(
                     logging_level=logging.INFO if debug else logging.ERROR,
                     _system_config=_SYSTEM if local else None,
                     _temp_dir=str(folder.path) if folder else None,
-                    job_config=job_config(ray) if local else None,
                 )
         except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as problem:
             ray.shutdown()
