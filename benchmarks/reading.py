@@ -45,6 +45,7 @@ def multiply(database: Path, trials: int) -> None:
             for table, key, value in (
                 ("tags", "place", f"1.{number}.0.0"),
                 ("tags", "trial", f"Trivial/seed-0/sample-{number}"),
+                ("tags", "spec_hash", f"{number:064x}"),
                 ("params", "sample", str(number)),
             ):
                 store.execute(

@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -196,6 +197,12 @@ def home(tmp_path: Path) -> Path:
     """A home folder with nothing in it, so that what this machine's user has is not looked at."""
     (tmp_path / "home").mkdir()
     return tmp_path / "home"
+
+
+def pytest_configure() -> None:
+    """A shell that starts these tests in the background has SIGINT ignored, by every process that they start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

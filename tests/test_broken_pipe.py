@@ -82,7 +82,7 @@ def test_a_script_that_is_piped_goes_on(tmp_path: Path) -> None:
     script = (
         "from orchestrator.workflow.display import Terminal\n"
         "display = Terminal()\n"
-        "for n in range(3): display.log('x' * 100_000)\n"
+        "for n in range(3): display.log('x' * 10_000)\n"
         "open('done', 'w').close()\n"
     )
     read, write = os.pipe()

@@ -97,8 +97,10 @@ def _traced(network: nn.Module, shape: Shape, training: bool, run: Callable[...,
 
 
 def _computed(found: Trace) -> list[Any]:
-    """What a trace shows of the network itself, however it was made."""
-    steps = [(o.name, o.arguments, o.shape, [before.operation for before in o.inputs]) for o in found.operations]
+    """What a trace shows of the network itself, however it was made; torch.fx makes ``x += y`` a new tensor."""
+    steps = [
+        (o.name.removesuffix("_"), o.arguments, o.shape, [i.operation for i in o.inputs]) for o in found.operations
+    ]
     return [*steps, found.output.operation if found.output else None, found.output_shape]
 
 
