@@ -34,23 +34,6 @@ class Comparison(variants.Comparison):
         known = {field.name: getattr(computed, field.name) for field in fields(computed)}
         return cls(**known, experiment=experiment, launch=launch, trials=trials)
 
-    @classmethod
-    def of_trials(
-        cls,
-        experiment: str,
-        launch: str,
-        rows: Sequence[TrialRow],
-        target: float,
-        predicted: Mapping[str, Predictions],
-        settings: VerdictSettings,
-        judging: Judging,
-        rounds: Rounds | None,
-    ) -> "Comparison":
-        """The comparison of a launch's trials by ``settings``; ``predicted``: by run."""
-        right = {run: predictions.right for run, predictions in predicted.items()}
-        computed = variants.compare(rows, target, right, settings, judging.planned, rounds, judging.caution)
-        return cls.of(computed, experiment, launch, tuple(rows))
-
     @property
     def leaders(self) -> list[str]:
         """The best variant, and every one that is not told apart from it."""
@@ -98,3 +81,19 @@ class Comparison(variants.Comparison):
         from orchestrator.reporting.comparison.write import notebook_summary
 
         return notebook_summary(self.context())
+
+
+def compare_trials(
+    experiment: str,
+    launch: str,
+    rows: Sequence[TrialRow],
+    target: float,
+    predicted: Mapping[str, Predictions],
+    settings: VerdictSettings,
+    judging: Judging,
+    rounds: Rounds | None,
+) -> Comparison:
+    """The comparison of a launch's trials by ``settings``; ``predicted``: by run."""
+    right = {run: predictions.right for run, predictions in predicted.items()}
+    computed = variants.compare(rows, target, right, settings, judging.planned, rounds, judging.caution)
+    return Comparison.of(computed, experiment, launch, tuple(rows))

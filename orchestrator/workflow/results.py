@@ -19,7 +19,7 @@ from orchestrator.tracking.predictions import Predictions, read_predictions
 from orchestrator.tracking.read import Judging, find_launch, name_launch, read_epochs, read_judging
 from orchestrator.tracking.trial_rows import read_every_trial
 from orchestrator.verdict.arguments import check_baseline
-from orchestrator.workflow.comparison import Comparison
+from orchestrator.workflow.comparison import Comparison, compare_trials
 from orchestrator.workflow.trial import Trial
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ class Results:
             )
         if baseline is not None:  # that of the experiment file need not have begun
             check_baseline(variant_label(baseline), [row.variant for row in self.comparison.rows])
-        return Comparison.of_trials(
+        return compare_trials(
             self.experiment,
             self.launch,
             self.rows,
@@ -236,7 +236,7 @@ def read_launch(client: "MlflowClient", parent_run_id: str, target: float | None
     share = Share.recorded(judging.share, judging.metrics, rows)
     gpu_seconds = None if share.gpus is None else share.gpus * trained_seconds(rows)
     rounds = launch_rounds(rows, judging.verdict, gpu_seconds)
-    comparison = Comparison.of_trials(
+    comparison = compare_trials(
         experiment, launch, rows, target or own_target, predicted, judging.verdict, judging, rounds
     )
     return Results(
