@@ -197,7 +197,13 @@ def test_short_names_differ(names: list[str]) -> None:
 
 def test_short_numbers() -> None:
     assert [short_number(v) for v in (0, 950, 120_000, 2.5e6, 3e9)] == ["0", "950", "120 k", "2.5 M", "3 G"]
-    assert [short_number(v, "s") for v in (3.0, 0.25, 0.0004, 2e-6)] == ["3 s", "250 ms", "0.4 ms", "2 µs"]
+    assert [short_number(v, "s") for v in (70_000.0, 3.0, 0.25, 0.0004, 2e-6)] == [
+        "70,000 s",
+        "3 s",
+        "250 ms",
+        "0.4 ms",
+        "2 µs",
+    ]
 
 
 def test_names_of_the_made_up_launches_are_odd_enough() -> None:

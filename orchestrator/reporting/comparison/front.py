@@ -74,6 +74,7 @@ def draw_front(context: ComparisonContext, cost: str) -> Figure:
         )
     axes.margins(x=0.08, y=0.12)
     quiet_axes(axes, grid="both")
+    axes.tick_params(pad=6)  # in the corner the numbers of the two axes stay apart
     axes.set_xlabel(cost_name(cost), fontsize=NORMAL, color=QUIET)
     axes.set_ylabel("mean test accuracy (%)", fontsize=NORMAL, color=QUIET)
     title(axes, f"Accuracy and {short_cost_name(cost)}", "filled, joined: not dominated", BLUE)
@@ -99,5 +100,6 @@ def short_number(value: float, unit: str = "") -> str:
     prefixes = ((1.0, ""), (1e-3, "m"), (1e-6, "µ")) if unit else ((1e9, "G"), (1e6, "M"), (1e3, "k"))
     for factor, prefix in prefixes:
         if abs(value) >= factor * (0.0999 if prefix == "m" else 1):  # 0.4 ms, not 400 µs
-            return f"{value / factor:.4g} {prefix}{unit}"
+            number = value / factor
+            return f"{number:,.0f} {prefix}{unit}".rstrip() if number >= 1e4 else f"{number:.4g} {prefix}{unit}"
     return f"{value:.4g} {unit}".rstrip()

@@ -27,7 +27,7 @@ def place_labels(
     axes.set_xlim(axes.get_xlim())
     axes.set_ylim(axes.get_ylim())
     figure.draw_without_rendering()  # the layout moves the axes
-    room = axes.get_window_extent()
+    room = axes.get_window_extent().padded(-GAP)
     pixels = {name: tuple(axes.transData.transform(point)) for name, point in points.items()}
     taken = [_around(x, y, POINT, POINT) for x, y in pixels.values()]
     drawn = [spot for line in lines for spot in _along([tuple(axes.transData.transform(p)) for p in line])]
