@@ -180,6 +180,16 @@ def test_another_baseline_that_is_asked_for_is_one_of_the_variants() -> None:
         results.compare(baseline="strid")
 
 
+@pytest.mark.parametrize("until_decided", [False, True])
+def test_the_planned_baseline_may_be_asked_for_by_any_of_its_names(until_decided: bool) -> None:
+    trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
+    for planned in ("net.py:b", "b"):
+        judging = Judging(VerdictSettings(baseline=planned, until_decided=until_decided))
+        results = Results("x", "1", "run", trials, Compared.of(compare(trials, 0.85)), judging=judging)
+        for asked in ("b", "net.py:b", "there/net.py:b"):
+            assert results.compare(baseline=asked) is results.comparison
+
+
 def test_survivors_are_named_as_such() -> None:
     trials = [trial(v, i, a) for v, mine in APART.items() for i, a in enumerate(mine)]
     assert "too optimistic" not in compare(trials, 0.85).sentence

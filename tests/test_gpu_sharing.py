@@ -48,7 +48,7 @@ class Node:
     """Stands in for the node that measures: its GPU, and a count for each variant, or why there is none."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, gpu: Gpu = LARGE, **answers: int | str) -> None:
-        self.gpu = gpu
+        self.gpu: Gpu | str = gpu
         self.answers = answers
         self.asked: list[tuple[str, tuple[int, ...]]] = []
         monkeypatch.setattr(gpu_sharing, "_measure_on_a_node", self.measure)
@@ -91,6 +91,32 @@ def test_on_another_gpu_it_is_measured_again(changed: Gpu, monkeypatch: pytest.M
     assert said[0].endswith("before it was NVIDIA H200 (139.0 GiB)")
     assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 2
     assert len(node.asked) == len(said) == 2
+
+
+def test_a_gpu_that_does_not_answer_leaves_the_share_as_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    node, said, work = Node(monkeypatch, stride=4), [], work_of(plan_of("stride", seeds=40))
+    assert trials_per_gpu(work, GPU_NODE, tmp_path) == 4
+    node.gpu = "no node has answered within 300 s"
+    kept = (tmp_path / "share.json").read_text()
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 4
+    assert trials_per_gpu(work_of(plan_of("stride", seeds=2)), GPU_NODE, tmp_path) == 2, "never more than trials"
+    assert (len(node.asked), said, (tmp_path / "share.json").read_text()) == (1, [], kept)
+
+
+def test_an_early_share_is_measured_anew_and_stands_if_that_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    node, said, work = Node(monkeypatch, stride="no node has answered"), [], work_of(plan_of("stride", seeds=40))
+    (tmp_path / "share.json").write_text('{"trials": 4}')  # which says nothing of the GPU
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 4
+    assert said == [
+        "4 trials share a GPU as before, since it is not known how many could share one: no node has answered"
+    ]
+    node.answers = {"stride": 2}
+    assert trials_per_gpu(work, GPU_NODE, tmp_path) == 2
+    node.gpu, node.answers = SMALL, {"stride": "no memory"}
+    assert trials_per_gpu(work, GPU_NODE, tmp_path, log=said.append) == 1, "it was not measured on this one"
+    assert said[-1].startswith("every trial gets a GPU of its own")
 
 
 def test_of_several_networks_the_smallest_share_counts_and_the_costliest_is_asked_first(

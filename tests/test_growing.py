@@ -175,6 +175,9 @@ class Looked:
 
 
 ROUNDS = {"until_decided": True}
+GRID = {"name": "grid", "space": {"trainer.optimizer.lr": {"choice": [0.1, 0.2, 0.3]}}}
+RANGE = {**GRID, "space": {"trainer.optimizer.momentum": {"quniform": [0.0, 0.9, 0.1]}}}
+JUDGED_APART = {"confirm": {"seeds": [100, 101, 102]}}
 THREE, FOUR = [0, 1, 2], [0, 1, 2, 3]
 ONE_MORE = ["stride", "dilated_stride", "grouped_concat"]
 NEW = {"seeds": [7, 8, 9]}
@@ -196,6 +199,25 @@ NEW = {"seeds": [7, 8, 9]}
         ({"seeds": THREE, "search": SEARCH}, {"seeds": THREE, "search": {**SEARCH, "samples": 9}}, "^Samples of the"),
         ({"seeds": [0], "search": SEARCH}, {"seeds": [0], "search": {**SEARCH, "samples": 9}}, ""),
         ({"search": SEARCH, "confirm": NEW}, {"search": {**SEARCH, "samples": 9}, "confirm": NEW}, ""),
+        ({"seeds": [0], "search": SEARCH}, {"seeds": [0], "search": SEARCH, **JUDGED_APART}, ""),
+        ({"seeds": THREE, "search": SEARCH}, {"seeds": THREE, "search": SEARCH, **JUDGED_APART}, ""),
+        ({"seeds": THREE, "search": SEARCH}, {"seeds": FOUR, "search": {**SEARCH, "samples": 9}, **JUDGED_APART}, ""),
+        (
+            {"seeds": [0], "search": SEARCH}, {"seeds": [0], "search": {**SEARCH, "samples": 2}, **JUDGED_APART},
+            r"seeds \[0\], now \[100, 101, 102\], samples 4, now 2",
+        ),
+        ({"search": SEARCH, **JUDGED_APART}, {"search": SEARCH}, r"\(seeds \[100, 101, 102\], now \[0, 1\]\)"),
+        ({"seeds": [0], "search": {**GRID, "samples": 2}}, {"seeds": [0], "search": GRID}, ""),
+        ({"seeds": THREE, "search": {**GRID, "samples": 2}}, {"seeds": THREE, "search": GRID}, "^Samples of the"),
+        ({"seeds": [0], "search": GRID}, {"seeds": [0], "search": {**GRID, "samples": 2}}, r"\(samples 3, now 2\)"),
+        ({"seeds": THREE, "search": GRID}, {"seeds": THREE, "search": {**GRID, "samples": 2}}, "samples 3, now 2"),
+        ({"seeds": THREE, "search": GRID}, {"seeds": THREE, "search": {**GRID, "samples": 3}}, ""),
+        ({"seeds": [0], "search": {**RANGE, "samples": 2}}, {"seeds": [0], "search": RANGE}, ""),
+        ({"seeds": [0], "search": RANGE}, {"seeds": [0], "search": {**RANGE, "samples": 2}}, "samples all, now 2"),
+        (
+            {"seeds": THREE, "search": {**SEARCH, "samples": None}},
+            {"seeds": THREE, "search": {**SEARCH, "samples": 8}}, "",
+        ),
         ({"seeds": THREE}, {"seeds": THREE, "variants": ["stride"]}, r"variants \[stride, dilated_stride\], now \["),
         ({"seeds": THREE}, {"seeds": THREE, "verdict": {"margin": 0.01}}, r"margin none, now 0\.01"),
         ({"seeds": THREE}, {"seeds": THREE, "verdict": ROUNDS}, "until_decided no, now yes"),
@@ -221,6 +243,20 @@ def test_rules_that_are_changed_after_a_look_are_told_of(
     unseen = Looked(tmp_path / "unseen")
     unseen.under(ends=0, **before)
     assert unseen.under(**now) == "", "nothing had ended"
+
+
+def test_a_search_that_was_seen_before_it_was_confirmed_says_nothing_of_later_looks(tmp_path: Path) -> None:
+    launch, found = Looked(tmp_path), {"seeds": [0], "search": SEARCH}
+    assert launch.under(**found) == ""
+    assert launch.under(**found, **JUDGED_APART) == ""
+    said = launch.under(**found, confirm={"seeds": [100, 101, 102, 103]})
+    assert said.startswith("Seeds were added after a verdict on 3 seeds had been seen: ")
+
+
+def test_a_baseline_in_other_words_is_no_other_rule(network_file: Path, tmp_path: Path) -> None:
+    launch, file = Looked(tmp_path), f"{network_file}:Tiny"
+    for baseline in ("Tiny", file):
+        assert launch.under(variants=[file, "stride"], seeds=THREE, verdict={"baseline": baseline}) == ""
 
 
 CONFIRMED = {"search": SEARCH, "confirm": {"seeds": [100, 101]}}

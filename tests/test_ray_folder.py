@@ -85,6 +85,7 @@ def test_what_the_user_asks_for_is_used_or_refused_in_one_line(short: Path) -> N
         assert "\n" not in str(refused.value)
         if asked != str(short / "in"):  # whose own ray is nothing to a folder that we make there
             assert choose({"TMPDIR": asked}) == (Path("/tmp"), True)  # it is for all programs: another does as well
+    assert choose({"TMPDIR": str(short / "new")}) == (Path("/tmp"), True), "none that nobody has made yet"
     assert choose({"TMPDIR": str(short)}) == (short, True)  # others may use it: a folder of our own, in it
     assert choose({"TMPDIR": "/tmp"}) == choose({"TMPDIR": "/tmp/"}) == (Path("/tmp"), True)
     assert choose({}) == choose({"RAY_TMPDIR": "", "TMPDIR": ""}) == (Path("/tmp"), True)
@@ -126,6 +127,13 @@ def test_a_session_where_all_programs_keep_theirs_has_a_folder_of_its_own(base: 
         assert mine.path.parent.parent == general
         assert mine.path.parent.stat().st_mode & 0o777 == 0o700
     assert list(base.rglob("*")) == [general]
+
+
+def test_a_session_starts_where_the_folder_of_all_programs_does_not_exist_yet(base: Path, monkeypatch: Any) -> None:
+    monkeypatch.setenv("TMPDIR", str(base / "missing"))
+    with ray_folder() as mine:
+        assert mine.path.parent.parent == base
+    assert list(base.iterdir()) == []
 
 
 def test_sessions_at_once_have_folders_of_their_own_that_end_with_them(base: Path) -> None:

@@ -354,11 +354,38 @@ def test_what_somebody_added_to_a_description_stays(uri: str) -> None:
         assert read_judging(client, parent).description == expected
     client.delete_tag(parent, "description")  # as an earlier version left it
     open_runs(uri, described("Therefore."))
-    assert client.get_run(parent).data.tags["mlflow.note.content"] == "Therefore." + MARK + "The verdict."
+    above = "Therefore.\n\nBecause. And by whom."
+    assert client.get_run(parent).data.tags["mlflow.note.content"] == above + MARK + "The verdict."
     client.delete_tag(parent, "mlflow.note.content")
     for description in ("", "Again."):
         open_runs(uri, described(description))
         assert client.get_run(parent).data.tags.get("mlflow.note.content", "") == description
+
+
+@pytest.mark.parametrize("verdict", ["", MARK + "The verdict."])
+@pytest.mark.parametrize(
+    ("before", "note", "changes"),
+    [  # None: an earlier version did not record the description apart
+        (None, "My conclusions.", {"": "My conclusions.", "Why.": "Why.\n\nMy conclusions.", " ": "My conclusions."}),
+        (None, "Why. And mine.", {"Why.": "Why. And mine.", "How.": "How. And mine."}),
+        (None, "Mine.\n\nWhy.", {"Why.": "Mine.\n\nWhy.", "How.": "Mine.\n\nHow.", "": "Mine."}),
+        ("", "Mine.", {"": "Mine.", "Why.": "Why.\n\nMine.", "How.": "How.\n\nMine.", " ": "Mine."}),
+        ("Why.", "Mine.\n\nWhy.\n\nAnd mine.", {"How.": "Mine.\n\nHow.\n\nAnd mine.", "": "Mine.\n\n\n\nAnd mine."}),
+        ("Why.", "Quite other words.", {"How.": "How.\n\nQuite other words.", "": "Quite other words."}),
+    ],
+)  # fmt: skip
+def test_a_users_own_note_on_a_launch_outlives_every_description(
+    uri: str, before: str | None, note: str, changes: dict[str, str], verdict: str
+) -> None:
+    runs = open_runs(uri, described(before or ""))
+    client, parent = runs.client, runs.parent_run_id
+    client.set_tag(parent, "mlflow.note.content", note + verdict)
+    if before is None:
+        client.delete_tag(parent, "description")
+    for description, expected in changes.items():
+        for _ in range(2):
+            open_runs(uri, described(description))
+            assert client.get_run(parent).data.tags["mlflow.note.content"] == expected + verdict
 
 
 @pytest.mark.parametrize("description", ["Why.\n\n---\n\nHow.", "Long. " * 830, ""])

@@ -29,6 +29,7 @@ class Drain(Stopper):  # type: ignore[misc]
     def __init__(self, log: Callable[[str], None] = lambda _: None) -> None:
         self.log = log
         self.requested = False
+        self.without_storage = False  # whether the launch's storage failed on the way
         self.drained: set[str] = set()  # names of trials that ended at an epoch's end because of this
         self._busy: set[str] | None = None  # names of trials that we still wait for
 
@@ -49,6 +50,7 @@ class Drain(Stopper):  # type: ignore[misc]
 
     def end_without_storage(self, what: str, advice: str = "mend it") -> None:
         """Nothing can be kept any more: the launch ends with what it has, to be resumed when it can."""
+        self.without_storage = True
         if not self.requested:
             self.log(f"{what}: the launch ends, every trial keeps its last checkpoint; {advice}, then resume")
         self.stop()

@@ -61,12 +61,13 @@ def trials_per_gpu(
     most = useful(work, nodes)
     if most <= 1:
         return 1
-    if (known := read_share(folder)) is not None:
-        kept, before = known
-        if (now := _ask_a_node(which_gpu)) == before:
+    kept, before = read_share(folder) or (1, None)
+    if before is not None:
+        now = _ask_a_node(which_gpu)
+        if isinstance(now, str) or now == before:  # a GPU that does not answer is taken for the one that did
             return min(kept, most)
-        if isinstance(now, Gpu):
-            log(f"how many trials share a GPU is measured anew, on {described(now)}: before it was {described(before)}")
+        log(f"how many trials share a GPU is measured anew, on {described(now)}: before it was {described(before)}")
+        kept = 1  # on the other GPU
     measured: list[tuple[TrialSpec, Share, Gpu]] = []
     began = time.monotonic()
     for spec in costliest(work):
@@ -75,8 +76,11 @@ def trials_per_gpu(
             break  # it is 1 already, or trials have waited long enough
         found = _measure_on_a_node(spec, work, counts)
         if isinstance(found, str):
-            log(f"every trial gets a GPU of its own, since it is not known how many could share one: {found}")
-            return 1
+            share = (
+                f"{min(kept, most)} trials share a GPU as before" if kept > 1 else "every trial gets a GPU of its own"
+            )
+            log(f"{share}, since it is not known how many could share one: {found}")
+            return min(kept, most)
         measured.append((spec, *found))
     if not measured:
         return 1
@@ -119,12 +123,13 @@ def costliest(work: Work) -> list[TrialSpec]:
     return list(found.values())
 
 
-def read_share(folder: Path) -> tuple[int, Gpu] | None:
-    """How many trials shared a GPU when this launch was begun, and which; None if either is not known."""
+def read_share(folder: Path) -> tuple[int, Gpu | None] | None:
+    """How many trials shared a GPU when this launch was begun, or None; and which GPU, if an early version kept it."""
     try:
         content = json.loads((folder / SHARE).read_text(encoding="utf-8"))
-        count, gpu = content["trials"], Gpu(str(content["gpu"]["name"]), int(content["gpu"]["memory"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        count, kept = content["trials"], content.get("gpu")
+        gpu = None if kept is None else Gpu(str(kept["name"]), int(kept["memory"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return (count, gpu) if isinstance(count, int) and not isinstance(count, bool) and count >= 1 else None
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.data import Dataset
 from orchestrator.data.arrays import to_arrays
+from orchestrator.errors import InterruptedLaunchError
 from orchestrator.records import Failure, Listener, Outcome, Status
 from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
@@ -44,7 +45,8 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
 
     Ray must have been started. A trial that fails fails alone. SIGINT or SIGTERM ends the launch early: the epochs in
     progress are finished, and trials that have not ended are then returned as interrupted, and can be resumed. A
-    second one ends it at once. ``log`` gets the messages for the user.
+    second one ends it at once. ``log`` gets the messages for the user. Raises InterruptedLaunchError if every known
+    trial has ended but the storage failed, so that what was to follow is not known: it is when the launch is resumed.
     """
     from orchestrator.scheduling.callback import LaunchCallback
     from orchestrator.scheduling.drain import Drain, signals_drain
@@ -77,10 +79,14 @@ def run_launch(launch: Launch, log: Callable[[str], None] = lambda _: None) -> d
                 if (failed := newest_intact([launch.folder / "trials" / spec.name], spec)) is not None:
                     resume_from[spec.name] = failed
                 log(f"{spec.name}: out of memory; once more with {_format_resources(resources)}")
-    if drain.requested and launch.more is not None and callback.ended_for_good().keys() == callback.outcomes.keys():
-        callback.interrupt(spec.name for spec in launch.more(callback.ended_for_good()))  # they follow when resumed
+    ended = callback.ended_for_good()
+    if launch.more is not None and drain.requested and not drain.without_storage and ended == callback.outcomes:
+        follow = drain.unless_storage_fails(launch.folder, partial(launch.more, ended)) or ()  # when it is resumed
+        callback.interrupt(spec.name for spec in follow)
     callback.close()
     _tidy(launch, callback.outcomes)
+    if drain.without_storage and callback.ended_for_good() == callback.outcomes:
+        raise InterruptedLaunchError(f"{launch.folder} could not be read or written, so that it is to be resumed")
     return callback.outcomes
 
 

@@ -1,10 +1,12 @@
 """Whether results of a launch were seen before its rules for a verdict were changed, by the plans that it was given."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.spec import Experiment, VerdictSettings, label_of
+from orchestrator.spec import Experiment, VerdictSettings, label_of, variant_label
 from orchestrator.spec.rounds import seeds_of_rounds
+from orchestrator.spec.search import SAMPLES
 from orchestrator.text import listed
 from orchestrator.verdict.planning import LEAST_SEEDS
 
@@ -21,18 +23,19 @@ def caution(content: Mapping[str, Any]) -> str:
     """
     *earlier, now = [_design(plan["experiment"]) for plan in content["plans"]]
     looks = [look for look, plan in zip(earlier, content["plans"], strict=False) if plan.get("seen")]
-    changed = [key for key in DESIGN if any(_counts(key, look, now) for look in looks)]
-    if not changed:
+    told = [(key, look) for key in DESIGN for look in looks if _counts(key, look, now)]
+    if not told:
         return ""
-    if not now["until_decided"] and all(_only_grows(key, look, now) for key in changed for look in looks):
-        seen = sorted({len(look["seeds"]) for look in looks if len(look["seeds"]) >= LEAST_SEEDS})
+    changed = list(dict.fromkeys(key for key, _ in told))
+    if not now["until_decided"] and all(_only_grows(key, look, now) for key, look in told):
+        seen = sorted({len(look["seeds"]) for _, look in told})
         rounds = " Rounds (verdict.until_decided) allow for that." if changed == ["seeds"] else ""
         return (
             f"{listed([GROWING[key] for key in changed]).capitalize()} were added after a verdict on "
             f"{' and on '.join(map(str, seen))} seeds had been seen: each further look makes a wrong decision more "
             f"likely than the confidence says.{rounds}"
         )
-    first = next(look for look in looks if any(_differs(key, look, now) for key in changed))
+    first = next(look for look in looks if any(look is other for _, other in told))
     words = ", ".join(f"{key} {_brief(first[key])}, now {_brief(now[key])}" for key in changed)
     return f"The rules were changed after results had been seen ({words}): wrong decisions may be more frequent."
 
@@ -62,14 +65,34 @@ def _design(experiment: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **rules,
         "until_decided": bool(rules["until_decided"]),
+        "baseline": rules["baseline"] and variant_label(rules["baseline"]),
         "seeds": (confirm or experiment)["seeds"],
         "variants": [label_of(variant) for variant in experiment["variants"]],
-        "samples": search.get("samples") if search and not confirm else None,  # what is chosen is judged on new seeds
+        "samples": _samples(search) if search else None,
+        "searched": experiment["seeds"] if search else [],
+        "confirmed": bool(confirm),
     }
 
 
+def _samples(search: Mapping[str, Any]) -> float:
+    """How many settings are tried; of a grid no more than its combinations, infinity if they are not all listed."""
+    samples: int | None = search.get("samples")
+    if search.get("name") != "grid":
+        return samples or SAMPLES
+    choices = [distribution.get("choice") for distribution in search["space"].values()]
+    size = math.inf if None in choices else math.prod(map(len, choices))
+    return min(samples or math.inf, size)
+
+
 def _counts(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether the verdict must say that ``key`` was changed after a look at what ``before`` had trained."""
+    """Whether the verdict must say that ``key`` was changed after a look at what ``before`` had trained.
+
+    A search that grows, or stays as it is, and is confirmed from now on is judged on new seeds alone.
+    """
+    newly_confirmed = before["searched"] and now["confirmed"] and not before["confirmed"]
+    grown = set(before["searched"]) <= set(now["searched"]) and _only_grows("samples", before, now)
+    if key in ("seeds", "samples") and newly_confirmed and grown:
+        return False
     could_decide = before["until_decided"] or len(before["seeds"]) >= LEAST_SEEDS
     return _differs(key, before, now) and (could_decide or not _only_grows(key, before, now))
 
@@ -89,10 +112,14 @@ def _differs(key: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> boo
         return any(one != other for one, other in zip(*orders, strict=False))
     if key in ("seeds", "variants"):  # their order decides nothing
         return set(before[key]) != set(now[key])
+    if key == "samples" and before["confirmed"] and now["confirmed"]:
+        return False  # what is chosen is judged on new seeds
     return before[key] != now[key] and (rounds or key != "max_seeds")
 
 
 def _brief(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if value == math.inf:
+        return "all"
     return f"[{', '.join(map(str, value))}]" if isinstance(value, list) else "none" if value is None else str(value)

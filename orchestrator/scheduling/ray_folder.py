@@ -114,6 +114,8 @@ def _problem(place: str, make: bool = False) -> str | None:
         return f"{place}: {problem.strerror}"
     if not existing.is_dir():
         return f"{existing} is a file"
+    if make and existing != inside:  # tempfile makes none either
+        return f"{place} does not exist"
     if existing == inside and not make and existing.stat().st_uid != os.getuid():
         return f"{existing} belongs to another user"
     return None if os.access(existing, os.W_OK | os.X_OK) else f"you cannot write to {existing}"

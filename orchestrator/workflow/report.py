@@ -64,11 +64,11 @@ def redraw(
     folder.fetch(storage)
     experiment = read_stored(content, str(folder.path / "launch.json"))
     chosen = _chosen(folder, trial, storage, experiment)
-    published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
     given = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
     tracking_uri = absolute_uri(given) if given else None
     data_dir = data_dir.absolute() if data_dir.exists() else data_dir
     with chdir(folder.directory or Path.cwd()), folder.locked(), asked(uri := choose_store(tracking_uri)):
+        published = read_curve(Path(experiment.published_curve)) if experiment.published_curve else []
         client = connect(uri, make=False)
         runs = trial_runs(client, name, folder.name, folder.id)
         display.log(f"reading data: {experiment.dataset.name}")

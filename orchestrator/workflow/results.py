@@ -135,6 +135,9 @@ class Results:
         as a fraction, below which variants count as equivalent), and a ``confidence`` of 0.95. Raises RequestError if
         a value is not possible, or if the launch trains in rounds, which its own settings have decided.
         """
+        planned = self.judging.verdict.baseline
+        if baseline is not None and planned is not None and variant_label(baseline) == variant_label(planned):
+            baseline = planned
         given: dict[str, Any] = {"baseline": baseline, "margin": margin, "confidence": confidence}
         given = {name: value for name, value in given.items() if value is not None}
         try:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from orchestrator.errors import InterruptedLaunchError
 from orchestrator.records import BEST_VAL_ACCURACY, TEST_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
@@ -83,7 +84,10 @@ def _run(work: Launch, shown: Growth | Sequence[str], before: Sequence[Outcome],
         listeners = (*work.listeners, *watching)
         if isinstance(shown, Growth):
             shown.listeners = listeners
-        outcomes = run_launch(replace(work, listeners=listeners), display.log)
+        try:
+            outcomes = run_launch(replace(work, listeners=listeners), display.log)
+        except InterruptedLaunchError:  # the log says why
+            return Status.INTERRUPTED
     return overall(outcomes.values())
 
 
