@@ -17,7 +17,7 @@ from patience import PATIENCE
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, load_dataset
-from orchestrator.errors import DiskFullError, DivergedError, StorageError
+from orchestrator.errors import DiskFullError, DivergedError, InterruptedLaunchError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
@@ -295,6 +295,41 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
     assert (outcome.status, outcome.reason) == (Status.INTERRUPTED, "")
     assert heard.ends == [outcome]
     assert run_launch(dataclasses.replace(launch, listeners=()))["Hungry/seed-0"].status is Status.COMPLETE
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_storage_that_fails_when_nothing_trains_leaves_a_launch_interrupted(
+    interrupted: bool, nodes, network_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    """What is to follow is decided on disk: without that, every known trial has ended, but not the launch."""
+    plan = plan_of(f"{network_file}:Tiny", trainer={"epochs": 1, "batch_size": 16})
+    [spec] = plan.trials
+    asked: list[int] = []
+
+    class Ending(Heard):
+        def on_end(self, outcome: Outcome) -> None:
+            super().on_end(outcome)
+            if interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    def more(ended: Mapping[str, Outcome]) -> list[TrialSpec]:
+        asked.extend(len(ended) for _ in ended)
+        if asked == [1]:
+            raise StorageError("the disk is away")
+        return []  # as one that has noted these ends already
+
+    heard, said = Ending(), []
+    launch = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, [heard], nodes=nodes, more=more)
+    with pytest.raises(InterruptedLaunchError, match="to be resumed"):
+        run_launch(launch, said.append)
+    assert asked == [1], "and not once more"
+    assert [end.status for end in heard.ends] == [Status.COMPLETE]
+    assert TrialFolder(launch.folder / "trials" / spec.name).outcome().status is Status.COMPLETE
+    assert not list(launch.folder.glob("attempt*")), "it has been tidied"
+    if not interrupted:
+        [line] = said
+        assert line.startswith("the disk is away: the launch ends, ")
 
 
 def test_a_full_disk_keeps_what_was_there(small_disk: Path) -> None:

@@ -84,6 +84,25 @@ def test_one_report_is_drawn_again_in_python(copy: Launched, monkeypatch: pytest
     assert after["Tiny/seed-0"] == [STALE, STALE]
 
 
+def test_a_published_curve_is_looked_for_where_the_launch_was_run(
+    copy: Launched, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    [file] = copy.folder.glob("storage/small/*/launch.json")
+    content = json.loads(file.read_text())
+    content["directory"] = str(copy.folder)
+    content["experiment"]["published"] = {"curve": "published.csv"}
+    file.write_text(json.dumps(content))
+    (copy.folder / "published.csv").write_text("epoch,test_accuracy\n1,50\n")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    options = {"storage": copy.folder / "storage", "tracking_uri": copy.store, "display": "none"}
+    [drawn] = orc.report("small", "Tiny/seed-1", **options)
+    assert drawn.name == "Tiny/seed-1"
+    (copy.folder / "published.csv").unlink()
+    with pytest.raises(RequestError, match=r"published\.csv: cannot be read"):
+        orc.report("small", "Tiny/seed-1", **options)
+
+
 @pytest.mark.slow
 def test_a_report_that_cannot_be_drawn_keeps_the_old_one_and_says_so(copy: Launched) -> None:
     [folder] = copy.folder.glob("storage/small/*/trials/Tiny/seed-0")

@@ -122,6 +122,34 @@ def test_the_commands_say_what_was_chosen_and_what_it_is_judged_on(confirmed: tu
     assert results.best("Tiny").name.startswith("Tiny/seed-10")
 
 
+def test_a_storage_that_fails_between_the_stages_interrupts_the_launch_and_resuming_completes_it(
+    sources: Path, tmp_path: Path
+) -> None:
+    text = (sources / "confirmed.yaml").read_text().replace(f', "{sources}/networks.py:Failing"', "")
+    (tmp_path / "small.yaml").write_text(text)
+    with driver(tmp_path, "run", "small.yaml") as process:
+        wait_for(tmp_path, process, "to resume if interrupted")
+        [folder] = (tmp_path / "storage" / "small").iterdir()
+        log = folder / "suggestions.jsonl"
+        log.mkdir()
+        assert process.wait(PATIENCE) == 130
+    said = (tmp_path / "output.txt").read_text()
+    assert f"{log.relative_to(tmp_path)} cannot be read or written" in " ".join(said.split())
+    client = connect(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    [experiment] = [e for e in client.search_experiments() if e.name == "small"]
+
+    def run() -> Any:
+        return client.search_runs([experiment.experiment_id], "tags.kind = 'launch'")[0]
+
+    assert run().info.status == "KILLED"
+    log.rmdir()
+    resumed = orchestrator("run", "small.yaml", "--json", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    stages = [row["stage"] for row in json.loads(resumed.stdout)["trials"]]
+    assert (stages.count("search"), stages.count("confirm")) == (3, 2)
+    assert run().info.status == "FINISHED"
+
+
 @pytest.fixture(scope="module")
 def undisturbed(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], str]:
     folder = tmp_path_factory.mktemp("undisturbed")

@@ -362,30 +362,26 @@ def test_what_somebody_added_to_a_description_stays(uri: str) -> None:
         assert client.get_run(parent).data.tags.get("mlflow.note.content", "") == description
 
 
-@pytest.mark.parametrize("verdict", ["", MARK + "The verdict."])
-@pytest.mark.parametrize(
-    ("before", "note", "changes"),
-    [  # None: an earlier version did not record the description apart
-        (None, "My conclusions.", {"": "My conclusions.", "Why.": "Why.\n\nMy conclusions.", " ": "My conclusions."}),
+def test_a_users_own_note_on_a_launch_outlives_every_description(uri: str) -> None:
+    cases: list[tuple[str | None, str, dict[str, str]]] = [  # None: an earlier version did not record it apart
+        (None, "Mine.", {"": "Mine.", "Why.": "Why.\n\nMine.", " ": "Mine."}),
         (None, "Why. And mine.", {"Why.": "Why. And mine.", "How.": "How. And mine."}),
         (None, "Mine.\n\nWhy.", {"Why.": "Mine.\n\nWhy.", "How.": "Mine.\n\nHow.", "": "Mine."}),
         ("", "Mine.", {"": "Mine.", "Why.": "Why.\n\nMine.", "How.": "How.\n\nMine.", " ": "Mine."}),
-        ("Why.", "Mine.\n\nWhy.\n\nAnd mine.", {"How.": "Mine.\n\nHow.\n\nAnd mine.", "": "Mine.\n\n\n\nAnd mine."}),
-        ("Why.", "Quite other words.", {"How.": "How.\n\nQuite other words.", "": "Quite other words."}),
-    ],
-)  # fmt: skip
-def test_a_users_own_note_on_a_launch_outlives_every_description(
-    uri: str, before: str | None, note: str, changes: dict[str, str], verdict: str
-) -> None:
-    runs = open_runs(uri, described(before or ""))
-    client, parent = runs.client, runs.parent_run_id
-    client.set_tag(parent, "mlflow.note.content", note + verdict)
-    if before is None:
-        client.delete_tag(parent, "description")
-    for description, expected in changes.items():
-        for _ in range(2):
-            open_runs(uri, described(description))
-            assert client.get_run(parent).data.tags["mlflow.note.content"] == expected + verdict
+        ("Why.", "Mine.\n\nWhy.\n\nMine.", {"How.": "Mine.\n\nHow.\n\nMine."}),
+        ("Why.", "Other words.", {"How.": "How.\n\nOther words.", "": "Other words."}),
+    ]
+    for number, ((before, note, changes), verdict) in enumerate(itertools.product(cases, ("", MARK + "The verdict."))):
+        name = f"exp-{number}"
+        runs = open_runs(uri, described(before or "", name))
+        client, parent = runs.client, runs.parent_run_id
+        client.set_tag(parent, "mlflow.note.content", note + verdict)
+        if before is None:
+            client.delete_tag(parent, "description")
+        for description, expected in changes.items():
+            for _ in range(2):
+                open_runs(uri, described(description, name))
+                assert client.get_run(parent).data.tags["mlflow.note.content"] == expected + verdict
 
 
 @pytest.mark.parametrize("description", ["Why.\n\n---\n\nHow.", "Long. " * 830, ""])

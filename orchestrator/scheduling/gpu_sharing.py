@@ -71,16 +71,16 @@ def trials_per_gpu(
     measured: list[tuple[TrialSpec, Share, Gpu]] = []
     began = time.monotonic()
     for spec in costliest(work):
-        counts = [count for count in COUNTS if count <= min([most, *(share.count for _, share, _ in measured)])]
+        most = min([most, *(share.count for _, share, _ in measured)])
+        counts = [count for count in COUNTS if count <= most]
         if len(counts) == 1 or time.monotonic() > began + LONGEST:
             break  # it is 1 already, or trials have waited long enough
         found = _measure_on_a_node(spec, work, counts)
         if isinstance(found, str):
-            share = (
-                f"{min(kept, most)} trials share a GPU as before" if kept > 1 else "every trial gets a GPU of its own"
-            )
-            log(f"{share}, since it is not known how many could share one: {found}")
-            return min(kept, most)
+            kept = min(kept, most)
+            stays = f"{kept} trials share a GPU as before" if kept > 1 else "every trial gets a GPU of its own"
+            log(f"{stays}, since it is not known how many could share one: {found}")
+            return kept
         measured.append((spec, *found))
     if not measured:
         return 1
