@@ -128,7 +128,7 @@ def test_a_storage_that_fails_between_the_stages_interrupts_the_launch_and_resum
     text = (sources / "confirmed.yaml").read_text().replace(f', "{sources}/networks.py:Failing"', "")
     (tmp_path / "small.yaml").write_text(text)
     with driver(tmp_path, "run", "small.yaml") as process:
-        wait_for(tmp_path, process, "to resume if interrupted")
+        wait_for(tmp_path, process, "3 trials", "at a time")
         [folder] = (tmp_path / "storage" / "small").iterdir()
         log = folder / "suggestions.jsonl"
         log.mkdir()
