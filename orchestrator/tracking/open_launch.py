@@ -10,9 +10,9 @@ from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
-from orchestrator.tracking.artifacts import MARK
 from orchestrator.tracking.lease import lease_end
-from orchestrator.tracking.names import LONGEST_RUN_NAME, LONGEST_TAG, storable
+from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
+from orchestrator.tracking.note import put_description
 from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, end, reopen, trials_of
 from orchestrator.tracking.store import sqlite_file
@@ -86,7 +86,7 @@ def open_launch(
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
         client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
-        _put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
+        put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
         for name, value in shorten(
             _judging_tags(plan, opened)
         ).items():  # they may have been edited: nothing was trained by them
@@ -190,37 +190,6 @@ def _keep_to_plan(
             client.set_tag(run_id, STAGE, spec.stage)
         if (contract := contracts.get(spec_hash)) not in (None, tags.get(CONTRACT)):
             client.set_tag(run_id, CONTRACT, contract)
-
-
-def _put_description(client: "MlflowClient", run: Any, description: str) -> None:
-    """Replace the earlier description in the note of a launch by today's; what else its note says stays."""
-    note = run.data.tags.get(NOTE, "")
-    words, mark, verdict = note.partition(MARK)
-    before, now = run.data.tags.get(DESCRIPTION), storable(description.strip())
-    if before is not None and (before := storable(before.strip())) == now:
-        return
-    new = _described(words.strip(), before, now)[: LONGEST_TAG - len(mark + verdict)] + mark + verdict
-    if new == note:
-        return
-    if new:
-        client.set_tag(run.info.run_id, NOTE, new)
-    elif note:
-        client.delete_tag(run.info.run_id, NOTE)
-
-
-def _described(words: str, before: str | None, now: str) -> str:
-    """``words`` of a note with ``now`` in the place of the description ``before``, or in front where that is not found.
-
-    None: an earlier version did not record it apart, and all of the words may be the user's own.
-    """
-    at = f"\n\n{words}".find(f"\n\n{now if before is None else before}")  # where it begins them or a paragraph of them
-    if before is None and at >= 0:
-        return words
-    if words and (before or now).startswith(words):  # cut off, to make room for a verdict
-        return now
-    if before and at >= 0:
-        return f"{words[:at]}{now}{words[at + len(before) :]}".strip()
-    return "\n\n".join(filter(None, [now, words]))
 
 
 def _put_published(client: "MlflowClient", run: Any, tag: Mapping[str, str]) -> None:
