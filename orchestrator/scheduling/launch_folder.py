@@ -136,12 +136,18 @@ class LaunchFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the launch: two drivers on one launch would write over one another."""
-        lock = FileLock(self.path / "launch.lock", timeout=0)
+        """Hold the launch: two drivers on one launch would write over one another. Raises StorageError."""
+        lock = FileLock(file := self.path / "launch.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout as problem:
             raise StorageError(f"{self.path} is in use by another process; wait for it, or `run --again`") from problem
+        except OSError as problem:
+            raise StorageError(
+                f"{file} cannot be opened and locked: {problem.strerror or problem}; "
+                "a launch is resumed only by who may write to its folder, on a file system that locks files: "
+                "gain that right, copy the folder to another storage (--storage), or begin a new launch there"
+            ) from problem
         try:
             yield
         finally:
