@@ -145,8 +145,8 @@ class LaunchFolder:
         except OSError as problem:
             raise StorageError(
                 f"{file} cannot be opened and locked: {problem.strerror or problem}; "
-                "a launch is resumed only by who may write to its folder, on a file system that locks files: "
-                "gain that right, copy the folder to another storage (--storage), or begin a new launch there"
+                "a launch's folder must be writable for you and on a file system that locks files: have it made so, "
+                "copy it to a storage folder of your own (see --storage), or begin a new launch there"
             ) from problem
         try:
             yield
