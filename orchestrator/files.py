@@ -176,5 +176,5 @@ def disk_full_named(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(next(p for p in (path, *path.absolute().parents) if p.exists())).free
         raise DiskFullError(
             f"no space left to write {path} ({free / 1e6:,.1f} MB free): remove old launches or their checkpoints "
-            "(checkpoints/last.pt and previous.pt of finished trials are not needed), then resume"
+            "(checkpoints/last.pt and previous.pt of complete trials are not needed), then resume"
         ) from problem

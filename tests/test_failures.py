@@ -72,6 +72,15 @@ class Hungry(Tiny):
         return self.net(x)
 
 
+class Fragile(Tiny):
+    """kill -9 of the process that evaluates it, if there is a file beside it."""
+
+    def forward(self, x):
+        if not self.training and pathlib.Path(__file__).with_name("fall").exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.net(x)
+
+
 class Mortal(Tiny):
     """kill -9 of the process that trains it, amid an epoch, as often as the file beside it has dots."""
 
@@ -243,6 +252,33 @@ def test_a_worker_lost_too_often_fails_the_trial_and_names_the_kind(
 
 @pytest.mark.slow
 @pytest.mark.ray
+def test_a_worker_lost_while_it_evaluates_fails_the_trial_until_it_is_evaluated(
+    nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
+) -> None:
+    plan = plan_of(f"{ailing_file}:Fragile", failures={"infrastructure": 0})
+    search = Launch(plan, dataset, tmp_path / "launch", {"CPU": 1.0}, nodes=nodes, measured=lambda _: False)
+    found = run_launch(search)["Fragile/seed-0"]
+    assert found.status is Status.COMPLETE
+    home = TrialFolder(found.folder)
+    home.last.unlink()  # as somebody does whose disk is full
+    home.previous.unlink(missing_ok=True)
+    evaluation = dataclasses.replace(search, resume_from={"Fragile/seed-0": home.path}, measured=lambda _: True)
+    (tmp_path / "fall").touch()
+    lost = run_launch(evaluation)["Fragile/seed-0"]
+    assert (lost.status, lost.failure) == (Status.FAILED, Failure.INFRASTRUCTURE)
+    assert "its worker was lost" in lost.reason
+    assert home.outcome().status is Status.COMPLETE
+    (tmp_path / "fall").unlink()
+    trained = [record for record in home.records() if not record.final]
+    heard = Heard()
+    assert run_launch(dataclasses.replace(evaluation, listeners=[heard]))["Fragile/seed-0"].status is Status.COMPLETE
+    assert home.is_measured()
+    assert [record for record in home.records() if not record.final] == trained  # none was trained again
+    assert {epoch for _, epoch in heard.records} == {5}
+
+
+@pytest.mark.slow
+@pytest.mark.ray
 def test_a_device_lost_by_one_trial_fails_no_other(nodes, faulty_file: Path, dataset: Dataset, tmp_path: Path) -> None:
     plan = plan_of(f"{faulty_file}:Faulty", variants=[f"{faulty_file}:{name}" for name in ("Faulty", "Tiny")])
     outcomes = run_launch(Launch(plan, dataset, tmp_path / "launch", {"CPU": 2.0}, nodes=nodes))  # one at a time
@@ -388,7 +424,8 @@ def test_a_budget_takes_the_losers_and_keeps_the_winners(
     budget = CheckpointBudget(plan, limit=int(2.5 * one))
     for spec in plan.trials:
         budget.add(TrialFolder(tmp_path / spec.name).outcome())
-    order = sorted(best, key=lambda name: (best[name], name))
+    winner = max(best, key=lambda name: best[name]) if protocol == "validation" else plan.trials[0].name
+    order = [*sorted(best.keys() - {winner}, key=lambda name: (best[name], name)), winner]
     assert budget.keep() == order[:1]
     assert CheckpointBudget(plan, None).keep() == []
     budget.limit = 1

@@ -1,6 +1,7 @@
 """A real local Ray: trials side by side, one of them failing, early stopping, resources, quiet and on loopback."""
 
 import contextlib
+import errno
 import itertools
 import json
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import disk
 from patience import PATIENCE
 
 from orchestrator import records as keys
@@ -421,6 +423,22 @@ def test_a_launch_folder_is_found_again_and_never_overwritten(network_file: Path
     (first.path / "launch.json").write_text("{")
     with pytest.raises(StorageError, match="damaged"):
         open_launch_folder(tmp_path, plan)[0]
+
+
+@pytest.mark.parametrize("how", ["read-only", "not a file"])
+def test_a_launch_that_cannot_be_locked_is_refused_in_words(how: str, network_file: Path, tmp_path: Path) -> None:
+    with disk(tmp_path / "disk", "1m") if how == "read-only" else contextlib.nullcontext(tmp_path) as place:
+        folder, _ = open_launch_folder(place, make(network_file, ["Tiny"]))
+        if how == "read-only":  # as another user's is, or storage that is mounted so
+            subprocess.run(["mount", "-o", "remount,ro", str(place)], check=True)
+        else:
+            (folder.path / "launch.lock").mkdir()
+        with pytest.raises(StorageError) as refused, folder.locked():
+            pass
+    said = str(refused.value)
+    assert said.startswith(f"{folder.path / 'launch.lock'} cannot be opened and locked: ")
+    assert os.strerror(errno.EROFS if how == "read-only" else errno.EISDIR) in said
+    assert "--storage" in said
 
 
 def test_a_launch_is_not_carried_on_with_another_network_or_other_data(network_file: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from orchestrator import records as keys
 from orchestrator.data import Dataset, save_packed
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.reader import read_experiment
+from orchestrator.scheduling.checkpoints import newest_intact
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.tracking.store import connect
 from orchestrator.training import checkpoint
@@ -107,10 +108,15 @@ def test_killed_between_training_and_measuring(
     assert compare(content(undisturbed, "small"), content(tmp_path, "small")) == []
 
 
+@pytest.mark.parametrize(
+    ("kept", "target"),
+    [(["last.pt", "best.pt", "previous.pt"], None), (["best.pt"], None), (["best.pt"], 0.01)],
+    ids=["all", "chosen weights alone", "chosen weights of a trial that had reached its target"],
+)
 def test_measured_later_it_is_what_would_have_been_measured_at_once(
-    network_file: Path, dataset: Dataset, tmp_path: Path
+    kept: list[str], target: float | None, network_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
-    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=3, batch_size=32))
+    spec = TrialSpec(variant=f"{network_file}:Tiny", trainer=Recipe(epochs=3, batch_size=32, stop_at_accuracy=target))
     list(run_trial(spec, dataset, tmp_path / "at once"))
     records = list(run_trial(spec, dataset, tmp_path / "later", measure=False))
     later, at_once = TrialFolder(tmp_path / "later"), TrialFolder(tmp_path / "at once")
@@ -120,13 +126,18 @@ def test_measured_later_it_is_what_would_have_been_measured_at_once(
     assert not later.is_measured()
     assert later.predictions() is None
     assert list(run_trial(spec, dataset, tmp_path / "later", measure=False)) == []
-    weights = checkpoint.content_digest(checkpoint.load(later.best))
+    weights, trained = checkpoint.content_digest(checkpoint.load(later.best)), later.records()[:-1]
+    for path in later.best.parent.iterdir():
+        if path.name not in kept:
+            path.unlink()
+    assert newest_intact([later.path], spec) == later.path  # a worker takes it up from there
     [measured] = run_trial(spec, dataset, tmp_path / "later")
     timed, same = (
         {k: v for k, v in r.metrics.items() if not keys.varies(k)} for r in (measured, at_once.records()[-1])
     )
     assert timed == same
     assert set(keys.FORWARD) <= measured.metrics.keys()
+    assert later.records() == [*trained, measured]
     assert torch.equal(later.predictions(), at_once.predictions())
     assert checkpoint.content_digest(checkpoint.load(later.best)) == weights
     assert list(run_trial(spec, dataset, tmp_path / "later")) == []

@@ -172,21 +172,25 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
     def _collect(self, place: Path, config: Mapping[str, Any], outcome: Outcome, lost: bool) -> Outcome:
         folder = self.trials_folder / outcome.trial
         with storage_named(folder):
-            candidates = list_checkpoints(place, self.storage)
-            if lost and candidates:
-                found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
-            else:
-                found = next(iter(candidates), None)
+            found = next(iter(candidates := list_checkpoints(place, self.storage)), None)
+            if lost:  # before its first checkpoint here, it keeps what it was resumed from
+                earlier = [self.storage.root / config["resume_from"]] if config["resume_from"] else []
+                spec = TrialSpec.from_json(json.loads(config["spec"]))
+                found = newest_intact([*candidates, *earlier], spec, self.storage)
+            if found is not None and found.resolve() == folder.resolve():
+                found = None  # it lies there
             self.storage.fetch(found or folder)
-            outcome = collect_trial(found, folder, outcome)
+            outcome = collect_trial(found, folder, outcome, config["measure"])
             self.storage.push(folder)
         return outcome
 
 
-def collect_trial(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Outcome:
+def collect_trial(checkpoint: Path | None, folder: Path, outcome: Outcome, measure: bool = False) -> Outcome:
     """Move a trial's last checkpoint to ``folder``, whole or not at all, and write there how the trial ended.
 
-    A trial that is complete stays complete, whatever has happened to its worker since.
+    A trial that is complete stays complete, whatever has happened to its worker since; but if it was to ``measure`` it
+    and has not, ``outcome`` is returned, while the folder stays as it is, to be evaluated later. Without a checkpoint,
+    the traceback of an earlier attempt is not that of ``outcome``.
     """
     if checkpoint is not None and not _moved(checkpoint, folder):
         write_folder(folder, TrialFolder(checkpoint).copy_to)
@@ -196,11 +200,12 @@ def collect_trial(checkpoint: Path | None, folder: Path, outcome: Outcome) -> Ou
     trial = TrialFolder(folder)
     before = trial.outcome()
     if before is not None and before.status is Status.COMPLETE:
-        return before
-    traceback = before.traceback if before else ""
-    if before is None or before.status is not outcome.status:
-        trial.finish(outcome.status, outcome.reason, traceback, outcome.failure)
-    return replace(outcome, folder=folder, traceback=traceback)
+        return before if not measure or trial.is_measured() else replace(outcome, folder=folder)
+    traceback = before.traceback if before is not None and checkpoint is not None else ""
+    ended = replace(outcome, folder=folder, traceback=traceback)
+    if before != ended:
+        trial.finish(ended.status, ended.reason, ended.traceback, ended.failure)
+    return ended
 
 
 def _moved(checkpoint: Path, folder: Path) -> bool:

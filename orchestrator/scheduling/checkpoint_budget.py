@@ -1,14 +1,14 @@
 """Disk space: whether a launch fits before it starts, and which checkpoints are deleted when a limit is reached."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.errors import StorageError
-from orchestrator.records import TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow
+from orchestrator.records import BEST_VAL_ACCURACY, TEST_ACCURACY, VAL_ACCURACY, Outcome, Status, TrialRow, summary
 from orchestrator.scheduling.storage import FOLDERS, Storage
-from orchestrator.selection import chosen_trials
+from orchestrator.selection import chosen_trials, representative
 from orchestrator.spec import Plan
 from orchestrator.text import counted
 from orchestrator.trial import TrialFolder
@@ -42,7 +42,7 @@ class CheckpointBudget:
 
     What goes first is what the losers keep, the worst first. The best trial of each variant keeps its last and best
     checkpoints whatever they take, of a search every trial with the settings that would be chosen now, since it may yet
-    be measured; records are never touched.
+    be measured; records are never touched. The best trial is the one whose network becomes the variant's model.
     """
 
     def __init__(self, plan: Plan, limit: int | None, storage: Storage = FOLDERS) -> None:
@@ -59,7 +59,7 @@ class CheckpointBudget:
             return
         records, spec = TrialFolder(outcome.folder).records(), self.plan.spec(outcome.trial)
         best = max((record.metrics.get(self.metric, 0.0) for record in records), default=0.0)
-        held_out = best if self.metric == VAL_ACCURACY else None
+        held_out = summary(records, self.plan.experiment.target_accuracy).get(BEST_VAL_ACCURACY)
         status = str(outcome.status)
         stage = "" if self.plan.experiment.confirm is None else spec.stage
         row = TrialRow(
@@ -68,17 +68,20 @@ class CheckpointBudget:
         folder = outcome.folder / CHECKPOINTS
         self.delivered[spec.name] = _Delivered(row, best, folder, self.storage.size(folder))
 
-    def keep(self) -> list[str]:
-        """Remove what the budget does not allow; returns the names of the trials whose checkpoints went."""
+    def keep(self, needed: Collection[str] = ()) -> list[str]:
+        """Remove what the budget does not allow; returns the names of the trials whose checkpoints went.
+
+        Those of the trials named in ``needed`` stay for now, whatever they take.
+        """
         removed: list[str] = []
         if self.limit is None:
             return removed
-        winners = self._winners()
+        staying = self._winners().union(needed)
         total = sum(trial.bytes for trial in self.delivered.values())
         for name, trial in sorted(self.delivered.items(), key=lambda item: (item[1].accuracy, item[0])):
             if total <= self.limit:
                 break
-            if trial.bytes and name not in winners:
+            if trial.bytes and name not in staying:
                 self.storage.remove(trial.checkpoints)
                 total -= trial.bytes
                 self.delivered[name] = replace(trial, bytes=0)
@@ -87,11 +90,11 @@ class CheckpointBudget:
 
     def _winners(self) -> set[str]:
         winners: set[str] = set()
-        for mine in chosen_trials([trial.row for trial in self.delivered.values()]).values():
-            names = [row.trial for row in mine]
-            best = sorted(names, key=lambda name: (self.delivered[name].accuracy, name))[-1:]
+        rows = [self.delivered[spec.name].row for spec in self.plan.trials if spec.name in self.delivered]
+        for mine in filter(None, chosen_trials(rows).values()):
+            best = representative(mine) or max(mine, key=lambda row: self.delivered[row.trial].accuracy)
             later = any(row.sample is not None and not row.stage for row in mine)
-            winners |= set(names if later else best)
+            winners |= {row.trial for row in (mine if later else [best])}
         return winners
 
 

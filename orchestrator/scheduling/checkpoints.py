@@ -90,9 +90,12 @@ def directory_name(name: str) -> str:
 def _is_intact(folder: Path, spec: TrialSpec) -> bool:
     trial = TrialFolder(folder)
     try:
-        if trial.spec().identity() != spec.identity() or not (trial.last.exists() or trial.previous.exists()):
+        if trial.spec().identity() != spec.identity():
             return False
         ended = trial.outcome()  # a failed one may have stopped anywhere between its files
+        resumable = trial.last.exists() or trial.previous.exists()
+        if not resumable and (ended is None or ended.status is not Status.COMPLETE):  # that one is only evaluated
+            return False
         if ended is not None and ended.status is Status.FAILED:
             return trial.checkpoint() is not None
         return trial.is_intact()

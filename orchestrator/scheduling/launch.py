@@ -11,11 +11,11 @@ from orchestrator.data import Dataset
 from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import InterruptedLaunchError
 from orchestrator.records import Failure, Listener, Outcome, Status
-from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, newest_intact
+from orchestrator.scheduling.checkpoints import ATTEMPT, directory_name, list_attempts, list_checkpoints, newest_intact
 from orchestrator.scheduling.launch_folder import RUNGS
 from orchestrator.scheduling.resources import larger_share
 from orchestrator.scheduling.stop_rules import judged_epochs
-from orchestrator.scheduling.storage import FOLDERS, Storage
+from orchestrator.scheduling.storage import FOLDERS, LAST, Storage
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.spec.trial import CONFIRM
 from orchestrator.trial import TrialFolder
@@ -170,15 +170,22 @@ def settle_stopped(launch: Launch) -> dict[str, Outcome]:
 
 
 def _tidy(launch: Launch, outcomes: Mapping[str, Outcome]) -> None:
-    """Remove the checkpoints of trials that have been collected; what was interrupted is resumed from there."""
-    unfinished = {directory_name(n) for n, o in outcomes.items() if o.status is Status.INTERRUPTED or o.folder is None}
-    for attempt in list_attempts(launch.folder, launch.storage):
-        if not unfinished:
-            launch.storage.remove(attempt)
-            continue
-        for name in launch.storage.children(attempt) - unfinished:
-            if not (attempt / name).is_file():
-                launch.storage.remove(attempt / name)
+    """Remove the checkpoints of trials that have been collected, and attempts that hold no others.
+
+    What was interrupted is resumed from there, and so is what is not in this plan, should it be in a later one.
+    """
+    storage, home = launch.storage, launch.folder / "trials"
+    ended = {n for n, o in outcomes.items() if o.status is not Status.INTERRUPTED and o.folder is not None}
+    ended |= {n for n in launch.finished - outcomes.keys() if (home / n / LAST).exists()}
+    going_on, collected = ({directory_name(n) for n in names} for names in (outcomes.keys() - ended, ended))
+    for attempt in list_attempts(launch.folder, storage):
+        children = storage.children(attempt)
+        others = children - collected  # some are Ray's own files
+        if others & going_on or any(list_checkpoints(attempt / name, storage) for name in others):
+            for name in children & collected:
+                storage.remove(attempt / name)
+        else:
+            storage.remove(attempt)
 
 
 def _attempt(launch: Launch) -> str:

@@ -136,12 +136,18 @@ class LaunchFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the launch: two drivers on one launch would write over one another."""
-        lock = FileLock(self.path / "launch.lock", timeout=0)
+        """Hold the launch: two drivers on one launch would write over one another. Raises StorageError."""
+        lock = FileLock(file := self.path / "launch.lock", timeout=0)
         try:
             lock.acquire()
         except Timeout as problem:
             raise StorageError(f"{self.path} is in use by another process; wait for it, or `run --again`") from problem
+        except OSError as problem:
+            raise StorageError(
+                f"{file} cannot be opened and locked: {problem.strerror or problem}; "
+                "a launch's folder must be writable for you and on a file system that locks files: have it made so, "
+                "copy it to a storage folder of your own (see --storage), or begin a new launch there"
+            ) from problem
         try:
             yield
         finally:

@@ -19,6 +19,7 @@ from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, O
 from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
+from orchestrator.training import checkpoint
 from orchestrator.training.batches import Batches, resident
 from orchestrator.training.device import Placement, compute_mode, compute_modes, describe_machine, name_of, place
 from orchestrator.training.evaluate import Evaluation, score
@@ -59,7 +60,7 @@ def run_trial(
     folder.reopen()
     try:
         with writer or BackgroundWriter() as writing, training_process(spec.trainer):
-            yield from _train(spec, dataset, folder, measure, writing)
+            yield from _train(spec, dataset, folder, measure, writing, trained=bool(is_complete))
     except Exception as problem:  # the trial's boundary: a failure is recorded, then surfaced
         with suppress(DiskFullError):  # not even that can be written; whoever called is told all the same
             shown = reason_of(problem), redact(traceback.format_exc())
@@ -88,7 +89,7 @@ def kind_of(problem: Exception) -> Failure:
 
 
 def _train(
-    spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter
+    spec: TrialSpec, dataset: Dataset, folder: TrialFolder, measure: bool, writer: BackgroundWriter, trained: bool
 ) -> Generator[Record]:
     recipe = spec.trainer
     refuse_edited_since_planned(spec)
@@ -102,7 +103,7 @@ def _train(
         images, training, recipe.batch_size, spec.seed, augmentation, normalisation, placement, recipe.drop_last
     )
     learner = Learner.build(network, recipe, placement, len(batches))
-    _restore(learner, folder)
+    _restore(learner, folder, trained and recipe.protocol != "published")
     before = folder.facts() if learner.epoch else {}
     folder.save_facts(_facts(network, dataset, normalisation, placement, compute_modes(before)))
 
@@ -215,8 +216,11 @@ def _normalisation(dataset: Dataset, learned: Tensor) -> Normalisation:
     return from_sums(dataset.sums[learned], dataset.shape[1] * dataset.shape[2])
 
 
-def _restore(learner: Learner, folder: TrialFolder) -> None:
-    """Bring the learner and the folder to the newest whole checkpoint, or to the beginning if there is none."""
+def _restore(learner: Learner, folder: TrialFolder, trained: bool) -> None:
+    """Bring the learner and the folder to the newest whole checkpoint, or to the beginning if there is none.
+
+    A trial that has ``trained`` to its end and is to be evaluated needs no more than its chosen weights.
+    """
     state = folder.checkpoint()
     if state is not None:
         try:
@@ -224,4 +228,10 @@ def _restore(learner: Learner, folder: TrialFolder) -> None:
         except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as problem:
             raise CheckpointError(f"{folder.path}: its checkpoint does not fit this trial: {problem}") from problem
         folder.save_best(learner.best_weights, learner.best_epoch)
+    elif trained:
+        chosen = checkpoint.load(folder.best)
+        learner.records = [record for record in folder.records() if not record.final]
+        learner.epoch = learner.records[-1].epoch
+        learner.best_epoch, learner.best_weights = chosen["epoch"], chosen["network"]
+        learner.best_accuracy = max(record.metrics[keys.VAL_ACCURACY] for record in learner.records)
     folder.restore_records(learner.records)

@@ -46,6 +46,7 @@ class Delivery:
         self.reporter = Reporter(executor, dataset_ref, self._deliver, log)
         self.budget = CheckpointBudget(checked.plan, experiment.max_checkpoint_bytes, storage)
         self.ordered: set[tuple[str, str]] = set()  # trial and part of it, in this process
+        self.waiting: set[tuple[str, str]] = set()  # those that are not made yet: they need the trial's weights
 
     def on_plan(self, trials: Sequence[str]) -> None:
         """Listener: the plan has grown."""
@@ -115,7 +116,7 @@ class Delivery:
     def close(self, status: Status) -> None:
         """Deliver the rest and end the launch's own run. Raises TrackingError that names what was not delivered."""
         self.sink.close(status)
-        for name in self.budget.keep():
+        for name in self.budget.keep(self._needed()):
             self.log(f"{name}: checkpoints removed to stay within max_checkpoint_bytes")
 
     def _order_at_once(self, outcome: Outcome) -> None:
@@ -132,6 +133,7 @@ class Delivery:
         if not asked:
             return
         self.ordered |= asked
+        self.waiting |= asked
         folder = self.folder.trial(trial)
         order = Order(
             trial,
@@ -148,11 +150,24 @@ class Delivery:
         """What was made is in the trial's folder in the storage; deliver it to MLflow from there."""
         self.storage.fetch(order.folder, lambda name: not name.startswith(f"{CHECKPOINTS}/"))
         self.sink.on_report(order.trial, order.folder, order.report, order.model)
+        self.sink.then(order.trial, partial(self._spend_after, order))
 
-    def _spend(self, outcome: Outcome) -> None:
-        """The trial's outcome is in MLflow: its checkpoints may be deleted."""
+    def _needed(self) -> set[str]:
+        """The trials of which something is to be made yet."""
+        return {trial for trial, _ in self.waiting.copy()}  # another thread may add to it
+
+    def _spend_after(self, order: Order) -> None:
+        """What was ordered is in MLflow."""
+        self.waiting -= {
+            (order.trial, what) for what, wanted in ((REPORT, order.report), (MODEL, order.model)) if wanted
+        }
+        self._spend()
+
+    def _spend(self, outcome: Outcome | None = None) -> None:
+        """The trial's outcome is in MLflow: its checkpoints may be deleted once what was ordered of it is made."""
         try:
-            self.budget.add(outcome)
-            self.budget.keep()
+            if outcome is not None:
+                self.budget.add(outcome)
+            self.budget.keep(self._needed())
         except OrchestratorError as problem:
             self.log(one_line(str(problem)))
