@@ -2,8 +2,10 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,11 +164,39 @@ def test_a_mark_whose_launch_the_store_lacks_is_not_used(experiment: Experiment,
     assert is_delivered_again(), "it has the launch of another folder under this name"
     other.client.delete_run(other.parent_run_id)
     assert is_delivered_again(), "it has no such launch"
-    mine = open_launch(connect(uri), uri, folder.name, plan, FACTS, {}, {}, None, folder.id)
+    mine = open_launch(connect(uri), uri, folder.name, plan, FACTS, {}, {}, None, folder.id, folder.opened)
     assert is_delivered_again(), "it has no trial"
     record_ends(mine)
     assert start().complete
     assert start(folder).parent_run_id == mine.parent_run_id
+
+
+def test_a_store_restored_from_an_older_backup_is_not_complete(experiment: Experiment, completed: Completed) -> None:
+    database = completed.folder / "mlflow.db"
+    uri = f"sqlite:///{database}"
+
+    def start(of: Experiment) -> Results:
+        return run(
+            of, data_dir=completed.folder, storage=completed.storage, display=Display(), tracking_uri=uri,
+            address="127.0.0.1:1",
+        )  # fmt: skip
+
+    def complete(of: Experiment) -> None:
+        folder = completed.open(of)
+        plan = make_plan(of)
+        record_ends(open_launch(connect(uri), uri, folder.name, plan, FACTS, {}, {}, None, folder.id, folder.opened))
+        mark_complete(folder, completed.storage, fingerprint(of, completed.folder, uri), folder.name)
+
+    amended = replace(experiment, seeds=(0, 1), verdict=replace(experiment.verdict, margin=0.02))
+    complete(experiment)
+    with closing(sqlite3.connect(database)) as now, closing(sqlite3.connect(f"{database}.backup")) as backup:
+        now.backup(backup)
+    complete(amended)
+    assert start(amended).judging.verdict.margin == 0.02
+    with closing(sqlite3.connect(database)) as now, closing(sqlite3.connect(f"{database}.backup")) as backup:
+        backup.backup(now)
+    with pytest.raises(ResourceError, match="no Ray cluster answers"):
+        start(amended)
 
 
 def record_ends(runs: LaunchRuns) -> None:

@@ -13,9 +13,10 @@ from recording import FACTS, open_runs, record
 from orchestrator import records as keys
 from orchestrator.cluster.events import outcome_of
 from orchestrator.errors import TrackingError
-from orchestrator.records import Failure, Outcome, Status
+from orchestrator.records import Failure, Outcome, Record, Status
 from orchestrator.spec import Plan
 from orchestrator.tracking.lease import LEASE_LENGTH, close_abandoned
+from orchestrator.tracking.read import read_epochs
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.store import connect, sqlite_file
@@ -241,3 +242,57 @@ def test_what_a_lost_driver_left_running_is_closed_by_the_next_who_looks(uri: st
     assert statuses == {"KILLED"}
     assert "resume" in client.get_run(sink.run_ids["stride/seed-0"]).data.tags["status_reason"]
     sink.close(Status.COMPLETE)
+
+
+def test_a_trial_that_was_trained_anew_has_its_new_results(uri: str, plan: Plan) -> None:
+    """Whatever the clock said then: by the records' times the second training was before the first."""
+    trial = plan.trials[0].name
+
+    def train(loss: float, accuracy: float, began: float) -> None:
+        sink = Sink(open_runs(uri, plan))
+        sink.on_start(trial)
+        for epoch in (1, 2):
+            sink.on_record(trial, Record(epoch, began + epoch, {keys.TRAIN_LOSS: loss, keys.VAL_ACCURACY: accuracy}))
+        test = {keys.BEST_EPOCH: 2.0, keys.TEST_ACCURACY: accuracy, keys.TEST_LOSS: loss}
+        sink.on_record(trial, Record(2, began + 3, test, final=True))
+        sink.on_end(Outcome(trial, Status.COMPLETE))
+        sink.close(Status.INTERRUPTED)
+
+    for loss, accuracy, began in ((1.0, 0.75, 2000.0), (2.0, 0.25, 1000.0), (2.0, 0.25, 1000.0)):
+        train(loss, accuracy, began)
+    client = connect(uri)
+    [run] = [
+        r for r in client.search_runs([client.get_experiment_by_name("exp").experiment_id]) if PARENT in r.data.tags
+    ]
+    shown = {name: run.data.metrics[name] for name in (keys.TRAIN_LOSS, keys.TEST_ACCURACY, keys.TEST_LOSS)}
+    assert shown == {keys.TRAIN_LOSS: 2.0, keys.TEST_ACCURACY: 0.25, keys.TEST_LOSS: 2.0}
+    assert read_epochs(client, run.info.run_id) == {
+        epoch: {keys.TRAIN_LOSS: 2.0, keys.VAL_ACCURACY: 0.25} for epoch in (1, 2)
+    }
+    for name in (keys.TEST_ACCURACY, keys.TEST_LOSS, keys.BEST_EPOCH):
+        values = [metric.value for metric in client.get_metric_history(run.info.run_id, name)]
+        assert len(values) == (1 if name == keys.BEST_EPOCH else 2), "the third delivery has nothing new"
+
+
+def test_what_was_opened_and_never_started_ends_with_its_launch(uri: str, plan: Plan) -> None:
+    for _ in range(2):
+        sink = Sink(open_runs(uri, plan, "a" * 32))
+        for spec in plan.trials:
+            sink.catch_up(spec.name, [record(1)])
+        sink.on_end(Outcome(plan.trials[0].name, Status.STOPPED))
+        sink.close(Status.INTERRUPTED)
+        client = connect(uri)
+        assert {run.info.status for run in client.search_runs([sink.runs.experiment_id])} == {"KILLED", "FINISHED"}
+        statuses = [row.status for row in read_trials(client, sink.runs.parent_run_id)]
+        assert statuses == ["stopped", "interrupted", "interrupted", "interrupted"]
+
+
+def test_what_an_ended_launch_left_running_is_closed_by_the_next_who_looks(uri: str, plan: Plan) -> None:
+    runs = open_runs(uri, plan)
+    left = runs.create(plan.trials[0].name).info.run_id
+    runs.client.set_terminated(runs.parent_run_id, "KILLED")
+    assert close_abandoned(runs.client, "exp") == []
+    assert runs.client.get_run(left).info.status == "RUNNING", "its driver may be opening the launch again"
+    assert close_abandoned(runs.client, "exp", time.time() + 2 * LEASE_LENGTH) == []
+    run = runs.client.get_run(left)
+    assert (run.info.status, run.data.tags["status"]) == ("KILLED", "interrupted")

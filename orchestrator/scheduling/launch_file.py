@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -17,6 +17,7 @@ from orchestrator.spec.plan import IMAGES, wherever
 
 LAUNCH_FILE = "launch.json"
 EARLIER_VERSION = "an earlier version began it"
+TICK = 0.001  # seconds; more than is lost where times are written
 
 
 def new_content(plan: Plan, again: bool = False, directory: str | None = None) -> dict[str, Any]:
@@ -127,9 +128,9 @@ def change(content: Mapping[str, Any], plan: Plan) -> str:
     return "; ".join(parts) or "other settings that change no trial"
 
 
-def opened(content: Mapping[str, Any]) -> dict[str, Any]:
-    """``content`` of a launch that is worked on from now on."""
-    return {**content, "opened": time.time()}
+def opened(content: Mapping[str, Any], others: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """``content`` of a launch that is worked on from now on: after all ``others``, though the clock was set back."""
+    return {**content, "opened": max([time.time(), *(opened_at(other) + TICK for other in others)])}
 
 
 def opened_at(content: Mapping[str, Any]) -> float:

@@ -99,7 +99,8 @@ class LaunchFolder:
         content = self.content()
         new = amended(content, plan, ended, directory)
         plan.caution = caution(new or content)
-        write_json(self.path / LAUNCH_FILE, opened(new or content))
+        launches = [other for _, other in read_all(self.path.parent)]
+        write_json(self.path / LAUNCH_FILE, opened(new or content, launches))
         storage.push(self.path / LAUNCH_FILE)
         return change(content, plan)
 

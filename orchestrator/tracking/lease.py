@@ -87,6 +87,8 @@ def close_abandoned(client: "MlflowClient", experiment: str, now: float | None =
     if found is None:
         return []
     now = time.time() if now is None else now
+    with suppress(MlflowException):
+        _close_trials_of_ended(client, str(found.experiment_id), now)
     closed = []
     for launch in client.search_runs([found.experiment_id], f"{RUNNING} and tags.{KIND} = 'launch'"):
         if float(launch.data.tags.get(LEASE, 0)) > now:
@@ -97,10 +99,23 @@ def close_abandoned(client: "MlflowClient", experiment: str, now: float | None =
     return closed
 
 
+def _close_trials_of_ended(client: "MlflowClient", experiment_id: str, now: float) -> None:
+    """Mark the running trials of launches that have ended: a driver opens none before its launch, and its lease."""
+    running = client.search_runs([experiment_id], f"{RUNNING} and {TRIALS}")
+    for parent in {run.data.tags[PARENT] for run in running if PARENT in run.data.tags}:
+        launch = client.get_run(parent)
+        if launch.info.status != "RUNNING" and float(launch.data.tags.get(LEASE, 0)) <= now:
+            _mark_lost(client, [run for run in running if run.data.tags.get(PARENT) == parent])
+
+
 def _close(client: "MlflowClient", launch: "Run") -> None:
     """Mark the running trials of a lost ``launch`` and, last, its own run."""
     mine = f"{RUNNING} and {TRIALS} and tags.`{PARENT}` = '{launch.info.run_id}'"
-    for run in [*client.search_runs([launch.info.experiment_id], mine), launch]:
+    _mark_lost(client, [*client.search_runs([launch.info.experiment_id], mine), launch])
+
+
+def _mark_lost(client: "MlflowClient", runs: "Iterable[Run]") -> None:
+    for run in runs:
         client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
         client.set_tag(run.info.run_id, REASON, REASON_LOST)
         end(client, run, "KILLED")

@@ -13,7 +13,7 @@ from orchestrator.tracking.tags import MODEL  # a run's tag, its logged model's 
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
+    from mlflow.entities import LoggedModel, Run
     from torch import Tensor, nn
 
     from orchestrator.data import Normalisation
@@ -105,16 +105,17 @@ def find_model(client: "MlflowClient", run: Any) -> "LoggedModel | None":
 def log_model(client: "MlflowClient", run_id: str, saved: Path) -> str:
     """Log the MLflow model in the folder ``saved`` as the run's logged model; returns its id.
 
-    A second call finds it; what a killed process left incomplete is logged again.
+    A second call finds it; what a killed process left incomplete is logged again, and so is the network of a trial that
+    was trained anew, in place of the one that had another test accuracy.
     """
     from mlflow.entities import LoggedModelOutput, Metric
     from mlflow.models import Model
 
     run = client.get_run(run_id)
-    if (found := find_model(client, run)) is not None:
+    if (found := find_model(client, run)) is not None and _is_of(found, run):
         return str(found.model_id)
-    for half_made in _models(client, run):
-        client.delete_logged_model(half_made.model_id)
+    for other in _models(client, run):  # half made, or of earlier training
+        client.delete_logged_model(other.model_id)
     model = client.create_logged_model(
         run.info.experiment_id, MODEL, source_run_id=run_id, params=dict(run.data.params)
     )
@@ -132,6 +133,12 @@ def log_model(client: "MlflowClient", run_id: str, saved: Path) -> str:
         client.log_batch(run_id, metrics=[same])
     client.finalize_logged_model(model.model_id, "READY")
     return str(model.model_id)
+
+
+def _is_of(model: "LoggedModel", run: "Run") -> bool:
+    """Whether ``model`` has the test accuracy that ``run`` has now, as far as both are known."""
+    known = [metric.value for metric in model.metrics or () if metric.key == keys.TEST_ACCURACY]
+    return not known or run.data.metrics.get(keys.TEST_ACCURACY, known[-1]) == known[-1]
 
 
 def _models(client: "MlflowClient", run: Any) -> "list[LoggedModel]":

@@ -11,6 +11,7 @@ from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.lease import lease_end
+from orchestrator.tracking.moved import artifacts_beside
 from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
 from orchestrator.tracking.note import put_description
 from orchestrator.tracking.published import published_tag
@@ -42,6 +43,7 @@ from orchestrator.tracking.tags import (
     TARGET,
     VERDICT_SETTINGS,
     in_parts,
+    opened_tag,
     shorten,
 )
 
@@ -142,7 +144,7 @@ def _judging_tags(plan: Plan, opened: float | None) -> dict[str, str]:
         SPEC_HASH: plan.identity(),
         REJECTED: str(plan.rejected_samples),
         CAUTION: plan.caution,
-        OPENED: f"{time.time() if opened is None else opened:017.6f}",  # ordered as text
+        OPENED: opened_tag(time.time() if opened is None else opened),
         TARGET: str(experiment.target_accuracy),
         DESCRIPTION: experiment.description,
         PLANNED: str(len(plan.trials)),
@@ -211,7 +213,7 @@ def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | No
     if found is None:
         database = sqlite_file(uri)
         if artifacts is None and database is not None:
-            artifacts = (database.parent / "mlruns" / name).as_uri()
+            artifacts = artifacts_beside(database, name)
         try:
             return str(client.create_experiment(name, artifact_location=artifacts, tags=saved_view.KIND))
         except MlflowException:  # another process has just created it

@@ -56,6 +56,7 @@ class Judging:
     launch_id: str | None = None  # as in its folder; None: an earlier version began it
     command: str = ""  # what a shell runs to amend the launch; empty: its settings came from no file
     share: Mapping[str, float | None] | None = None  # what one trial reserves, and its price; None: an earlier version
+    opened: str = ""  # when a command last began to work on it, as its tag says; empty: an earlier version did
 
 
 def find_launch(client: "MlflowClient", experiment: str, launch: str | None = None) -> tuple[str, str, float]:
@@ -131,6 +132,7 @@ def read_judging(client: "MlflowClient", parent_run_id: str) -> Judging:
         data.tags.get(LAUNCH_ID),
         from_parts(data.tags, COMMAND),
         json.loads(data.tags[SHARE]) if SHARE in data.tags else None,
+        data.tags.get(OPENED, ""),
     )
 
 

@@ -18,6 +18,7 @@ from orchestrator.errors import StorageError
 from orchestrator.files import from_user
 from orchestrator.redact import redact
 from orchestrator.text import first_line
+from orchestrator.tracking.moved import follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -73,6 +74,7 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
         with FileLock(f"{database}.lock"):
             client = MlflowClient(uri)
             client.search_experiments(max_results=1)
+            follow(database)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
         raise StorageError(

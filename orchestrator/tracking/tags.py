@@ -73,3 +73,8 @@ def from_parts(tags: Mapping[str, str], name: str) -> str:
         part = tags.get(f"{name}.{number}", "")
         text += part
     return text
+
+
+def opened_tag(opened: float) -> str:
+    """The value of OPENED for seconds since 1970, ordered as text."""
+    return f"{opened:017.6f}"

@@ -1,6 +1,6 @@
 """Write trials and launches to MLflow, one call at a time; repeating a failed call makes no duplicates."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.names import escape_metric
-from orchestrator.tracking.runs import LaunchRuns, reopen
+from orchestrator.tracking.runs import LaunchRuns, end, reopen
 from orchestrator.tracking.tags import (
     CANNOT_BE_MADE,
     FAILURE,
@@ -33,7 +33,7 @@ from orchestrator.trial import TrialFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 MLFLOW_STATUS = {
     Status.COMPLETE: "FINISHED",
@@ -41,6 +41,14 @@ MLFLOW_STATUS = {
     Status.INTERRUPTED: "KILLED",
     Status.FAILED: "FAILED",
 }
+# Metrics by which published records are known: those of an epoch, of what was chosen, and of its evaluation.
+EPOCH, CHOSEN, EVALUATED = (
+    (keys.TRAIN_LOSS,),
+    (keys.BEST_EPOCH, keys.PUBLISHED_BEST),
+    (keys.TEST_ACCURACY, keys.TEST_LOSS),
+)
+MARKS = (*EPOCH, *CHOSEN, *EVALUATED)
+Published = dict[tuple[str, int], tuple[float, int]]  # by metric and epoch: value, and its timestamp in milliseconds
 MOST_METRICS = 1_000  # in one batch; MLflow's limit
 REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 
@@ -51,9 +59,10 @@ class Writer:
     def __init__(self, opening: "Future[LaunchRuns]") -> None:
         self.opening = opening
         self.run_ids: dict[str, str] = {}  # of the trials that this process has opened
-        self._published: dict[str, set[tuple[str, int]]] = {}  # metric and epoch
+        self._published: dict[str, Published] = {}
         self._described: set[str] = set()  # trials whose params the store has, or has refused
         self._reopened: set[str] = set()  # trials with runs that an earlier process, or a failed try, had made
+        self._open: set[str] = set()  # trials of which it is not known yet how they end
         self._last: dict[str, float] = {}  # when the trial's last record was made
 
     @property
@@ -84,17 +93,21 @@ class Writer:
     def _find_or_create(self, trial: str, began: float | None) -> None:
         run = self.runs.find(trial)
         if run is None:
-            run, published = self.runs.create(trial, began), set()
+            run, published = self.runs.create(trial, began), {}
         else:
             client, run_id = self.runs.client, run.info.run_id
-            marks = (keys.TRAIN_LOSS, keys.BEST_EPOCH, keys.TEST_ACCURACY)
-            published = {(name, m.step) for name in marks for m in client.get_metric_history(run_id, name)}
+            history = ((name, m) for name in MARKS for m in client.get_metric_history(run_id, name))
+            published = {(name, m.step): (m.value, m.timestamp) for name, m in _in_order(history)}
             reopen(client, run_id)
             self._reopened.add(trial)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
+        self._open.add(trial)
 
     def publish(self, trial: str, records: list[Record]) -> None:
-        """Publish those of ``records`` that are not published yet: epochs, the chosen epoch and its evaluation."""
+        """Publish those of ``records`` that are not published yet: epochs, the chosen epoch and its evaluation.
+
+        What was published with other values, as the trial has been trained anew, is published again as the latest.
+        """
         from mlflow.entities import Metric
 
         self.open(trial, began(records))
@@ -103,12 +116,14 @@ class Writer:
         fresh = [f for r in records if (f := _without(r, published)).metrics]
         for part in _batches(fresh):
             metrics = [
-                Metric(escape_metric(name), value, int(record.time * 1000), record.epoch)
+                Metric(escape_metric(name), value, _timestamp(record, published), record.epoch)
                 for record in part
                 for name, value in record.metrics.items()
             ]
             self.runs.client.log_batch(self.run_ids[trial], metrics)
-            published.update((name, r.epoch) for r in part for name in r.metrics)
+            for r in part:
+                when = _timestamp(r, published)
+                published.update({(name, r.epoch): (value, when) for name, value in r.metrics.items()})
 
     def send(self, outcome: Outcome) -> None:
         """Send all files of a trial."""
@@ -175,6 +190,7 @@ class Writer:
         from mlflow.entities import RunTag
 
         self.open(outcome.trial)
+        self._open.discard(outcome.trial)
         reason = "; ".join(filter(None, (outcome.reason, REASON_REFUSED if refused else "")))
         kind = {FAILURE: str(outcome.failure)} if outcome.failure else {}
         early = {STOPPED_EARLY: "true"} if outcome.status is Status.STOPPED else {}
@@ -197,8 +213,13 @@ class Writer:
         runs.client.set_tag(runs.parent_run_id, SEARCHING, str(runs.plan.searching).lower())
 
     def end_launch(self, status: Status, reason: str) -> None:
-        """Record how the launch ended, in its own run."""
+        """Record how the launch ended, in its own run, and before that in those of trials that it left open."""
         client, parent = self.runs.client, self.runs.parent_run_id
+        for trial in sorted(self._open):
+            if (run := self.runs.find(trial)) is not None:
+                client.set_tag(run.info.run_id, STATUS, str(Status.INTERRUPTED))
+                end(client, run, MLFLOW_STATUS[Status.INTERRUPTED])
+            self._open.discard(trial)
         client.set_tag(parent, STATUS, str(status))
         client.set_tag(parent, REASON, reason)
         client.set_terminated(parent, MLFLOW_STATUS[status])
@@ -220,18 +241,36 @@ def began(records: Sequence[Record]) -> float | None:
     return records[0].time - records[0].metrics.get(keys.EPOCH_SECONDS, 0.0) if records else None
 
 
-def _without(record: Record, published: set[tuple[str, int]]) -> Record:
+def _without(record: Record, published: Published) -> Record:
     """``record`` without what has been published: an epoch goes out as a whole, a final record in two parts."""
     if not record.final:
-        return replace(record, metrics={}) if (keys.TRAIN_LOSS, record.epoch) in published else record
+        return replace(record, metrics={}) if _has(published, record, EPOCH) else record
     # By the published protocol the test accuracy is that of an epoch, and the final record is one part.
     measured = {n for n in record.metrics if n.startswith(keys.TEST) or n in keys.FORWARD}
     measured = measured if keys.TEST_ACCURACY in record.metrics else set()
     left = dict(record.metrics)
-    for mark, part in ((keys.BEST_EPOCH, left.keys() - measured), (keys.TEST_ACCURACY, measured)):
-        if (mark, record.epoch) in published:
+    for marks, part in ((CHOSEN, left.keys() - measured), (EVALUATED, measured)):
+        if _has(published, record, marks):
             left = {name: value for name, value in left.items() if name not in part}
     return replace(record, metrics=left)
+
+
+def _has(published: Published, record: Record, marks: Sequence[str]) -> bool:
+    """Whether the part of ``record`` that begins with the first of ``marks`` is published with its values."""
+    first, *_ = marks
+    known = {mark: published[mark, record.epoch][0] for mark in marks if (mark, record.epoch) in published}
+    return first in known and all(record.metrics.get(mark, value) == value for mark, value in known.items())
+
+
+def _timestamp(record: Record, published: Published) -> int:
+    """What MLflow orders ``record`` by, in milliseconds: its time, or later than what it replaces."""
+    replaced = {(mark, record.epoch) for mark in MARKS if mark in record.metrics} & published.keys()
+    return max([int(record.time * 1000), *(1 + published[mark][1] for mark in replaced)])
+
+
+def _in_order(history: "Iterable[tuple[str, Metric]]") -> "list[tuple[str, Metric]]":
+    """By time, and of the same time by value: of several for an epoch, MLflow shows the last."""
+    return sorted(history, key=lambda item: (item[1].timestamp, item[1].value))
 
 
 def _batches(records: list[Record]) -> Iterator[list[Record]]:

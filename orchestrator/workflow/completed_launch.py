@@ -25,6 +25,7 @@ class Complete(NamedTuple):
 
     name: str  # in MLflow
     id: str | None  # what tells it from others of that name
+    opened: float  # when a command last began to work on it, in seconds since 1970
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
@@ -74,7 +75,7 @@ def completed_launch(
     for path, content in sorted(launches, key=lambda item: opened_at(item[1]), reverse=True):
         if (name := _marked_name(path.with_name(MARK), content, now)) is not None:
             hidden = any(takes_plan_of(other, content) for other in newer)
-            return None if hidden else Complete(name, content.get("id"))
+            return None if hidden else Complete(name, content.get("id"), opened_at(content))
         newer.append(content)
     return None
 

@@ -16,6 +16,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.tracking.store import asked, connect, sqlite_file, without_secrets
 from orchestrator.tracking.store import tracking_uri as choose_store
+from orchestrator.tracking.tags import opened_tag
 from orchestrator.workflow.commands import ExperimentSource
 from orchestrator.workflow.completed_launch import Complete, completed_launch
 from orchestrator.workflow.display import Display
@@ -82,7 +83,10 @@ def run(
 
 
 def _recorded(experiment: Experiment, launch: Complete, uri: str) -> "Results | None":
-    """The complete launch as MLflow has it; None if that has lost it, or a part of it. Raises StorageError."""
+    """The complete launch as MLflow has it; None if that has lost it, or a part of it. Raises StorageError.
+
+    A store restored from a backup may have the launch as it was before it was last worked on.
+    """
     from orchestrator.workflow.results import read_results
 
     if (file := sqlite_file(uri)) is not None and not file.exists():
@@ -95,7 +99,8 @@ def _recorded(experiment: Experiment, launch: Complete, uri: str) -> "Results | 
         raise
     except RequestError:  # it has no such experiment or launch
         return None
-    return result if result.complete and result.judging.launch_id == launch.id else None
+    same = (result.judging.launch_id, result.judging.opened) == (launch.id, opened_tag(launch.opened))
+    return result if result.complete and same else None
 
 
 def _completed(result: "Results", display: Display, resumed: bool) -> None:
