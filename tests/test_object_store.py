@@ -1,6 +1,7 @@
 """Launches kept in an object store: a real S3 server, a launch killed and resumed from the store alone."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
+from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
@@ -178,6 +180,33 @@ def test_a_resumed_launch_brings_no_weights_of_what_is_finished(
         budget.add(TrialFolder(trial).outcome())
         [kept_there] = budget.delivered.values()
         assert kept_there.bytes == bytes_kept > 0  # counted where they are
+
+
+def test_checkpoints_of_what_has_not_ended_stay_in_the_store_and_the_others_go(
+    s3: str, tmp_path: Path, network_file: Path, dataset: Dataset
+) -> None:
+    tree = {"name": "small", "variants": [f"{network_file}:Tiny"], "trainer": {"epochs": 2}}
+    both, today = (make_plan(read_experiment({**tree, "seeds": seeds}, "x")) for seeds in ([0, 1], [0]))
+    done, begun = both.trials
+    with open_storage(f"{s3}/tidied") as storage:
+        launch = open_launch_folder(storage.root, both)[0].path
+        for spec, attempts in ((begun, (1,)), (done, (1, 2))):
+            running = run_trial(spec, dataset, tmp_path / spec.name)
+            next(running)
+            running.close()
+            for number in attempts:
+                save_checkpoint(tmp_path / spec.name, launch / f"tune-{number}" / directory_name(spec.name), storage)
+        for number in (1, 2):
+            (launch / f"tune-{number}" / "tuner.pkl").write_text("Ray's own")
+            storage.push(launch / f"tune-{number}" / "tuner.pkl")
+        list(run_trial(done, dataset, launch / "trials" / done.name))
+        for left in ("tune-1", "tune-2"):
+            shutil.rmtree(launch / left)  # as on a machine that resumes the launch
+        run_launch(Launch(today, dataset, launch, {}, finished=frozenset({done.name}), storage=storage))
+        assert storage.children(launch) == {"launch.json", "trials", "tune-1"}
+        assert storage.children(launch / "tune-1") == {directory_name(begun.name), "tuner.pkl"}
+        [found] = find_checkpoints(launch, both, {done.name}, storage)
+        assert found == begun.name
 
 
 @pytest.fixture
