@@ -16,7 +16,7 @@ from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
-from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
+from orchestrator.scheduling.launch_folder import LaunchFolder, newest_launch, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment, Published
 from orchestrator.tracking.open_launch import open_launch
@@ -133,6 +133,19 @@ def test_a_newer_launch_of_another_recipe_hides_nothing(experiment: Experiment, 
     other = completed.open(replace(experiment, trainer=replace(experiment.trainer, epochs=2)))
     assert other != first
     assert completed.found(experiment) == first.name
+
+
+def test_the_launch_last_worked_on_is_the_newest_though_the_clock_was_set_back(
+    experiment: Experiment, completed: Completed
+) -> None:
+    first = completed.open(experiment)
+    ahead = {**first.content(), "opened": first.opened + 1e6}
+    (first.path / "launch.json").write_text(json.dumps(ahead))
+    second = completed.open(replace(experiment, trainer=replace(experiment.trainer, epochs=2)))
+    assert second != first
+    assert newest_launch(completed.storage.root, experiment.name)[0] == second
+    assert completed.open(experiment) == first
+    assert newest_launch(completed.storage.root, experiment.name)[0] == first
 
 
 def test_a_mark_whose_launch_the_store_lacks_is_not_used(experiment: Experiment, completed: Completed) -> None:

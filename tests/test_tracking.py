@@ -2,6 +2,7 @@
 
 import itertools
 import sqlite3
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -406,3 +407,13 @@ def test_the_note_of_a_launch_keeps_its_description_and_its_verdict(uri: str, de
         assert metrics["trials/failed"] == 1
         assert metrics["wall_seconds"] == 2 * position, "each process adds its own"
         assert note.startswith(description[:3_500].strip() if len(sentence) < 5_000 else "")
+
+
+def test_the_newest_comparison_is_shown_whatever_the_clock_said_before(uri: str, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "page").mkdir()
+    runs = open_runs(uri, plan)
+    ahead = int(1000 * time.time()) + 10**9
+    for name, value in (("wall_seconds", 5.0), ("test_accuracy", 0.9)):
+        runs.client.log_metric(runs.parent_run_id, name, value, ahead, 0)
+    log_comparison(runs.client, runs.parent_run_id, "v", tmp_path / "page", {"wall_seconds": 1.0, "test_accuracy": 0.8})
+    assert runs.client.get_run(runs.parent_run_id).data.metrics == {"wall_seconds": 6.0, "test_accuracy": 0.8}

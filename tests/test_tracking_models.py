@@ -8,6 +8,7 @@ import mlflow.pytorch
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from mlflow.models import Model
 from PIL import Image
 from recording import open_runs
 from test_comparison import trial
@@ -147,3 +148,25 @@ def test_what_a_killed_driver_left_of_a_model_is_not_sent_and_made_again(
     assert not (folder / ".model.partial").exists()
     with torch.no_grad():
         assert mlflow.pytorch.load_model(str(folder / "model"))(dataset.test.images[:4]).shape == (4, 3)
+
+
+def test_the_network_of_a_trial_trained_anew_replaces_the_earlier_one(uri: str, plan: Plan, tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    Model().save(str(tmp_path / "model" / "MLmodel"))
+    runs = open_runs(uri, plan)
+    client, run_id = runs.client, runs.create(plan.trials[0].name).info.run_id
+    row = replace(trial(plan.trials[0].name, 0, 0.25), run_id=run_id)
+    made, versions = [], []
+    make_model(client, "mine")
+    for accuracy, time in ((0.75, 1_000), (0.25, 2_000)):
+        client.log_metric(run_id, keys.TEST_ACCURACY, accuracy, time, 1)
+        made.append(log_model(client, run_id, tmp_path / "model"))
+        assert log_model(client, run_id, tmp_path / "model") == made[-1], "the same is found"
+        source = find_source(client, row)
+        assert source.model_id == made[-1]
+        for _ in range(2):
+            with take_turn(client, "mine") as turn:
+                versions.append(register(client, turn, row, source, "champion", "", {}).version)
+    assert len(set(made)) == 2
+    assert versions == ["1", "1", "2", "2"]
+    assert [m.model_id for m in client.search_logged_models([runs.experiment_id])] == made[1:]

@@ -128,7 +128,9 @@ def register(
     challenger. The alias comes last: a call that was interrupted has changed nothing that others load.
     """
     name = turn.model
-    known = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
+    mine = [v for v in client.search_model_versions(f"run_id = '{trial.run_id}'") if v.name == name]
+    # A trial that was trained anew has another logged model than the version has that was made of it before.
+    known = [v for v in mine if source.model_id is None or source.model_id in str(v.source)]
     before: Mapping[str, str] = known[0].tags if known else {}
     found = (
         known[0] if known else client.create_model_version(name, source.address, trial.run_id, model_id=source.model_id)
