@@ -135,7 +135,7 @@ def networks(setting: Setting) -> dict[str, Any]:
 
 def compare(setting: Setting, wanted: dict[str, tuple[str, Recipe]]) -> dict[str, Any]:
     """What each case gives, and which do not give what they should."""
-    dataset, found = random_images(700), {}
+    dataset, found = random_images(700), dict[str, dict[str, Any]]()
     for name, (variant, settings) in wanted.items():
         if setting.left() < 0:
             found[name] = {"failed": NO_TIME}

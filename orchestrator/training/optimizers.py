@@ -33,7 +33,7 @@ def build_optimizer(
         start_at_rest(sgd)
         return sgd
     if s.name == "rmsprop":
-        rmsprop = torch.optim.RMSprop(
+        return torch.optim.RMSprop(
             groups,
             s.lr,
             s.alpha,
@@ -43,17 +43,8 @@ def build_optimizer(
             foreach=True,
             capturable=capturable,
         )
-        return without_warning(rmsprop, capturable)
     chosen = torch.optim.AdamW if s.name == "adamw" else torch.optim.Adam
-    adam = chosen(groups, s.lr, (s.beta1, s.beta2), s.eps, s.weight_decay, fused=fused, capturable=capturable)
-    return without_warning(adam, capturable)
-
-
-def without_warning(optimizer: Optimizer, capturable: bool) -> Optimizer:
-    """As if torch had warned already that a capturable step is computed: before a recording some are, as they must."""
-    if capturable:
-        optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
-    return optimizer
+    return chosen(groups, s.lr, (s.beta1, s.beta2), s.eps, s.weight_decay, fused=fused, capturable=capturable)
 
 
 def decay_groups(parameters: Iterable[nn.Parameter], s: spec.Optimizer) -> list[dict[str, Any]]:
