@@ -2,7 +2,8 @@
 
 Needs torch and albumentations with its dependencies; the package is that of this checkout and need not be installed.
 The results so far are in FOLDER/gpu.json after every part; a part that fails or runs out of time leaves its reason
-there and the next one starts. Exits with 1 if anything has failed, or is unequal that should be equal.
+there and the next one starts. Exits with 1 if anything has failed, was left out for lack of time, was computed that
+should be recorded, or is unequal that should be equal.
 ``--device cpu --smoke`` runs everything small, to see that the script itself works.
 """
 
@@ -19,10 +20,11 @@ from typing import Any
 
 import torch
 from gpu_accuracy import long, published, recipes, shared, target
-from gpu_common import Setting
+from gpu_common import NO_TIME, Setting
 from gpu_equality import equality, networks
 from gpu_packing import packing
 from gpu_speed import against_published, compiled, other_modes, speed, waiting
+from gpu_workers import end_workers
 
 PARTS: dict[str, Callable[[Setting], Any]] = {
     "equality": equality,
@@ -64,7 +66,15 @@ def has_failed(result: object) -> bool:
 
 
 def main() -> int:
-    """Run the parts in order until the time is up."""
+    """Run the parts in order until the time is up; what still trains then ends with them."""
+    try:
+        return run_parts()
+    finally:
+        end_workers()
+
+
+def run_parts() -> int:
+    """Each of them in turn, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True, help="the folder of gpu.json")
     parser.add_argument("--minutes", type=float, default=5.0, help="after which no part goes on")
@@ -81,7 +91,7 @@ def main() -> int:
     for name in flags.parts or [part for part in PARTS if flags.data or part in WITHOUT_DATA]:
         started = time.monotonic()
         try:
-            result = PARTS[name](setting) if setting.left() > 0 else {"skipped": "no time left"}
+            result = PARTS[name](setting) if setting.left() > 0 else {"failed": NO_TIME}
         except Exception as problem:  # a part's boundary: the others still run
             result = {"failed": repr(problem)[:500], "traceback": traceback.format_exc()[-3000:]}
         results[name] = {"seconds": round(time.monotonic() - started, 1), "result": result}

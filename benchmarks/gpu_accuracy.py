@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu_common import LIGHT, Setting, recipe, spec
+from gpu_common import LIGHT, NO_TIME, Setting, recipe, spec
 from gpu_workers import train, train_all
 
 from orchestrator.spec import Optimizer, Recipe, TrialSpec
@@ -154,7 +154,8 @@ def target(setting: Setting) -> list[dict[str, Any]]:
             trial = setting.out / f"target-{variant}-{epochs}.json"
             trial.write_text(json.dumps(spec(variant, settings).to_json()))
             if setting.left() < 0:
-                return found
+                found.append({"of_epochs": epochs, "failed": NO_TIME})
+                continue
             started = time.perf_counter()
             ended = subprocess.run(
                 [sys.executable, __file__, str(trial), str(setting.data)], capture_output=True, text=True, timeout=60

@@ -4,7 +4,7 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -20,6 +20,7 @@ from orchestrator.records import Record
 from orchestrator.spec import DatasetSpec, Optimizer, Recipe, Schedule, TrialSpec
 from orchestrator.trial.run import run_trial
 
+NO_TIME = "no time left"
 LIGHT = (
     {"HorizontalFlip": {"p": 0.5}},
     {"ShiftScaleRotate": {"shift_limit": 0.1, "scale_limit": 0.05, "rotate_limit": 5, "p": 0.7}},
@@ -114,6 +115,11 @@ def served(setting: Setting) -> Iterator[dict[str, str]]:
             except ResourceError as problem:
                 print(problem, flush=True)
         yield environment
+
+
+def refusals(said: Iterable[str]) -> list[str]:
+    """Which of the warnings say that something was computed that could have been recorded, and why."""
+    return [line for line in said if "is not recorded as a CUDA graph" in line]
 
 
 @contextmanager

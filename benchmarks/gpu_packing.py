@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gpu_common import Setting, recipe, served, spec
+from gpu_common import NO_TIME, Setting, recipe, served, spec
 
 from orchestrator.sharing import mps
 from orchestrator.sharing.measure import side_by_side
@@ -29,7 +29,8 @@ def counted(setting: Setting, variant: str, counts: tuple[int, ...], environment
     trial = spec(variant, recipe(setting.device, batch_size=128 if setting.smoke else 256))
     for count in counts:
         if setting.left() < 0:
-            break
+            found[str(count)] = {"failed": NO_TIME}
+            continue
         try:
             found[str(count)] = vars_of(side_by_side(trial, (3, 32, 32), 10, count, SECONDS, environment))
         except Exception as problem:  # one count must not end the others

@@ -3,13 +3,14 @@
 import statistics
 import time
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import torch
-from gpu_common import Setting, epochs, random_images, recipe, spec, warnings_kept
+from gpu_common import NO_TIME, Setting, epochs, random_images, recipe, refusals, spec, warnings_kept
 
 from orchestrator.architectures import VARIANTS
-from orchestrator.records import EPOCH_SECONDS, IMAGES_PER_SECOND
+from orchestrator.records import IMAGES_PER_SECOND
 from orchestrator.spec import Optimizer, Recipe
 
 LEARNED = 45_000  # images of an epoch, beside 5,000 held out
@@ -32,19 +33,24 @@ def images(setting: Setting) -> Any:
 
 
 def timed(setting: Setting, variant: str, settings: Recipe) -> dict[str, Any]:
-    """Epoch by epoch; the first one, in which things are loaded and recorded, by itself."""
-    started = time.perf_counter()
+    """Epoch by epoch, from record to record; the first one, in which things are loaded and recorded, by itself."""
+    dataset = images(setting)
+    ends, rates = [time.perf_counter()], []
     with warnings_kept() as said:
-        records = list(epochs(spec(variant, settings), images(setting)))[:-1]
-    seconds = [record.metrics[EPOCH_SECONDS] for record in records]
-    rates = [record.metrics[IMAGES_PER_SECOND] for record in records]
+        for record in epochs(spec(variant, settings), dataset):
+            if not record.final:
+                ends.append(time.perf_counter())
+                rates.append(record.metrics[IMAGES_PER_SECOND])
+    seconds = [end - start for start, end in pairwise(ends)]
+    refused = {"failed": "; ".join(refusals(said))} if refusals(said) else {}
     return {
         "first_epoch": round(seconds[0], 3),
         "epoch": round(statistics.median(seconds[1:]), 4),
         "epochs": [round(s, 4) for s in seconds],
         "images_per_second": round(statistics.median(rates[1:])),
-        "whole": round(time.perf_counter() - started, 2),
+        "whole": round(time.perf_counter() - ends[0], 2),
         "said": said,
+        **refused,
     }
 
 
@@ -64,10 +70,9 @@ def modes(setting: Setting, part: str, names: list[str]) -> dict[str, Any]:
     for mode in names:
         changes = MODES[mode]
         for variant in setting.variants:
-            if setting.left() < 0:
-                return found
             try:
-                result = timed(setting, variant, recipe(setting.device, **changes))
+                in_time = setting.left() > 0
+                result = timed(setting, variant, recipe(setting.device, **changes)) if in_time else {"failed": NO_TIME}
             except Exception as problem:  # one mode must not end the others
                 result = {"failed": repr(problem)[:300]}
             found.setdefault(mode, {})[variant] = result
@@ -79,9 +84,8 @@ def waiting(setting: Setting) -> dict[str, Any]:
     """The share of one whole epoch, evaluation and checkpoint included, in which no kernel runs; where time goes."""
     found = {}
     for variant in setting.variants:
-        if setting.left() > 0:
-            found[variant] = profiled(setting, variant)
-            setting.note("waiting", found)
+        found[variant] = profiled(setting, variant) if setting.left() > 0 else {"failed": NO_TIME}
+        setting.note("waiting", found)
     return found
 
 
@@ -139,10 +143,11 @@ def against_published(setting: Setting) -> dict[str, Any]:
     from published import SETTINGS, Pipeline
 
     count = 512 if setting.smoke else 12_800
-    images, found = random_images(count), {}
+    images, found = random_images(count), dict[str, Any]()
     for variant in setting.variants:
         if setting.left() < 0:
-            break
+            found[variant] = {"failed": NO_TIME}
+            continue
         pipeline = Pipeline(
             variant, images.train.images, images.train.labels, SETTINGS[variant], workers=4, device=setting.device
         )

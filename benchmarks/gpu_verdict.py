@@ -18,10 +18,14 @@ SHAPE = (3, 32, 32)
 TARGET = 0.85  # fraction
 
 
-def rows(path: Path) -> tuple[list[TrialRow], dict[str, np.ndarray]]:
-    """The trials that were measured, and by trial which test images are right, (N,) bool."""
-    trials, right = [], {}
-    for found in json.loads(path.read_text()):
+def rows(path: Path) -> tuple[list[TrialRow], dict[str, np.ndarray], int]:
+    """The trials that were measured, by trial which test images are right, (N,) bool, and how many were not measured.
+
+    Those have failed, or measured the test split every epoch instead of once, as the published protocol does.
+    """
+    trials, right, every = [], {}, json.loads(path.read_text())
+    measured = [found for found in every if TEST_ACCURACY in found and "right" in found]
+    for found in measured:
         analysis = analyse(build_network(found["variant"]), SHAPE)
         reached = [epoch for epoch, accuracy in enumerate(found["epochs"], 1) if accuracy >= TARGET]
         name = f"{found['variant']}/seed-{found['seed']}"
@@ -44,14 +48,18 @@ def rows(path: Path) -> tuple[list[TrialRow], dict[str, np.ndarray]]:
         )
         bits = np.frombuffer(bytes.fromhex(found["right"]), np.uint8)
         right[name] = np.unpackbits(bits).astype(bool)
-    return trials, right
+    return trials, right, len(every) - len(measured)
 
 
 def main() -> int:
     """Print the comparison; draw it where a second argument says so."""
-    trials, right = rows(Path(sys.argv[1]))
-    comparison = compare(trials, TARGET, right)
+    trials, right, left_out = rows(Path(sys.argv[1]))
     console = Console(width=100)
+    if left_out:
+        console.print(f"left out: {left_out} of {left_out + len(trials)} trials, without a test accuracy measured once")
+    if not trials:
+        return 1
+    comparison = compare(trials, TARGET, right)
     console.print(comparison_table(comparison))
     console.print(cost_table(comparison))
     console.print(comparison.sentence)

@@ -1,6 +1,5 @@
 """Processes that train the trials of the GPU benchmark side by side, under MPS where it can be had."""
 
-import atexit
 import math
 import multiprocessing
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gpu_common import Setting, served
+from gpu_common import NO_TIME, Setting, served
 
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.records import BEST_EPOCH, TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
@@ -71,12 +70,21 @@ class Workers:
         self.stack.close()
 
 
+_begun: list[Workers] = []
+
+
 @cache
 def workers(setting: Setting) -> Workers:
-    """Those of this run; they end with it."""
-    made = Workers(setting)
-    atexit.register(made.close)
-    return made
+    """Those of this run, which :func:`end_workers` ends."""
+    _begun.append(Workers(setting))
+    return _begun[-1]
+
+
+def end_workers() -> None:
+    """To be called before Python ends: it would first wait until all that was submitted is done."""
+    while _begun:
+        _begun.pop().close()
+    workers.cache_clear()
 
 
 def begin(environment: dict[str, str]) -> None:
@@ -108,4 +116,5 @@ def train_all(
             setting.note(part, found)
         if time.monotonic() > ends:
             waiting = {job for job in waiting if not job.cancel()}
-    return found
+    cut = [jobs[job] for job in waiting]
+    return found + [{"recipe": name, "variant": trial.variant, "failed": NO_TIME} for name, trial, _ in cut]

@@ -109,10 +109,18 @@ class Constant(Base):  # what it shares never changes
     def __init__(self, num_classes=10):
         super().__init__(num_classes)
         self.register_buffer("table", TABLE)
+
+    def forward(self, x):
+        return super().forward(x * self.table)
+
+
+class Frozen(Base):  # what it shares is not trained, but moves to a GPU with it
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
         self.frozen = FROZEN
 
     def forward(self, x):
-        return super().forward(self.frozen(x * self.table))
+        return super().forward(self.frozen(x))
 
 
 class Counted(Base):
@@ -191,6 +199,13 @@ def test_a_layer_that_is_made_once_for_all_networks_is_refused(file: Path) -> No
     with pytest.raises(VariantError, match=r"act\.weight is that of a network that was built before.*the constructor"):
         build_network(f"{file}:Shared")
     assert first.act.weight is not None
+
+
+def test_so_is_one_that_is_not_trained_for_it_would_move_with_each_of_them(file: Path) -> None:
+    first = build_network(f"{file}:Frozen")
+    with pytest.raises(VariantError, match=r"frozen\.weight is that of .* would share it with another: .*constructor"):
+        build_network(f"{file}:Frozen")
+    assert first.frozen.weight is not None
 
 
 def test_constants_may_be_shared_as_long_as_they_are_constant(file: Path) -> None:

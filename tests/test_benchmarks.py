@@ -3,7 +3,9 @@
 import importlib
 import json
 import math
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -12,12 +14,13 @@ from typing import Any
 
 import pytest
 import torch
+from patience import PATIENCE
 from recording import open_runs, record
 
 from orchestrator.architectures import VARIANTS
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment, read_file
-from orchestrator.records import Outcome, Status
+from orchestrator.records import Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import list_checkpoints
 from orchestrator.tracking.sink import Sink
 from orchestrator.tracking.trial_rows import read_trials
@@ -27,7 +30,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
 NAMES = (
     "common", "published", "hot_loop", "packing", "tracking", "trial_overhead", "roofline", "study", "accuracy",
     "launches", "reading", "checkpointing", "gpu", "gpu_accuracy", "gpu_common", "gpu_equality", "gpu_packing",
-    "gpu_path", "gpu_speed", "gpu_workers",
+    "gpu_path", "gpu_speed", "gpu_verdict", "gpu_workers",
 )  # fmt: skip
 
 
@@ -223,6 +226,92 @@ def test_the_gpu_benchmark_fails_where_something_in_it_has(benchmark: Any) -> No
     assert not gpu.has_failed(good)
     for bad in ({"failed": "why"}, [{"best": 0.5}, {"failed": "why"}], {"1": {"failed": 2}}, {"unequal": ["sgd"]}):
         assert gpu.has_failed({**good, "speed": {"seconds": 1.0, "result": bad}})
+
+
+def test_what_is_refused_proves_nothing_unless_it_must_be(benchmark: Any) -> None:
+    """It is computed, and so equal to what is computed."""
+    as_expected = benchmark("gpu_equality").said_as_expected
+    start = "the training step is not recorded as a CUDA graph: "
+    on_host, counts = f"{start}float16 and a momentum are decided on the host", f"{start}it changes Counts.calls"
+    assert as_expected("sgd", [])
+    assert as_expected("sgd", ["something else"])
+    assert not as_expected("sgd", [on_host])
+    assert as_expected("float16", [on_host])
+    assert not as_expected("float16", [])
+    assert not as_expected("float16", [on_host, counts])
+    assert as_expected("1 Counts", [counts, counts])
+    assert not as_expected("1 Counts", [])
+    assert not as_expected("7 Plain", [counts])
+
+
+def test_what_is_left_out_for_lack_of_time_has_failed(benchmark: Any, tmp_path: Path) -> None:
+    gpu, common = benchmark("gpu"), benchmark("gpu_common")
+    setting = common.Setting("cpu", True, -math.inf, None, 1, tmp_path)
+    for part in ("equality", "networks", "speed", "waiting", "other_modes", "against_published"):
+        assert gpu.has_failed({part: {"result": gpu.PARTS[part](setting)}}), part
+    cases = gpu.PARTS["equality"](setting)
+    assert cases["unequal"] == list(cases["each"])
+    assert len(cases["each"]) > 10
+
+
+def test_the_seconds_of_an_epoch_are_those_from_record_to_record(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what comes after its measures, such as the checkpoint."""
+    common, speed = benchmark("gpu_common"), benchmark("gpu_speed")
+
+    def trial(*_: object) -> Iterator[Record]:
+        for epoch in (1, 2, 3):
+            time.sleep(0.05)
+            yield Record(epoch, 0.0, {"epoch_seconds": 0.001, "images_per_second": 7.0})
+        yield Record(3, 0.0, {}, final=True)
+
+    monkeypatch.setattr(speed, "epochs", trial)
+    found = speed.timed(common.Setting("cpu", True, math.inf, None, 1, tmp_path), "stride", common.recipe("cpu"))
+    assert len(found["epochs"]) == 3
+    assert min(found["epochs"]) >= 0.05
+    assert found["images_per_second"] == 7
+
+
+WAITING = """
+import sys, time
+import gpu, gpu_workers
+
+def waits(setting):
+    pool = gpu_workers.workers(setting).pool
+    return [str(pool.submit(time.sleep, 3600)) for _ in range(9)]
+
+gpu.PARTS["speed"] = waits
+sys.exit(gpu.main())
+"""
+
+
+def test_the_gpu_benchmark_ends_though_its_workers_have_more_to_do(tmp_path: Path) -> None:
+    given = ["--out", str(tmp_path), "--device", "cpu", "--smoke", "--parts", "speed", "--workers", "1"]
+    ended = subprocess.run(
+        [sys.executable, "-c", WAITING, *given], cwd=FOLDER, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(json.loads((tmp_path / "gpu.json").read_text())["speed"]["result"]) == 9
+
+
+def test_the_verdict_leaves_out_what_was_not_measured_and_says_so(
+    benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def trial(seed: int) -> dict[str, Any]:
+        measured = {"best": 0.8, "test/accuracy": 0.75, "seconds": 9.0, "epochs": [0.5, 0.86], "right": "f0"}
+        return {"variant": "stride", "seed": seed, **measured}
+
+    verdict, file = benchmark("gpu_verdict"), tmp_path / "shared.json"
+    by_published_protocol = {key: value for key, value in trial(2).items() if key != "test/accuracy"}
+    failed = {"recipe": "sgd", "variant": "stride", "failed": "no time left"}
+    monkeypatch.setattr(sys, "argv", ["gpu_verdict.py", str(file)])
+    file.write_text(json.dumps([trial(0), trial(1), failed, by_published_protocol]))
+    assert verdict.main() == 0
+    assert "left out: 2 of 4 trials" in capsys.readouterr().out
+    file.write_text(json.dumps([failed]))
+    assert verdict.main() == 1
+    assert "left out: 1 of 1 trials" in capsys.readouterr().out
 
 
 @pytest.mark.slow

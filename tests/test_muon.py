@@ -1,11 +1,14 @@
 """Muon against torch's own Muon and AdamW, and against the singular value decomposition."""
 
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from orchestrator.training import muon
 from orchestrator.training.muon import Muon, orthogonal
 
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1, "betas": (0.9, 0.95), "eps": 1e-8}
@@ -57,16 +60,23 @@ def test_vectors_move_as_by_adamw_without_decay() -> None:
     assert torch.allclose(*after_steps((16,), decay=0.0), atol=1e-6)
 
 
-def after_steps(shape: tuple[int, ...], decay: float) -> tuple[Tensor, Tensor]:
+@pytest.mark.parametrize("foreach", [False, True])
+def test_complex_parameters_move_as_by_adamw(foreach: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one, as torch updates them here by default, or all at once, as it does on a GPU."""
+    monkeypatch.setattr(muon, "adamw", partial(muon.adamw, foreach=foreach))
+    assert torch.allclose(*after_steps((4, 5), decay=0.1, dtype=torch.complex64), atol=1e-6)
+
+
+def after_steps(shape: tuple[int, ...], decay: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """Where our optimiser and torch's AdamW, with its own ``decay``, bring the same parameter."""
     torch.manual_seed(0)
-    mine, theirs = (nn.Parameter(torch.ones(shape)) for _ in range(2))
+    mine, theirs = (nn.Parameter(torch.ones(shape, dtype=dtype)) for _ in range(2))
     optimizers = (
         Muon([mine], momentum=0.95, **SETTINGS),
         torch.optim.AdamW([theirs], **{**SETTINGS, "weight_decay": decay}),
     )
     for _ in range(20):
-        mine.grad = theirs.grad = torch.randn(shape)
+        mine.grad = theirs.grad = torch.randn(shape, dtype=dtype)
         for optimizer in optimizers:
             optimizer.step()
     assert (mine - 1).abs().max() > 0.01

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -181,6 +182,10 @@ def test_what_is_trained_is_the_same_work_for_ever() -> None:
     assert (endless.batch_size, endless.drop_last, endless.optimizer.name) == (32, True, "muon")
     dataset = _random_images(endless, (3, 8, 8), 5)
     assert len(dataset.train) == 40 * 32
+    whole_and_rest = _random_images(replace(endless, drop_last=False), (3, 8, 8), 5)
+    assert len(whole_and_rest.train) == 40 * 32 + 31, "a smaller batch is recorded by itself, whose memory counts"
+    small = _random_images(replace(endless, drop_last=False, batch_size=2), (3, 8, 8), 5)
+    assert len(small.train) == 40 * 2, "nothing is trained on one image alone"
     assert dataset.validation is not None
     assert len(dataset.validation) == 1000
     assert dataset.classes == ("0", "1", "2", "3", "4")

@@ -17,17 +17,19 @@ _handed_out = WeakTensorKeyDictionary()
 def own_parts(variant: str, network: nn.Module) -> None:
     """Give each tensor of ``network`` memory of its own for each of its elements, and remember them.
 
-    Raises VariantError if the network holds what an earlier one was given and trains: a layer that is made once, as a
-    default argument or at the top of a file, would start from what the trial before has left in it. What is made once
-    and stays as it is, such as a table of constants, may be shared.
+    Raises VariantError if the network holds a parameter of an earlier one: a layer that is made once, as a default
+    argument or at the top of a file, would start from what the trial before has left in it, and one that is not trained
+    would still move to the GPU with every network that has it. A buffer that is made once and stays as it is, such as a
+    table of constants, may be shared.
     """
     _separate(network)
     for name, tensor in _tensors(network):
-        if tensor in _handed_out and (tensor.requires_grad or _is_changed(tensor, *_handed_out[tensor])):
+        if tensor in _handed_out and (_is_parameter(tensor) or _is_changed(tensor, *_handed_out[tensor])):
+            told = "start with what another has trained" if tensor.requires_grad else "share it with another"
             raise VariantError(
-                f"{variant}: {name} is that of a network that was built before, so a trial would start with what "
-                "another has trained: a layer or parameter that is a default argument or stands at the top of a file "
-                "is made once only; make it in the constructor (a default of None, or the layer's class)"
+                f"{variant}: {name} is that of a network that was built before, so a trial would {told}: a layer or "
+                "parameter that is a default argument or stands at the top of a file is made once only; make it in "
+                "the constructor (a default of None, or the layer's class)"
             )
     for _, tensor in _tensors(network):
         if tensor not in _handed_out:
@@ -59,6 +61,11 @@ def _overlaps_itself(tensor: Tensor) -> bool:
 def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
     yield from network.named_parameters()
     yield from network.named_buffers()
+
+
+def _is_parameter(tensor: Tensor) -> bool:
+    """Trained or not: networks move their parameters themselves, but replace their buffers by moved ones."""
+    return tensor.requires_grad or isinstance(tensor, nn.Parameter)
 
 
 def _changes(tensor: Tensor) -> int:

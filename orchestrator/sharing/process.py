@@ -82,7 +82,10 @@ def _endless(recipe: Recipe) -> Recipe:
 
 
 def _random_images(recipe: Recipe, shape: tuple[int, ...], classes: int) -> "Dataset":
-    """Whole batches to train on, and one batch of evaluation, whose memory counts, but not much of its time."""
+    """Batches to train on, and one batch of evaluation, whose memory counts, but not much of its time.
+
+    Without ``drop_last`` the last batch is smaller, as in most trials: recorded by itself, it takes memory of its own.
+    """
     import torch
 
     from orchestrator.data import Dataset, Split
@@ -95,8 +98,10 @@ def _random_images(recipe: Recipe, shape: tuple[int, ...], classes: int) -> "Dat
 
     batch = recipe.batch_size * shape[0] * shape[1] * shape[2]  # bytes
     images = recipe.batch_size * max(FEWEST, min(BATCHES, LARGEST // batch))
+    # A single image is left out: some networks cannot be trained on one.
+    rest = recipe.batch_size - 1 if recipe.batch_size > 2 and not recipe.drop_last else 0
     names = tuple(str(number) for number in range(classes))
-    return Dataset("random", split(images), split(1), names, split(min(images, recipe.evaluation_batch_size)))
+    return Dataset("random", split(images + rest), split(1), names, split(min(images, recipe.evaluation_batch_size)))
 
 
 def _memory(peak: int) -> dict[str, int]:

@@ -114,10 +114,14 @@ def _random_states() -> dict[str, Any]:
 
 @contextmanager
 def random_states_kept() -> Iterator[None]:
-    """After this block every global random number generator is as it was before it."""
+    """After this block every global random number generator is as it was before it.
+
+    Where CUDA has not started in this process nothing is asked of it: that would start it, or fail where it cannot.
+    """
     bring_back = remembered_random_states()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
     try:
-        with torch.random.fork_rng(range(torch.cuda.device_count())):
+        with torch.random.fork_rng(devices):
             yield
     finally:
         bring_back()

@@ -84,6 +84,7 @@ class Muon(torch.optim.Optimizer):
             [state["count"] for state in states],
             fused=kind in ("cuda", "cpu") and all(parameter.is_floating_point() for parameter in parameters),
             capturable=kind == "cuda",
+            has_complex=any(parameter.is_complex() for parameter in parameters),
             amsgrad=False,
             maximize=False,
             lr=group["lr"],
