@@ -43,6 +43,9 @@ class ExperimentError(RequestError):
         heading = f"{source}: {counted(len(self.problems), 'problem')}"
         super().__init__("\n".join([heading, *(f"  - {problem}" for problem in self.problems)]))
 
+    def __reduce__(self) -> tuple[type["ExperimentError"], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.source, self.problems)
+
 
 class VariantError(RequestError):
     """No such architecture, or an architecture that does not fit the data it is given."""

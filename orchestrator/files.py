@@ -16,6 +16,7 @@ from orchestrator.errors import DiskFullError, StorageError
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 PARTIAL = ".partial"  # how the names of files end that are still being written
 _synced: ContextVar[bool] = ContextVar("synced", default=True)
+_discarded: set[int] = set()  # the descriptors of streams whose readers are gone
 
 
 def from_user(given: str | os.PathLike[str]) -> Path:
@@ -29,6 +30,14 @@ def discard(stream: IO[str]) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
+        _discarded.add(stream.fileno())
+
+
+def was_discarded(stream: IO[str]) -> bool:
+    """Whether :func:`discard` was called for the file of ``stream``."""
+    with suppress(OSError, ValueError):
+        return stream.fileno() in _discarded
+    return False
 
 
 @contextmanager

@@ -21,13 +21,18 @@ def names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
 
 @contextmanager
-def no_garbage_collection() -> Iterator[None]:
-    """Import large packages in here: they make many objects and no garbage, which takes a third of the time to see."""
+def no_garbage_collection(freeze: bool = False) -> Iterator[None]:
+    """Import large packages in here: they make many objects and no garbage, which takes a third of the time to see.
+
+    With ``freeze``, all that this process holds by then is never looked at again: for workers, not for a user's
+    process, whose garbage would stay.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.freeze()  # what was imported stays, and need not be looked at again
+        if freeze:
+            gc.freeze()
         if enabled:
             gc.enable()

@@ -97,3 +97,20 @@ def test_a_job_is_not_followed_for_nobody(unread: IO[str]) -> None:
     with JobDisplay(plain_console(unread)) as display, pytest.raises(BrokenPipeError):
         display.show("a line of the log")
     assert isinstance(display.console, Console)
+
+
+@pytest.mark.parametrize("raised", ["BrokenPipeError", "BrokenPipeError(errno.EPIPE, 'a pipe of its own')"])
+def test_a_broken_pipe_that_is_not_our_output_is_told(raised: str, packed: Path, tmp_path: Path) -> None:
+    network = "import errno\nfrom torch import nn\nclass Net(nn.Module):\n    def forward(self, x):\n        raise "
+    (tmp_path / "piping.py").write_text(network + raised)
+    arguments = ["inspect", "piping.py:Net"]
+    done = subprocess.run(
+        [ORCHESTRATOR, *arguments],
+        cwd=tmp_path,
+        env=QUIET_ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert done.returncode != 0
+    assert "BrokenPipeError" in done.stderr

@@ -95,3 +95,58 @@ with BackgroundRay() as session:
 """
     asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
     assert asked.returncode == 0, asked.stderr
+
+
+SECOND = """
+import threading
+import orchestrator as orc
+import ray
+from orchestrator.errors import ResourceError
+from orchestrator.scheduling.session import BackgroundRay, ray_session
+from ray._raylet import get_authentication_mode
+
+def refused(call):
+    try:
+        call()
+    except ResourceError as problem:
+        return "already connected to Ray" in str(problem)
+
+def enter():
+    with ray_session(cpus=1):
+        pass
+
+@ray.remote(num_cpus=0)
+class Kept:
+    def answer(self):
+        return 42
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False)
+kept = Kept.remote()
+assert refused(enter) and refused(BackgroundRay().begin)
+assert ray.get(kept.answer.remote()) == 42
+ray.shutdown()
+
+mode, joins = int(get_authentication_mode()), ray._private.ray_constants.ENABLE_RAY_CLUSTER
+with ray_session(cpus=1) as nodes:
+    found = []
+    other = threading.Thread(target=lambda: found.append(refused(enter)))
+    other.start()
+    other.join()
+    assert found == [True] and ray.is_initialized()
+assert int(get_authentication_mode()) == mode and ray._private.ray_constants.ENABLE_RAY_CLUSTER == joins
+print("left")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_another_session_of_the_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
+    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", SECOND],
+        env={**known, "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+    )
+    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["left"]), done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from orchestrator.cli.options import document_only
-from orchestrator.cli.piped import flush, piped_output, tell
+from orchestrator.cli.piped import flush, is_unread, piped_output, tell
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
@@ -52,7 +52,7 @@ def _told_to_main() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as gone:
-        raise BrokenPipeError("nobody reads the output") from gone
+        raise BrokenPipeError("a pipe whose reader is gone") from gone
 
 
 class _Commands(click.Group):
@@ -123,16 +123,21 @@ def _run(given: list[str]) -> object:
     except KeyboardInterrupt:
         tell("interrupted")
         code = 130
-    except BrokenPipeError:  # the reader of our output is gone
-        code = 0
+    except BrokenPipeError as problem:  # the reader of our output is gone, or of another pipe
+        code = 0 if is_unread() else _crashed(problem.__cause__ or problem, given)
     except Exception as problem:
-        told = _crash_of_network(problem)
-        if told is None or "--debug" in given:  # a bug of ours: show the traceback, without secrets of the environment
-            tell(redact(traceback.format_exc()), end="")
-        if told is not None:
-            tell(redact(f"error: {told}"))
-        code = 1
+        code = _crashed(problem, given)
     return code
+
+
+def _crashed(problem: BaseException, given: list[str]) -> int:
+    """Tell of what nobody expected, and return its exit code."""
+    told = _crash_of_network(problem) if isinstance(problem, Exception) else None
+    if told is None or "--debug" in given:  # a bug of ours: show the traceback, without secrets of the environment
+        tell(redact("".join(traceback.format_exception(problem))), end="")
+    if told is not None:
+        tell(redact(f"error: {told}"))
+    return 1
 
 
 def _crash_of_network(problem: Exception) -> str | None:

@@ -1,14 +1,15 @@
 """Output that is no terminal: lines without blanks at their end, and readers that may be gone before the command is."""
 
 import re
+import select
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 import click
 
-from orchestrator.files import discard
+from orchestrator.files import discard, was_discarded
 
 _BLANKS = re.compile(r"[ \t]+(?=\n)")
 
@@ -28,6 +29,20 @@ def flush(stream: TextIO) -> None:
             stream.flush()
     except BrokenPipeError:
         discard(stream)
+
+
+def is_unread() -> bool:
+    """Whether nobody reads stdout or stderr any more: it has been found so already, or the pipe says so now."""
+    return any(was_discarded(stream) or _has_no_reader(stream) for stream in (sys.stdout, sys.stderr) if stream)
+
+
+def _has_no_reader(stream: TextIO) -> bool:
+    """Asked of the system: an unbuffered stream keeps nothing that a flush could fail with."""
+    with suppress(OSError, ValueError):  # it has no file, or is closed
+        looked = select.poll()
+        looked.register(stream.fileno(), 0)
+        return any(state & (select.POLLERR | select.POLLHUP) for _, state in looked.poll(0))
+    return False
 
 
 @contextmanager

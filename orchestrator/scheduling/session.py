@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scheduling.ray_folder import ASKED, INSIDE, choose, ray_folder
-from orchestrator.scheduling.ray_state import read_again
+from orchestrator.scheduling.ray_state import read_again, refuse_if_connected, sole_session
 from orchestrator.scoped import attributes, environment, log_level
 from orchestrator.text import first_line
 
@@ -91,10 +91,11 @@ def ray_session(
     """Ray for the length of a launch; yields what each living node has, as ``{"CPU": 2.0, "GPU": 1.0, ...}``.
 
     Without ``address`` a Ray of our own is started on loopback and ended again. With one, that cluster is joined
-    (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached, or not be started here.
+    (RAY_AUTH_TOKEN and the like are Ray's own). Raises ResourceError if it cannot be reached, or not be started here,
+    and if this process is connected to Ray already, which stays so.
     """
     local = address is None
-    with _environment(local), ExitStack() as stack:
+    with sole_session(), _environment(local), ExitStack() as stack:
         if address is not None:
             check_address(address)
         folder = stack.enter_context(ray_folder(debug)) if local else None
@@ -176,8 +177,12 @@ class BackgroundRay:
         self._thread = threading.Thread(target=self._hold, args=(address, debug), name="ray", daemon=True)
 
     def begin(self) -> None:
-        """Start, and return at once; a second time does nothing. Raises ResourceError if Ray has no folder here."""
+        """Start, and return at once; a second time does nothing.
+
+        Raises ResourceError if Ray has no folder here, or this process is connected to Ray already.
+        """
         if not self._wanted.is_set():
+            refuse_if_connected()
             if self._address is None:
                 choose()
             with _environment(self._address is None):

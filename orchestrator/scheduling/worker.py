@@ -64,7 +64,7 @@ class TrialWorker(tune.Trainable):  # type: ignore[misc]
         self.records: Generator[Record] | None = None
         self.epoch = 0
         self._begin(config["trial"])
-        with no_garbage_collection():
+        with no_garbage_collection(freeze=True):
             importlib.import_module("torch._dynamo")  # every optimizer of torch's imports it when it is made
         self.lost: Exception | None = None  # what an earlier trial of this process lost the device by
         self.dataset = from_arrays(ray.get(data["dataset"]))

@@ -1,11 +1,8 @@
 """The tracking store: its address, its preparation, and its client."""
 
-import importlib
 import importlib.util
-import logging
 import os
 import sqlite3
-import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,6 +15,7 @@ from orchestrator.errors import StorageError
 from orchestrator.files import from_user
 from orchestrator.redact import redact
 from orchestrator.text import first_line
+from orchestrator.tracking.mlflow_settings import import_mlflow
 from orchestrator.tracking.moved import follow
 
 if TYPE_CHECKING:
@@ -27,16 +25,6 @@ if TYPE_CHECKING:
 _PACKAGES = {"s3": ("boto3", "aws"), "gs": ("google.cloud.storage", "gcp")}
 CONNECT_TIMEOUT = 12  # seconds; as long as a request to a tracking server may take
 DEFAULT_STORE = "sqlite:///mlflow.db"  # in the working directory
-_ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Seconds of one request, and no second try: the sink waits for a server that is away, and looks before it asks
-    # again, so that a run whose creation was not confirmed is not created twice.
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "12",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "GIT_PYTHON_REFRESH": "quiet",  # a machine without git is no reason to warn
-}
-_LOGGERS = ("mlflow", "alembic", "mlflow.utils.environment")
 
 
 def tracking_uri(given: str | None = None) -> str:
@@ -57,7 +45,7 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
     check_address(uri)
     if not make and (file := sqlite_file(uri)) is not None and not file.exists():
         raise StorageError(f"there is no tracking store {file}: run an experiment, or give another with --tracking-uri")
-    _import_mlflow()
+    import_mlflow()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -81,20 +69,6 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
             + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
         ) from problem
-
-
-def _import_mlflow() -> None:
-    """Import and configure MLflow for the rest of this process: it reads its settings at each request.
-
-    What the user has set in the environment stays.
-    """
-    for name, value in _ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        importlib.import_module("mlflow")
-    for name in _LOGGERS:  # after the import, which sets them
-        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 @contextmanager

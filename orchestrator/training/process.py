@@ -9,6 +9,7 @@ from orchestrator.architectures.torch_settings import defaults, put, settings_re
 from orchestrator.scoped import environment
 from orchestrator.spec import Recipe
 from orchestrator.training.device import resolve_device
+from orchestrator.training.host_state import random_states_kept
 
 # Parameters of glibc's mallopt, from malloc.h, with their usual values.
 _TRIM_THRESHOLD, _USUAL_TRIM_THRESHOLD = -1, 128 * 1024  # bytes at the heap's end that stay with the process
@@ -18,13 +19,14 @@ _MOST = 2**31 - 1  # the largest value that mallopt takes
 
 @contextmanager
 def training_process(recipe: Recipe) -> Iterator[None]:
-    """Inside this block torch computes as ``recipe`` says, whatever the process did before, and is as before after it.
+    """Inside this block torch computes as ``recipe`` says, whatever the process did before.
 
+    After it, torch's settings and every global random number generator are as before.
     Raises ResourceError if the recipe's device is not there.
     """
     on_cpu = resolve_device(recipe.device).type == "cpu"
     cublas = {"CUBLAS_WORKSPACE_CONFIG": os.environ.get("CUBLAS_WORKSPACE_CONFIG", ":4096:8")}  # read when it starts
-    with environment(cublas), settings_restored():
+    with environment(cublas), settings_restored(), random_states_kept():
         compute_as(recipe)
         if on_cpu:
             _set_allocator(_MOST, 0)

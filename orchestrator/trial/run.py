@@ -1,5 +1,6 @@
 """Run one trial in its folder, from the beginning or from its last checkpoint, to its outcome."""
 
+import logging
 import time
 import traceback
 from collections.abc import Generator
@@ -15,7 +16,7 @@ from orchestrator.architectures import VARIANTS, build_network
 from orchestrator.architectures.crash import crash
 from orchestrator.data import Dataset, Split, build_augmentation, measure, train_validation_indices
 from orchestrator.data.normalisation import Normalisation, from_sums
-from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError
+from orchestrator.errors import CheckpointError, DiskFullError, DivergedError, OrchestratorError, StorageError
 from orchestrator.records import Failure, Record, Status
 from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
@@ -36,6 +37,8 @@ from orchestrator.training.weights import load_weights
 from orchestrator.trial.background import BackgroundWriter
 from orchestrator.trial.folder import TrialFolder
 from orchestrator.trial.source import refuse_edited_since_planned
+
+_logger = logging.getLogger(__name__)
 
 
 def run_trial(
@@ -104,8 +107,8 @@ def _train(
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder, trained and recipe.protocol != "published")
-    before = folder.facts() if learner.epoch else {}
-    folder.save_facts(_facts(network, dataset, normalisation, placement, compute_modes(before)))
+    before = compute_modes(_facts_before(folder)) if learner.epoch else []
+    folder.save_facts(_facts(network, dataset, normalisation, placement, before))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
         size, classes = recipe.evaluation_batch_size, len(dataset.classes)
@@ -157,6 +160,15 @@ def _facts(
         "precision": precision,
         "channels_last": placement.channels_last,
     }
+
+
+def _facts_before(folder: TrialFolder) -> dict[str, Any]:
+    """The facts that the folder holds; none if they are damaged: they are about to be written anew."""
+    try:
+        return folder.facts()
+    except StorageError as problem:
+        _logger.warning("%s; it is written again, without how the epochs until now were computed", problem)
+        return {}
 
 
 def write_in_background(writer: BackgroundWriter, folder: TrialFolder, learner: Learner, record: Record) -> None:

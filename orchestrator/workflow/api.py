@@ -54,6 +54,7 @@ def run(
     from orchestrator.architectures import named_in
     from orchestrator.architectures.locate import is_of_this_process
     from orchestrator.scheduling.storage import open_storage
+    from orchestrator.tracking.mlflow_settings import mlflow_settings_ended
     from orchestrator.workflow.commands import ExperimentSource
     from orchestrator.workflow.run import run as launch
 
@@ -67,7 +68,7 @@ def run(
         raise ExperimentError(wanted.name, [problem])
     source = ExperimentSource(from_user(experiment), _overrides(set)) if isinstance(experiment, (str, Path)) else None
     place = str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))
-    with open_storage(place) as kept:
+    with mlflow_settings_ended(), open_storage(place) as kept:
         return launch(
             wanted,
             data_dir=_data_dir(data_dir),
@@ -84,14 +85,16 @@ def load(name: str, *, launch: str | None = None, tracking_uri: str | None = Non
 
     Raises RequestError if MLflow has no such launch, and TrackingError if it does not answer.
     """
+    from orchestrator.tracking.mlflow_settings import mlflow_settings_ended
     from orchestrator.tracking.store import asked, connect
     from orchestrator.tracking.store import tracking_uri as choose
     from orchestrator.workflow.results import read_results
 
     uri = choose(tracking_uri)
-    client = connect(uri, make=False)
-    with asked(uri):
-        return read_results(client, name, launch)
+    with mlflow_settings_ended():
+        client = connect(uri, make=False)
+        with asked(uri):
+            return read_results(client, name, launch)
 
 
 def report(
@@ -113,9 +116,10 @@ def report(
     import os
 
     from orchestrator.scheduling.storage import open_storage
+    from orchestrator.tracking.mlflow_settings import mlflow_settings_ended
     from orchestrator.workflow.report import redraw
 
-    with open_storage(str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))) as kept:
+    with mlflow_settings_ended(), open_storage(str(storage or os.environ.get("ORCHESTRATOR_STORAGE", STORAGE))) as kept:
         return redraw(
             name,
             trial,
@@ -157,7 +161,7 @@ def train(
     tree = {**network, "seed": seed, "dataset": {"name": dataset}, "trainer": given}
     place = None if out is None else from_user(out)
     folder = make(tree, out=place, data_dir=_data_dir(data_dir), report=report, display=_display(display))
-    return Trial(folder.spec().name, folder=folder.path)
+    return Trial(folder.spec().name, folder=folder.path.absolute())
 
 
 def _experiment(

@@ -12,6 +12,7 @@ from orchestrator.experiment.plan import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Experiment, Plan, TrialSpec
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.networks import Networks
 from orchestrator.workflow.unused_settings import plan_notes, scheduler_notes
 
@@ -46,6 +47,7 @@ class Checked:
         return self.plan.add(new)  # last: whoever looks at the plan finds the rest
 
 
+@apart()
 def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str], None]) -> Checked:
     """Raises a RequestError that lists every faulty variant if the experiment cannot be run."""
     log(f"reading data: {experiment.dataset.name}")

@@ -31,6 +31,7 @@ from orchestrator.tracking.artifacts import COMPARISON, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
 from orchestrator.verdict import Decision
 from orchestrator.verdict.planning import LEAST_SEEDS
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.results import Results
 
 if TYPE_CHECKING:
@@ -168,7 +169,8 @@ def _dataset(results: Results, data_dir: Path, log: Callable[[str], None]) -> "D
         return None
     spec, digest = found
     try:
-        dataset = load_dataset(spec, data_dir)
+        with apart():
+            dataset = load_dataset(spec, data_dir)
     except DataError as problem:
         log(f"the page shows no images: {str(problem).splitlines()[0]}")
         return None

@@ -22,6 +22,7 @@ from orchestrator.files import from_user
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
 from orchestrator.training.host_state import random_states_kept
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.networks import behaviour_notes
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Inspection:
         return f"<p>{escape(repr(self))}</p>{self.layers().to_html(index=False, na_rep='')}"
 
 
+@apart()
 def inspect(
     variant: str | Callable[..., nn.Module] | nn.Module,
     *,

@@ -19,6 +19,7 @@ from orchestrator.training.device import is_under_autocast
 from orchestrator.training.machine_faults import is_of_machine
 from orchestrator.training.suitability import Shape, autocast_problem, channels_last_problem
 from orchestrator.training.try_step import Tried, try_step
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.trainable import Try, batch_sizes, training_notes, training_problems
 from orchestrator.workflow.unused_settings import unused_settings
 
@@ -41,6 +42,7 @@ class Networks:
         self._fallbacks: dict[str, list[str]] = {}  # by pipeline: notes
         self._latest: tuple[str, nn.Module] | None = None  # by network_key: what was built last
 
+    @apart()
     def judge(self, spec: TrialSpec) -> tuple[Analysis, ContractResult, Behaviour]:
         """The network of ``spec``. Raises VariantError if it cannot be built."""
         key, shape = spec.network_key, self.dataset.shape
@@ -132,6 +134,7 @@ class Networks:
     def _build(self, spec: TrialSpec) -> nn.Module:
         return build_network(spec.variant, spec.arguments, len(self.dataset.classes), self.dataset.shape)
 
+    @apart()
     def broken(self, spec: TrialSpec) -> list[ContractCheck]:
         """The limits of the contract that the network of ``spec`` breaks, and once begun, what else is wrong with it.
 

@@ -8,11 +8,11 @@ from orchestrator.lazy import no_garbage_collection
 
 
 def preload() -> None:
-    """In any process: import what reports and models need, while the first trials wait for their workers.
+    """In a worker: import what reports and models need, while the first trials wait for their workers.
 
     MLflow and torch.export import much more when the first model is saved, so one is saved and thrown away.
     """
-    with no_garbage_collection():
+    with no_garbage_collection(freeze=True):
         for needed in (
             "orchestrator.reporting.figures",
             "orchestrator.workflow.make_report",

@@ -28,6 +28,7 @@ from orchestrator.tracking.writer import publish_report
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.folder import CHECKPOINTS
 from orchestrator.trial.source import refuse_edited_since_trained
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.make_report import Order
 from orchestrator.workflow.report_queue import Reporter
@@ -72,9 +73,10 @@ def redraw(
         client = connect(uri, make=False)
         runs = trial_runs(client, name, folder.name, folder.id)
         display.log(f"reading data: {experiment.dataset.name}")
-        dataset = load_dataset(experiment.dataset, data_dir)
-        _refuse_changed(chosen, dataset)
-        orders = _orders(folder, chosen, storage, _analyses(chosen.values(), dataset), published)
+        with apart():
+            dataset = load_dataset(experiment.dataset, data_dir)
+            _refuse_changed(chosen, dataset)
+            orders = _orders(folder, chosen, storage, _analyses(chosen.values(), dataset), published)
         drawn = _draw(orders, chosen, dataset, display)
         for order in drawn:
             storage.fetch(order.folder, lambda file: not file.startswith(f"{CHECKPOINTS}/"))

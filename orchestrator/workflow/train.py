@@ -16,12 +16,14 @@ from orchestrator.spec import Contract, TrialSpec
 from orchestrator.spec.kinds import keys_of, nearest_path
 from orchestrator.text import did_you_mean
 from orchestrator.trial import TrialFolder, run_trial
+from orchestrator.workflow.apart import apart
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.networks import Networks
 
 SETTABLE = ("as", "arguments", "seed", "dataset", "trainer")  # what --set may change of a trial
 
 
+@apart()
 def train(
     tree: dict[str, Any],
     overrides: Sequence[str] = (),

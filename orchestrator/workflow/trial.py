@@ -96,8 +96,11 @@ class Trial:
         facts = self.facts()
         if "classes" not in facts:
             raise RequestError(f"{self.name} has not trained, or with an earlier version: its model is unknown")
+        from orchestrator.workflow.apart import apart
+
         channels, height, width = facts["shape"]
-        network = self._files.network(facts["classes"], (channels, height, width))
+        with apart():
+            network = self._files.network(facts["classes"], (channels, height, width))
         if network is None:
             raise RequestError(f"{self.name} has no saved weights")
         return network
