@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -75,6 +75,7 @@ class Recorder(TorchDispatchMode):
     operations: list[Operation] = field(default_factory=list)
     opaque: set[str] = field(default_factory=set)  # operations that are not torch's own and have no rule
     uncounted: set[str] = field(default_factory=set)  # operations with weights whose multiply-accumulates are not known
+    recurrent: set[int] = field(default_factory=set)  # what stands for the memory of the weights of recurrent layers
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -86,6 +87,7 @@ class Recorder(TorchDispatchMode):
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._macs = MacCounter()
+        self._constant_macs = 0  # of a recurrent layer's first step, until they are recorded
         self._aliases: dict[int, list[weakref.ref[Tensor]]] = {}  # tensors by the memory that they share
         # Memory changed through one of its tensors, with what is known of the others; the tensor keeps it alive.
         self._changed: dict[int, tuple[Tensor, Known]] = {}
@@ -98,7 +100,7 @@ class Recorder(TorchDispatchMode):
         given = list(tensors_in((args, kwargs)))
         looked_up = [self.look(tensor) for tensor in given]  # all of them: it attaches what is known
         if not any(looked_up):
-            return func(*args, **kwargs)
+            return self._constant(func, args, kwargs, given)
         if rule_of(func) is None and _makes_tensors(func):
             with self:
                 result = func.decompose(*args, **kwargs)
@@ -113,11 +115,31 @@ class Recorder(TorchDispatchMode):
         """Let ``batch`` be the images."""
         self._know(batch, Known(seen))
 
+    def count_states(self, network: nn.Module) -> None:
+        """Count the products of the recurrent layers of ``network`` with a constant first state, too."""
+        layers = [layer for layer in network.modules() if isinstance(layer, (nn.RNNBase, nn.RNNCellBase))]
+        self.recurrent.update(_storage(weight) for layer in layers for weight in layer.parameters())
+
     def look(self, tensor: Tensor) -> Known | None:
         """What is known of ``tensor``; None if it does not depend on the image."""
         if known(tensor) is None and (changed := self._changed.get(_storage(tensor))):
             attach(tensor, changed[1])
         return known(tensor)
+
+    def _constant(self, func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], given: list[Tensor]) -> Any:
+        """An operation on what does not depend on the image, which is not recorded.
+
+        A recurrent layer multiplies its first state, which may be constant, with weights as it does every later one:
+        that is counted with the operation that follows.
+        """
+        if not self.recurrent or not any(_storage(tensor) in self.recurrent for tensor in given):
+            return func(*args, **kwargs)
+        with self:
+            result = func.decompose(*args, **kwargs)
+        if result is NotImplemented:
+            result = func(*args, **kwargs)
+            self._constant_macs += self._macs.count(func, args, kwargs, result)
+        return result
 
     def _record(
         self, func: OpOverload, args: tuple[Any, Any], given: Sequence[Tensor], made: Sequence[Tensor], result: Any
@@ -142,6 +164,7 @@ class Recorder(TorchDispatchMode):
             self.opaque.add(f"{func.namespace}::{name}")
         if rule_of(func) is None and weights and not macs:
             self.uncounted.add(name)
+        macs, self._constant_macs = macs + self._constant_macs // BATCH, 0
         self.operations.append(Operation(number, name, arguments, tuple(before), output, shape, macs))
 
     def _fields(

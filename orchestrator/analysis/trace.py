@@ -18,6 +18,7 @@ Shape = tuple[int, int, int]  # channels, height, width
 # Parameters: up to here a forward pass takes less than importing torch's compiler, which some operations of the meta
 # device do, ReLU among them.
 SMALL = 5_000_000
+CASTS = ("to", "_to_copy")
 TRAINING_BATCH = 16  # more than any network asks for before it does what it does with a real batch
 
 
@@ -67,11 +68,14 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
     for then its way cannot depend on the image's values, and else with its real weights.
     """
     reasons: list[str] = []
+    is_graph = False  # whether its way is that of a graph by torch.fx, which knows no values
     ways = _ways(network, training)
     for run, device in ways:
         try:
             found = _traced(network, shape, training, run, device)
-            if run is _by_fx and _computed(found) != _computed(_traced(network, shape, training, _by_hooks, device)):
+            plain = _traced(network, shape, training, _by_hooks, device) if run is _by_fx else found
+            if _computed(found) != _computed(plain):
+                is_graph = _way(found) == _way(plain)
                 raise _OtherwiseError("it computes something else than its graph, in a hook perhaps")
             break
         except Exception as problem:  # a user's network may raise anything while it is traced
@@ -80,7 +84,7 @@ def trace(network: nn.Module, shape: Shape, training: bool = False) -> Trace:
             reasons.append(first_line(problem))
     if reasons and found.traced_by == "hooks":
         found.notes.insert(0, f"torch.fx cannot trace it ({reasons[0]}): forward hooks are used instead")
-    if reasons and run is _by_hooks and device == "cpu":
+    if reasons and run is _by_hooks and device == "cpu" and not is_graph:
         found.needs_values = f"it cannot run without values ({reasons[-1]}), so another image may take another path"
     return found
 
@@ -90,6 +94,7 @@ def _traced(network: nn.Module, shape: Shape, training: bool, run: Callable[...,
     copied.train(training)  # a network's own may return nothing
     found = Trace()
     with _recording(shape, device, dtype_of(copied), training) as (recorder, batch):
+        recorder.count_states(copied)
         output = run(copied, batch, recorder, found)
     found.operations, found.uncounted, found.opaque = recorder.operations, recorder.uncounted, recorder.opaque
     _take_output(found, recorder, output)
@@ -102,6 +107,11 @@ def _computed(found: Trace) -> list[Any]:
         (o.name.removesuffix("_"), o.arguments, o.shape, [i.operation for i in o.inputs]) for o in found.operations
     ]
     return [*steps, found.output.operation if found.output else None, found.output_shape]
+
+
+def _way(found: Trace) -> list[Any]:
+    """What was computed in which order, but for what torch.autocast casts, which no graph has."""
+    return [(o.name.removesuffix("_"), o.shape) for o in found.operations if o.name not in CASTS]
 
 
 def _ways(network: nn.Module, training: bool) -> list[tuple[Callable[..., Any], str]]:

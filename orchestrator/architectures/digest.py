@@ -12,6 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.architectures.files import file_digest, files_of, package_digest, package_files
+from orchestrator.architectures.fresh import (
+    other_globals,
+    refuse_changed_globals,
+    refuse_other_code,
+    refuse_other_script,
+)
 from orchestrator.architectures.imports import TooManyError
 from orchestrator.architectures.interactive import interactive_digest, script_of
 from orchestrator.architectures.library import library_digest, library_of
@@ -112,9 +118,15 @@ def _digest(name: str, found: Any) -> str:
 
 
 def _script_digest(name: str, found: Any, script: Path) -> str:
+    """That of the script, and of the globals that ``found`` uses and whose values the script does not say."""
     refuse_edited_script(name, found, script)
-    refuse_edited(name, files_of(script))
-    return file_digest(script)
+    refuse_other_script(name, found, script)
+    refuse_other_code(name, files := files_of(script))
+    refuse_edited(name, files)
+    texts, _ = other_globals(found, script)
+    return (
+        hashlib.sha256("\0".join([file_digest(script), *texts]).encode()).hexdigest() if texts else file_digest(script)
+    )
 
 
 def _module_digest(name: str, found: Any) -> str:
@@ -124,16 +136,24 @@ def _module_digest(name: str, found: Any) -> str:
     root = own_root(top)
     if root is not None and (files := package_files(root, top)):
         refuse_edited(name, files)
+        refuse_other_code(name, files)
+        if file := _source_file(found):
+            refuse_changed_globals(name, found, file)
         return package_digest(root, top)
-    try:
-        file = inspect.getsourcefile(found)
-    except TypeError:  # not written in Python
-        file = None
-    if file is None:
+    if (path := _source_file(found)) is None:
         return hashlib.sha256(_version(name, top)).hexdigest()
     remember(getattr(found, "__module__", source))
-    refuse_edited(name, [path := Path(file)])
+    refuse_edited(name, [path])
     return hashlib.sha256(path.read_bytes()).hexdigest() if root is None else file_digest(path.resolve())
+
+
+def _source_file(found: Any) -> Path | None:
+    """Where ``found`` is written; None if not in Python."""
+    try:
+        file = inspect.getsourcefile(found)
+    except TypeError:
+        return None
+    return Path(file) if file else None
 
 
 def _version(name: str, top: str) -> bytes:

@@ -41,7 +41,7 @@ def script_of(network: Any) -> Path | None:
     file = getattr(sys.modules.get("__main__"), "__file__", None)
     if not file or not Path(file).is_file():
         return None
-    script, places = Path(file).resolve(), {code.co_filename for code in _codes(network)}
+    script, places = Path(file).resolve(), {code.co_filename for code in codes(network)}
     return script if not places or script in {Path(place).resolve() for place in places} else None
 
 
@@ -77,10 +77,10 @@ class _Source:
             if variable != "__class__":
                 with suppress(ValueError):  # it is empty
                     self._add(f"{variable} of {name}", cell.cell_contents)
-        for variable in sorted(_named(code, LOADS)):
+        for variable in sorted(named(code, LOADS)):
             if variable in function.__globals__:
                 self._add(variable, function.__globals__[variable])
-        for module in sorted(_named(code, ("IMPORT_NAME",))):
+        for module in sorted(named(code, ("IMPORT_NAME",))):
             self._add_module(module)
 
     def _add(self, name: str, value: Any) -> None:
@@ -111,7 +111,28 @@ class _Source:
             self.texts.append(f"{top} {package_digest(root, top)}")
 
 
-def _codes(found: Any) -> Iterator[CodeType]:
+def is_same(one: Any, other: Any) -> bool:
+    """Whether two classes or functions have the same content: IPython's autoreload updates the old one in place."""
+    if isinstance(one, FunctionType) and isinstance(other, FunctionType):
+        return _content_of_class(type("one", (), {"it": one})) == _content_of_class(type("one", (), {"it": other}))
+    return inspect.isclass(one) and inspect.isclass(other) and _content_of_class(one) == _content_of_class(other)
+
+
+def _content_of_class(found: type) -> dict[str, Any]:
+    """What a class holds by name: a text where there is one, else the value itself."""
+    content: dict[str, Any] = {"bases": [base.__qualname__ for base in found.__bases__]}
+    for name, value in vars(found).items():
+        if not name.startswith("__") or isinstance(value, DEFINITIONS):
+            inner = [compiled(code) for code in codes(type("one", (), {name: value}))]
+            try:
+                defaults = (getattr(value, "__defaults__", None), getattr(value, "__kwdefaults__", None))
+                content[name] = (inner, as_text(defaults if inner else value, lambda part: part.__name__))
+            except OpaqueValueError:
+                content[name] = value
+    return content
+
+
+def codes(found: Any) -> Iterator[CodeType]:
     """That of the function itself, or of the methods of a class, and of what their decorators have wrapped."""
     for value in vars(found).values() if inspect.isclass(found) else [found]:
         inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
@@ -121,10 +142,10 @@ def _codes(found: Any) -> Iterator[CodeType]:
                 yield wrapped.__code__
 
 
-def _named(code: CodeType, operations: tuple[str, ...]) -> set[str]:
+def named(code: CodeType, operations: tuple[str, ...]) -> set[str]:
     """The names that ``code`` uses by one of ``operations``, functions and classes within it included."""
     names = {str(step.argval) for step in dis.get_instructions(code) if step.opname in operations}
-    return names.union(*(_named(inner, operations) for inner in code.co_consts if isinstance(inner, CodeType)))
+    return names.union(*(named(inner, operations) for inner in code.co_consts if isinstance(inner, CodeType)))
 
 
 def _source(code: CodeType) -> str:
@@ -134,9 +155,10 @@ def _source(code: CodeType) -> str:
             return inspect.getsource(code)
         except (OSError, TypeError):
             pass
-    return _compiled(code)
+    return compiled(code)
 
 
-def _compiled(code: CodeType) -> str:
-    constants = [_compiled(x) if isinstance(x, CodeType) else as_text(x, str) for x in code.co_consts]
+def compiled(code: CodeType) -> str:
+    """What ``code`` does, without the places of its lines."""
+    constants = [compiled(x) if isinstance(x, CodeType) else as_text(x, str) for x in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))

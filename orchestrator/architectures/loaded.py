@@ -80,16 +80,17 @@ def refuse_edited(name: str, files: Iterable[Path]) -> None:
     for module, known in list(_imports.items()):
         is_here = getattr(sys.modules.get(module), "__spec__", None) is known.by
         if is_here and known.file in real and _content(known.file) != known.digest:
-            raise _edited(name, known.file)
+            raise edited(name, known.file)
 
 
 def refuse_edited_script(name: str, found: Any, script: Path) -> None:
     """The same of ``script``, which runs, and in which ``found`` was defined."""
     if _scripts.setdefault(found, now := _content(str(script))) != now:
-        raise _edited(name, str(script))
+        raise edited(name, str(script))
 
 
-def _edited(name: str, file: str) -> VariantError:
+def edited(name: str, file: str) -> VariantError:
+    """That the file of the network ``name`` is not what this process has imported."""
     _, colon, short = name.rpartition(":")
     other = f"name the network by its file, path/to/file.py:{short}" if colon else "reload it and what uses it"
     return VariantError(

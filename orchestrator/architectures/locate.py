@@ -12,6 +12,7 @@ from orchestrator.architectures.crash import crash
 from orchestrator.architectures.files import file_digest
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.imports import TooManyError
+from orchestrator.architectures.interactive import is_same
 from orchestrator.architectures.library import library_network, library_of
 from orchestrator.architectures.loaded import remember
 from orchestrator.architectures.misnamed import folder_problem, misnamed, script_problem
@@ -93,7 +94,12 @@ def name_of(network: "Callable[..., nn.Module]") -> str:
     name, module = getattr(network, "__qualname__", None), getattr(network, "__module__", "")
     if name is None:
         raise VariantError(f"{network!r} has no name by which it can be imported: write a function that returns it")
-    if "." in name or getattr(sys.modules.get(module), name, None) is not network:
+    there = getattr(sys.modules.get(module), name, None)
+    if there is not network and getattr(there, "__module__", None) == module and callable(there):
+        if module != "__main__" and is_same(network, there):
+            return f"{module}:{name}"
+        raise VariantError(f"{name} is an older version of {module}.{name}: import it again")
+    if "." in name or there is not network:
         raise VariantError(f"{name} cannot be found by that name in {module}: define it at the top level")
     return f"{module}:{name}"
 

@@ -1,5 +1,6 @@
 """A text for a value that a network's code uses: the same for equal values in any process."""
 
+import argparse
 import functools
 import hashlib
 import re
@@ -70,7 +71,7 @@ def _parts(value: Any) -> list[Any] | None:
         return [value.fget, value.fset, value.fdel]
     if isinstance(value, functools.cached_property):
         return [value.func]
-    if isinstance(value, types.SimpleNamespace):
+    if isinstance(value, (types.SimpleNamespace, argparse.Namespace)):
         return [vars(value)]
     if isinstance(value, functools._lru_cache_wrapper):
         return [value.__wrapped__]

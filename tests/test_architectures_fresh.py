@@ -1,0 +1,121 @@
+"""What a process holds differs from what its file says: no network gets the trial of another one."""
+
+import importlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from orchestrator.architectures import source_digest
+from orchestrator.architectures.files import file_digest
+from orchestrator.architectures.locate import name_of
+from orchestrator.errors import VariantError
+
+NET = """
+from torch import nn
+WIDTH = 8
+NAMES = []
+NAMES.append("Net")
+def made(num_classes):
+    return nn.Linear(WIDTH, num_classes)
+class Net(nn.Module):
+    depth = 1
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.head = made(num_classes) if NAMES else None
+    def forward(self, x):
+        return self.head(x)
+"""
+
+SCRIPT = (
+    NET.replace("NAMES = []", "NAMES = ['first']").replace('NAMES.append("Net")', "")
+    + """
+import argparse
+from orchestrator.architectures import source_digest
+from orchestrator.architectures.untracked import untracked_values
+class Wide(nn.Module):
+    def __init__(self, num_classes=10):
+        super().__init__()
+        self.head = nn.Linear(args.width, num_classes)
+class Open(nn.Module):
+    def forward(self, x):
+        return x if lock else -x
+for WIDTHS in (WIDTH, 16, 32, 8):
+    globals()["WIDTH"] = WIDTHS
+    print(source_digest("__main__:Net"))
+for width in (8, 16):
+    args = argparse.Namespace(width=width)
+    print(source_digest("__main__:Wide"))
+import threading
+lock = threading.Lock()
+print(untracked_values("__main__:Net", {}), untracked_values("__main__:Open", {}))
+"""
+)
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A user's module, imported; it is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    (tmp_path / "freshly.py").write_text(NET)
+    importlib.invalidate_caches()
+    yield importlib.import_module("freshly")
+    del sys.modules["freshly"]
+
+
+def test_the_globals_of_a_script_count_where_its_text_does_not_say_them(tmp_path: Path) -> None:
+    """A constant as the script says it leaves the digest that of the file."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first, second, third, again, narrow, wide, opaque = done.stdout.splitlines()
+    assert first == again == file_digest(script)
+    assert len({first, second, third}) == 3
+    assert narrow != wide
+    assert opaque == "[] ['lock (lock)']"
+
+
+def test_a_changed_constant_of_a_module_is_refused(module: ModuleType) -> None:
+    """Workers import the file, and would not see it; also where only a function that the class calls uses it."""
+    digest = source_digest("freshly:Net")
+    module.WIDTH = 32  # type: ignore[attr-defined]
+    with pytest.raises(VariantError, match=r"WIDTH of freshly is 32 here, and .*freshly\.py sets it to 8"):
+        source_digest("freshly:Net")
+    module.WIDTH = 8  # type: ignore[attr-defined]
+    assert source_digest("freshly:Net") == digest
+
+
+@pytest.mark.parametrize("edit", [("super().__init__()", "super().__init__(); self.a = 1"), ("WIDTH = 8", "WIDTH = 9")])
+def test_an_edit_between_import_and_first_use_is_refused(module: ModuleType, edit: tuple[str, str]) -> None:
+    file = Path(str(module.__file__))
+    file.write_text(NET.replace(*edit))
+    with pytest.raises(VariantError, match=r"edited since it was imported|WIDTH of freshly is 8 here"):
+        source_digest("freshly:Net")
+    importlib.reload(module)
+    assert source_digest("freshly:Net") == source_digest("freshly:Net")
+
+
+def test_the_same_code_further_down_is_no_edit(module: ModuleType) -> None:
+    Path(str(module.__file__)).write_text("\n\n# The same code\n" + NET)
+    assert source_digest("freshly:Net")
+
+
+def test_a_class_that_autoreload_has_updated_is_found_by_its_name(module: ModuleType) -> None:
+    """It is another object than the module's, with the same content; an older one is called so."""
+    before = module.Net
+    importlib.reload(module)
+    assert before is not module.Net
+    assert name_of(before) == "freshly:Net"
+    file = Path(str(module.__file__))
+    file.write_text(NET.replace("depth = 1", "depth = 2"))
+    importlib.reload(module)
+    with pytest.raises(VariantError, match=r"Net is an older version of freshly\.Net: import it again"):
+        name_of(before)
+    before.depth = 2
+    assert name_of(before) == "freshly:Net"
