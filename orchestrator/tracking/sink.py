@@ -16,7 +16,8 @@ from orchestrator.text import first_line, in_one_line
 from orchestrator.tracking import lease
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.transient import is_transient
-from orchestrator.tracking.writer import Writer, began
+from orchestrator.tracking.unpublished import began
+from orchestrator.tracking.writer import Writer
 
 PATIENCE = 120.0  # seconds that closing waits for a tracking server that does not answer
 LONGEST_PAUSE = 10.0  # seconds between two attempts

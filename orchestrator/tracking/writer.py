@@ -1,8 +1,6 @@
 """Write trials and launches to MLflow, one call at a time; repeating a failed call makes no duplicates."""
 
-from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,11 +27,12 @@ from orchestrator.tracking.tags import (
     shorten,
 )
 from orchestrator.tracking.transient import is_transient
+from orchestrator.tracking.unpublished import MARKS, Published, batches, began, in_order, timestamp, without
 from orchestrator.trial import TrialFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Metric, Run
+    from mlflow.entities import Run
 
 MLFLOW_STATUS = {
     Status.COMPLETE: "FINISHED",
@@ -41,15 +40,6 @@ MLFLOW_STATUS = {
     Status.INTERRUPTED: "KILLED",
     Status.FAILED: "FAILED",
 }
-# Metrics by which published records are known: those of an epoch, of what was chosen, and of its evaluation.
-EPOCH, CHOSEN, EVALUATED = (
-    (keys.TRAIN_LOSS,),
-    (keys.BEST_EPOCH, keys.PUBLISHED_BEST),
-    (keys.TEST_ACCURACY, keys.TEST_LOSS),
-)
-MARKS = (*EPOCH, *CHOSEN, *EVALUATED)
-Published = dict[tuple[str, int], tuple[float, int]]  # by metric and epoch: value, and its timestamp in milliseconds
-MOST_METRICS = 1_000  # in one batch; MLflow's limit
 REASON_REFUSED = "not all of it could be delivered; `orchestrator resume` delivers the rest"
 
 
@@ -97,7 +87,7 @@ class Writer:
         else:
             client, run_id = self.runs.client, run.info.run_id
             history = ((name, m) for name in MARKS for m in client.get_metric_history(run_id, name))
-            published = {(name, m.step): (m.value, m.timestamp) for name, m in _in_order(history)}
+            published = {(name, m.step): (m.value, m.timestamp) for name, m in in_order(history)}
             reopen(client, run_id)
             self._reopened.add(trial)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
@@ -113,16 +103,16 @@ class Writer:
         self.open(trial, began(records))
         self._last[trial] = max(self._last.get(trial, 0.0), *(record.time for record in records))
         published = self._published[trial]
-        fresh = [f for r in records if (f := _without(r, published)).metrics]
-        for part in _batches(fresh):
+        fresh = [f for r in records if (f := without(r, published)).metrics]
+        for part in batches(fresh):
             metrics = [
-                Metric(escape_metric(name), value, _timestamp(record, published), record.epoch)
+                Metric(escape_metric(name), value, timestamp(record, published), record.epoch)
                 for record in part
                 for name, value in record.metrics.items()
             ]
             self.runs.client.log_batch(self.run_ids[trial], metrics)
             for r in part:
-                when = _timestamp(r, published)
+                when = timestamp(r, published)
                 published.update({(name, r.epoch): (value, when) for name, value in r.metrics.items()})
 
     def send(self, outcome: Outcome) -> None:
@@ -234,52 +224,3 @@ def publish_report(client: "MlflowClient", run: "Run", folder: Path) -> None:
     link = f"#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
     note = f"[**Open the report**]({link}): figures and tables on one page."
     client.log_batch(run_id, tags=[RunTag(REPORT, MADE), RunTag(NOTE, note)])
-
-
-def began(records: Sequence[Record]) -> float | None:
-    """When a trial with these ``records`` began: the first epoch, if it is among them; in seconds since 1970."""
-    return records[0].time - records[0].metrics.get(keys.EPOCH_SECONDS, 0.0) if records else None
-
-
-def _without(record: Record, published: Published) -> Record:
-    """``record`` without what has been published: an epoch goes out as a whole, a final record in two parts."""
-    if not record.final:
-        return replace(record, metrics={}) if _has(published, record, EPOCH) else record
-    # By the published protocol the test accuracy is that of an epoch, and the final record is one part.
-    measured = {n for n in record.metrics if n.startswith(keys.TEST) or n in keys.FORWARD}
-    measured = measured if keys.TEST_ACCURACY in record.metrics else set()
-    left = dict(record.metrics)
-    for marks, part in ((CHOSEN, left.keys() - measured), (EVALUATED, measured)):
-        if _has(published, record, marks):
-            left = {name: value for name, value in left.items() if name not in part}
-    return replace(record, metrics=left)
-
-
-def _has(published: Published, record: Record, marks: Sequence[str]) -> bool:
-    """Whether the part of ``record`` that begins with the first of ``marks`` is published with its values."""
-    first, *_ = marks
-    known = {mark: published[mark, record.epoch][0] for mark in marks if (mark, record.epoch) in published}
-    return first in known and all(record.metrics.get(mark, value) == value for mark, value in known.items())
-
-
-def _timestamp(record: Record, published: Published) -> int:
-    """What MLflow orders ``record`` by, in milliseconds: its time, or later than what it replaces."""
-    replaced = {(mark, record.epoch) for mark in MARKS if mark in record.metrics} & published.keys()
-    return max([int(record.time * 1000), *(1 + published[mark][1] for mark in replaced)])
-
-
-def _in_order(history: "Iterable[tuple[str, Metric]]") -> "list[tuple[str, Metric]]":
-    """By time, and of the same time by value: of several for an epoch, MLflow shows the last."""
-    return sorted(history, key=lambda item: (item[1].timestamp, item[1].value))
-
-
-def _batches(records: list[Record]) -> Iterator[list[Record]]:
-    """Batches of records within MLflow's limit; none is split, so that a published one is complete."""
-    part: list[Record] = []
-    for record in records:
-        if part and sum(len(r.metrics) for r in [*part, record]) > MOST_METRICS:
-            yield part
-            part = []
-        part.append(record)
-    if part:
-        yield part
