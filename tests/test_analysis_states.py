@@ -1,4 +1,4 @@
-"""Networks with recurrent layers, and with casts by torch.autocast: everything that they compute is counted and seen."""
+"""Networks with recurrent layers, and with casts by torch.autocast: all that they compute is counted and seen."""
 
 import pytest
 import torch

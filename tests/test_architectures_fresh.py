@@ -13,6 +13,8 @@ from orchestrator.architectures import source_digest
 from orchestrator.architectures.files import file_digest
 from orchestrator.architectures.locate import name_of
 from orchestrator.errors import VariantError
+from orchestrator.spec import TrialSpec
+from orchestrator.trial.source import refuse_edited_since_trained
 
 NET = """
 from torch import nn
@@ -119,3 +121,11 @@ def test_a_class_that_autoreload_has_updated_is_found_by_its_name(module: Module
         name_of(before)
     before.depth = 2
     assert name_of(before) == "freshly:Net"
+
+
+def test_weights_outlive_an_update_of_the_library() -> None:
+    """They are loaded strictly; a class of the user's that the library's network is given may still not be edited."""
+    refuse_edited_since_trained(TrialSpec("torchvision:resnet18", source_digest="that of an older version"))
+    given = {"norm_layer": {"class": "torch.nn:BatchNorm2d"}}
+    with pytest.raises(VariantError, match="has changed since"):
+        refuse_edited_since_trained(TrialSpec("torchvision:resnet18", given, source_digest="another"))
