@@ -9,9 +9,8 @@ from torch import nn
 from orchestrator.analysis.field import AXES, Field
 from orchestrator.analysis.intervals import UnknownFieldError
 from orchestrator.analysis.operations import POOLINGS
-from orchestrator.analysis.record import Operation
+from orchestrator.analysis.recorded import Operation, TracedLayer
 from orchestrator.analysis.results import Extent, LayerRow, Step
-from orchestrator.analysis.trace import TracedLayer
 
 
 def layer_rows(layers: Sequence[TracedLayer], known: bool) -> tuple[LayerRow, ...]:

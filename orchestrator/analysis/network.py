@@ -12,7 +12,8 @@ from orchestrator.analysis.field import Field, image_field
 from orchestrator.analysis.layers import layer_rows, size_of
 from orchestrator.analysis.operations import NORMALISATIONS, POOLINGS
 from orchestrator.analysis.outputs import main_output
-from orchestrator.analysis.record import BATCH, Operation
+from orchestrator.analysis.record import BATCH
+from orchestrator.analysis.recorded import Operation
 from orchestrator.analysis.results import Analysis, Extent, ReceptiveField
 from orchestrator.analysis.trace import Shape, Trace, first_line, trace
 from orchestrator.analysis.training_mode import training_operations

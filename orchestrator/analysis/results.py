@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from orchestrator.analysis.record import Operation
+from orchestrator.analysis.recorded import Operation
 
 Extent = int | tuple[int, int]  # one number for squares, (height, width) otherwise
 Step = int | float | tuple[int | float, int | float]  # below 1 after upsampling

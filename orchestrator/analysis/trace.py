@@ -12,7 +12,8 @@ from orchestrator.analysis.copy_network import copy_on, dtype_of
 from orchestrator.analysis.field import image_field
 from orchestrator.analysis.operations import AVERAGE, MAXIMUM, RESHAPES, UPSAMPLING
 from orchestrator.analysis.outputs import LOGITS, main_output
-from orchestrator.analysis.record import BATCH, Known, Operation, Recorder, attach, known, tensors_in
+from orchestrator.analysis.record import BATCH, Recorder, attach, known, tensors_in
+from orchestrator.analysis.recorded import Known, Operation, TracedLayer
 
 Shape = tuple[int, int, int]  # channels, height, width
 # Parameters: up to here a forward pass takes less than importing torch's compiler, which some operations of the meta
@@ -20,20 +21,6 @@ Shape = tuple[int, int, int]  # channels, height, width
 SMALL = 5_000_000
 CASTS = ("to", "_to_copy")
 TRAINING_BATCH = 16  # more than any network asks for before it does what it does with a real batch
-
-
-@dataclass
-class TracedLayer:
-    """One layer's turn: the module or function, and the operations that it carried out."""
-
-    name: str
-    type: str
-    block: str
-    module: nn.Module | None
-    sources: tuple[str, ...]
-    operations: tuple[Operation, ...]
-    output: Known
-    shape: tuple[int, ...]  # with the batch
 
 
 @dataclass

@@ -6,7 +6,7 @@ import torch
 from torch import fx, nn
 
 from orchestrator.analysis.copy_network import copy_on
-from orchestrator.analysis.record import Operation
+from orchestrator.analysis.recorded import Operation
 from orchestrator.analysis.trace import Shape, Trace, trace
 
 

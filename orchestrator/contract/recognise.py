@@ -16,7 +16,7 @@ from orchestrator.analysis.operations import (
     RESHAPES,
     RULES,
 )
-from orchestrator.analysis.record import Operation
+from orchestrator.analysis.recorded import Operation
 
 # What picks elements by their size, along a dimension or of two tensors: of the negative, the least is the largest.
 PICKS = frozenset(("amax", "max", "amin", "min", "aminmax", "argmax", "argmin", "topk", "sort", "msort", "kthvalue"))
