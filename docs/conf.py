@@ -25,7 +25,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!orchestrator\b).*"),
     (r"py:class", r"orchestrator\.spec\.\w+\.\w+"),  # settings: on their own page, as the keys of a file
     (r"py:class", r"orchestrator\.workflow\.check\.Checked"),
-    (r"py:class", r"orchestrator\.analysis\.record\.Operation"),
+    (r"py:class", r"orchestrator\.analysis\.recorded\.Operation"),
 ]
 
 myst_enable_extensions = ["dollarmath"]

@@ -36,6 +36,7 @@ SCRIPT = (
     NET.replace("NAMES = []", "NAMES = ['first']").replace('NAMES.append("Net")', "")
     + """
 import argparse
+import torch
 from orchestrator.architectures import source_digest
 from orchestrator.architectures.untracked import untracked_values
 class Wide(nn.Module):
@@ -45,6 +46,15 @@ class Wide(nn.Module):
 class Open(nn.Module):
     def forward(self, x):
         return x if lock else -x
+KEPT = {}
+CALLS = 0
+class Caching(nn.Module):
+    def forward(self, x):
+        global CALLS
+        CALLS += 1
+        return KEPT.setdefault(x.shape, x) * CALLS
+Caching()(torch.ones(1))
+print(source_digest("__main__:Caching"))
 for WIDTHS in (WIDTH, 16, 32, 8):
     globals()["WIDTH"] = WIDTHS
     print(source_digest("__main__:Net"))
@@ -71,13 +81,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
 
 
 def test_the_globals_of_a_script_count_where_its_text_does_not_say_them(tmp_path: Path) -> None:
-    """A constant as the script says it leaves the digest that of the file."""
+    """A constant as the script says it leaves the digest that of the file, and so does what a network fills itself."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    first, second, third, again, narrow, wide, opaque = done.stdout.splitlines()
-    assert first == again == file_digest(script)
+    caching, first, second, third, again, narrow, wide, opaque = done.stdout.splitlines()
+    assert caching == first == again == file_digest(script)
     assert len({first, second, third}) == 3
     assert narrow != wide
     assert opaque == "[] ['lock (lock)']"
@@ -125,7 +135,7 @@ def test_a_class_that_autoreload_has_updated_is_found_by_its_name(module: Module
 
 def test_weights_outlive_an_update_of_the_library() -> None:
     """They are loaded strictly; a class of the user's that the library's network is given may still not be edited."""
-    refuse_edited_since_trained(TrialSpec("torchvision:resnet18", source_digest="that of an older version"))
+    refuse_edited_since_trained(TrialSpec(variant="torchvision:resnet18", source_digest="that of an older version"))
     given = {"norm_layer": {"class": "torch.nn:BatchNorm2d"}}
     with pytest.raises(VariantError, match="has changed since"):
-        refuse_edited_since_trained(TrialSpec("torchvision:resnet18", given, source_digest="another"))
+        refuse_edited_since_trained(TrialSpec(variant="torchvision:resnet18", arguments=given, source_digest="another"))

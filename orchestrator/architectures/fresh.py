@@ -21,6 +21,7 @@ from orchestrator.errors import VariantError
 # What the value of an expression may depend on beside the file itself.
 OUTSIDE = (ast.Name, ast.Call, ast.Attribute, ast.Lambda, ast.NamedExpr, ast.Await, ast.comprehension, ast.JoinedStr)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+EMPTY = ("dict", "list", "set", "OrderedDict", "defaultdict", "WeakKeyDictionary", "WeakValueDictionary")
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _compared: dict[str, object] = {}  # by the module's name: the specification that was compared, another after a reload
 
@@ -66,9 +67,9 @@ def other_globals(found: Any, script: Path) -> tuple[list[str], list[str]]:
     """The globals that ``found``, of ``script``, uses, and whose values the text of the script does not say.
 
     Returns their texts, and the names of those that have none. What is imported or defined once, and a constant, is
-    said by the script.
+    said by the script; what begins empty is a cache, and filled by what uses it.
     """
-    constants, bound = _constants(script), _bound_once(script)
+    constants, bound = _constants(script), _bound_once(script) | _caches(script)
     texts, opaque = [], []
     for name, value in globals_of(found).items():
         if name in bound or (name in constants and _equal(value, constants[name])):
@@ -87,20 +88,22 @@ def _refer(value: Any) -> str:
 
 
 def globals_of(found: Any) -> dict[str, Any]:
-    """The globals that ``found`` and what it uses of its own module load, by name."""
+    """The globals that ``found`` and what it uses of its own module load, and do not set themselves, by name."""
     module, values, waiting = getattr(found, "__module__", ""), dict[str, Any](), [found]
+    counters: set[str] = set()
     for user in waiting:  # grows
         if inspect.isclass(user):
             waiting += [base for base in user.__bases__ if base.__module__ == module and base not in waiting]
         for function in _functions(user):
             if function.__module__ != module:
                 continue
+            counters |= named(function.__code__, ("STORE_GLOBAL",))
             for variable in sorted(named(function.__code__, LOADS) & function.__globals__.keys()):
                 value = values[variable] = function.__globals__[variable]
                 is_source = isinstance(value, (type, FunctionType)) and value.__module__ == module
                 if is_source and not any(value is other for other in waiting):
                     waiting.append(value)
-    return values
+    return {variable: value for variable, value in values.items() if variable not in counters}
 
 
 def _functions(found: Any) -> Iterator[FunctionType]:
@@ -175,6 +178,24 @@ def _bound_once(file: Path) -> set[str]:
         elif isinstance(node, SCOPES[:3]):
             names.add(node.name)
     return {name for name in names if counted[name] == 1}
+
+
+def _caches(file: Path) -> set[str]:
+    """The names to which ``file`` binds an empty container at its top level, and nothing else."""
+    tree = ast.parse(file.read_bytes())
+    counted, names = _bindings(tree), set[str]()
+    for node in tree.body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names.update(target.id for target in targets if isinstance(target, ast.Name))
+    return {name for name in names if counted[name] == 1}
+
+
+def _is_empty(value: ast.expr | None) -> bool:
+    if isinstance(value, ast.Call):
+        kind = getattr(value.func, "id", getattr(value.func, "attr", ""))
+        return kind in EMPTY and (not value.args or kind == "defaultdict")
+    return (isinstance(value, ast.Dict) and not value.keys) or (isinstance(value, ast.List) and not value.elts)
 
 
 def _is_plain(value: Any) -> bool:
