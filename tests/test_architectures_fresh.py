@@ -125,7 +125,7 @@ def test_a_class_that_autoreload_has_updated_is_found_by_its_name(module: Module
 
 def test_weights_outlive_an_update_of_the_library() -> None:
     """They are loaded strictly; a class of the user's that the library's network is given may still not be edited."""
-    refuse_edited_since_trained(TrialSpec("torchvision:resnet18", source_digest="that of an older version"))
+    refuse_edited_since_trained(TrialSpec(variant="torchvision:resnet18", source_digest="that of an older version"))
     given = {"norm_layer": {"class": "torch.nn:BatchNorm2d"}}
     with pytest.raises(VariantError, match="has changed since"):
-        refuse_edited_since_trained(TrialSpec("torchvision:resnet18", given, source_digest="another"))
+        refuse_edited_since_trained(TrialSpec(variant="torchvision:resnet18", arguments=given, source_digest="another"))
