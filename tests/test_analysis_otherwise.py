@@ -156,8 +156,8 @@ def test_a_recurrent_layer_is_seen_through(kind: type[nn.RNNBase], gates: int) -
     layer = recurrent.layer = kind(8, 4, batch_first=True)
     found = analyse(nn.Sequential(nn.Conv2d(3, 8, 8, 8), recurrent), SHAPE)
     assert found.receptive_field.output == 32
-    steps = 16  # the first of which knows nothing yet
-    assert found.macs == 3 * 64 * 8 * 16 + gates * 4 * (8 * steps + 4 * (steps - 1))
+    steps = 16  # the first begins with a state of zeros
+    assert found.macs == 3 * 64 * 8 * 16 + gates * 4 * (8 * steps + 4 * steps)
 
 
 class Ensemble(nn.Module):
