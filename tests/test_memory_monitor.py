@@ -97,7 +97,7 @@ def test_only_the_last_failure_says_why_a_trial_ended(tmp_path: Path, failures: 
     trial = SimpleNamespace(
         local_path=str(tmp_path), is_restoring=False, error_file=str(tmp_path / "error.txt"), checkpoint=None,
         run_metadata=SimpleNamespace(num_failures=0, invalidate_cache=lambda: None),
-        config={"trial": {"name": "a"}},
+        config={"trial": {"name": "a", "resume_from": None, "measure": False}},
     )  # fmt: skip
     for failure in failures:
         Trial.handle_error(trial, RuntimeError(failure))  # Tune's own writing

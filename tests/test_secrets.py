@@ -195,7 +195,9 @@ def test_why_a_worker_was_lost_is_told_without_secrets(tmp_path: Path, monkeypat
 
     monkeypatch.setenv("MY_API_KEY", PLANTED["MY_API_KEY"])
     (tmp_path / "error.txt").write_text(f"Traceback\nConnectionError: {TOLD}")
-    trial = SimpleNamespace(error_file=str(tmp_path / "error.txt"), config={"trial": {"name": "a"}})
+    trial = SimpleNamespace(
+        error_file=str(tmp_path / "error.txt"), config={"trial": {"name": "a", "resume_from": None, "measure": False}}
+    )
     callback = LaunchCallback(tmp_path / "trials", (), Drain())
     callback.on_trial_error(0, [trial], trial)
     callback.deliver_outcomes(wait=True)

@@ -173,10 +173,11 @@ class LaunchCallback(tune.Callback):  # type: ignore[misc]
         folder = self.trials_folder / outcome.trial
         with storage_named(folder):
             found = next(iter(candidates := list_checkpoints(place, self.storage)), None)
-            if lost:  # before its first checkpoint here, it keeps what it was resumed from
-                earlier = [self.storage.root / config["resume_from"]] if config["resume_from"] else []
-                spec = TrialSpec.from_json(json.loads(config["spec"]))
-                found = newest_intact([*candidates, *earlier], spec, self.storage)
+            # A lost one, before its first checkpoint here, keeps what it was resumed from.
+            if lost and (earlier := config["resume_from"]):
+                candidates.append(self.storage.root / earlier)
+            if lost and candidates:
+                found = newest_intact(candidates, TrialSpec.from_json(json.loads(config["spec"])), self.storage)
             if found is not None and found.resolve() == folder.resolve():
                 found = None  # it lies there
             self.storage.fetch(found or folder)
