@@ -41,6 +41,7 @@ def drawn() -> tuple[float, float, float]:
     return random.random(), float(np.random.rand()), float(torch.rand(()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", [train, plan, inspect])
 def test_random_numbers_settings_and_environment_are_those_of_the_caller(
     call: Call, packed: Path, tmp_path: Path
@@ -124,6 +125,7 @@ assert gc.isenabled()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [MLFLOW, WORKER], ids=["MLflow", "imports of workers"])
 def test_what_a_library_needs_of_the_process_ends_with_the_call(code: str, tmp_path: Path) -> None:
     known = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "GIT_PYTHON"))}

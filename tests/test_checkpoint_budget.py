@@ -100,6 +100,7 @@ class Waiting(Executor):
             future.set_result(call())
 
 
+@pytest.mark.slow
 def test_weights_stay_until_the_model_that_waits_for_a_core_is_made(
     network_file: Path, packed: Path, dataset: Dataset, uri: str, tmp_path: Path
 ) -> None:

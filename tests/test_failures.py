@@ -333,6 +333,7 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
     assert run_launch(dataclasses.replace(launch, listeners=()))["Hungry/seed-0"].status is Status.COMPLETE
 
 
+@pytest.mark.slow
 @pytest.mark.ray
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_a_storage_that_fails_when_nothing_trains_leaves_a_launch_interrupted(
