@@ -60,19 +60,24 @@ read(True)
 """
 
 
-@pytest.mark.parametrize("first", [True, False])
-def test_each_session_of_a_process_has_its_own_token_and_address(first: bool, tmp_path: Path) -> None:
+def by_itself(code: str, home: Path) -> list[str]:
+    """The lines that ``code`` prints in a process of its own, for which nothing of Ray is set."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    code = SETTINGS.replace("{first}", str(first))
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={**known, "HOME": str(tmp_path)},
+        env={**known, "HOME": str(home)},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
     )
     assert done.returncode == 0, done.stderr
-    began, joined, unprotected, local = [line.split() for line in done.stdout.splitlines()]
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_each_session_of_a_process_has_its_own_token_and_address(first: bool, tmp_path: Path) -> None:
+    done = by_itself(SETTINGS.replace("{first}", str(first)), tmp_path)
+    began, joined, unprotected, local = [line.split() for line in done]
     assert began[:2] == (["1", local[1]] if first else ["0", "none"])
     assert joined[:2] == ["1", "c0ffee"]
     assert unprotected[:2] == ["0", "none"]
@@ -141,12 +146,4 @@ print("left")
 @pytest.mark.slow
 @pytest.mark.ray
 def test_another_session_of_the_process_is_refused_and_the_first_goes_on(tmp_path: Path) -> None:
-    known = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
-    done = subprocess.run(
-        [sys.executable, "-c", SECOND],
-        env={**known, "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-    )
-    assert (done.returncode, done.stdout.splitlines()[-1:]) == (0, ["left"]), done.stderr
+    assert by_itself(SECOND, tmp_path)[-1:] == ["left"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from orchestrator.architectures.interactive import LOADS, codes, compiled, named
+from orchestrator.architectures.interactive import LOADS, codes, compiled, functions, named
 from orchestrator.architectures.loaded import edited
 from orchestrator.architectures.private import PREFIX
 from orchestrator.architectures.values import OpaqueValueError, as_text
@@ -94,8 +94,8 @@ def globals_of(found: Any) -> dict[str, Any]:
     for user in waiting:  # grows
         if inspect.isclass(user):
             waiting += [base for base in user.__bases__ if base.__module__ == module and base not in waiting]
-        for function in _functions(user):
-            if function.__module__ != module:
+        for function in functions(user):
+            if function.__globals__.get("__name__") != module:  # a decorator's
                 continue
             counters |= named(function.__code__, ("STORE_GLOBAL",))
             for variable in sorted(named(function.__code__, LOADS) & function.__globals__.keys()):
@@ -104,13 +104,6 @@ def globals_of(found: Any) -> dict[str, Any]:
                 if is_source and not any(value is other for other in waiting):
                     waiting.append(value)
     return {variable: value for variable, value in values.items() if variable not in counters}
-
-
-def _functions(found: Any) -> Iterator[FunctionType]:
-    for value in vars(found).values() if inspect.isclass(found) else [found]:
-        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
-        if isinstance(inner := inspect.unwrap(inner) if callable(inner) else inner, FunctionType):
-            yield inner
 
 
 def _is_other(held: Sequence[CodeType], file: Path) -> bool:

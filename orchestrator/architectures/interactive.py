@@ -133,13 +133,18 @@ def _content_of_class(found: type) -> dict[str, Any]:
 
 
 def codes(found: Any) -> Iterator[CodeType]:
-    """That of the function itself, or of the methods of a class, and of what their decorators have wrapped."""
+    """Those of :func:`functions`."""
+    return (function.__code__ for function in functions(found))
+
+
+def functions(found: Any) -> Iterator[FunctionType]:
+    """The function itself, or the methods of a class, and what their decorators have wrapped."""
     for value in vars(found).values() if inspect.isclass(found) else [found]:
         inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
         if isinstance(inner, FunctionType):
-            yield inner.__code__
+            yield inner
             if isinstance(wrapped := inspect.unwrap(inner), FunctionType):
-                yield wrapped.__code__
+                yield wrapped
 
 
 def named(code: CodeType, operations: tuple[str, ...]) -> set[str]:
