@@ -120,6 +120,14 @@ def no_store_for_later_tests() -> Iterator[None]:
     os.environ.pop("MLFLOW_TRACKING_URI", None)
 
 
+@pytest.fixture(autouse=True)
+def no_training_left_open() -> Iterator[None]:
+    """A training that is neither finished nor closed changes the whole process, and ends at any later time."""
+    before = os.environ.get("CUBLAS_WORKSPACE_CONFIG")
+    yield
+    assert os.environ.get("CUBLAS_WORKSPACE_CONFIG") == before, "a training was left open: close it"
+
+
 @pytest.fixture
 def dataset() -> Dataset:
     return make_dataset()

@@ -1,7 +1,6 @@
 """What a process holds differs from what its file says: no network gets the trial of another one."""
 
 import importlib
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,6 @@ from types import ModuleType
 import pytest
 
 from orchestrator.architectures import source_digest
-from orchestrator.architectures.files import file_digest
 from orchestrator.architectures.locate import name_of
 from orchestrator.errors import VariantError
 from orchestrator.spec import TrialSpec
@@ -32,41 +30,6 @@ class Net(nn.Module):
         return self.head(x)
 """
 
-SCRIPT = (
-    NET.replace("NAMES = []", "NAMES = ['first']").replace('NAMES.append("Net")', "")
-    + """
-import argparse
-import torch
-from orchestrator.architectures import source_digest
-from orchestrator.architectures.untracked import untracked_values
-class Wide(nn.Module):
-    def __init__(self, num_classes=10):
-        super().__init__()
-        self.head = nn.Linear(args.width, num_classes)
-class Open(nn.Module):
-    def forward(self, x):
-        return x if lock else -x
-KEPT = {}
-CALLS = 0
-class Caching(nn.Module):
-    def forward(self, x):
-        global CALLS
-        CALLS += 1
-        return KEPT.setdefault(x.shape, x) * CALLS
-Caching()(torch.ones(1))
-print(source_digest("__main__:Caching"))
-for WIDTHS in (WIDTH, 16, 32, 8):
-    globals()["WIDTH"] = WIDTHS
-    print(source_digest("__main__:Net"))
-for width in (8, 16):
-    args = argparse.Namespace(width=width)
-    print(source_digest("__main__:Wide"))
-import threading
-lock = threading.Lock()
-print(untracked_values("__main__:Net", {}), untracked_values("__main__:Open", {}))
-"""
-)
-
 
 @pytest.fixture
 def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
@@ -78,19 +41,6 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTy
     importlib.invalidate_caches()
     yield importlib.import_module("freshly")
     del sys.modules["freshly"]
-
-
-def test_the_globals_of_a_script_count_where_its_text_does_not_say_them(tmp_path: Path) -> None:
-    """A constant as the script says it leaves the digest that of the file, and so does what a network fills itself."""
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    caching, first, second, third, again, narrow, wide, opaque = done.stdout.splitlines()
-    assert caching == first == again == file_digest(script)
-    assert len({first, second, third}) == 3
-    assert narrow != wide
-    assert opaque == "[] ['lock (lock)']"
 
 
 def test_a_changed_constant_of_a_module_is_refused(module: ModuleType) -> None:
@@ -111,6 +61,36 @@ def test_an_edit_between_import_and_first_use_is_refused(module: ModuleType, edi
         source_digest("freshly:Net")
     importlib.reload(module)
     assert source_digest("freshly:Net") == source_digest("freshly:Net")
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["try:\n    from settings_of_mine import *\nexcept ImportError:\n    pass", "globals().update(WIDTH=32)"],
+    ids=["star import", "globals()"],
+)
+def test_a_constant_that_its_own_file_overrides_is_none(override: str, tmp_path: Path, module: ModuleType) -> None:
+    (tmp_path / "settings_of_mine.py").write_text("WIDTH = 32")
+    Path(str(module.__file__)).write_text(f"{NET}\n{override}\n")
+    importlib.reload(module)
+    assert module.WIDTH == 32
+    assert source_digest("freshly:Net")
+
+
+AWKWARD = """
+class Settings(dict):
+    __getattr__ = dict.__getitem__
+SETTINGS = Settings(width=8)
+class Lazy:
+    def __getattr__(self, name):
+        raise ModuleNotFoundError(name)
+onnx = Lazy()
+"""
+
+
+def test_objects_of_a_module_that_look_up_attributes_themselves_are_left_alone(module: ModuleType) -> None:
+    Path(str(module.__file__)).write_text(NET + AWKWARD)
+    importlib.reload(module)
+    assert source_digest("freshly:Net")
 
 
 def test_the_same_code_further_down_is_no_edit(module: ModuleType) -> None:

@@ -68,13 +68,13 @@ def test_a_default_device_of_the_caller_is_not_ours(call: Call, packed: Path, tm
 
 
 def test_threads_that_train_at_once_get_the_figures_of_one(packed: Path, tmp_path: Path) -> None:
-    settings = _current()
+    settings, environment = _current(), dict(os.environ)
     alone = train(packed, tmp_path / "alone").epochs()["train/loss"].tolist()
     with ThreadPoolExecutor(3) as threads:
         trials = list(threads.map(lambda n: train(packed, tmp_path / str(n)), range(3)))
     assert [trial.epochs()["train/loss"].tolist() for trial in trials] == [alone] * 3
     assert _current() == settings
-    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    assert dict(os.environ) == environment
 
 
 def test_a_trial_is_the_same_in_another_folder(packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

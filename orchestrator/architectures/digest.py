@@ -12,12 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.architectures.files import file_digest, files_of, package_digest, package_files
-from orchestrator.architectures.fresh import (
-    other_globals,
-    refuse_changed_globals,
-    refuse_other_code,
-    refuse_other_script,
-)
+from orchestrator.architectures.fresh import refuse_changed_globals, refuse_other_code, refuse_other_script
 from orchestrator.architectures.imports import TooManyError
 from orchestrator.architectures.interactive import interactive_digest, script_of
 from orchestrator.architectures.library import library_digest, library_of
@@ -118,15 +113,12 @@ def _digest(name: str, found: Any) -> str:
 
 
 def _script_digest(name: str, found: Any, script: Path) -> str:
-    """That of the script, and of the globals that ``found`` uses and whose values the script does not say."""
+    """That of the script and of what it imports from beside it."""
     refuse_edited_script(name, found, script)
     refuse_other_script(name, found, script)
     refuse_other_code(name, files := files_of(script))
     refuse_edited(name, files)
-    texts, _ = other_globals(found, script)
-    return (
-        hashlib.sha256("\0".join([file_digest(script), *texts]).encode()).hexdigest() if texts else file_digest(script)
-    )
+    return file_digest(script)
 
 
 def _module_digest(name: str, found: Any) -> str:

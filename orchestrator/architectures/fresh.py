@@ -1,8 +1,7 @@
-"""Whether what a process holds of a file is what executing the file gives: its code, and its plain globals."""
+"""Whether what a process holds of a file is what executing the file gives: its code, and its plain constants."""
 
 import ast
 import inspect
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,16 +11,15 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from orchestrator.architectures.interactive import LOADS, codes, compiled, functions, named
-from orchestrator.architectures.loaded import edited
+from orchestrator.architectures.interactive import DEFINITIONS, LOADS, codes, compiled, functions, named
+from orchestrator.architectures.loaded import edited, real
 from orchestrator.architectures.private import PREFIX
-from orchestrator.architectures.values import OpaqueValueError, as_text
 from orchestrator.errors import VariantError
 
 # What the value of an expression may depend on beside the file itself.
 OUTSIDE = (ast.Name, ast.Call, ast.Attribute, ast.Lambda, ast.NamedExpr, ast.Await, ast.comprehension, ast.JoinedStr)
 SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
-EMPTY = ("dict", "list", "set", "OrderedDict", "defaultdict", "WeakKeyDictionary", "WeakValueDictionary")
+WRITERS = ("globals", "exec")  # by which a file may set names that it does not write
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 _compared: dict[str, object] = {}  # by the module's name: the specification that was compared, another after a reload
 
@@ -35,11 +33,13 @@ def refuse_other_code(name: str, files: Iterable[Path]) -> None:
     wanted = {str(file.resolve()): file for file in files}
     for title, module in list(sys.modules.items()):
         place, by = getattr(module, "__file__", None), getattr(module, "__spec__", None)
-        file = wanted.get(os.path.realpath(place)) if isinstance(place, str) else None
         is_plain = type(getattr(by, "loader", None)) is SourceFileLoader and not title.startswith(PREFIX)
-        if file is None or not is_plain or title == "__main__" or _compared.get(title) is by:
+        if not is_plain or not isinstance(place, str) or title == "__main__" or _compared.get(title) is by:
             continue
-        own = [v for v in list(vars(module).values()) if getattr(v, "__module__", None) == title]
+        if (file := wanted.get(real(place))) is None:
+            continue
+        defined = [value for value in list(vars(module).values()) if isinstance(value, (type, *DEFINITIONS))]
+        own = [value for value in defined if getattr(value, "__module__", None) == title]
         if _is_other([code for value in own for code in codes(value)], file):
             raise edited(name, str(file))
         _compared[title] = by
@@ -61,30 +61,6 @@ def refuse_changed_globals(name: str, found: Any, file: Path) -> None:
                 f"{name}: {variable} of {module} is {value!r} here, and {file} sets it to {constants[variable]!r}: "
                 "whoever imports the file would build another network; pass it as an argument, or restart this process"
             )
-
-
-def other_globals(found: Any, script: Path) -> tuple[list[str], list[str]]:
-    """The globals that ``found``, of ``script``, uses, and whose values the text of the script does not say.
-
-    Returns their texts, and the names of those that have none. What is imported or defined once, and a constant, is
-    said by the script; what begins empty is a cache, and filled by what uses it.
-    """
-    constants, bound = _constants(script), _bound_once(script) | _caches(script)
-    texts, opaque = [], []
-    for name, value in globals_of(found).items():
-        if name in bound or (name in constants and _equal(value, constants[name])):
-            continue
-        try:
-            texts.append(f"{name} {as_text(value, _refer)}")
-        except OpaqueValueError as problem:
-            opaque.append(f"{name} ({problem})")
-    return texts, opaque
-
-
-def _refer(value: Any) -> str:
-    """The text of a module, class or function: its name, and what a function was compiled to."""
-    name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', value.__name__)}"
-    return f"{name} {compiled(value.__code__)}" if isinstance(value, FunctionType) else name
 
 
 def globals_of(found: Any) -> dict[str, Any]:
@@ -139,16 +115,21 @@ def _bindings(tree: ast.Module) -> Counter[str]:
             continue
         elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
             counted[node.id] += 1
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, (ast.ExceptHandler, ast.MatchAs, ast.MatchStar)) and node.name:
             counted[node.name] += 1
         waiting += ast.iter_child_nodes(node)
     return counted
 
 
 def _constants(file: Path) -> dict[str, Any]:
-    """The values of the names that ``file`` sets once, at its top level, by an expression that depends on nothing."""
+    """The values of the names that ``file`` sets once, at its top level, by an expression that depends on nothing.
+
+    None, if it may set names that it does not write.
+    """
     tree = ast.parse(file.read_bytes())
     counted, found = _bindings(tree), dict[str, Any]()
+    if counted["*"] or any(isinstance(node, ast.Name) and node.id in WRITERS for node in ast.walk(tree)):
+        return found
     for node in tree.body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
@@ -159,36 +140,6 @@ def _constants(file: Path) -> dict[str, Any]:
             with suppress(Exception):  # the file was edited, and would not run
                 found[name] = eval(compile(ast.Expression(value), str(file), "eval"), {"__builtins__": {}})
     return found
-
-
-def _bound_once(file: Path) -> set[str]:
-    """The names that ``file`` imports or defines, and binds to nothing else."""
-    tree = ast.parse(file.read_bytes())
-    counted, names = _bindings(tree), set[str]()
-    for node in tree.body:
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
-        elif isinstance(node, SCOPES[:3]):
-            names.add(node.name)
-    return {name for name in names if counted[name] == 1}
-
-
-def _caches(file: Path) -> set[str]:
-    """The names to which ``file`` binds an empty container at its top level, and nothing else."""
-    tree = ast.parse(file.read_bytes())
-    counted, names = _bindings(tree), set[str]()
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names.update(target.id for target in targets if isinstance(target, ast.Name))
-    return {name for name in names if counted[name] == 1}
-
-
-def _is_empty(value: ast.expr | None) -> bool:
-    if isinstance(value, ast.Call):
-        kind = getattr(value.func, "id", getattr(value.func, "attr", ""))
-        return kind in EMPTY and (not value.args or kind == "defaultdict")
-    return (isinstance(value, ast.Dict) and not value.keys) or (isinstance(value, ast.List) and not value.elts)
 
 
 def _is_plain(value: Any) -> bool:

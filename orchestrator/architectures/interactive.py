@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from orchestrator.architectures.files import package_digest, package_files
@@ -139,8 +139,10 @@ def codes(found: Any) -> Iterator[CodeType]:
 
 def functions(found: Any) -> Iterator[FunctionType]:
     """The function itself, or the methods of a class, and what their decorators have wrapped."""
-    for value in vars(found).values() if inspect.isclass(found) else [found]:
-        inner = value.fget if isinstance(value, property) else getattr(value, "__func__", value)
+    for value in list(vars(found).values()) if inspect.isclass(found) else [found]:
+        inner = value.fget if isinstance(value, property) else value
+        if isinstance(value, (staticmethod, classmethod, MethodType)):  # no attribute of what is the user's
+            inner = value.__func__
         if isinstance(inner, FunctionType):
             yield inner
             if isinstance(wrapped := inspect.unwrap(inner), FunctionType):

@@ -67,11 +67,11 @@ def remember(source: str) -> None:
         file, by = module.get("__file__"), module.get("__spec__")
         if not isinstance(file, str) or by is None or name == "__main__" or name.startswith(PREFIX):
             continue  # what is private is executed again when it is edited
-        if root is not None and ("site-packages" in file or not _real(file).startswith(f"{root}{os.sep}")):
+        if root is not None and ("site-packages" in file or not real(file).startswith(f"{root}{os.sep}")):
             continue
         if name not in _imports or _imports[name].by is not by:
             with suppress(OSError):  # it has been removed
-                _imports[name] = _Import(by, _real(file), _content(file))
+                _imports[name] = _Import(by, real(file), _content(file))
 
 
 def refuse_edited(name: str, files: Iterable[Path]) -> None:
@@ -104,5 +104,6 @@ def _content(file: str) -> str:
 
 
 @lru_cache(maxsize=10_000)
-def _real(file: str) -> str:
+def real(file: str) -> str:
+    """``os.path.realpath``, once for each path."""
     return os.path.realpath(file)

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.architectures.files import files_of
-from orchestrator.architectures.fresh import other_globals
 from orchestrator.architectures.imports import IMPORTERS, OWN, called, is_module, package_root
 from orchestrator.architectures.interactive import opaque_values, script_of
 from orchestrator.architectures.locate import full_name, is_of_this_process, load_object
@@ -42,20 +41,14 @@ def source_notes(variant: str, arguments: Mapping[str, Any] | None = None, label
 
 def _of_this_process(variant: str, arguments: Mapping[str, Any]) -> Iterator[str]:
     """The same of classes and functions that were defined in a notebook or in the script that runs."""
+    unseen: dict[str, None] = {}
     for found in _found_here(variant, arguments):
         if (script := script_of(found)) is not None:
             yield from unfollowed(script)
-    if unseen := untracked_values(variant, arguments):
+        else:
+            unseen.update(dict.fromkeys(opaque_values(found)))
+    if unseen:
         yield f"{', '.join(unseen)}: {UNSEEN}"
-
-
-def untracked_values(variant: str, arguments: Mapping[str, Any]) -> list[str]:
-    """The values that classes and functions of this process use and that its digest does not tell from others."""
-    unseen: dict[str, None] = {}
-    for found in _found_here(variant, arguments):
-        script = script_of(found)
-        unseen.update(dict.fromkeys(opaque_values(found) if script is None else other_globals(found, script)[1]))
-    return list(unseen)
 
 
 def _found_here(variant: str, arguments: Mapping[str, Any]) -> list[Any]:

@@ -95,9 +95,9 @@ def ray_session(
     and if this process is connected to Ray already, which stays so.
     """
     local = address is None
+    if address is not None:
+        check_address(address)
     with sole_session(), _environment(local), ExitStack() as stack:
-        if address is not None:
-            check_address(address)
         folder = stack.enter_context(ray_folder(debug)) if local else None
         ray = _import_ray()
         read_again(ray)

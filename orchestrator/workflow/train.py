@@ -1,6 +1,5 @@
 """One trial without Ray or MLflow: what ``train`` does."""
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 import torch
 
 from orchestrator.architectures import build_network, source_digest
-from orchestrator.architectures.untracked import UNSEEN, untracked_values
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
@@ -21,6 +19,7 @@ from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.apart import apart
 from orchestrator.workflow.display import Display
 from orchestrator.workflow.networks import Networks
+from orchestrator.workflow.same_network import open_folder
 
 SETTABLE = ("as", "arguments", "seed", "dataset", "trainer")  # what --set may change of a trial
 
@@ -57,12 +56,7 @@ def train(
     spec = replace(spec, source_digest=source_digest(spec.variant, spec.arguments), dataset_digest=dataset.digest)
     folder = out or Path("trials") / spec.label / f"seed-{spec.seed}"
     display.log(f"{spec.name} on {dataset.name}; folder: {folder}; the same command resumes after an interruption")
-    if (folder / "spec.json").exists() and (unseen := untracked_values(spec.variant, spec.arguments)):
-        warnings.warn(
-            f"{spec.name}: {folder} holds a trial, and {', '.join(unseen)}: {UNSEEN}; if it has changed, pass another "
-            "out, or the values as arguments",
-            stacklevel=3,
-        )
+    open_folder(folder, spec, len(dataset.classes), dataset.shape)
     for note in (*dataset.notes, *networks.notes(spec)):
         display.log(note)
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
