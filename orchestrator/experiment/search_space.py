@@ -91,7 +91,7 @@ def _label(sample: Mapping[str, Any], names: Mapping[str, str], digits: int) -> 
 
 
 def _text(value: Any, digits: int) -> str:
-    """A value as part of a folder's name; classes and functions in it are called the same in whatever folder they lie."""
+    """A value as part of a folder's name; a class or function in it has the same wherever its file lies."""
     if isinstance(value, float):
         return f"{value:.{digits}g}"
     bare = map_references(value, lambda name: {REFERENCE: in_name(name, lambda file: PurePath(file).name)})
