@@ -350,7 +350,10 @@ EXPERIMENT: dict[str, Any] = {
     "variants": ["net.py:Built"],
     "dataset": {"name": "images.pt"},
     "trainer": {"epochs": 2, "batch_size": 32},
-    "search": {"samples": 2, "space": {BLOCK: {"choice": [{"class": "ay.py:X"}, {"class": "ay.py:Y"}, None]}}},
+    "search": {
+        "samples": 2,
+        "space": {BLOCK: {"choice": [{"class": "ay.py:X"}, {"class": "ay.py:Y"}]}, LR: {"choice": [0.05, 0.1]}},
+    },
     "tracking": {"reports": "all", "models": "best"},
 }
 
