@@ -177,7 +177,9 @@ def test_what_is_delivered_later_has_its_network_where_that_lies_today(
     list(run_trial(checked.plan.trials[0], checked.dataset, folder.trial("Tiny/seed-0")))
     moved = move(home, monkeypatch)
     checked = check_experiment(built("nets/net.py", dataset={"name": "images.pt"}).experiment, moved, lambda _: None)
-    folder, storage = LaunchFolder(moved / folder.path.relative_to(home)), Storage(moved / "storage")
+    folder = LaunchFolder(moved / folder.path.relative_to(home))
+    bucket = shutil.copytree(moved / "storage", home.with_name("bucket"))
+    storage = Storage(moved / "storage", f"file://{bucket}")
     runs: Future[Any] = Future()
     runs.set_result(open_launch(connect(uri), uri, folder.name, checked.plan, FACTS, {}, {}, None, folder.id))
     delivery = Delivery(checked, folder, storage, runs, Never(), None, lambda _: None)  # type: ignore[arg-type]
@@ -185,6 +187,8 @@ def test_what_is_delivered_later_has_its_network_where_that_lies_today(
         TrialFolder(folder.trial("Tiny/seed-0")).network(3, (3, 16, 16))
     delivery.catch_up(folder.finished(checked.plan), {})
     assert TrialFolder(folder.trial("Tiny/seed-0")).network(3, (3, 16, 16)) is not None
+    stored = bucket / folder.path.relative_to(storage.root) / "trials" / "Tiny" / "seed-0"
+    assert TrialFolder(stored).spec() == checked.plan.trials[0]
     delivery.close(Status.COMPLETE)
 
 
