@@ -110,7 +110,7 @@ def test_a_trial_is_called_the_same_wherever_the_classes_of_its_search_lie(
         assert [spec.identity() for spec in plan.trials] == [spec.identity() for spec in before.trials]
 
 
-def test_runs_follow_the_names_of_their_trials(uri: str, home: Path) -> None:
+def test_runs_follow_the_names_of_their_trials(uri: str, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = searched("grid", "net.py", "ay.py")
     runs = open_runs(uri, plan)
     sink = Sink(runs)
@@ -121,12 +121,15 @@ def test_runs_follow_the_names_of_their_trials(uri: str, home: Path) -> None:
     for row in read_trials(client, runs.parent_run_id):  # as an earlier version called them
         client.set_tag(row.run_id, "trial", f"{row.trial}-before")
         client.update_run(row.run_id, name=f"{row.trial}-before")
+    move(home, monkeypatch)
+    plan = searched("grid", "nets/net.py", "nets/ay.py")
     again = open_runs(uri, plan)
     assert again.parent_run_id == runs.parent_run_id
     rows = read_trials(client, runs.parent_run_id)
     names = [spec.name for spec in plan.trials]
     assert [row.trial for row in rows] == names
     assert [client.get_run(row.run_id).info.run_name for row in rows] == names
+    assert [row.settings for row in rows] == [spec.settings for spec in plan.trials], "with the classes of today"
 
 
 # --- networks in another place

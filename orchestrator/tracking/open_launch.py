@@ -34,6 +34,7 @@ from orchestrator.tracking.tags import (
     PUBLISHED,
     REJECTED,
     SEARCHING,
+    SETTINGS,
     SHARE,
     SOURCE_NAME,
     SPEC_HASH,
@@ -42,6 +43,7 @@ from orchestrator.tracking.tags import (
     TARGET,
     TRIAL,
     VERDICT_SETTINGS,
+    from_parts,
     in_parts,
     opened_tag,
     shorten,
@@ -170,7 +172,7 @@ def _keep_to_plan(
 ) -> None:
     """Mark the trials that are no longer in the plan, end what was left running of them, and renew the others' tags.
 
-    Those are their names, places and stages, and whether they keep today's contract.
+    Those are their names, places and stages, what was drawn for them, and whether they keep today's contract.
     """
     specs = {spec.identity(): spec for spec in plan.trials}
     contracts = {spec.identity(): facts[spec.name].tags.get(CONTRACT) for spec in plan.trials if spec.name in facts}
@@ -188,6 +190,9 @@ def _keep_to_plan(
         if tags.get(TRIAL) != (name := storable(spec.name)):
             client.set_tag(run_id, TRIAL, name)
             client.update_run(run_id, name=storable(spec.name, LONGEST_RUN_NAME))
+        if spec.settings and from_parts(tags, SETTINGS) != (drawn := json.dumps(spec.settings)):
+            for part, text in shorten(in_parts(SETTINGS, drawn)).items():
+                client.set_tag(run_id, part, text)
         if tags.get(PLACE) != (place := plan.place(spec)):
             client.set_tag(run_id, PLACE, place)
         if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none
