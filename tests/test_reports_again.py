@@ -150,3 +150,38 @@ def test_data_or_a_network_that_has_changed_is_refused(
     spec.write_text(json.dumps({**json.loads(spec.read_text()), digest: "0" * 64}))
     with pytest.raises(RequestError, match=said):
         orc.report("small", "Tiny/seed-0", tracking_uri=copy.store, display="none")
+
+
+def say_it_lies(copy: Launched, trials: str, experiment: str) -> None:
+    """Let the trial's folder and the experiment of its launch say that the network lies in these files."""
+    [spec] = copy.folder.glob("storage/small/*/trials/Tiny/seed-0/spec.json")
+    spec.write_text(json.dumps({**json.loads(spec.read_text()), "variant": f"{trials}:Tiny"}))
+    [file] = copy.folder.glob("storage/small/*/launch.json")
+    content = json.loads(file.read_text())
+    content["experiment"]["variants"] = [{"name": f"{experiment}:Tiny", "as": None, "arguments": {}}]
+    file.write_text(json.dumps(content))
+
+
+def test_a_network_that_has_been_moved_is_found_where_the_experiment_has_it(
+    copy: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.folder)
+    (copy.folder / "nets").mkdir()
+    (copy.folder / "networks.py").rename(copy.folder / "nets" / "networks.py")
+    say_it_lies(copy, "/gone/networks.py", "nets/networks.py")
+    client = connect(copy.store)
+    before = curves(copy, client)
+    make_stale(copy, client)
+    [drawn] = orc.report("small", "Tiny/seed-0", tracking_uri=copy.store, display="none")
+    assert curves(copy, client)["Tiny/seed-0"] == before["Tiny/seed-0"]
+    assert drawn.spec.variant == f"{copy.folder / 'nets' / 'networks.py'}:Tiny"
+    assert drawn.model() is not None
+
+
+def test_a_network_that_is_nowhere_is_refused_and_says_what_to_do(
+    copy: Launched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(copy.folder)
+    say_it_lies(copy, "/gone/networks.py", "nets/networks.py")
+    with pytest.raises(RequestError, match=r"Tiny/seed-0 was trained with /gone/networks\.py, and there is no"):
+        orc.report("small", "Tiny/seed-0", tracking_uri=copy.store, display="none")

@@ -6,11 +6,14 @@ import math
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from orchestrator.experiment.distributions import LISTED, draw, values
+from orchestrator.experiment.paths import in_name
 from orchestrator.records import short_names
 from orchestrator.spec import Distribution
+from orchestrator.spec.references import REFERENCE, map_references
 
 LONGEST_VALUE, LONGEST_LABEL = 24, 100  # characters, in a trial's name
 DIGITS = 4  # significant digits of a float in a trial's name, if they keep names distinct
@@ -88,8 +91,9 @@ def _label(sample: Mapping[str, Any], names: Mapping[str, str], digits: int) -> 
 
 
 def _text(value: Any, digits: int) -> str:
-    """A value as part of a folder's name."""
+    """A value as part of a folder's name; a class or function in it has the same wherever its file lies."""
     if isinstance(value, float):
         return f"{value:.{digits}g}"
-    text = value if isinstance(value, str) else json.dumps(value)
+    bare = map_references(value, lambda name: {REFERENCE: in_name(name, lambda file: PurePath(file).name)})
+    text = bare if isinstance(bare, str) else json.dumps(bare)
     return re.sub(r"[^\w.+-]+", "_", text)[:LONGEST_VALUE]

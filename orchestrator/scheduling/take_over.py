@@ -1,14 +1,14 @@
 """Trials that another launch has trained already: the same specification gives the same weights, so they are copied."""
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import OrchestratorError, StorageError
-from orchestrator.files import sync_folder, write_folder, write_json
+from orchestrator.files import sync, sync_folder, write_folder, write_json
 from orchestrator.records import THEN, Status
 from orchestrator.scheduling.launch_file import read_all
 from orchestrator.scheduling.launch_folder import TAKEN_OVER, LaunchFolder, is_progress_file
@@ -18,6 +18,7 @@ from orchestrator.training.device import compute_modes
 from orchestrator.trial import TrialFolder
 
 VERSION = "torch_version"  # of the machine that a trial was trained on
+ASIDE = "aside"  # of a launch's folder: copies whose places are those of other trials, until all are made
 
 
 def take_over(
@@ -29,7 +30,8 @@ def take_over(
 ) -> list[str]:
     """Copy into ``folder`` those of ``wanted`` that launches in ``storage`` have completed; returns their names.
 
-    The launch itself is one of them: a variant that gets another name is not trained again.
+    The launch itself is one of them: a variant that gets another name is not trained again, not even if that was
+    another's name until now.
     Left is what may differ from what this launch would train: what another version of torch has trained, and what was
     computed in another precision or on another kind of device than ``mode_of`` says of this launch's trials. Without
     ``mode_of`` that is not known before they run: all are as the launch's own are, or as the first that is taken. Left
@@ -41,15 +43,16 @@ def take_over(
     missing: dict[str, list[TrialSpec]] = {}
     for spec in wanted:
         missing.setdefault(spec.weights_identity(), []).append(spec)
-    taken: list[str] = []
+    taken: dict[str, Path] = {}  # by name, where the copy is
     alike = _ComputedAlike(mode_of, folder.path)
 
     def take(path: Path, is_own: bool) -> None:
         for spec in list(missing.get(identity := _identity(path), ())):
-            if (is_own or alike.accepts(path, spec)) and _copied(path, folder, spec, storage):
+            copied = _copied(path, folder, spec, storage) if is_own or alike.accepts(path, spec) else None
+            if copied is not None:
                 alike.add(path, spec)
                 missing[identity].remove(spec)
-                taken.append(spec.name)
+                taken[spec.name] = copied
 
     unmeasured: list[tuple[Path, bool]] = []  # of a search: whoever compares such a trial has to evaluate it first
     for launch in _launches(folder, storage):
@@ -63,7 +66,8 @@ def take_over(
                 unmeasured.append((path, launch == folder.path))
     for path, is_own in unmeasured:
         take(path, is_own)
-    return taken
+    _put_in_place(taken, folder, storage)
+    return list(taken)
 
 
 class _ComputedAlike:
@@ -118,7 +122,7 @@ def _launches(folder: LaunchFolder, storage: Storage) -> Iterator[Path]:
 
 
 def _complete(launch: Path, torch_version: str) -> Iterator[Path]:
-    for path in sorted((launch / "trials").rglob("outcome.json")):
+    for path in sorted([*(launch / "trials").rglob("outcome.json"), *(launch / ASIDE).rglob("outcome.json")]):
         outcome, facts = _json(path), _json(path.with_name("facts.json"))
         machine = facts.get("machine")
         same = isinstance(machine, Mapping) and machine.get(VERSION) == torch_version
@@ -140,28 +144,49 @@ def _is_measured(trial: Path) -> bool:
         return False
 
 
-def _copied(source: Path, folder: LaunchFolder, spec: TrialSpec, storage: Storage) -> bool:
-    """Copy one trial, as this launch calls it, unless it is damaged; it is whole in ``folder``, or absent."""
+def _copied(source: Path, folder: LaunchFolder, spec: TrialSpec, storage: Storage) -> Path | None:
+    """Copy one trial, as this launch calls it, unless it is damaged; the copy is whole, or absent. Returns its path.
+
+    If another trial lies in its place, which may be wanted itself, that is aside.
+    """
     target = folder.trial(spec.name)
     try:
         storage.fetch(source)
-        if target.exists() or not TrialFolder(source).is_intact():
-            return False
+        if target.exists():
+            if TrialFolder(target).spec().identity() == spec.identity():
+                return None
+            target = folder.path / ASIDE / spec.name
+        if not TrialFolder(source).is_intact():
+            return None
         from_launch = source.relative_to(storage.root).parts[:2]
 
         def copy(partial: Path) -> None:
             TrialFolder(source).copy_to(partial)
-            dataset = replace(spec.dataset, name=TrialFolder(source).spec().dataset.name)  # as its checkpoint has it
-            write_json(partial / "spec.json", replace(spec, dataset=dataset).to_json())
+            TrialFolder(partial).renew(spec)
             if not (partial / TAKEN_OVER).exists():  # it may have come from yet another one
                 write_json(partial / TAKEN_OVER, dict(zip(("experiment", "launch"), from_launch, strict=True)))
 
         write_folder(target, copy)
         sync_folder(target)
-        storage.push(target)
+        if target == folder.trial(spec.name):
+            storage.push(target)
     except OrchestratorError:
-        return False
-    return True
+        return None
+    return target
+
+
+def _put_in_place(taken: Mapping[str, Path], folder: LaunchFolder, storage: Storage) -> None:
+    """Let the copies made aside replace what lies in their places, now that all that is wanted of it is copied.
+
+    What is killed meanwhile leaves the others aside, where the next attempt finds them.
+    """
+    for name, copied in taken.items():
+        if copied != (target := folder.trial(name)):
+            shutil.rmtree(target, ignore_errors=True)
+            copied.rename(target)
+            sync(target.parent)
+            storage.push(target)
+    shutil.rmtree(folder.path / ASIDE, ignore_errors=True)
 
 
 def _json(path: Path) -> dict[str, Any]:

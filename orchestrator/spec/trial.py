@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -126,17 +126,27 @@ class TrialSpec:
 
         A user's own network is identified by its source, not by the path of its file, and so are classes in its
         arguments; a dataset of files by its images and labels; the settings of a search by their values, not by the
-        index of the draw. A setting that came later counts where it is set: trials from before it stay the same.
+        index of the draw. The variant's name counts if it is another than that of its class. A setting that came later
+        counts where it is set: trials from before it stay the same.
         """
-        plain = self.to_json()
-        return self._hash({**plain, "dataset": without_path(plain["dataset"], self.dataset_digest)})
+        return self._hash(self._without_path(), named=self.label != variant_label(self.variant))
 
     def earlier_identity(self) -> str:
-        """The same as earlier versions recorded it: with the path of the dataset."""
-        return self._hash(self.to_json())
+        """The same as earlier versions recorded it: with the path of the dataset, and with any name that is given."""
+        return self._hash(self.to_json(), named=bool(self.as_))
 
-    def _hash(self, plain: Mapping[str, Any]) -> str:
-        data = {k: v for k, v in without_later(plain).items() if k not in WHEREFORE and (k != "as" or v)}
+    def earlier_identities(self, paths: Iterable[str]) -> Iterator[str]:
+        """All that earlier versions may have recorded, if they found the dataset at one of ``paths``."""
+        yield self._hash(self._without_path(), named=bool(self.as_))
+        for path in paths:
+            yield replace(self, dataset=replace(self.dataset, name=path)).earlier_identity()
+
+    def _without_path(self) -> dict[str, Any]:
+        plain = self.to_json()
+        return {**plain, "dataset": without_path(plain["dataset"], self.dataset_digest)}
+
+    def _hash(self, plain: Mapping[str, Any], named: bool) -> str:
+        data = {k: v for k, v in without_later(plain).items() if k not in WHEREFORE and (k != "as" or named)}
         if not self.source_digest:
             return digest(data)
         arguments = map_references(self.arguments, lambda name: {REFERENCE: variant_label(name)})

@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Status
@@ -35,13 +34,16 @@ from orchestrator.tracking.tags import (
     PUBLISHED,
     REJECTED,
     SEARCHING,
+    SETTINGS,
     SHARE,
     SOURCE_NAME,
     SPEC_HASH,
     STAGE,
     STATUS,
     TARGET,
+    TRIAL,
     VERDICT_SETTINGS,
+    from_parts,
     in_parts,
     opened_tag,
     shorten,
@@ -158,12 +160,11 @@ def _renew_hashes(client: "MlflowClient", plan: Plan, recorded: "dict[str, Run]"
     """Give the runs that an earlier version recorded the identities that their trials have today."""
     paths = {run.data.params["dataset.name"] for run in recorded.values() if "dataset.name" in run.data.params}
     for spec in plan.trials:
-        now = spec.identity()
-        for path in paths if now not in recorded else ():
-            before = replace(spec, dataset=replace(spec.dataset, name=path)).earlier_identity()
-            if (run := recorded.pop(before, None)) is not None:
+        if (now := spec.identity()) not in recorded:
+            before = next((one for one in spec.earlier_identities(paths) if one in recorded), None)
+            if before is not None:
+                recorded[now] = run = recorded.pop(before)
                 client.set_tag(run.info.run_id, SPEC_HASH, now)
-                recorded[now] = run
 
 
 def _keep_to_plan(
@@ -171,7 +172,7 @@ def _keep_to_plan(
 ) -> None:
     """Mark the trials that are no longer in the plan, end what was left running of them, and renew the others' tags.
 
-    Those are their places and stages, and whether they keep today's contract.
+    Those are their names, places and stages, what was drawn for them, and whether they keep today's contract.
     """
     specs = {spec.identity(): spec for spec in plan.trials}
     contracts = {spec.identity(): facts[spec.name].tags.get(CONTRACT) for spec in plan.trials if spec.name in facts}
@@ -186,6 +187,12 @@ def _keep_to_plan(
             continue
         if LEFT_OUT in tags:
             client.delete_tag(run_id, LEFT_OUT)
+        if tags.get(TRIAL) != (name := storable(spec.name)):
+            client.set_tag(run_id, TRIAL, name)
+            client.update_run(run_id, name=storable(spec.name, LONGEST_RUN_NAME))
+        if spec.settings and from_parts(tags, SETTINGS) != (drawn := json.dumps(spec.settings)):
+            for part, text in shorten(in_parts(SETTINGS, drawn)).items():
+                client.set_tag(run_id, part, text)
         if tags.get(PLACE) != (place := plan.place(spec)):
             client.set_tag(run_id, PLACE, place)
         if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none

@@ -15,6 +15,7 @@ outcome.json            how it ended; absent while it has not
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,31 @@ class TrialFolder:
             if (held := folder.spec()).identity() != spec.identity():
                 what = of_trials(held, spec)
                 raise StorageError(f"{path} holds another trial: {what}; give another folder with --out, or remove it")
+            folder.renew(spec)
             return folder
         if path.is_dir() and any(path.iterdir()):
             raise StorageError(f"{path} is not empty and holds no trial; give another folder with --out")
-        try:
-            write_json(path / "spec.json", spec.to_json())
-        except OSError as problem:
-            raise StorageError(f"{path} cannot be written: {problem.strerror}") from problem
+        folder._save_spec(spec)
         return folder
+
+    def renew(self, spec: TrialSpec) -> bool:
+        """Let the folder say of its trial what ``spec`` says: where its network lies today, and what it is called.
+
+        Only the dataset keeps its path: by that its checkpoints may be known. Returns whether anything was another.
+        Raises StorageError.
+        """
+        held = self.spec()
+        now = replace(spec, dataset=replace(spec.dataset, name=held.dataset.name))
+        if now.to_json() == held.to_json():
+            return False
+        self._save_spec(now)
+        return True
+
+    def _save_spec(self, spec: TrialSpec) -> None:
+        try:
+            write_json(self.path / "spec.json", spec.to_json())
+        except OSError as problem:
+            raise StorageError(f"{self.path} cannot be written: {problem.strerror}") from problem
 
     def copy_to(self, path: Path) -> None:
         """Make ``path`` hold the same trial, but for the state before the last one; either may go on, on its own.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from orchestrator.architectures.digest import unimported_digest
 from orchestrator.data.dataset_files import files_fingerprint
 from orchestrator.errors import OrchestratorError
+from orchestrator.experiment.paths import absolute
 from orchestrator.files import write_json
 from orchestrator.scheduling.launch_file import LAUNCH_FILE, opened_at, read_all, takes_plan_of
 from orchestrator.scheduling.launch_folder import LaunchFolder
@@ -29,7 +30,7 @@ class Complete(NamedTuple):
 
 
 def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
-    """What determines a launch and its page: settings, data files, network sources, published curve, store.
+    """What determines a launch and its page: settings, data files, network sources and their places, curve, store.
 
     None if one cannot be read.
     """
@@ -43,7 +44,8 @@ def fingerprint(experiment: Experiment, data_dir: Path, uri: str) -> str | None:
         curve = Path(experiment.published_curve).read_text(encoding="utf-8") if experiment.published_curve else ""
     except (OrchestratorError, OSError, UnicodeDecodeError):
         return None
-    return digest([to_json(experiment), sources, data, curve, uri, __version__])
+    places = [absolute(variant.name) for variant in experiment.variants]  # which the trials' folders hold, too
+    return digest([to_json(experiment), sources, places, data, curve, uri, __version__])
 
 
 def mark_complete(folder: LaunchFolder, storage: Storage, mark: str | None, launch: str) -> None:

@@ -69,6 +69,9 @@ class Delivery:
 
     def catch_up(self, finished: Mapping[str, Status], resume_from: Mapping[str, Path]) -> list[Outcome]:
         """Record and order what an earlier process did not; returns the outcomes it had."""
+        for name in finished:  # what is made of them needs their networks where these lie today
+            if (trial := TrialFolder(self.folder.trial(name))).renew(self.checked.plan.spec(name)):
+                self.storage.push(trial.path / "spec.json")
         before = [o for name in finished if (o := TrialFolder(self.folder.trial(name)).outcome()) is not None]
         for outcome in before:
             if self.sink.runs.is_delivered(outcome, TrialFolder(self.folder.trial(outcome.trial)).is_measured()):

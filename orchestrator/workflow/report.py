@@ -12,7 +12,8 @@ from orchestrator.analysis import Analysis, analyse
 from orchestrator.architectures import build_network
 from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.arrays import to_arrays
-from orchestrator.errors import DataError, OrchestratorError, RequestError
+from orchestrator.errors import DataError, OrchestratorError, RequestError, VariantError
+from orchestrator.experiment.moved import found_today, missing_source
 from orchestrator.experiment.reader import read_stored
 from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.launch_folder import LaunchFolder, fetch_launches, newest_launch
@@ -75,6 +76,7 @@ def redraw(
         display.log(f"reading data: {experiment.dataset.name}")
         with apart():
             dataset = load_dataset(experiment.dataset, data_dir)
+            chosen = _placed(chosen, experiment, folder, storage)
             _refuse_changed(chosen, dataset)
             orders = _orders(folder, chosen, storage, _analyses(chosen.values(), dataset), published)
         drawn = _draw(orders, chosen, dataset, display)
@@ -115,11 +117,27 @@ def _some(names: Sequence[str]) -> str:
     return f"{', '.join(names[:MOST_NAMES]) or 'none'}{more}"
 
 
+def _placed(
+    specs: Mapping[str, TrialSpec], experiment: Experiment, folder: LaunchFolder, storage: Storage
+) -> dict[str, TrialSpec]:
+    """``specs`` with their networks where these lie today; their folders say so too, for whoever draws them."""
+    found = {name: found_today(spec, experiment) for name, spec in specs.items()}
+    for name, spec in found.items():
+        if (trial := TrialFolder(folder.trial(name))).renew(spec):
+            storage.push(trial.path / "spec.json")
+    return found
+
+
 def _refuse_changed(specs: Mapping[str, TrialSpec], dataset: Dataset) -> None:
     """Raise a RequestError that names a trial whose data or network is not what it was trained with."""
     for name, spec in specs.items():
         if spec.dataset_digest not in ("", dataset.digest):
             raise DataError(f"{dataset.name} is not what {name} was trained on; see --data-dir")
+        if source := missing_source(spec):
+            raise VariantError(
+                f"{name} was trained with {source}, and there is no such file: bring it back or, if it has been moved, "
+                "let the experiment file name it where it is and run that once more, which trains nothing again"
+            )
         refuse_edited_since_trained(spec)
 
 
