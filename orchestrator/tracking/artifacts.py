@@ -1,5 +1,6 @@
 """Artifacts in MLflow: a trial's files when it ends, its report later, and a launch's comparison."""
 
+import tempfile
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import PREDICTIONS
+from orchestrator.tracking.moved import now_at
 from orchestrator.tracking.names import LONGEST_TAG, as_text, escape_metric, storable
 from orchestrator.tracking.tags import NOTE, VERDICT
 
@@ -28,9 +30,18 @@ MARK = "\n\n---\n\n<!-- the verdict -->\n\n"
 
 def artifacts_of(client: "MlflowClient", run: "Run") -> Any:
     """MLflow's ArtifactRepository of ``run``; the client itself would ask the store for the whole run each time."""
+    return artifacts_at(client, str(run.info.artifact_uri))
+
+
+def artifacts_at(client: "MlflowClient", address: str) -> Any:
+    """MLflow's ArtifactRepository of what the store has at ``address``, wherever that is now.
+
+    Whatever reads or sends artifacts begins here: MLflow's client goes to the address in the store, which is another
+    one while a launch runs that sees the same store at another path.
+    """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    return get_artifact_repository(run.info.artifact_uri, client.tracking_uri)
+    return get_artifact_repository(now_at(client.tracking_uri, address), client.tracking_uri)
 
 
 def log_folder(artifacts: Any, folder: Path) -> None:
@@ -51,7 +62,10 @@ def log_report(artifacts: Any, folder: Path) -> None:
 def log_traceback(client: "MlflowClient", run: "Run", traceback: str) -> None:
     """Store ``traceback`` as a file of the run; an empty one removes that of an earlier attempt."""
     if traceback:
-        client.log_text(run.info.run_id, as_text(traceback), TRACEBACK)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / TRACEBACK
+            file.write_text(as_text(traceback), encoding="utf-8")
+            artifacts_of(client, run).log_artifact(str(file))
         return
     with suppress(Exception):  # a store may not allow removal, which must not prevent the trial's end
         artifacts = artifacts_of(client, run)
@@ -68,8 +82,8 @@ def log_comparison(
     """
     from mlflow.entities import Metric
 
-    client.log_artifacts(parent_run_id, str(folder))
     run = client.get_run(parent_run_id)
+    artifacts_of(client, run).log_artifacts(str(folder))
     wall_seconds = run.data.metrics.get(WALL_SECONDS, 0.0) + metrics.get(WALL_SECONDS, 0.0)
     history = client.get_metric_history(parent_run_id, WALL_SECONDS)  # written with all others
     now = max([int(1000 * time.time()), *(1 + metric.timestamp for metric in history)])  # MLflow shows the latest

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import records as keys
+from orchestrator.tracking.artifacts import artifacts_of
 from orchestrator.tracking.read import find_launch
 from orchestrator.tracking.runs import children
 from orchestrator.tracking.tags import LEFT_OUT, TRIAL
@@ -36,6 +37,6 @@ def launch_content(client: "MlflowClient", experiment: str) -> dict[str, dict[st
             "MLflow params": dict(run.data.params),
             "MLflow tags": tags,
             "MLflow metrics": metrics,
-            "MLflow artifacts": sorted(a.path for a in client.list_artifacts(run_id)),
+            "MLflow artifacts": sorted(a.path for a in artifacts_of(client, run).list_artifacts()),
         }
     return content

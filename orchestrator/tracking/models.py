@@ -9,6 +9,7 @@ from orchestrator import records as keys
 from orchestrator.errors import TrackingError
 from orchestrator.files import FULL, write_folder
 from orchestrator.text import first_line
+from orchestrator.tracking.artifacts import artifacts_at
 from orchestrator.tracking.tags import MODEL  # a run's tag, its logged model's name and the trial folder's folder
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def log_model(client: "MlflowClient", run_id: str, saved: Path) -> str:
         description.model_uuid = description.model_id = model.model_id
         description.run_id, description.artifact_path = run_id, model.artifact_location
         description.save(f"{folder}/{MODEL_FILE}")
-        client.log_model_artifacts(model.model_id, str(saved))
-        client.log_model_artifacts(model.model_id, folder)  # with the ids that the exporting process could not know
+        artifacts = artifacts_at(client, model.artifact_location)
+        artifacts.log_artifacts(str(saved))
+        artifacts.log_artifacts(folder)  # with the ids that the exporting process could not know
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     for name in run.data.metrics.keys() & {keys.TEST_ACCURACY, keys.PARAMETERS}:  # as the run has them: no second value
         last = client.get_metric_history(run_id, name)[-1]

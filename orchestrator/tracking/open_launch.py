@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.records import Status
@@ -10,13 +11,14 @@ from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
 from orchestrator.tracking.lease import lease_end
-from orchestrator.tracking.moved import artifacts_beside
+from orchestrator.tracking.moved import artifacts_beside, follow, is_beside
 from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
 from orchestrator.tracking.note import put_description
 from orchestrator.tracking.published import published_tag
 from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, end, reopen, trials_of
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
+    BESIDE,
     CAUTION,
     COMMAND,
     CONFIRM_SEEDS,
@@ -76,7 +78,7 @@ def open_launch(
     ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
     """
     name = plan.experiment.name
-    experiment_id = _experiment(client, uri, name, artifacts)
+    experiment_id = _experiment(client, uri, name, artifacts, launch_id)
     saved_view.publish_view(
         client, experiment_id, sorted(plan.experiment.search.space) if plan.experiment.search else []
     )
@@ -213,20 +215,31 @@ def _launches(client: "MlflowClient", experiment_id: str, tag: str, value: str) 
     return list(client.search_runs([experiment_id], f"tags.{KIND} = 'launch' and tags.{tag} = '{value}'"))
 
 
-def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None) -> str:
+def _experiment(client: "MlflowClient", uri: str, name: str, artifacts: str | None, launch_id: str | None) -> str:
+    """The id of the experiment, created if there is none; its artifacts are followed if its store has moved."""
     from mlflow.exceptions import MlflowException
 
+    follow(uri, launch_id)
+    database = sqlite_file(uri)
     found = client.get_experiment_by_name(name)
     if found is None:
-        database = sqlite_file(uri)
         if artifacts is None and database is not None:
             artifacts = artifacts_beside(database, name)
         try:
-            return str(client.create_experiment(name, artifact_location=artifacts, tags=saved_view.KIND))
+            tags = {**saved_view.KIND, **_beside(database, artifacts)}
+            return str(client.create_experiment(name, artifact_location=artifacts, tags=tags))
         except MlflowException:  # another process has just created it
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for tag, value in _beside(database, found.artifact_location).items():
+        if found.tags.get(tag) != value:  # of an earlier version, or not moved by us
+            client.set_experiment_tag(found.experiment_id, tag, value)
     return str(found.experiment_id)
+
+
+def _beside(database: Path | None, artifacts: str | None) -> dict[str, str]:
+    """The tag by which artifacts beside the store are found when that has moved; none for those in another place."""
+    return {BESIDE: artifacts} if database is not None and artifacts and is_beside(database, artifacts) else {}

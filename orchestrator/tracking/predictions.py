@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator import records as keys
 from orchestrator.records import TrialRow
+from orchestrator.tracking.artifacts import artifacts_of
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +41,8 @@ def read_predictions(client: "MlflowClient", trials: Sequence[TrialRow]) -> dict
             if trial.status != "complete" or trial.test_accuracy is None:
                 continue
             try:
-                file = client.download_artifacts(trial.run_id, keys.PREDICTIONS, folder)
+                artifacts = artifacts_of(client, client.get_run(trial.run_id))
+                file = artifacts.download_artifacts(keys.PREDICTIONS, folder)
                 labels, predicted = np.loadtxt(file, np.int64, delimiter=",", skiprows=1, unpack=True, ndmin=2)
             except Exception:  # whatever an artifact store raises
                 return {}

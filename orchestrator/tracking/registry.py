@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
+from orchestrator.tracking.artifacts import artifacts_of
 from orchestrator.tracking.models import MODEL_FILE, find_model
 from orchestrator.tracking.names import storable
 from orchestrator.tracking.tags import MODEL, PARENT, PROTOCOL, TRIAL, VARIANT
@@ -87,14 +88,15 @@ def find_origin(client: "MlflowClient", run_id: str) -> Origin | None:
 
 def find_source(client: "MlflowClient", trial: TrialRow) -> Source:
     """The trial's network in MLflow. Raises RequestError if there is none."""
-    if (model := find_model(client, client.get_run(trial.run_id))) is not None:
+    run = client.get_run(trial.run_id)
+    if (model := find_model(client, run)) is not None:
         # A server knows its own models. A database is asked by MLflow's client in this process, which would look the
         # model up in whichever store is the process's default.
         by_server = client.tracking_uri.startswith(("http://", "https://"))
         address = f"models:/{model.model_id}" if by_server else str(model.artifact_location)
         return Source(address, str(model.model_id))
     # Earlier versions of this project sent it as artifacts of the run.
-    if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in client.list_artifacts(trial.run_id, MODEL)}:
+    if f"{MODEL}/{MODEL_FILE}" in {artifact.path for artifact in artifacts_of(client, run).list_artifacts(MODEL)}:
         return Source(f"runs:/{trial.run_id}/{MODEL}", None)
     raise RequestError(
         f"nothing is registered: {trial.trial} has no model in MLflow (the launch is not complete, tracking.models was "

@@ -16,7 +16,6 @@ from orchestrator.files import from_user
 from orchestrator.redact import redact
 from orchestrator.text import first_line
 from orchestrator.tracking.mlflow_settings import import_mlflow
-from orchestrator.tracking.moved import follow
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -60,15 +59,19 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
         _check_database(database)
         # Processes that create the tables of a new file at the same time make each other crash.
         with FileLock(f"{database}.lock"):
-            client = MlflowClient(uri)
+            client = MlflowClient(absolute_uri(uri))
             client.search_experiments(max_results=1)
-            follow(database)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
-        raise StorageError(
-            redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
-            + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
-        ) from problem
+        raise unusable(uri, problem) from problem
+
+
+def unusable(uri: str, problem: BaseException) -> StorageError:
+    """What to raise for the ``problem`` with the store at ``uri``."""
+    return StorageError(
+        redact(f"the tracking store {uri} cannot be used: {first_line(problem)} ")
+        + "(choose another with --tracking-uri or MLFLOW_TRACKING_URI)"
+    )
 
 
 @contextmanager

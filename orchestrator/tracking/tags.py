@@ -43,6 +43,7 @@ SEARCHING = "searching"  # of a launch: "true" while its search suggests further
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
+BESIDE = "artifacts_beside_store"  # of an experiment: where its artifacts are, if that is beside a SQLite store
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
 NOTE = "mlflow.note.content"
 USER = "mlflow.user"

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError, TrackingError
+from orchestrator.tracking.moved import follow
 from orchestrator.tracking.saved_view import VIEW, address
 from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
 
@@ -40,6 +41,7 @@ def serve(given: str | None, port: int, log: Callable[[str], None], debug: bool 
         except OSError as problem:
             raise RequestError(f"port {port} on 127.0.0.1 is in use: choose another one with --port") from problem
     client, server = connect(uri), f"http://127.0.0.1:{port}"
+    follow(uri)  # MLflow's server goes to the addresses in the store
     log(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C stops it)")
     shown: set[str] = set()
     _tell_new(client, server, shown, log)

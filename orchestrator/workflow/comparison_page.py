@@ -27,7 +27,7 @@ from orchestrator.reporting.published import read_curve
 from orchestrator.scheduling.ray_executor import RayExecutor
 from orchestrator.selection import chosen_trials, measured_trials
 from orchestrator.spec.rounds import seeds_of_rounds
-from orchestrator.tracking.artifacts import COMPARISON, log_comparison
+from orchestrator.tracking.artifacts import COMPARISON, artifacts_of, log_comparison
 from orchestrator.tracking.read import read_dataset, read_epochs
 from orchestrator.verdict import Decision
 from orchestrator.verdict.planning import LEAST_SEEDS
@@ -85,7 +85,8 @@ def _published_before(results: Results) -> list[tuple[int, float]]:
     if results.client is None:
         return []
     with tempfile.TemporaryDirectory() as folder, suppress(Exception):  # whatever an artifact store raises
-        file: str = results.client.download_artifacts(results.parent_run_id, "tables/published_curve.csv", folder)
+        artifacts = artifacts_of(results.client, results.client.get_run(results.parent_run_id))
+        file: str = artifacts.download_artifacts("tables/published_curve.csv", folder)
         return read_curve(Path(file))
     return []
 

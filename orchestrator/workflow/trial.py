@@ -40,10 +40,12 @@ class Trial:
         """
         if self._given is not None:
             return self._given
+        from orchestrator.tracking.artifacts import artifacts_of
+
         place = _fetched() / str(self.run_id)
         place.mkdir(exist_ok=True)
         try:
-            self._client.download_artifacts(self.run_id, "", str(place))
+            artifacts_of(self._client, self._client.get_run(self.run_id)).download_artifacts("", str(place))
         except Exception as problem:  # whatever an artifact store raises
             raise RequestError(f"{self.name}: its artifacts cannot be fetched: {problem}") from problem
         return place
