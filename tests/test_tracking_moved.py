@@ -3,16 +3,20 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from recording import open_runs
 
+from orchestrator.records import TrialRow
 from orchestrator.spec import Plan
 from orchestrator.tracking.artifacts import COMPARISON, TRACEBACK, artifacts_of, log_traceback
 from orchestrator.tracking.models import log_model
 from orchestrator.tracking.moved import follow
+from orchestrator.tracking.registry import find_source
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import connect
 from orchestrator.tracking.tags import BESIDE, LEASE
@@ -25,9 +29,22 @@ def store(folder: Path) -> str:
     return f"sqlite:///{folder / 'mlflow.db'}"
 
 
-def project(folder: Path, plan: Plan) -> LaunchRuns:
+@cache
+def empty_store() -> bytes:
+    """Its tables take seconds to make."""
+    with TemporaryDirectory() as folder:
+        connect(store(Path(folder)))
+        return (Path(folder) / "mlflow.db").read_bytes()
+
+
+def make_folder(folder: Path) -> Path:
     folder.mkdir()
-    runs = open_runs(store(folder), plan, ONE)
+    (folder / "mlflow.db").write_bytes(empty_store())
+    return folder
+
+
+def project(folder: Path, plan: Plan) -> LaunchRuns:
+    runs = open_runs(store(make_folder(folder)), plan, ONE)
     send_page(runs, "original")
     return runs
 
@@ -54,6 +71,13 @@ def send_again(folder: Path, plan: Plan) -> None:
     runs.client.log_text(new.info.run_id, "new", "new.txt")
     model = runs.client.create_logged_model(runs.experiment_id, "model", source_run_id=new.info.run_id)
     assert str(folder / "mlruns" / "exp") in model.artifact_location
+
+
+def exported(folder: Path) -> Path:
+    """What MLflow takes for a model."""
+    folder.mkdir()
+    (folder / "MLmodel").write_text("{}")
+    return folder
 
 
 def address(folder: Path) -> str:
@@ -97,8 +121,7 @@ def test_a_moved_project_does_not_make_its_old_folder_again(tmp_path: Path, plan
 
 
 def test_a_project_is_followed_before_it_has_artifacts(tmp_path: Path, plan: Plan) -> None:
-    (tmp_path / "old").mkdir()
-    open_runs(store(tmp_path / "old"), plan, ONE)
+    open_runs(store(make_folder(tmp_path / "old")), plan, ONE)
     shutil.copytree(tmp_path / "old", tmp_path / "copy")
     (tmp_path / "old").rename(tmp_path / "new")
     for name in ("copy", "new"):
@@ -123,13 +146,11 @@ def test_a_launch_that_runs_keeps_its_addresses_and_another_path_works_beside_it
     running = project(host, plan)
     host_run, before = running.client.get_run(running.parent_run_id), address(host)
     host.rename(container)
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "MLmodel").write_text("{}")
     other = open_runs(store(container), plan, OTHER)
     trial = other.create(plan.trials[0].name)
     send_page(other, "from the container")
     log_traceback(other.client, trial, "raised")
-    log_model(other.client, trial.info.run_id, tmp_path / "model")
+    log_model(other.client, trial.info.run_id, exported(tmp_path / "model"))
     follow(store(container))  # as MLflow's page does when it starts
     assert address(container) == before
     assert not host.exists()
@@ -160,10 +181,22 @@ def test_addresses_that_were_changed_while_a_driver_was_silent_do_not_lead_it_as
     assert not container.exists()
 
 
+def test_a_network_of_a_moved_project_is_registered_where_it_is(tmp_path: Path, plan: Plan) -> None:
+    running = project(tmp_path / "old", plan)
+    trial = running.create(plan.trials[0].name)
+    log_model(running.client, trial.info.run_id, exported(tmp_path / "model"))
+    running.client.set_terminated(running.parent_run_id)
+    (tmp_path / "old").rename(tmp_path / "new")
+    client = connect(store(tmp_path / "new"), make=False)
+    source = find_source(client, TrialRow(plan.trials[0].name, "", 0, "", trial.info.run_id))
+    assert (Path(source.address.removeprefix("file://")) / "MLmodel").is_file()
+    assert source.address.startswith((tmp_path / "new").as_uri())
+
+
 @pytest.mark.parametrize("mounted", [True, False])
 @pytest.mark.parametrize("name", ["mlruns/exp", "elsewhere"])
 def test_artifacts_in_another_place_stay_there(tmp_path: Path, plan: Plan, name: str, mounted: bool) -> None:
-    place, folder = tmp_path / "archive" / name, tmp_path / "project"
+    place, folder = tmp_path / "archive" / name, make_folder(tmp_path / "project")
     place.mkdir(parents=True)
     (folder / "mlruns" / "exp" / "of an older store").mkdir(parents=True)
     connect(store(folder)).create_experiment("exp", artifact_location=place.as_uri())

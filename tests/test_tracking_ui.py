@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,19 @@ def test_experiments_that_appear_are_told_and_libraries_are_not(tmp_path: Path, 
         f"MLflow shows sqlite:///mlflow.db at {url} (Ctrl-C stops it)",
         expected,
     ]
+
+
+@pytest.mark.slow
+def test_the_page_of_a_moved_project_has_its_artifacts(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "old").mkdir()
+    runs = open_runs(f"sqlite:///{tmp_path / 'old' / 'mlflow.db'}", plan)
+    runs.client.log_text(runs.parent_run_id, "the page", "comparison.html")
+    runs.client.set_terminated(runs.parent_run_id)
+    (tmp_path / "old").rename(tmp_path / "new")
+    with page(tmp_path / "new") as (url, _):
+        asked = f"{url}/get-artifact?run_uuid={runs.parent_run_id}&path=comparison.html"
+        with urllib.request.urlopen(asked, timeout=PATIENCE) as answer:
+            assert answer.read() == b"the page"
 
 
 def test_a_server_that_ends_by_itself_says_why(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:

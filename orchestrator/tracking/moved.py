@@ -63,10 +63,10 @@ def now_at(uri: str, address: str) -> str:
 def follow(uri: str, launch_id: str | None = None) -> None:
     """Write into a copied or moved SQLite store where its artifacts are now, for MLflow's page and for other programs.
 
-    Only what is about to write there, or to serve the store, calls it. An experiment with a running launch, other than
-    that with ``launch_id``, keeps its addresses: the driver may see the same folder at another path. So does one of
-    which nothing shows that its artifacts were beside the database (:func:`_place_now`), and a store that cannot be
-    written to. Raises StorageError if the database cannot be used.
+    Only what opens a launch, registers a network or serves the store calls it. An experiment with a running launch,
+    other than that with ``launch_id``, keeps its addresses: the driver may see the same folder at another path. So does
+    one of which nothing shows that its artifacts were beside the database (:func:`_place_now`), and a store that cannot
+    be written to. Raises StorageError if the database cannot be used.
     """
     database = sqlite_file(uri)
     if database is None or not os.access(database, os.W_OK):

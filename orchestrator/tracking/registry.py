@@ -8,6 +8,7 @@ from orchestrator.errors import RequestError
 from orchestrator.records import TrialRow
 from orchestrator.tracking.artifacts import artifacts_of
 from orchestrator.tracking.models import MODEL_FILE, find_model
+from orchestrator.tracking.moved import follow
 from orchestrator.tracking.names import storable
 from orchestrator.tracking.tags import MODEL, PARENT, PROTOCOL, TRIAL, VARIANT
 from orchestrator.tracking.turn import Turn
@@ -87,7 +88,8 @@ def find_origin(client: "MlflowClient", run_id: str) -> Origin | None:
 
 
 def find_source(client: "MlflowClient", trial: TrialRow) -> Source:
-    """The trial's network in MLflow. Raises RequestError if there is none."""
+    """The trial's network in MLflow, at an address for other programs. Raises RequestError if there is none."""
+    follow(client.tracking_uri)
     run = client.get_run(trial.run_id)
     if (model := find_model(client, run)) is not None:
         # A server knows its own models. A database is asked by MLflow's client in this process, which would look the
