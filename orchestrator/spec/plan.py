@@ -1,12 +1,14 @@
 """A plan: an experiment with its trials. It grows while some of them depend on how others end."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 from typing import Any
 
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
-from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.spec.references import REFERENCE, map_references, references
 from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later, without_path
 
 IMAGES = "images and labels"  # in what a launch is based on: the digest of these
@@ -84,12 +86,18 @@ class Plan:
         return digest([self.experiment.name, wherever(self.basis())])
 
     def networks(self) -> dict[str, Any]:
-        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name."""
-        sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
+        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name.
+
+        A search that draws classes gives it several sources: those of its trials, by the classes that they have.
+        """
+        found: dict[str, dict[str, set[str]]] = {variant.label: {} for variant in self.experiment.variants}
+        for spec in self.trials:
+            known = found.setdefault(spec.label, {}).setdefault(_classes(spec.arguments), set())
+            known.add(spec.source_digest or spec.variant)
         return {
             variant.label: {
                 "arguments": _without_folders(variant.arguments),
-                "source": sources.get(variant.label, ""),
+                "source": _one_or_all(found[variant.label], _classes(variant.arguments)),
             }
             for variant in self.experiment.variants
         }
@@ -109,6 +117,19 @@ def wherever(basis: Mapping[str, Any]) -> dict[str, Any]:
     """``basis`` without the path of its dataset: the same images and labels are the same wherever they lie."""
     dataset, images = basis.get("dataset"), basis.get(IMAGES)
     return {**basis, "dataset": without_path(dataset, images)} if isinstance(dataset, Mapping) and images else {**basis}
+
+
+def _classes(arguments: Mapping[str, Any]) -> str:
+    """The classes and functions in ``arguments``, whatever folder they are in and however the keys are ordered."""
+    names = references(json.loads(json.dumps(arguments, sort_keys=True)))
+    return ", ".join(PurePath(name).name for name in names)
+
+
+def _one_or_all(sources: Mapping[str, set[str]], own: str) -> str | dict[str, list[str]]:
+    """The only one of ``sources``, that with the classes ``own``, or all; empty without trials."""
+    if sources.keys() <= {own} and len(only := sources.get(own, {""})) == 1:
+        return next(iter(only))
+    return {classes: sorted(digests) for classes, digests in sorted(sources.items())}
 
 
 def _without_folders(tree: Any) -> Any:
