@@ -1,14 +1,12 @@
 """A plan: an experiment with its trials. It grows while some of them depend on how others end."""
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePath
 from typing import Any
 
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
-from orchestrator.spec.references import REFERENCE, map_references, references
+from orchestrator.spec.references import REFERENCE, classes_in, map_references
 from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later, without_path
 
 IMAGES = "images and labels"  # in what a launch is based on: the digest of these
@@ -27,6 +25,7 @@ class Plan:
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
     notes: tuple[str, ...] = ()  # messages for the user
     searching: bool = False  # results of its search can make further trials known
+    listed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by variant: sources that may yet be drawn
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
     _by_name: dict[str, TrialSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -88,16 +87,20 @@ class Plan:
     def networks(self) -> dict[str, Any]:
         """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name.
 
-        A search that draws classes gives it several sources: those of its trials, by the classes that they have.
+        A search that draws classes gives it several sources: those of its trials, by the classes that they have, and
+        with TPE those of every class that is listed.
         """
-        found: dict[str, dict[str, set[str]]] = {variant.label: {} for variant in self.experiment.variants}
+        found = {
+            variant.label: {classes: {source} for classes, source in self.listed.get(variant.label, {}).items()}
+            for variant in self.experiment.variants
+        }
         for spec in self.trials:
-            known = found.setdefault(spec.label, {}).setdefault(_classes(spec.arguments), set())
+            known = found.setdefault(spec.label, {}).setdefault(classes_in(spec.arguments), set())
             known.add(spec.source_digest or spec.variant)
         return {
             variant.label: {
                 "arguments": _without_folders(variant.arguments),
-                "source": _one_or_all(found[variant.label], _classes(variant.arguments)),
+                "source": _one_or_all(found[variant.label], classes_in(variant.arguments)),
             }
             for variant in self.experiment.variants
         }
@@ -117,12 +120,6 @@ def wherever(basis: Mapping[str, Any]) -> dict[str, Any]:
     """``basis`` without the path of its dataset: the same images and labels are the same wherever they lie."""
     dataset, images = basis.get("dataset"), basis.get(IMAGES)
     return {**basis, "dataset": without_path(dataset, images)} if isinstance(dataset, Mapping) and images else {**basis}
-
-
-def _classes(arguments: Mapping[str, Any]) -> str:
-    """The classes and functions in ``arguments``, whatever folder they are in and however the keys are ordered."""
-    names = references(json.loads(json.dumps(arguments, sort_keys=True)))
-    return ", ".join(PurePath(name).name for name in names)
 
 
 def _one_or_all(sources: Mapping[str, set[str]], own: str) -> str | dict[str, list[str]]:
