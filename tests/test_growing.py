@@ -132,6 +132,16 @@ def test_another_network_of_the_same_source_and_name_is_a_new_launch(source: str
     assert all("the network of mine" in differences(mixed, plan)[0] for plan in plans)
 
 
+def test_without_a_search_that_draws_classes_the_file_is_as_earlier_versions_wrote_it() -> None:
+    plan = plan_of(variants=["stride", {"name": "dilated_stride", "as": "mine"}])
+    assert plan.networks() == {
+        "stride": {"arguments": {}, "source": "stride"},
+        "mine": {"arguments": {}, "source": "dilated_stride"},
+    }
+    assert plan_of(search=SEARCH).networks()["stride"] == {"arguments": {}, "source": "stride"}
+    assert amended(as_written(plan), plan) is None
+
+
 def as_written(plan: Plan) -> dict[str, Any]:
     """The content of a new launch as its file gives it back."""
     found: dict[str, Any] = json.loads(json.dumps(new_content(plan)))
