@@ -208,6 +208,7 @@ def _check_plans(content: Mapping[str, Any]) -> None:
         float(entry["time"])
         lists = [entry["experiment"]["seeds"], entry["experiment"]["variants"], *draws]
         whole = all("arguments" in n and _sources(n) for n in networks)
+        whole = whole and all(isinstance(v["name"], str) for v in entry["experiment"]["variants"])
         if not whole or not all(isinstance(x, list) for x in lists):
             raise ValueError("a plan is not whole")
 

@@ -113,6 +113,18 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     }
 
 
+def describe_trial(placement: Placement, before: Mapping[str, Any]) -> dict[str, str]:
+    """The machine, with how the whole trial is computed, whose facts until now were those ``before``, if any."""
+    machine = describe_machine(placement.device)
+    modes = [*compute_modes(before), compute_mode(placement.device.type, name_of(placement.precision))]
+    versions = [*torch_versions(before), machine[TORCH_VERSION]]
+    return {
+        **machine,
+        COMPUTED_IN: THEN.join(dict.fromkeys(modes)),
+        TORCH_VERSION: THEN.join(dict.fromkeys(versions)),
+    }
+
+
 @functools.cache
 def processor_model() -> str:
     """The processor's model, as its maker calls it; where the system does not say, its architecture."""

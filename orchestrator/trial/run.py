@@ -22,15 +22,7 @@ from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import (
-    Placement,
-    compute_mode,
-    compute_modes,
-    describe_machine,
-    name_of,
-    place,
-    torch_versions,
-)
+from orchestrator.training.device import Placement, describe_trial, name_of, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
@@ -157,20 +149,13 @@ def _facts(
     network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement, before: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What is known before training, or before it goes on: of its first epochs the facts were those ``before``."""
-    precision, machine = name_of(placement.precision), describe_machine(placement.device)
-    modes = dict.fromkeys([*compute_modes(before), compute_mode(placement.device.type, precision)])
-    versions = dict.fromkeys([*torch_versions(before), machine[keys.TORCH_VERSION]])
     return {
         keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
         "classes": len(dataset.classes),
         "shape": dataset.shape,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "machine": {
-            **machine,
-            keys.COMPUTED_IN: keys.THEN.join(modes),
-            keys.TORCH_VERSION: keys.THEN.join(versions),
-        },
-        "precision": precision,
+        "machine": describe_trial(placement, before),
+        "precision": name_of(placement.precision),
         "channels_last": placement.channels_last,
     }
 
