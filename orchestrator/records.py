@@ -52,6 +52,7 @@ GPU_UTILIZATION = SYSTEM + "gpu_utilization_percentage"
 GPU_MEMORY = SYSTEM + "gpu_memory_peak_megabytes"  # of tensors
 
 COMPUTED_IN = "computed_in"  # of a trial's machine: precision and kind of device, one after the other if it moved
+TORCH_VERSION = "torch_version"  # of a trial's machine, likewise
 THEN = ", then "  # between them
 PREDICTIONS = "predictions.csv"  # a file of the trial folder, and an artifact: label and predicted class of each image
 SEARCH, CONFIRM = "search", "confirm"  # the stages of a launch that has several
@@ -165,6 +166,7 @@ class TrialRow:
     forward_seconds_batched: float | None = None  # per image, in batches
     taken_over_from: str = ""  # the launch that trained it, as experiment/launch; "": this one
     computed_in: str = ""  # precision and kind of device, such as "bfloat16 on cuda"; several if it moved
+    torch_version: str = ""  # that trained it; several if it was updated meanwhile
 
 
 def short_names(paths: Sequence[str]) -> dict[str, str]:

@@ -393,3 +393,20 @@ def test_trials_that_were_computed_otherwise_are_told_of() -> None:
     )
     moved = said("float32 on cpu, then float16 on cuda", "float32 on cpu, then float16 on cuda")
     assert "(2 in float32 on cpu, then float16 on cuda)" in moved
+
+
+def test_trials_that_several_versions_of_torch_have_trained_are_told_of() -> None:
+    def said(*versions: str) -> str:
+        rows = [trial("ab"[i % 2], i // 2, 0.5 + i / 100) for i in range(len(versions))]
+        compared = [replace(row, torch_version=version) for row, version in zip(rows, versions, strict=True)]
+        failed = replace(trial("a", 9, None, "failed"), torch_version="0.1")  # not compared
+        return compare([*compared, failed], 0.85).verdict.sentence
+
+    words = "one version of torch"
+    assert words not in said("2.13.0", "2.13.0", "2.13.0")
+    assert words not in said("", "2.13.0"), "an earlier version did not record it"
+    assert "(2 with 2.13.0 and 1 with 2.12.1)" in said("2.12.1", "2.13.0", "2.13.0")
+    updated = said("2.12.1, then 2.13.0", "2.12.1, then 2.13.0")
+    assert "(2 with 2.12.1, then 2.13.0)" in updated
+    both = said("2.12.1", "2.13.0", "2.13.0")
+    assert both.index(words) < both.index("failed")

@@ -3,11 +3,13 @@
 One small experiment is edited and run again and again; every run is one real launch.
 """
 
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,145 @@ def test_other_images_and_another_source_are_a_new_launch(tmp_path: Path) -> Non
     edited = plan_of(variants=variants)
     assert differences(new_content(before), edited) == ["the source of Tiny"]
     assert differences(new_content(before), plan_of(variants=["stride"])) == []
+
+
+@pytest.mark.parametrize("source", ["{file}:", "timm:", "torchvision:", ""])
+def test_another_network_of_the_same_source_and_name_is_a_new_launch(source: str, tmp_path: Path) -> None:
+    """The digest of a source does not say which class in it is meant; what an earlier version wrote does all the same.
+
+    Of a launch that has been given both, neither goes on: what it holds is of the one and of the other.
+    """
+    first, second = {
+        "{file}:": ("Tiny", "Slow"), "timm:": ("resnet18", "resnet34"), "torchvision:": ("resnet18", "resnet34"),
+        "": ("stride", "dilated_stride"),
+    }[source]  # fmt: skip
+    (tmp_path / "net.py").write_text(TINY)
+    place = source.format(file=tmp_path / "net.py")
+    plans = [plan_of(variants=[{"name": f"{place}{name}", "as": "mine"}]) for name in (first, second)]
+    folder, _ = open_launch_folder(tmp_path / "storage", plans[0])
+    other, why = open_launch_folder(tmp_path / "storage", plans[1])
+    assert other != folder
+    assert why == f"a new launch: launch {folder.name} differs from it in the network of mine " + (
+        f"({first} there, {second} now)"
+    )
+    with pytest.raises(StorageError, match="the network of mine"):
+        folder.check_plan(plans[1])
+    assert open_launch_folder(tmp_path / "storage", plans[0])[0] == folder
+    mixed = amended(folder.content(), plans[1])
+    assert mixed is not None
+    assert all("the network of mine" in differences(mixed, plan)[0] for plan in plans)
+
+
+def test_without_a_search_that_draws_classes_the_file_is_as_earlier_versions_wrote_it() -> None:
+    plan = plan_of(variants=["stride", {"name": "dilated_stride", "as": "mine"}])
+    assert plan.networks() == {
+        "stride": {"arguments": {}, "source": "stride"},
+        "mine": {"arguments": {}, "source": "dilated_stride"},
+    }
+    assert plan_of(search=SEARCH).networks()["stride"] == {"arguments": {}, "source": "stride"}
+    assert amended(as_written(plan), plan) is None
+
+
+def as_written(plan: Plan) -> dict[str, Any]:
+    """The content of a new launch as its file gives it back."""
+    found: dict[str, Any] = json.loads(json.dumps(new_content(plan)))
+    return found
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Callable[..., Plan]:
+    """A plan of a search that draws one of two classes, each from its own file."""
+    (tmp_path / "net.py").write_text(TINY)
+    for name, act in {"x": "ReLU", "y": "SiLU"}.items():
+        (tmp_path / f"a{name}.py").write_text(f"from torch import nn\nAct = nn.{act}\n")
+
+    def plan(samples: int, files: Sequence[str] = ("ax.py", "ay.py"), name: str = "random") -> Plan:
+        choices = [{"class": f"{tmp_path / file}:Act"} for file in files]
+        space = {"arguments.act": {"choice": choices}, **SEARCH["space"]}
+        search = {"name": name, "samples": samples, "space": space}
+        return plan_of(variants=[f"{tmp_path / 'net.py'}:Tiny"], search=search)
+
+    return plan
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_the_source_of_every_class_that_a_search_draws_counts_and_of_no_other(
+    alike: bool, drawn: Callable[..., Plan], tmp_path: Path
+) -> None:
+    if alike:  # two files of one content are two sources
+        shutil.copyfile(tmp_path / "ax.py", tmp_path / "ay.py")
+    plans = {samples: drawn(samples) for samples in range(1, 9)}
+    used = "".join(spec.arguments["act"]["class"][-8] for spec in plans[8].trials if spec.seed == 0)
+    assert set(used) == set("xy"), used
+    for few, many in itertools.product(plans, plans):  # the last sample is of one file or of the other
+        assert differences(as_written(plans[few]), plans[many]) == [], (few, many)
+    for edited in "xy":
+        file = tmp_path / f"a{edited}.py"
+        before = file.read_text()
+        file.write_text(before + "# edited\n")
+        after = {samples: drawn(samples) for samples in plans}
+        for few, many in itertools.product(plans, plans):
+            both = edited in used[:few] and edited in used[:many]
+            assert differences(as_written(plans[few]), after[many]) == ["the source of Tiny"] * both, (few, many)
+        file.write_text(before)
+
+
+def test_with_tpe_the_source_of_every_class_counts_that_is_listed(drawn: Callable[..., Plan], tmp_path: Path) -> None:
+    """Which of them it draws later is not known when the launch is opened again."""
+    plan = drawn(9, name="tpe")
+    one = replace(plan, trials=plan.trials[:1])  # known at first; the others depend on results
+    known, content = [], as_written(one)
+    earlier = as_written(one)
+    earlier["plans"][0]["networks"]["Tiny"]["source"] = one.trials[0].source_digest
+    for file in ("ax.py", "ay.py"):
+        text = (tmp_path / file).read_text()
+        (tmp_path / file).write_text(text + "# edited\n")
+        other = drawn(9, name="tpe")
+        assert differences(content, replace(other, trials=other.trials[:1])) == ["the source of Tiny"]
+        known.append(differences(earlier, replace(other, trials=other.trials[:1])))
+        (tmp_path / file).write_text(text)
+    assert sorted(known) == [[], ["the source of Tiny"]], "as far as an earlier version has written it"
+    assert differences(content, plan) == differences(earlier, plan) == []
+
+
+def test_a_drawn_class_in_a_file_of_another_name_is_the_same_until_it_is_edited(
+    drawn: Callable[..., Plan], tmp_path: Path
+) -> None:
+    before = as_written(drawn(8))
+    (tmp_path / "ay.py").rename(tmp_path / "az.py")
+    assert differences(before, drawn(8, files=("ax.py", "az.py"))) == []
+    (tmp_path / "az.py").write_text("from torch import nn\nAct = nn.GELU\n")
+    assert differences(before, drawn(8, files=("ax.py", "az.py"))) == ["the source of Tiny"]
+
+
+@pytest.mark.parametrize("samples", [1, 8])
+def test_what_earlier_versions_wrote_of_sources_is_the_same_launch(
+    samples: int, drawn: Callable[..., Plan], tmp_path: Path
+) -> None:
+    """They kept the source of the last trial; and a plan that is no other one is not written again."""
+    plan, content = drawn(samples), as_written(drawn(samples))
+    [entry] = content["plans"]
+    entry["networks"]["Tiny"]["source"] = plan.trials[-1].source_digest
+    assert differences(content, plan) == []
+    assert differences(content, drawn(9)) == []
+    assert change(amended(content, plan) or content, plan) == ""
+    (tmp_path / "net.py").write_text(TINY.replace("ReLU", "GELU"))
+    assert differences(content, drawn(samples)) == ["the source of Tiny"]
+
+
+def test_another_order_of_a_grid_is_said_to_be_one() -> None:
+    space = {"trainer.optimizer.lr": {"choice": [0.1, 0.2]}, "trainer.optimizer.momentum": {"choice": [0.8, 0.9]}}
+    turned = dict(reversed(space.items()))
+
+    def why(before: Any, now: Any, name: str = "grid", **settings: Any) -> list[str]:
+        plans = [plan_of(search={"name": name, "space": of, **settings}) for of in (before, now)]
+        return differences(as_written(plans[0]), plans[1])
+
+    assert why(space, turned) == ["the order of search.space"]
+    assert why(space, space) == []
+    assert why(space, turned, "random", samples=3) == [], "draws do not depend on it"
+    one = {**space, "trainer.optimizer.momentum": {"choice": [0.8]}}
+    assert why(one, dict(reversed(one.items()))) == [], "the same settings in the same order"
 
 
 def test_a_new_launch_takes_no_name_that_is_taken(tmp_path: Path) -> None:

@@ -74,6 +74,29 @@ def test_the_tree_is_what_people_are_promised(uri: str, plan: Plan, tmp_path: Pa
     assert (row.test_accuracy, row.val_accuracy, row.seconds) == (0.75, pytest.approx(0.2), 6.0)
 
 
+@pytest.mark.parametrize("versions", [("2.13.0", "2.13.0"), ("2.12.1", "2.13.0"), ("2.12.1, then 2.13.0",) * 2])
+def test_which_torch_has_trained_a_trial_is_read_back_and_the_verdict_says_if_it_was_not_one(
+    versions: tuple[str, str], uri: str, tmp_path: Path
+) -> None:
+    """That of the worker which trained it, not that of the driver which began the run."""
+    tree = {"name": "exp", "variants": ["stride", "dilated_stride"], "seeds": [0]}
+    plan = make_plan(read_experiment(tree, "x"), "d" * 64)
+    tags = {keys.TORCH_VERSION: "2.11.0"}
+    sink = Sink(open_launch(connect(uri), uri, "abc", plan, FACTS, {}, tags))
+    for trial, version in zip(plan.trials, versions, strict=True):
+        folder = TrialFolder.create(tmp_path / trial.label, trial)
+        folder.save_facts({"machine": {keys.TORCH_VERSION: version}})
+        sink.on_start(trial.name)
+        for one in (record(1), record(1, final=True)):
+            folder.append(one)
+            sink.on_record(trial.name, one)
+        sink.on_end(Outcome(trial.name, Status.COMPLETE, "", folder.path))
+    sink.close(Status.COMPLETE)
+    rows = read_trials(connect(uri), sink.runs.parent_run_id)
+    assert tuple(row.torch_version for row in rows) == versions
+    assert ("one version of torch" in compare(rows, 0.85).sentence) == (versions != ("2.13.0", "2.13.0"))
+
+
 def test_trials_are_read_in_the_order_of_the_plan_whichever_began_first(uri: str, plan: Plan) -> None:
     runs = open_runs(uri, plan)
     sink = Sink(runs)

@@ -420,3 +420,22 @@ def test_a_trial_that_moved_says_in_what_it_was_computed(
     assert computed_in() == "float32 on cpu, then bfloat16 on cpu"
     list(run_trial(spec, dataset, tmp_path / "whole"))
     assert TrialFolder(tmp_path / "whole").facts()["machine"][keys.COMPUTED_IN] == "bfloat16 on cpu"
+
+
+def test_a_trial_says_all_versions_of_torch_that_trained_it(
+    networks: Path, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def version() -> str:
+        return str(TrialFolder(tmp_path / "t").facts()["machine"][keys.TORCH_VERSION])
+
+    spec = make_spec(networks, "Plain")
+    monkeypatch.setattr(torch, "__version__", "2.0.1")
+    running = run_trial(spec, dataset, tmp_path / "t")
+    next(running)
+    running.close()
+    assert version() == "2.0.1"
+    monkeypatch.undo()
+    list(run_trial(spec, dataset, tmp_path / "t"))
+    assert version() == f"2.0.1, then {torch.__version__}"
+    list(run_trial(spec, dataset, tmp_path / "whole"))
+    assert TrialFolder(tmp_path / "whole").facts()["machine"][keys.TORCH_VERSION] == torch.__version__

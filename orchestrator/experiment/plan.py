@@ -20,4 +20,5 @@ def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken =
         trials=trials,
         rejected_samples=proposals.rejected,
         notes=proposals.notes,
+        listed=proposals.listed,
     )

@@ -43,6 +43,11 @@ class Proposals:
         return self._first.rejected
 
     @property
+    def listed(self) -> dict[str, dict[str, str]]:
+        """By variant, the sources of classes that its search may draw in the light of results."""
+        return self._first.listed()
+
+    @property
     def more(self) -> bool:
         """Whether further trials may become known; asked after :meth:`trials`."""
         return self._first.more or self.later.wanted

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import StorageError
 from orchestrator.scheduling.looks import RULES
-from orchestrator.spec import Plan, label_of
+from orchestrator.spec import Plan, label_of, variant_label
 from orchestrator.spec.differences import differences as changed_settings
 from orchestrator.spec.differences import said
 from orchestrator.spec.fields import to_json
@@ -58,36 +58,72 @@ def amended(
 
 def differences(content: Mapping[str, Any], plan: Plan) -> list[str]:
     """Why ``plan`` cannot amend the launch: what differs in words; empty if it can."""
-    return _differences(content, plan.basis(), plan.networks(), plan.draws())
+    return _differences(content, plan.basis(), _entry(plan))
 
 
 def takes_plan_of(content: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether the newest plan of the launch with the content ``other`` could amend the one with ``content``."""
     if "basis" not in other:
         return False
-    newest = other["plans"][-1]
-    return not _differences(content, other["basis"], newest["networks"], newest["draws"])
+    return not _differences(content, other["basis"], other["plans"][-1])
 
 
-def _differences(
-    content: Mapping[str, Any], basis: Any, networks: Mapping[str, Any], every: Mapping[str, list[str]]
-) -> list[str]:
+def _differences(content: Mapping[str, Any], basis: Any, entry: Mapping[str, Any]) -> list[str]:
+    """Why a launch of ``basis`` with the plan ``entry`` is not the one with ``content``."""
     if "basis" not in content:
         return [EARLIER_VERSION]
     before = content["basis"]
     if before.get(IMAGES) == basis.get(IMAGES):
         before, basis = wherever(before), wherever(basis)
     found = changed_settings(before, basis)
-    for label, network in networks.items():
-        for earlier in content["plans"]:
-            known = earlier["networks"].get(label, network)
-            found += [f"the {what} of {label}" for what in ("arguments", "source") if known[what] != network[what]]
-    for label, draws in every.items() if not found else ():
+    for label in entry["networks"]:
+        found += [why for earlier in content["plans"] for why in _other_network(label, earlier, entry)]
+    for label, draws in entry["draws"].items() if not found else ():
         for earlier in content["plans"]:
             known = earlier["draws"].get(label, [])
             if any(one != other for one, other in zip(known, draws, strict=False)):
-                found.append(f"the settings drawn for {label}, since other draws meet the contract")
+                found.append(_other_draws(label, before["search"], basis["search"]))
     return list(dict.fromkeys(found))
+
+
+def _other_network(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs in the network of the variant ``label`` between two plans; nothing if only one of them has it.
+
+    Of the sources of classes that a search draws, one plan may have more than the other, as it may have more samples.
+    """
+    if label not in before["networks"]:
+        return []
+    old, new = before["networks"][label], now["networks"][label]
+    found = [f"the arguments of {label}"] if old["arguments"] != new["arguments"] else []
+    was, is_now = (_class_name(label, plan["experiment"]) for plan in (before, now))
+    if was != is_now:  # a source is the same for every class in it
+        return [*found, f"the network of {label} ({was} there, {is_now} now)"]
+    one, other = _sources(old), _sources(new)
+    pairs = [(one[classes], other[classes]) for classes in one.keys() & other.keys()]
+    return found if all(a <= b or b <= a for a, b in pairs) else [*found, f"the source of {label}"]
+
+
+def _class_name(label: str, experiment: Mapping[str, Any]) -> str | None:
+    return next((variant_label(v["name"]) for v in experiment["variants"] if label_of(v) == label), None)
+
+
+def _sources(network: Mapping[str, Any]) -> dict[str | None, set[str]]:
+    """All sources of a network, and those by the classes that a search has drawn; earlier versions kept only the last.
+
+    By classes, since files of one content may be edited apart; all together, since a file may get another name.
+    """
+    source = network["source"]
+    by_classes: dict[str | None, set[str]] = {}
+    if not isinstance(source, str):
+        by_classes.update((classes, set(digests)) for classes, digests in source.items())
+    return {None: {source} - {""} if isinstance(source, str) else set().union(*by_classes.values()), **by_classes}
+
+
+def _other_draws(label: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Why settings drawn for ``label`` differ although the searches ``before`` and ``now`` have the same settings."""
+    if now["name"] == "grid" and list(before["space"]) != list(now["space"]):
+        return "the order of search.space"
+    return f"the settings drawn for {label}, since other draws meet the contract"
 
 
 def _listed(what: str, experiment: Mapping[str, Any]) -> list[Any]:
@@ -171,7 +207,9 @@ def _check_plans(content: Mapping[str, Any]) -> None:
         networks, draws = entry["networks"].values(), entry["draws"].values()
         float(entry["time"])
         lists = [entry["experiment"]["seeds"], entry["experiment"]["variants"], *draws]
-        if not all(isinstance(x, list) for x in lists) or not all(set(n) >= {"arguments", "source"} for n in networks):
+        whole = all("arguments" in n and _sources(n) for n in networks)
+        whole = whole and all(isinstance(v["name"], str) for v in entry["experiment"]["variants"])
+        if not whole or not all(isinstance(x, list) for x in lists):
             raise ValueError("a plan is not whole")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.spec.experiment import Experiment
 from orchestrator.spec.fields import to_json
-from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.spec.references import REFERENCE, classes_in, map_references
 from orchestrator.spec.trial import CONFIRM, STAGES, TrialSpec, digest, variant_label, without_later, without_path
 
 IMAGES = "images and labels"  # in what a launch is based on: the digest of these
@@ -25,6 +25,7 @@ class Plan:
     rejected_samples: int = 0  # draws that broke the contract and were drawn again
     notes: tuple[str, ...] = ()  # messages for the user
     searching: bool = False  # results of its search can make further trials known
+    listed: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by variant: sources that may yet be drawn
     caution: str = ""  # what a verdict must say of rules that were changed after results had been seen
     _by_name: dict[str, TrialSpec] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -84,12 +85,22 @@ class Plan:
         return digest([self.experiment.name, wherever(self.basis())])
 
     def networks(self) -> dict[str, Any]:
-        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name."""
-        sources = {spec.label: spec.source_digest or spec.variant for spec in self.trials}
+        """By variant, what decides its network, whatever folder it is in: its arguments, and its source or name.
+
+        A search that draws classes gives it several sources: those of its trials, by the classes that they have, and
+        with TPE those of every class that is listed.
+        """
+        found = {
+            variant.label: {classes: {source} for classes, source in self.listed.get(variant.label, {}).items()}
+            for variant in self.experiment.variants
+        }
+        for spec in self.trials:
+            known = found.setdefault(spec.label, {}).setdefault(classes_in(spec.arguments), set())
+            known.add(spec.source_digest or spec.variant)
         return {
             variant.label: {
                 "arguments": _without_folders(variant.arguments),
-                "source": sources.get(variant.label, ""),
+                "source": _one_or_all(found[variant.label], classes_in(variant.arguments)),
             }
             for variant in self.experiment.variants
         }
@@ -109,6 +120,13 @@ def wherever(basis: Mapping[str, Any]) -> dict[str, Any]:
     """``basis`` without the path of its dataset: the same images and labels are the same wherever they lie."""
     dataset, images = basis.get("dataset"), basis.get(IMAGES)
     return {**basis, "dataset": without_path(dataset, images)} if isinstance(dataset, Mapping) and images else {**basis}
+
+
+def _one_or_all(sources: Mapping[str, set[str]], own: str) -> str | dict[str, list[str]]:
+    """The only one of ``sources``, that with the classes ``own``, or all; empty without trials."""
+    if sources.keys() <= {own} and len(only := sources.get(own, {""})) == 1:
+        return next(iter(only))
+    return {classes: sorted(digests) for classes, digests in sorted(sources.items())}
 
 
 def _without_folders(tree: Any) -> Any:

@@ -1,6 +1,8 @@
 """Classes and functions as arguments of a network, named in a file: ``{class: path/to/file.py:Block}``."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePath
 from typing import Any
 
 REFERENCE = "class"  # the only key of a mapping that stands for a class or function
@@ -20,6 +22,12 @@ def map_references(value: Any, replace: Callable[[str], Any]) -> Any:
     if isinstance(value, (list, tuple)):
         return [map_references(part, replace) for part in value]
     return value
+
+
+def classes_in(arguments: Mapping[str, Any]) -> str:
+    """The names in ``arguments``, whatever folders their files are in and however the keys are ordered."""
+    names = references(json.loads(json.dumps(arguments, sort_keys=True)))
+    return ", ".join(PurePath(name).name for name in names)
 
 
 def references(value: Any) -> Iterator[str]:

@@ -90,6 +90,7 @@ def _row(client: "MlflowClient", run: Any, target: float) -> TrialRow:
         forward_seconds_batched=metrics.get(keys.FORWARD_SECONDS_BATCHED),
         taken_over_from=tags.get(TAKEN_OVER, ""),
         computed_in=tags.get(keys.COMPUTED_IN, ""),
+        torch_version=tags.get(keys.TORCH_VERSION, ""),
     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from orchestrator.errors import ResourceError
-from orchestrator.records import COMPUTED_IN, THEN
+from orchestrator.records import COMPUTED_IN, THEN, TORCH_VERSION
 from orchestrator.spec import Recipe
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -71,6 +71,13 @@ def compute_modes(facts: Mapping[str, Any]) -> list[str]:
     return [compute_mode(device, precision)] if isinstance(device, str) and isinstance(precision, str) else []
 
 
+def torch_versions(facts: Mapping[str, Any]) -> list[str]:
+    """By which versions of torch a trial was trained, one after the other, by its facts; none if that is not known."""
+    machine = facts.get("machine")
+    known = machine.get(TORCH_VERSION) if isinstance(machine, Mapping) else None
+    return known.split(THEN) if isinstance(known, str) else []
+
+
 def compute_mode_here(recipe: Recipe, on_gpu: bool = True) -> str | None:
     """How this machine computes trials of ``recipe``; None if it cannot. Not ``on_gpu``: they are given none."""
     try:
@@ -100,9 +107,21 @@ def describe_machine(device: torch.device) -> dict[str, str]:
     return {
         "device": device.type,
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else processor_model(),
-        "torch_version": torch.__version__,
+        TORCH_VERSION: torch.__version__,
         "threads": str(torch.get_num_threads()),
         "host": platform.node(),
+    }
+
+
+def describe_trial(placement: Placement, before: Mapping[str, Any]) -> dict[str, str]:
+    """The machine, with how the whole trial is computed, whose facts until now were those ``before``, if any."""
+    machine = describe_machine(placement.device)
+    modes = [*compute_modes(before), compute_mode(placement.device.type, name_of(placement.precision))]
+    versions = [*torch_versions(before), machine[TORCH_VERSION]]
+    return {
+        **machine,
+        COMPUTED_IN: THEN.join(dict.fromkeys(modes)),
+        TORCH_VERSION: THEN.join(dict.fromkeys(versions)),
     }
 
 

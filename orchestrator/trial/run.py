@@ -3,7 +3,7 @@
 import logging
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from orchestrator.redact import redact
 from orchestrator.spec import TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.training.batches import Batches, resident
-from orchestrator.training.device import Placement, compute_mode, compute_modes, describe_machine, name_of, place
+from orchestrator.training.device import Placement, describe_trial, name_of, place
 from orchestrator.training.evaluate import Evaluation, score
 from orchestrator.training.forward_time import forward_seconds
 from orchestrator.training.learner import Learner
@@ -107,7 +107,7 @@ def _train(
     )
     learner = Learner.build(network, recipe, placement, len(batches))
     _restore(learner, folder, trained and recipe.protocol != "published")
-    before = compute_modes(_facts_before(folder)) if learner.epoch else []
+    before = _facts_before(folder) if learner.epoch else {}
     folder.save_facts(_facts(network, dataset, normalisation, placement, before))
 
     def evaluation(images: Tensor, cuda_graph: bool) -> Evaluation:
@@ -146,18 +146,16 @@ def _train(
 
 
 def _facts(
-    network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement, before: list[str]
+    network: nn.Module, dataset: Dataset, normalisation: Normalisation, placement: Placement, before: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What is known before training, or before it goes on: its first epochs were computed in the modes ``before``."""
-    precision = name_of(placement.precision)
-    modes = list(dict.fromkeys([*before, compute_mode(placement.device.type, precision)]))
+    """What is known before training, or before it goes on: of its first epochs the facts were those ``before``."""
     return {
         keys.PARAMETERS: sum(p.numel() for p in network.parameters()),
         "classes": len(dataset.classes),
         "shape": dataset.shape,
         "normalisation": {"mean": normalisation.mean, "std": normalisation.std},
-        "machine": {**describe_machine(placement.device), keys.COMPUTED_IN: keys.THEN.join(modes)},
-        "precision": precision,
+        "machine": describe_trial(placement, before),
+        "precision": name_of(placement.precision),
         "channels_last": placement.channels_last,
     }
 

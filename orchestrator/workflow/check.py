@@ -65,7 +65,7 @@ def check_experiment(experiment: Experiment, data_dir: Path, log: Callable[[str]
     if wrong:
         raise ExperimentError(experiment.name, wrong)
     proposals = Proposals(experiment, dataset.digest, networks.broken)
-    plan = Plan(experiment=proposals.experiment, trials=(), notes=proposals.notes)
+    plan = Plan(experiment=proposals.experiment, trials=(), notes=proposals.notes, listed=proposals.listed)
     checked = Checked(plan, dataset, proposals, networks, {}, {})
     checked.add(proposals.trials({}))
     problems = _drawn_augmentation(plan, dataset)

@@ -65,7 +65,7 @@ def run_tags(source: Path | None, as_job: bool) -> dict[str, str]:
     ``source`` is the experiment file; None keeps the one with which the launch was started.
     """
     tags = {
-        "torch_version": torch.__version__,
+        keys.TORCH_VERSION: torch.__version__,
         "orchestrator_version": __version__,
         SOURCE_TYPE: "JOB" if as_job else "LOCAL",
     }

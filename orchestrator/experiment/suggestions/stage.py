@@ -8,6 +8,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.experiment.suggestions.adaptive import Adaptive
 from orchestrator.experiment.suggestions.drawn import Drawn
 from orchestrator.experiment.suggestions.group import Broken, Group
+from orchestrator.experiment.suggestions.listed import listed_sources
 from orchestrator.experiment.suggestions.log import Suggestion, append, read_log
 from orchestrator.experiment.suggestions.refusals import refusals
 from orchestrator.experiment.trials import Sources, trial_spec
@@ -30,6 +31,9 @@ class Stage(Protocol):
     @property
     def more(self) -> bool:
         """Whether further trials may become known."""
+
+    def listed(self) -> dict[str, dict[str, str]]:
+        """By variant, the sources of classes that may be drawn in the light of results, by the classes."""
 
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Keep what is suggested from now on in ``log``, and stand by what it holds already."""
@@ -55,6 +59,10 @@ class PlainStage:
             for seed in experiment.seeds
             for variant in experiment.variants
         ]
+
+    def listed(self) -> dict[str, dict[str, str]]:
+        """Nothing is drawn."""
+        return {}
 
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Nothing is suggested."""
@@ -92,6 +100,10 @@ class SearchStage:
     def more(self) -> bool:
         """Whether results can make further trials known; asked after :meth:`trials`."""
         return any(stream.more for stream in self._streams)
+
+    def listed(self) -> dict[str, dict[str, str]]:
+        """Those of TPE; what a grid or random draws have is known from the start."""
+        return listed_sources(self._experiment, self._search, self._sources) if self._search.name == "tpe" else {}
 
     def remember(self, log: Path, written: Callable[[Path], object]) -> None:
         """Keep the suggestions of TPE in ``log``; it is read first, and what it holds replaces what was suggested.

@@ -153,7 +153,9 @@ def compare(
     unmeasured = sum(len(complete_trials(mine)) - len(measured_trials(mine)) for mine in part.values())
     judged = tuple(_with_verdict(row, verdict, first=place == 0) for place, row in enumerate(rows))
     measured = [row for row in judged if row.test_accuracy is not None]
-    measured_in = [trial.computed_in for mine in part.values() for trial in measured_trials(mine)]
+    compared = [trial for mine in part.values() for trial in measured_trials(mine)]
+    otherwise = wording.computed_otherwise([trial.computed_in for trial in compared])
+    versions = wording.trained_with([trial.torch_version for trial in compared])
     searching = search_goes_on(trials) and any(trial.status != Status.FAILED for trial in trials)
     counts = wording.Counts(
         planned or len(trials),
@@ -164,7 +166,7 @@ def compare(
         {row.variant: row.failed + row.stopped for row in measured if row.failed + row.stopped},
         searching=searching,
         rounds="" if rounds is None else f"{rounds.sentence} {rounds.left_out(chosen)}".strip(),
-        caution=f"{caution} {wording.computed_otherwise(measured_in)}".strip(),
+        caution=" ".join(filter(None, (caution, otherwise, versions))),
         goes_on=searching or (rounds is not None and rounds.ended is None),
         selecting=any(trial.sample is not None and not trial.stage for trial in trials),
     )

@@ -25,7 +25,7 @@ class Counts:
     seeds: Sequence[int] = ()  # that are evaluated, of each variant that has any
     lost: Mapping[str, int] = field(default_factory=dict)  # failed or stopped early, by variant that has any evaluated
     searching: bool = False  # the search of a launch in stages goes on
-    caution: str = ""  # that rules were changed after results had been seen, or that trials were computed otherwise
+    caution: str = ""  # that rules were changed after results had been seen, or that not all trials were trained alike
     rounds: str = ""  # how a launch in rounds goes on, or why it has ended
     goes_on: bool = False  # more trials follow on those that are known
     selecting: bool = False  # of a search without a later stage, what it selects is evaluated at its end
@@ -64,6 +64,18 @@ def computed_otherwise(ways: Sequence[str]) -> str:
     return (
         f"The compared trials were not all computed alike ({told}), so a difference may be that of precisions or "
         "devices: trainer.precision and trainer.device make them equal."
+    )
+
+
+def trained_with(versions: Sequence[str]) -> str:
+    """That compared trials were trained with several ``versions`` of torch, as far as they are known; or nothing."""
+    counts = Counter(filter(None, versions))
+    if len(counts) < 2 and not any(THEN in version for version in counts):
+        return ""
+    told = listed([f"{count} with {version}" for version, count in counts.most_common()])
+    return (
+        f"The compared trials were not all trained with one version of torch ({told}), so a difference may be that of "
+        "versions: `orchestrator run --again` trains all of them with the one that is installed."
     )
 
 
