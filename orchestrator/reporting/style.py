@@ -109,9 +109,9 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     return [m - shift for m in moved]
 
 
-def message(text: str, width: float = 7.5, height: float = 2.0) -> Figure:
+def message(text: str, width: float = 7.5) -> Figure:
     """A figure that says why there is nothing to draw."""
-    figure = new_figure(width, height)
+    figure = new_figure(width, 2.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=LARGE, color=QUIET)
     return figure
 
