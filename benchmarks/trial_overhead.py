@@ -72,7 +72,7 @@ def trivial_data() -> Dataset:
 
 def ours(folder: Path, trials: int) -> float:
     """Seconds a trial of a launch, with its listener and its folders."""
-    from orchestrator.scheduling import Launch, run_launch
+    from orchestrator.scheduling.launch import Launch, run_launch
 
     ends = Ends()
     target = Path(tempfile.mkdtemp(dir=folder))
@@ -149,7 +149,7 @@ def reusing() -> Any:
 def main() -> int:
     """A Ray of our own with one core, and the three sides in turn in it."""
     flags = arguments(__doc__ or "", repeats=3)
-    from orchestrator.scheduling import ray_session
+    from orchestrator.scheduling.session import ray_session
 
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # workers find this file too
     with tempfile.TemporaryDirectory(prefix="overhead-") as name, ray_session(cpus=1):

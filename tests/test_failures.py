@@ -22,9 +22,10 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
 from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
+from orchestrator.scheduling.session import ray_session
 from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint

@@ -23,10 +23,14 @@ from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, gpu_sharing, local_mps, ray_session, run_launch
+from orchestrator.scheduling import gpu_sharing, local_mps
 from orchestrator.scheduling.gpu_sharing import Gpu, Work, costliest, measure, trials_per_gpu, useful, with_data
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.sharing import Share, Throughput, mps
+from orchestrator.scheduling.session import ray_session
+from orchestrator.sharing import mps
+from orchestrator.sharing.measure import Throughput
+from orchestrator.sharing.share import Share
 from orchestrator.spec import Plan
 
 LARGE, SMALL = Gpu("NVIDIA H200", 139 * 2**30), Gpu("Tesla T4", 15 * 2**30)

@@ -28,10 +28,11 @@ from orchestrator.errors import ResourceError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Record, Status
-from orchestrator.scheduling import Launch, ray_session, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.launch_folder import newest_launch, open_launch_folder
 from orchestrator.scheduling.resources import slots, trial_resources
+from orchestrator.scheduling.session import ray_session
 from orchestrator.spec import Plan, Resources, Scheduler
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
