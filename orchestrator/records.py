@@ -225,16 +225,23 @@ def summary(records: Iterable[Record], target: float) -> dict[str, float]:
 
 
 class Listener(Protocol):
-    """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread."""
+    """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread.
+
+    A class that inherits from it defines only what it observes.
+    """
 
     def on_plan(self, trials: Sequence[str]) -> None:
         """The plan has grown by these trials, since others have ended."""
+        return
 
     def on_start(self, trial: str, epoch: int = 1) -> None:
         """The trial has started to train, at ``epoch``; a resumed one at that after its last."""
+        return
 
     def on_record(self, trial: str, record: Record) -> None:
         """The trial has finished an epoch, or its final evaluation."""
+        return
 
     def on_end(self, outcome: Outcome) -> None:
         """The trial has ended."""
+        return

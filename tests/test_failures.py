@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ from orchestrator.errors import DiskFullError, DivergedError, InterruptedLaunchE
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
-from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.records import Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
 from orchestrator.scheduling.checkpoints import find_checkpoints
 from orchestrator.scheduling.launch import Launch, run_launch
@@ -123,16 +123,10 @@ class Faulty(Tiny):
 ENDS = "the launch ends, every trial keeps its last checkpoint; remove old launches or their checkpoints, then resume"
 
 
-class Heard:
+class Heard(Listener):
     def __init__(self) -> None:
         self.ends: list[Outcome] = []
         self.records: list[tuple[str, int]] = []
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        pass
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        pass
 
     def on_record(self, trial: str, record: Record) -> None:
         self.records.append((trial, record.epoch))
@@ -318,9 +312,6 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     class Impatient(Heard):
-        def on_plan(self, trials: Sequence[str]) -> None:
-            pass
-
         def on_start(self, trial: str, epoch: int = 1) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 

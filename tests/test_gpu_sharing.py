@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestrator.data import Dataset
 from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Failure, Outcome, Record, Status
+from orchestrator.records import Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling import gpu_sharing, local_mps
 from orchestrator.scheduling.gpu_sharing import Gpu, Work, costliest, measure, trials_per_gpu, useful, with_data
 from orchestrator.scheduling.launch import Launch, run_launch
@@ -356,16 +356,10 @@ def ailing_file(network_file: Path) -> Path:
     return file
 
 
-class Heard:
+class Heard(Listener):
     def __init__(self) -> None:
         self.records: list[tuple[str, int]] = []
         self.ends: list[str] = []
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        pass
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        pass
 
     def on_record(self, trial: str, record: Record) -> None:
         if not record.final:
