@@ -39,6 +39,14 @@ def title(axes: Any, text: str, note: str = "", colour: str = QUIET, size: float
         axes.set_title(note, loc="right", fontsize=NORMAL, color=colour, pad=8)
 
 
+def beside(axes: Any, height: float, text: str, offset: float, **style: Any) -> None:
+    """Write ``text`` at the right of the axes, ``offset`` points from their edge."""
+    axes.annotate(
+        text, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(offset, 0), textcoords="offset points",
+        va="center", annotation_clip=False, **style,
+    )  # fmt: skip
+
+
 def quiet_axes(axes: Any, grid: str = "y") -> None:
     """No box, a light grid along ``grid`` (x, y or both; empty for none), small grey ticks."""
     for side in ("top", "right"):
