@@ -167,17 +167,6 @@ class TrialRow:
     computed_in: str = ""  # precision and kind of device, such as "bfloat16 on cuda"; several if it moved
 
 
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """For each dotted path its shortest unique ending: ``lr`` for ``trainer.optimizer.lr``."""
-    names = {}
-    for path in paths:
-        parts = path.split(".")
-        endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-        others = [other for other in paths if other != path]
-        names[path] = next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), path)
-    return names
-
-
 def of_split(split: str, measured: Mapping[str, float]) -> dict[str, float]:
     """``measured`` on the images of ``split``, as a record names it: ``{"loss": 0.5}`` is ``{"val/loss": 0.5}``."""
     return {f"{split}/{name}": value for name, value in measured.items()}
