@@ -69,7 +69,7 @@ def other_globals(found: Any, script: Path) -> tuple[list[str], list[str]]:
     Returns their texts, and the names of those that have none. What is imported or defined once, and a constant, is
     said by the script; what begins empty is a cache, and filled by what uses it.
     """
-    constants, bound = _constants(script), _bound_once(script) | _caches(script)
+    constants, bound = _constants(script), _bound_once(script)
     texts, opaque = [], []
     for name, value in globals_of(found).items():
         if name in bound or (name in constants and _equal(value, constants[name])):
@@ -162,7 +162,7 @@ def _constants(file: Path) -> dict[str, Any]:
 
 
 def _bound_once(file: Path) -> set[str]:
-    """The names that ``file`` imports or defines, and binds to nothing else."""
+    """The names that ``file`` imports, defines or binds to an empty container at its top level, and to nothing else."""
     tree = ast.parse(file.read_bytes())
     counted, names = _bindings(tree), set[str]()
     for node in tree.body:
@@ -170,15 +170,7 @@ def _bound_once(file: Path) -> set[str]:
             names.update((alias.asname or alias.name).partition(".")[0] for alias in node.names)
         elif isinstance(node, SCOPES[:3]):
             names.add(node.name)
-    return {name for name in names if counted[name] == 1}
-
-
-def _caches(file: Path) -> set[str]:
-    """The names to which ``file`` binds an empty container at its top level, and nothing else."""
-    tree = ast.parse(file.read_bytes())
-    counted, names = _bindings(tree), set[str]()
-    for node in tree.body:
-        if isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value):
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)) and _is_empty(node.value):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             names.update(target.id for target in targets if isinstance(target, ast.Name))
     return {name for name in names if counted[name] == 1}
