@@ -80,7 +80,7 @@ def sequential(folder: Path, data: Path, epochs: int, variants: list[str]) -> No
 
 def ray(folder: Path, data: Path, epochs: int, variants: list[str]) -> None:
     """Plain Ray Tune: a process a trial, side by side, recorded by its own callback."""
-    from orchestrator.scheduling import ray_session
+    from orchestrator.scheduling.session import ray_session
 
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
     with ray_session():

@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from common import Comparison, arguments, report
 from orchestrator.data import Dataset, Split
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Outcome, Record
+from orchestrator.records import Listener, Outcome
 from orchestrator.spec import Plan, TrialSpec
 
 PLAIN_MUST_REACH = 20.0  # times less than Ray Tune as it comes
@@ -28,20 +28,11 @@ PLAIN_TRIALS = 5  # they take seconds each
 NETWORK = Path(__file__).with_name("trivial.py")
 
 
-class Ends:
+class Ends(Listener):
     """A listener that notes when each trial ended, in seconds."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        """The plan is whole."""
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        """Nothing to note."""
-
-    def on_record(self, trial: str, record: Record) -> None:
-        """Nothing to note."""
 
     def on_end(self, outcome: Outcome) -> None:
         """The moment at which a person would see it ended."""
@@ -72,7 +63,7 @@ def trivial_data() -> Dataset:
 
 def ours(folder: Path, trials: int) -> float:
     """Seconds a trial of a launch, with its listener and its folders."""
-    from orchestrator.scheduling import Launch, run_launch
+    from orchestrator.scheduling.launch import Launch, run_launch
 
     ends = Ends()
     target = Path(tempfile.mkdtemp(dir=folder))
@@ -149,7 +140,7 @@ def reusing() -> Any:
 def main() -> int:
     """A Ray of our own with one core, and the three sides in turn in it."""
     flags = arguments(__doc__ or "", repeats=3)
-    from orchestrator.scheduling import ray_session
+    from orchestrator.scheduling.session import ray_session
 
     os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # workers find this file too
     with tempfile.TemporaryDirectory(prefix="overhead-") as name, ray_session(cpus=1):

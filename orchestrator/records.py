@@ -169,17 +169,6 @@ class TrialRow:
     torch_version: str = ""  # that trained it; several if it was updated meanwhile
 
 
-def short_names(paths: Sequence[str]) -> dict[str, str]:
-    """For each dotted path its shortest unique ending: ``lr`` for ``trainer.optimizer.lr``."""
-    names = {}
-    for path in paths:
-        parts = path.split(".")
-        endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
-        others = [other for other in paths if other != path]
-        names[path] = next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), path)
-    return names
-
-
 def of_split(split: str, measured: Mapping[str, float]) -> dict[str, float]:
     """``measured`` on the images of ``split``, as a record names it: ``{"loss": 0.5}`` is ``{"val/loss": 0.5}``."""
     return {f"{split}/{name}": value for name, value in measured.items()}
@@ -227,16 +216,23 @@ def summary(records: Iterable[Record], target: float) -> dict[str, float]:
 
 
 class Listener(Protocol):
-    """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread."""
+    """What observes a launch, such as the sink or the live table. Called on the driver, in order, from one thread.
+
+    A class that inherits from it defines only what it observes.
+    """
 
     def on_plan(self, trials: Sequence[str]) -> None:
         """The plan has grown by these trials, since others have ended."""
+        return
 
     def on_start(self, trial: str, epoch: int = 1) -> None:
         """The trial has started to train, at ``epoch``; a resumed one at that after its last."""
+        return
 
     def on_record(self, trial: str, record: Record) -> None:
         """The trial has finished an epoch, or its final evaluation."""
+        return
 
     def on_end(self, outcome: Outcome) -> None:
         """The trial has ended."""
+        return

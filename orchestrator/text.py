@@ -54,6 +54,27 @@ def _written(value: object) -> str:
     return f"[{', '.join(map(_written, value))}]" if isinstance(value, (list, tuple)) else repr(value)
 
 
+def short_names(paths: Sequence[str]) -> dict[str, str]:
+    """For each dotted path its shortest unique ending: ``lr`` for ``trainer.optimizer.lr``."""
+    names = {}
+    for path in paths:
+        parts = path.split(".")
+        endings = [".".join(parts[-count:]) for count in range(1, len(parts) + 1)]
+        others = [other for other in paths if other != path]
+        names[path] = next((e for e in endings if not any(f".{o}".endswith(f".{e}") for o in others)), path)
+    return names
+
+
+def setting(value: object) -> str:
+    """A searched setting for display: floats with four digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def settings_in_words(drawn: Mapping[str, object]) -> str:
+    """Searched settings, by path, for display: ``lr 0.1, width 32``."""
+    return ", ".join(f"{name} {setting(drawn[path])}" for path, name in short_names(sorted(drawn)).items())
+
+
 def either(words: Sequence[str]) -> str:
     """``a, b or c``; ``words`` are not empty."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"

@@ -164,7 +164,7 @@ def test_the_pace_of_trials_leaves_out_the_start(benchmark: Any) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_trial_overhead_runs_every_side(benchmark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from orchestrator.scheduling import ray_session
+    from orchestrator.scheduling.session import ray_session
 
     overhead = benchmark("trial_overhead")
     monkeypatch.setenv("PYTHONPATH", str(FOLDER))

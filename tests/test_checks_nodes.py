@@ -9,8 +9,8 @@ from orchestrator.checks import Level, Request, check_nodes, run_checks
 from orchestrator.errors import ResourceError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.scheduling import ray_session
 from orchestrator.scheduling.each_node import node_names
+from orchestrator.scheduling.session import ray_session
 from orchestrator.spec import Plan
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -12,8 +12,8 @@ from orchestrator.data import Dataset
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Outcome, Status
-from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.trial import TrialFolder, run_trial
 

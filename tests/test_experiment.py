@@ -21,10 +21,10 @@ from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import json_schema, read_experiment, read_file
 from orchestrator.experiment.search_space import labels
-from orchestrator.records import short_names
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Contract, Experiment, Optimizer, Plan, Recipe, Schedule, TrialSpec
 from orchestrator.spec.fields import from_json, to_json
+from orchestrator.text import short_names
 from orchestrator.workflow.check import check_experiment
 
 ROOT = Path(__file__).parents[1]
@@ -105,14 +105,6 @@ colour: blue
 def test_text_that_is_no_experiment_is_refused_with_its_place(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ExperimentError, match=words):
         read_file(write(tmp_path, text))
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    file = tmp_path_factory.mktemp("bytes") / "x.yaml"
-    file.write_bytes(content)
-    with contextlib.suppress(ExperimentError):
-        read_file(file)
 
 
 _JSON = st.recursive(

@@ -5,7 +5,7 @@ import dataclasses
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,6 +14,7 @@ import torch
 from conftest import disk
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
+from trained import weights
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, load_dataset
@@ -21,13 +22,13 @@ from orchestrator.errors import DiskFullError, DivergedError, InterruptedLaunchE
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import append_line, write_text
-from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.records import Failure, Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget, check_free_space
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
+from orchestrator.scheduling.session import ray_session
 from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
 
@@ -122,16 +123,10 @@ class Faulty(Tiny):
 ENDS = "the launch ends, every trial keeps its last checkpoint; remove old launches or their checkpoints, then resume"
 
 
-class Heard:
+class Heard(Listener):
     def __init__(self) -> None:
         self.ends: list[Outcome] = []
         self.records: list[tuple[str, int]] = []
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        pass
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        pass
 
     def on_record(self, trial: str, record: Record) -> None:
         self.records.append((trial, record.epoch))
@@ -172,10 +167,6 @@ def plan_of(variant: str, **settings: object) -> Plan:
     return make_plan(
         read_experiment({"name": "f", "variants": [variant], "seeds": [0], "trainer": trainer, **settings}, "x")
     )
-
-
-def weights(folder: Path) -> str:
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
 
 
 def test_every_failure_has_its_kind() -> None:
@@ -317,9 +308,6 @@ def test_a_second_try_that_an_interrupt_prevents_is_made_when_the_launch_is_carr
     nodes, ailing_file: Path, dataset: Dataset, tmp_path: Path
 ) -> None:
     class Impatient(Heard):
-        def on_plan(self, trials: Sequence[str]) -> None:
-            pass
-
         def on_start(self, trial: str, epoch: int = 1) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 

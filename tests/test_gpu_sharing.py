@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +22,15 @@ from orchestrator.data import Dataset
 from orchestrator.errors import ResourceError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Failure, Outcome, Record, Status
-from orchestrator.scheduling import Launch, gpu_sharing, local_mps, ray_session, run_launch
+from orchestrator.records import Failure, Listener, Outcome, Record, Status
+from orchestrator.scheduling import gpu_sharing, local_mps
 from orchestrator.scheduling.gpu_sharing import Gpu, Work, costliest, measure, trials_per_gpu, useful, with_data
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.resources import slots, trial_resources
-from orchestrator.sharing import Share, Throughput, mps
+from orchestrator.scheduling.session import ray_session
+from orchestrator.sharing import mps
+from orchestrator.sharing.measure import Throughput
+from orchestrator.sharing.share import Share
 from orchestrator.spec import Plan
 
 LARGE, SMALL = Gpu("NVIDIA H200", 139 * 2**30), Gpu("Tesla T4", 15 * 2**30)
@@ -352,16 +356,10 @@ def ailing_file(network_file: Path) -> Path:
     return file
 
 
-class Heard:
+class Heard(Listener):
     def __init__(self) -> None:
         self.records: list[tuple[str, int]] = []
         self.ends: list[str] = []
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        pass
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        pass
 
     def on_record(self, trial: str, record: Record) -> None:
         if not record.final:

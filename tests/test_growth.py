@@ -11,7 +11,7 @@ from conftest import make_dataset
 from orchestrator.errors import ExperimentError, VariantError
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import write_json
-from orchestrator.records import Outcome, Status, TrialResult
+from orchestrator.records import Listener, Outcome, Status, TrialResult
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, TAKEN_OVER, LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan, Recipe, TrialSpec
@@ -83,7 +83,7 @@ def test_what_the_log_holds_replaces_what_would_be_suggested_now(
     assert [spec.settings for spec in fewer.plan.trials] == kept[:5], "and fewer samples are fewer trials"
 
 
-class Told:
+class Told(Listener):
     """A listener that remembers whether the search went on whenever the plan changed."""
 
     def __init__(self, plan: Plan) -> None:
@@ -102,7 +102,7 @@ def test_listeners_are_told_that_a_search_suggests_nothing_more(
     found = checked(network_file, packed, space=space)
     growth = Growth(found, LaunchFolder(tmp_path), Storage(tmp_path), 0.5)
     told = Told(found.plan)
-    growth.listeners = [told]  # type: ignore[list-item]
+    growth.listeners = [told]
     outcomes: dict[str, Outcome] = {}
     while waiting := [spec.name for spec in found.plan.trials if spec.name not in outcomes]:
         outcomes[waiting[0]] = Outcome(waiting[0], Status.COMPLETE)

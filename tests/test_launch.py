@@ -13,7 +13,6 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,12 @@ from orchestrator.data import Dataset
 from orchestrator.errors import ResourceError, StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.records import Outcome, Record, Status
-from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.records import Listener, Outcome, Record, Status
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.launch_folder import newest_launch, open_launch_folder
 from orchestrator.scheduling.resources import slots, trial_resources
+from orchestrator.scheduling.session import ray_session
 from orchestrator.spec import Plan, Resources, Scheduler
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder, run_trial
@@ -51,16 +51,13 @@ class Looking(nn.Linear):
 """
 
 
-class Heard:
+class Heard(Listener):
     """A listener that remembers."""
 
     def __init__(self) -> None:
         self.events: list[tuple[str, str]] = []
         self.records: dict[str, list[Record]] = {}
         self.first: dict[str, int] = {}  # the epoch at which a trial started
-
-    def on_plan(self, trials: Sequence[str]) -> None:
-        pass
 
     def on_start(self, trial: str, epoch: int = 1) -> None:
         self.events.append(("start", trial))

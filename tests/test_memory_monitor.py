@@ -38,7 +38,8 @@ from pathlib import Path
 from orchestrator.data import load_dataset
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
-from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.launch import Launch, run_launch
+from orchestrator.scheduling.session import ray_session
 
 plan = make_plan(read_experiment({"name": "small", "variants": ["greedy.py:Greedy"], "seeds": [0],
     "dataset": {"name": "tiny.pt"}, "trainer": {"epochs": 3, "batch_size": 32}}, "small"))

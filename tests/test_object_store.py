@@ -22,9 +22,9 @@ from orchestrator.errors import StorageError, TrackingError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
-from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoint_budget import CheckpointBudget
 from orchestrator.scheduling.checkpoints import directory_name, find_checkpoints, save_checkpoint
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.launch_folder import LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import FOLDERS, Storage, check_uri, endpoint_problem, open_storage
 from orchestrator.tracking.open_launch import open_launch

@@ -16,8 +16,8 @@ from orchestrator.data.arrays import to_arrays
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.files import link_folder
-from orchestrator.scheduling import ray_session
 from orchestrator.scheduling.checkpoints import find_checkpoints, list_checkpoints, save_checkpoint
+from orchestrator.scheduling.session import ray_session
 from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial

@@ -149,7 +149,8 @@ from pathlib import Path
 from orchestrator.data import load_dataset
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_file
-from orchestrator.scheduling import Launch, ray_session, run_launch
+from orchestrator.scheduling.launch import Launch, run_launch
+from orchestrator.scheduling.session import ray_session
 from orchestrator.scheduling.storage import Storage
 
 signals = [signal.SIGINT, signal.SIGINT]

@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from patience import PATIENCE
 
-from orchestrator.sharing import Share, Throughput, best_share, side_by_side
-from orchestrator.sharing.measure import _bytes_each, _rate
+from orchestrator.sharing.measure import Throughput, _bytes_each, _rate, side_by_side
 from orchestrator.sharing.process import _endless, _random_images
+from orchestrator.sharing.share import Share, best_share
 from orchestrator.spec import Optimizer, Recipe, Schedule, TrialSpec
 
 SHAPE = (3, 16, 16)
@@ -125,7 +125,7 @@ def test_what_fails_is_told_and_not_waited_for(ailing_file: Path, network: str, 
 @pytest.mark.slow
 def test_processes_end_with_whoever_started_them(ailing_file: Path, tmp_path: Path) -> None:
     code = (
-        "from orchestrator.sharing import side_by_side; from orchestrator.spec import *; "
+        "from orchestrator.sharing.measure import side_by_side; from orchestrator.spec import *; "
         f"spec = TrialSpec(variant={f'{ailing_file}:Hanging'!r}, trainer=Recipe(batch_size=8, device='cpu')); "
         "side_by_side(spec, (3, 16, 16), 3, 2, 1.0, patience=3600)"
     )
@@ -150,7 +150,7 @@ def test_the_environment_reaches_the_processes_and_torch_is_all_they_need(networ
     network_file.write_text(network_file.read_text() + "\nimport os\nassert os.environ['GIVEN'] == 'to them'\n")
     code = (
         "import orchestrator.sharing.share, orchestrator.sharing.mps, os\n"
-        "from orchestrator.sharing import side_by_side\nfrom orchestrator.spec import Recipe, TrialSpec\n"
+        "from orchestrator.sharing.measure import side_by_side\nfrom orchestrator.spec import Recipe, TrialSpec\n"
         "augmentation = ({'HorizontalFlip': {'p': 0.5}},)\n"
         f"spec = TrialSpec(variant={f'{network_file}:Tiny'!r}, "
         "trainer=Recipe(batch_size=8, device='cpu', augmentation=augmentation))\n"

@@ -17,8 +17,9 @@ from simulating import Even, Jagged, replayed, searched
 
 from orchestrator.experiment.plan import make_plan
 from orchestrator.records import Status
+from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.simulation.laws import Law, Laws
-from orchestrator.simulation.seams import stop_rule, undisturbed
+from orchestrator.simulation.seams import undisturbed
 from orchestrator.spec import Confirm, Experiment, Recipe, Resources, Scheduler, Variant, VerdictSettings
 
 

@@ -20,7 +20,7 @@ from orchestrator.errors import ExperimentError, VariantError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.reader import read_experiment, read_file, read_trial
 from orchestrator.experiment.scalars import number
-from orchestrator.experiment.yaml_loader import parse
+from orchestrator.experiment.yaml_loader import parse_unclear
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.kinds import hint_at, members, nearest_path, paths
 from orchestrator.workflow.check import check_experiment
@@ -35,14 +35,14 @@ MEANT = {
 
 @pytest.mark.parametrize("text", MEANT)
 def test_a_value_without_quotes_is_what_people_mean(text: str) -> None:
-    assert repr(parse(f"a: {text}")["a"]) == repr(MEANT[text])
-    assert repr(parse(f"[{text}]")) == repr([MEANT[text]])
+    assert repr(parse_unclear(f"a: {text}")[0]["a"]) == repr(MEANT[text])
+    assert repr(parse_unclear(f"[{text}]")[0]) == repr([MEANT[text]])
 
 
 @given(st.integers(-(2**62), 2**62) | st.floats(allow_nan=False, allow_infinity=False))
 def test_every_number_is_read_as_python_writes_it(value: float) -> None:
     assert number(repr(value)) == value
-    assert parse(f"a: {value!r}") == {"a": value}
+    assert parse_unclear(f"a: {value!r}") == ({"a": value}, [])
 
 
 @pytest.mark.parametrize(
@@ -58,16 +58,15 @@ def test_a_leading_zero_is_refused_and_says_what_to_write(tmp_path: Path, text: 
 
 
 def test_yes_and_no_are_truth_values_where_one_belongs_text_where_text_does_and_refused_between() -> None:
-    tree = parse("name: no\ndescription: off\nvariants: [stride]\ntrainer: {drop_last: yes, compile: off}\n")
+    tree, _ = parse_unclear("name: no\ndescription: off\nvariants: [stride]\ntrainer: {drop_last: yes, compile: off}\n")
     experiment = read_experiment(tree, "x")
     assert (experiment.name, experiment.description) == ("no", "off")
     assert (experiment.trainer.drop_last, experiment.trainer.compile) == (True, False)
     for place in ("arguments: {bias: {a: [no]}}", "choice: [no]", "points: [{trainer.compile: no}]"):
-        with pytest.raises(
-            yaml.MarkedYAMLError, match='no is text or false, by the version of YAML; write false, or "n'
-        ):
-            parse(place)
-    assert parse('arguments: {bias: "no", cutoff: 2026-01-01}') == {"arguments": {"bias": "no", "cutoff": "2026-01-01"}}
+        [(_, problem)] = parse_unclear(place)[1]
+        assert 'no is text or false, by the version of YAML; write false, or "n' in problem
+    clear = {"arguments": {"bias": "no", "cutoff": "2026-01-01"}}
+    assert parse_unclear('arguments: {bias: "no", cutoff: 2026-01-01}') == (clear, [])
     with pytest.raises(ExperimentError, match="no is text or false"):
         apply_overrides({"variants": [{"name": "stride"}]}, ["variants.0.arguments.bias=no"])
 
@@ -84,10 +83,10 @@ _TEXTS = st.lists(_FRAGMENTS, max_size=6).map("".join) | st.text(max_size=12) | 
 def in_a_file(key: str, text: str) -> Any:
     """What a file has at ``key``, or ``...`` if it refuses the text."""
     try:
-        tree = parse(f"{key}: {text}")
+        tree, problems = parse_unclear(f"{key}: {text}")
     except yaml.YAMLError:
         return ...
-    return tree[key] if list(tree) == [key] else ...
+    return tree[key] if list(tree) == [key] and not problems else ...
 
 
 def by_set(path: str, text: str) -> Any:

@@ -55,15 +55,6 @@ class LayerRow:
 
 
 @dataclass(frozen=True)
-class BlockRow:
-    """The output shape of a top-level module, without the batch."""
-
-    name: str
-    output_shape: tuple[int, ...]
-    receptive_field: Extent | None
-
-
-@dataclass(frozen=True)
 class Analysis:
     """What :func:`orchestrator.analysis.analyse` returns for a network and images of ``input_shape``."""
 
@@ -79,12 +70,6 @@ class Analysis:
     operations: tuple[Operation, ...] = field(default=(), repr=False, compare=False)
     training_operations: tuple[Operation, ...] = field(default=(), repr=False, compare=False)
     hidden: str = ""  # why layers of any kind may be where no operation shows them
-
-    def blocks(self) -> tuple[BlockRow, ...]:
-        """The shape after each top-level module, in the order of their last layers."""
-        last = {row.block: row for row in self.layers if row.block}
-        rows = [row for row in self.layers if last.get(row.block) is row]
-        return tuple(BlockRow(row.block, row.output_shape, row.receptive_field) for row in rows)
 
     def to_json(self) -> dict[str, Any]:
         """``inspect --json`` without variant, family and contract."""

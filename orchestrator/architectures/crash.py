@@ -3,9 +3,7 @@
 import os
 import sysconfig
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from orchestrator.text import in_one_line
 
@@ -25,7 +23,7 @@ def place(problem: BaseException) -> str:
     if isinstance(problem, SyntaxError) and problem.filename and problem.lineno and is_users(problem.filename):
         return f"{_shown(problem.filename)}:{problem.lineno}"
     found = ""
-    for frame, line in _frames(problem):
+    for frame, line in traceback.walk_tb(problem.__traceback__):
         if is_users(frame.f_code.co_filename):
             name = frame.f_code.co_qualname.replace(".<locals>", "")
             found = f"{'' if name == '<module>' else f'{name}, '}{_shown(frame.f_code.co_filename)}:{line}"
@@ -40,10 +38,6 @@ def is_users(file: str) -> bool:
     if INSTALLED & set(path.parts) or path.is_relative_to(_OWN):
         return False
     return not file.startswith(_PYTHON)
-
-
-def _frames(problem: BaseException) -> Iterator[tuple[FrameType, int]]:
-    return traceback.walk_tb(problem.__traceback__)
 
 
 def _shown(file: str) -> str:

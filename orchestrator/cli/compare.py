@@ -68,8 +68,7 @@ def command(
 ) -> int:
     """Compare the variants of the MLflow experiment NAME: one row per variant over its seeds, and the verdict."""
     from orchestrator.cli.tables import print_result
-    from orchestrator.tracking.store import asked, connect
-    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.tracking.store import asked, reading
     from orchestrator.workflow.promote import register_best
     from orchestrator.workflow.results import read_results
 
@@ -80,9 +79,7 @@ def command(
         raise click.BadParameter("a model's name must not be empty or contain / or :", param_hint="--register")
     if force and register is None:
         raise click.UsageError("--force belongs to --register MODEL")
-    uri = choose(tracking_uri)
-    client = connect(uri, make=False)
-    with asked(uri):
+    with reading(tracking_uri) as (client, uri):
         result = read_results(client, name, launch, target).judged_by(baseline, margin, confidence)
         registered = None if register is None else register_best(client, result, register, force=force)
     print_result(result, as_json, registered)

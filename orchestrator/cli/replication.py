@@ -32,13 +32,10 @@ def command(
     from orchestrator.cli.options import print_json
     from orchestrator.reporting.console import plain_console
     from orchestrator.reporting.replication import reasons, replication_table
-    from orchestrator.tracking.store import asked, connect
-    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.tracking.store import reading
     from orchestrator.workflow.replication import read_replications
 
-    uri = choose(tracking_uri)
-    client = connect(uri, make=False)
-    with asked(uri):
+    with reading(tracking_uri) as (client, _):
         rows = read_replications(client, names, launch, confidence)
     if as_json:
         print_json({"replications": [row.to_dict() for row in rows]})

@@ -128,13 +128,9 @@ def _progress() -> "Iterator[Callable[[str], None]]":
 def _with_recorded(asked: "Asked", experiment: str, uri: str | None) -> "Asked":
     from dataclasses import replace
 
-    from orchestrator.tracking.store import asked as answered
-    from orchestrator.tracking.store import connect
-    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.tracking.store import reading
     from orchestrator.workflow.simulate import read_recorded
 
-    where = choose(uri)
-    client = connect(where, make=False)
-    with answered(where):
+    with reading(uri) as (client, _):
         recorded = read_recorded(client, experiment)
     return replace(asked, recorded=recorded, source=f"{experiment} in MLflow")

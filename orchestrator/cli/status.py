@@ -57,8 +57,7 @@ def _print_jobs(jobs: Sequence["Job"], address: str) -> None:
     table = bare_table(gap=1)
     table.add_column("job", no_wrap=True)
     table.add_column("status", no_wrap=True)
-    for column in ("trials", "started", "took", "exit code"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_numbers("trials", "started", "took", "exit code")
     for job in jobs:
         code = str(job.exit_code) if job.has_ended else ""
         status = Text(job.status, style=STYLES.get(job.status, ""))

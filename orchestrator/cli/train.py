@@ -100,7 +100,7 @@ def command(
     return 0
 
 
-class _Lines(Display):
+class _Lines(Display, Listener):
     """One line per epoch."""
 
     def __init__(self, quiet: bool, as_json: bool) -> None:
@@ -118,18 +118,9 @@ class _Lines(Display):
         self.epochs = epochs
         yield (self,)
 
-    def on_plan(self, trials: Sequence[str]) -> None:
-        """Listener: there is but one trial."""
-
-    def on_start(self, trial: str, epoch: int = 1) -> None:
-        """Listener: the trial's folder was already printed."""
-
     def on_record(self, trial: str, record: Record) -> None:
         """Listener: an epoch, or the final measurement."""
         self.log(_line(record, self.epochs))
-
-    def on_end(self, outcome: Outcome) -> None:
-        """Listener: the final measurement was the last line."""
 
 
 def _line(record: Record, epochs: int) -> str:

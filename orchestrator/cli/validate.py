@@ -8,11 +8,9 @@ from rich.console import Group
 from rich.text import Text
 
 from orchestrator.cli.options import PATH, log, options, print_json
-from orchestrator.records import short_names
-from orchestrator.reporting.comparison.tables import shown
 from orchestrator.reporting.console import plain_console
 from orchestrator.reporting.terminal_table import bare_table
-from orchestrator.text import counted, large
+from orchestrator.text import counted, large, setting, short_names
 
 if TYPE_CHECKING:
     from orchestrator.spec import Plan, Search
@@ -93,8 +91,7 @@ def _print(checked: "Checked", expected: "Estimate | None", timing: "Timing | No
     )
     table = bare_table(gap=1)
     table.add_column("variant", no_wrap=True)
-    for column in ("trials", "parameters", "MACs", "receptive field"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_numbers("trials", "parameters", "MACs", "receptive field")
     table.add_column("contract", no_wrap=True)
     for variant in experiment.variants:
         mine = [spec for spec in plan.trials if spec.label == variant.label]
@@ -142,7 +139,7 @@ def _settings(plan: "Plan", search: "Search") -> Group:
     for name in [*([] if same else ["variant"]), *short_names(paths).values()]:
         table.add_column(name, justify="left" if name == "variant" else "right", overflow="fold")
     for (_, label), settings in list(drawn.items())[:MOST_SETTINGS]:
-        cells = [shown(settings[path]) if path in settings else "" for path in paths]
+        cells = [setting(settings[path]) if path in settings else "" for path in paths]
         table.add_row(*([] if same else [label]), *cells)
     later = (
         "; the others are suggested as trials end" if search.name == "tpe" and search.limit > search.in_flight else ""

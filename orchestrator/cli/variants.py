@@ -35,8 +35,7 @@ def command(as_json: bool, debug: bool) -> int:
     )
     table.add_column("variant", no_wrap=True)
     table.add_column("family", no_wrap=True)
-    for column in ("parameters", "MACs", "receptive\nfield"):
-        table.add_column(column, justify="right", no_wrap=True)
+    table.add_numbers("parameters", "MACs", "receptive\nfield")
     for name, variant in VARIANTS.items():
         field = f"{variant.features} / {variant.output}"
         table.add_row(name, variant.family, f"{variant.parameters:,}", large(variant.macs), field)

@@ -1,7 +1,6 @@
 """Ray's Jobs API: submit, list, follow and stop jobs."""
 
 import logging
-import os
 import re
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from orchestrator.cluster.address import REJECTED, SOURCES, Connection
 from orchestrator.cluster.job import MARK, Job
 from orchestrator.errors import OrchestratorError, ResourceError
+from orchestrator.scoped import environment, log_level
 
 PATIENCE = 30.0  # seconds for one answer
 STARTING = 60.0  # seconds that a head may take to accept jobs
@@ -157,19 +157,8 @@ def _ray_settings(address: str) -> Iterator[None]:
     """What Ray's client reads from the environment, and its loggers, for as long as it is called."""
     # Ray lets its variable overrule the address that it is given, and the token is for the cluster, not for a proxy.
     wanted = {"RAY_API_SERVER_ADDRESS": address, "NO_PROXY": "*", "no_proxy": "*"}
-    before = {name: os.environ.get(name) for name in wanted}
-    loggers = [logging.getLogger(name) for name in _CHATTY]
-    levels = [logger.level for logger in loggers]
-    os.environ.update(wanted)
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
+    with environment(wanted), log_level(logging.ERROR, *_CHATTY):
         yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        for name, value in before.items():
-            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def _reason(problem: BaseException) -> str:

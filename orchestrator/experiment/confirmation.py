@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
-from orchestrator.records import CONFIRM, SEARCH, Status, TrialResult, TrialRow, short_names
+from orchestrator.records import CONFIRM, SEARCH, Status, TrialResult, TrialRow
 from orchestrator.selection import complete_trials, selected_trials
 from orchestrator.spec import Experiment, TrialSpec
+from orchestrator.text import settings_in_words
 
 Choices = Mapping[str, int]  # by variant, the sample that its confirm trials are trained with
 
@@ -65,7 +65,7 @@ def choices_in_words(
         settings = next((s.settings for s in searched if (s.label, s.sample) == (label, choices[label])), None)
         if settings is None:  # an adaptive search has not come to it again
             continue
-        lines.append(f"{label} is trained afresh with {_settings(settings)}{accuracy}: {_seeds(seeds)}")
+        lines.append(f"{label} is trained afresh with {settings_in_words(settings)}{accuracy}: {_seeds(seeds)}")
     return lines
 
 
@@ -83,11 +83,6 @@ def _row(spec: TrialSpec, result: TrialResult) -> TrialRow:
         stage=SEARCH,
         settings=spec.settings,
     )
-
-
-def _settings(drawn: Mapping[str, Any]) -> str:
-    shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in drawn.items()}
-    return ", ".join(f"{name} {shown[path]}" for path, name in short_names(sorted(drawn)).items())
 
 
 def _seeds(seeds: Sequence[int]) -> str:

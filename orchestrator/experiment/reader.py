@@ -96,7 +96,7 @@ def read_trial(tree: Any, source: str) -> TrialSpec:
 
 def json_schema() -> dict[str, Any]:
     """JSON schema of an experiment file, for editors and the documentation; every setting has a description."""
-    schema = _adapter().json_schema()
+    schema = TypeAdapter(Experiment).json_schema()
     kinds = {kind.__name__: kind for kind in vars(spec).values() if isinstance(kind, type)}
     for part in (schema, *schema["$defs"].values()):
         for name, text in descriptions(kinds[part["title"]]).items():
@@ -104,10 +104,6 @@ def json_schema() -> dict[str, Any]:
     variants = schema["properties"]["variants"]
     variants["items"] = {"anyOf": [{"type": "string"}, variants["items"]]}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def _adapter() -> TypeAdapter[Experiment]:
-    return TypeAdapter(Experiment)
 
 
 def _load(path: Path) -> tuple[dict[str, Any], list[str]]:

@@ -11,9 +11,9 @@ from typing import Any
 
 from orchestrator.experiment.distributions import LISTED, draw, values
 from orchestrator.experiment.paths import in_name
-from orchestrator.records import short_names
 from orchestrator.spec import Distribution
 from orchestrator.spec.references import REFERENCE, map_references
+from orchestrator.text import short_names
 
 LONGEST_VALUE, LONGEST_LABEL = 24, 100  # characters, in a trial's name
 DIGITS = 4  # significant digits of a float in a trial's name, if they keep names distinct

@@ -33,14 +33,6 @@ _CLOSING = (yaml.BlockEndToken, yaml.FlowSequenceEndToken, yaml.FlowMappingEndTo
 Problems = list[tuple[yaml.Mark, str]]
 
 
-def parse(text: str) -> Any:
-    """The values in ``text``. Raises yaml.YAMLError, also for values that may mean two things."""
-    values, problems = parse_unclear(text)
-    for mark, problem in problems:
-        raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
-    return values
-
-
 def parse_unclear(text: str) -> tuple[Any, Problems]:
     """The values in ``text``, and what is wrong with some of them: these are read as what they probably mean.
 

@@ -23,6 +23,7 @@ from orchestrator.reporting.style import (
     SKY,
     SMALL,
     VERMILION,
+    beside,
     message,
     new_figure,
     percent,
@@ -102,10 +103,7 @@ def draw_class_accuracy(context: ReportContext) -> Figure:
         low, high = wilson_interval(correct, count)
         axes.barh(height, share, height=0.72, color=BLUE if share >= overall else SKY)
         axes.plot([low, high], [height, height], color=INK, linewidth=1.4, solid_capstyle="butt")
-        axes.annotate(
-            f"{percent(share)}  of {count:,}", (1, height), xycoords=axes.get_yaxis_transform(), xytext=(6, 0),
-            textcoords="offset points", va="center", fontsize=SMALL, color=INK, annotation_clip=False,
-        )  # fmt: skip
+        beside(axes, height, f"{percent(share)}  of {count:,}", 6, fontsize=SMALL, color=INK)
     axes.axvline(overall, color=VERMILION, linewidth=1.4, linestyle="--")
     axes.set_yticks(range(len(rows)), [name for *_, name in rows], fontsize=NORMAL)
     axes.set_ylim(-0.6, len(rows) - 0.4)

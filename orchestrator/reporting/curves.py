@@ -15,6 +15,7 @@ from orchestrator.reporting.style import (
     PURPLE,
     QUIET,
     VERMILION,
+    beside,
     message,
     new_figure,
     percent,
@@ -76,18 +77,8 @@ def _lines(axes: Any, lines: list[Line], show: Any) -> None:
     inches = axes.figure.get_size_inches()[1] * (0.42 if show is percent else 0.28)  # about the height of the axes
     heights = spread([points[-1][1] for _, points, _, _ in drawn], gap=(high - low) * 0.19 / inches)
     for (name, points, colour, _), height in zip(drawn, heights, strict=True):
-        axes.annotate(
-            f"{name} {show(points[-1][1])}",
-            (1, height),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=NORMAL,
-            color=colour,
-            fontweight="bold",
-            annotation_clip=False,
-        )
+        text = f"{name} {show(points[-1][1])}"
+        beside(axes, height, text, 8, fontsize=NORMAL, color=colour, fontweight="bold")
     axes.set_ylim(low, high)
 
 

@@ -81,8 +81,7 @@ def replication_table(rows: Sequence[ReplicationRow]) -> Table:
     confidence = rows[0].result.confidence if rows else 0.95
     table = bare_table("Replication of published accuracies", MEANING)
     table.add_column("experiment", overflow="fold", max_width=LONGEST_NAME)
-    for name in ("n", "published\n± margin %", "mean\n%", f"{100 * confidence:g} %\ninterval"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_numbers("n", "published\n± margin %", "mean\n%", f"{100 * confidence:g} %\ninterval")
     table.add_column("decision", no_wrap=True)
     for before, row in zip([None, *rows], rows, strict=False):
         result = row.result

@@ -39,6 +39,14 @@ def title(axes: Any, text: str, note: str = "", colour: str = QUIET, size: float
         axes.set_title(note, loc="right", fontsize=NORMAL, color=colour, pad=8)
 
 
+def beside(axes: Any, height: float, text: str, offset: float, **style: Any) -> None:
+    """Write ``text`` at the right of the axes, ``offset`` points from their edge."""
+    axes.annotate(
+        text, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(offset, 0), textcoords="offset points",
+        va="center", annotation_clip=False, **style,
+    )  # fmt: skip
+
+
 def quiet_axes(axes: Any, grid: str = "y") -> None:
     """No box, a light grid along ``grid`` (x, y or both; empty for none), small grey ticks."""
     for side in ("top", "right"):
@@ -109,9 +117,9 @@ def spread(positions: Sequence[float], gap: float) -> list[float]:
     return [m - shift for m in moved]
 
 
-def message(text: str, width: float = 7.5, height: float = 2.0) -> Figure:
+def message(text: str, width: float = 7.5) -> Figure:
     """A figure that says why there is nothing to draw."""
-    figure = new_figure(width, height)
+    figure = new_figure(width, 2.0)
     figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=LARGE, color=QUIET)
     return figure
 

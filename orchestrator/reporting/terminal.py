@@ -168,8 +168,7 @@ class View:
     def _table(self) -> Table:
         table = FittingTable(box=None, pad_edge=False, header_style="bold", spare=SPARE)
         table.add_column("trial", no_wrap=True)
-        for name in ("epoch", "train", "validation", "test", "images/s"):
-            table.add_column(name, justify="right", no_wrap=True)
+        table.add_numbers("epoch", "train", "validation", "test", "images/s")
         table.add_column("state")
         room = min(MOST_LINES, max(5, self.console.size.height - 6))
         listed = [item for item in self.lines.items() if item[1].state != "stopped"]

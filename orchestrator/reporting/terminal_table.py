@@ -22,6 +22,11 @@ class FittingTable(Table):
         super().__init__(**style)
         self.spare = tuple(spare)
 
+    def add_numbers(self, *headers: str) -> None:
+        """Add columns that are aligned to the right, each on one line."""
+        for header in headers:
+            self.add_column(header, justify="right", no_wrap=True)
+
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         needed = [self._needed(i, console, options) for i in range(len(self.columns))]
         blocks = self._blocks(needed, options.max_width)

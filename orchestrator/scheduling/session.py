@@ -1,7 +1,6 @@
 """Starting Ray here, or joining a cluster: quiet, on loopback, with a token of its own, no usage statistics."""
 
 import functools
-import gc
 import logging
 import os
 import secrets
@@ -16,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
+from orchestrator import lazy
 from orchestrator.errors import ResourceError
 from orchestrator.scheduling.nodes import living_nodes
 from orchestrator.scheduling.ray_folder import ASKED, INSIDE, choose, ray_folder
@@ -157,8 +157,7 @@ def _in_ray() -> bool:
 
 
 def _import_ray() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import ray
     return ray
 
@@ -218,14 +217,9 @@ class BackgroundRay:
         self._unwanted.set()
         if not self._wanted.is_set():
             return
-        collects = gc.isenabled()
-        gc.disable()
-        try:
+        with lazy.no_garbage_collection():
             while self._thread.is_alive() and _in_ray():
                 time.sleep(LEAVING_POLL)
-        finally:
-            if collects:
-                gc.enable()
         if wait:
             self._thread.join()
 

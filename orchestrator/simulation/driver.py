@@ -4,8 +4,8 @@ from collections import deque
 
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.records import Status, TrialResult
+from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.simulation.journal import Epoch, Journal
-from orchestrator.simulation.seams import stop_rule
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.spec.trial import CONFIRM
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from orchestrator.files import append_line
 from orchestrator.records import Status
-from orchestrator.simulation.seams import RUNGS, SUGGESTIONS, Decision, append, read_log
+from orchestrator.scheduling.decisions import Decision, append, read_log
+from orchestrator.scheduling.launch_folder import RUNGS, SUGGESTIONS
 
 
 class Epoch(NamedTuple):

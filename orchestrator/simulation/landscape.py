@@ -8,11 +8,11 @@ from functools import lru_cache
 from statistics import NormalDist
 from typing import Any
 
+from orchestrator.experiment.distributions import extremes
 from orchestrator.simulation.curves import stream
-from orchestrator.simulation.seams import extremes
 from orchestrator.spec import Distribution
+from orchestrator.spec.distribution import LOGARITHMIC
 
-LOGARITHMIC = ("loguniform", "qloguniform", "lograndint")
 INNER = 0.2, 0.8  # where in its range the optimum of a setting may lie
 SHIFT = 0.1  # how far, at most, the optimum of one variant lies from what variants have in common
 
@@ -54,10 +54,10 @@ class Landscape:
         distribution = self.space[path]
         if distribution.choice is not None:
             return _number(self.world, "position", path, json.dumps(value))
-        if (normal := getattr(distribution, "normal", None)) is not None:
+        if (normal := distribution.normal) is not None:
             return NormalDist(*normal).cdf(value)
         low, high = extremes(distribution)
-        if any(getattr(distribution, kind, None) is not None for kind in LOGARITHMIC):
+        if distribution.kind in LOGARITHMIC:
             low, high, value = math.log(low), math.log(high), math.log(max(value, low))
         return float(min(max((value - low) / max(high - low, 1e-12), 0.0), 1.0))
 

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from orchestrator.files import unsynced
 from orchestrator.records import TrialResult
+from orchestrator.scheduling.decisions import Decision
 from orchestrator.simulation.curves import Curve, Curves
 from orchestrator.simulation.driver import Driver, is_last
 from orchestrator.simulation.journal import Epoch, Journal
-from orchestrator.simulation.seams import Decision
 from orchestrator.spec import Experiment, Plan, TrialSpec
 from orchestrator.spec.trial import SEARCH
 

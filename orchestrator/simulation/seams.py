@@ -1,28 +1,12 @@
-"""What a simulated launch has in common with a real one: who is stopped, by which logs, and how the end is judged."""
+"""What is compared with a simulated launch, the same one undisturbed, and how the end of either is judged."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from orchestrator.experiment.distributions import extremes
-from orchestrator.scheduling.decisions import Decision, append, read_log
-from orchestrator.scheduling.launch_folder import RUNGS, SUGGESTIONS
-from orchestrator.scheduling.stop_rules import stop_rule
 from orchestrator.spec import Experiment, Scheduler, variant_label
 from orchestrator.spec.rounds import seeds_of_rounds
 from orchestrator.verdict import SequentialDesign, Verdict, judge
-
-__all__ = [
-    "RUNGS",
-    "SUGGESTIONS",
-    "Decision",
-    "append",
-    "extremes",
-    "read_log",
-    "stop_rule",
-    "undisturbed",
-    "verdict_on",
-]
 
 
 def undisturbed(experiment: Experiment) -> Experiment:

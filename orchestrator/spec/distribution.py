@@ -7,7 +7,7 @@ from typing import Any
 from orchestrator.spec.recipe import STRICT
 
 KINDS = ("uniform", "loguniform", "quniform", "qloguniform", "randint", "lograndint", "qrandint", "normal", "choice")
-_LOGARITHMIC = ("loguniform", "qloguniform", "lograndint")
+LOGARITHMIC = ("loguniform", "qloguniform", "lograndint")
 _MULTIPLES = 1e-9  # how far a bound may be from a multiple of q, in units of q: rounding only
 
 
@@ -67,7 +67,7 @@ class Distribution:
             return None if high > 0 else f"the standard deviation must be greater than 0, not {high}"
         if not low < high:
             return f"the lower end must be below the upper end, not {list(self.numbers)}"
-        if self.kind in _LOGARITHMIC and low <= 0:
+        if self.kind in LOGARITHMIC and low <= 0:
             return "the lower end must be greater than 0"
         return None if q is None else self._problem_of_step(low, high, q)
 

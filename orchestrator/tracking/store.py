@@ -88,6 +88,18 @@ def asked(uri: str) -> Iterator[None]:
         ) from problem
 
 
+@contextmanager
+def reading(given: str | None) -> Iterator[tuple["MlflowClient", str]]:
+    """A client of the store that :func:`tracking_uri` chooses, which must exist, and its address.
+
+    Raises StorageError if it cannot be used, or does not answer inside the block.
+    """
+    uri = tracking_uri(given)
+    client = connect(uri, make=False)
+    with asked(uri):
+        yield client, uri
+
+
 def check_artifact_store(place: str) -> None:
     """Raise StorageError if the package that MLflow needs for the object store of ``place`` is missing."""
     needed, extra = _PACKAGES.get(urlsplit(place).scheme, ("", ""))
@@ -139,8 +151,3 @@ def absolute_uri(uri: str) -> str:
     """``uri`` with the same meaning in every folder."""
     file, (address, question, options) = sqlite_file(uri), uri.partition("?")
     return uri if file is None or "memory:" in address else f"sqlite:///{file}{question}{options}"
-
-
-def without_secrets(uri: str) -> str:
-    """``uri`` with its password, if any, replaced."""
-    return redact(uri)

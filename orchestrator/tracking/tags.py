@@ -15,7 +15,6 @@ STAGE = "stage"  # of a trial, where the launch has several: search or confirm
 CONFIRM_SEEDS = "confirm_seeds"  # of a launch whose search is confirmed, as JSON; empty: it has one stage
 LEFT_OUT = "left_out"  # of a trial that is no longer in the experiment file: it is not compared
 TAKEN_OVER = "taken_over_from"  # of a trial that another launch has trained: experiment/launch
-AMENDED = "amended"  # of a launch: how often its plan has been changed
 VARIANT = "variant"
 FAMILY = "family"
 SEED = "seed"

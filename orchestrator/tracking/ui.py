@@ -13,9 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import RequestError, TrackingError
+from orchestrator.redact import redact
 from orchestrator.tracking.moved import follow
 from orchestrator.tracking.saved_view import VIEW, address
-from orchestrator.tracking.store import connect, sqlite_file, tracking_uri, without_secrets
+from orchestrator.tracking.store import connect, sqlite_file, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,7 +34,7 @@ def serve(given: str | None, port: int, log: Callable[[str], None], debug: bool 
     """
     uri = tracking_uri(given)
     if uri.startswith(("http://", "https://")):
-        raise RequestError(f"{without_secrets(uri)} is a tracking server with its own page: open it in a browser")
+        raise RequestError(f"{redact(uri)} is a tracking server with its own page: open it in a browser")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -42,7 +43,7 @@ def serve(given: str | None, port: int, log: Callable[[str], None], debug: bool 
             raise RequestError(f"port {port} on 127.0.0.1 is in use: choose another one with --port") from problem
     client, server = connect(uri), f"http://127.0.0.1:{port}"
     follow(uri)  # MLflow's server goes to the addresses in the store
-    log(f"MLflow shows {without_secrets(uri)} at {server} (Ctrl-C stops it)")
+    log(f"MLflow shows {redact(uri)} at {server} (Ctrl-C stops it)")
     shown: set[str] = set()
     _tell_new(client, server, shown, log)
     process = _start(uri, port)

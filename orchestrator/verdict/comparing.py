@@ -1,16 +1,43 @@
-"""One pair of variants: the difference of their means, its error, and what can be tested; no decision yet."""
+"""One variant with its interval, and one pair of them: the difference of their means, its error; no decision yet."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from orchestrator.verdict import ranks, rounding
-from orchestrator.verdict.student import StandardError, critical, lower_tail, mean, no_spread, standard_error
+from orchestrator.verdict.result import VariantScore
+from orchestrator.verdict.student import StandardError, critical, lower_tail, no_spread, standard_error, variance
 
 ONE_SEED = "a variant with one seed: its spread is unknown"
 TOO_FEW_SEEDS = "fewer than three seeds"
 NO_SPREAD = "no spread between seeds: it says nothing about chance"
 Seeds = Mapping[Any, float]  # accuracy (fraction) by seed
+
+
+def score(variant: str, seeds: Seeds, grid: float, multiple: Callable[[int, StandardError], float]) -> VariantScore:
+    """Mean, standard deviation, and an interval, which needs a spread.
+
+    ``grid``: the step of which accuracies are multiples (fraction). ``multiple``: how many standard errors, of so many
+    values, the interval reaches to each side; infinity for none.
+    """
+    values = list(seeds.values())
+    if len(values) < 2:
+        return VariantScore(variant, len(values), fmean(values) if values else None, None)
+    center = fmean(values)
+    error = None if no_spread(values) else standard_error([values], rounding.least_variance(grid))
+    if error is None:
+        return VariantScore(variant, len(values), center, 0.0)
+    sd, half = math.sqrt(variance(values)), multiple(len(values), error) * error.value()
+    if math.isinf(half):
+        return VariantScore(variant, len(values), center, sd)
+    return VariantScore(variant, len(values), center, sd, max(center - half, 0.0), min(center + half, 1.0))
+
+
+def around(center: float, half: float | None) -> tuple[float | None, float | None]:
+    """An interval around a difference, cut at the largest possible ones; None without ``half`` of its width."""
+    return (None, None) if half is None else (max(center - half, -1.0), min(center + half, 1.0))
 
 
 @dataclass(frozen=True)
@@ -66,7 +93,7 @@ def gather(a: str, b: str, first: Seeds, second: Seeds, grid: float) -> Evidence
         b,
         n,
         paired,
-        mean(ones) - mean(others),
+        fmean(ones) - fmean(others),
         error,
         (ONE_SEED if n < 2 else NO_SPREAD) if error is None else None,
         ranks.sign_flip(apart) if paired else None,

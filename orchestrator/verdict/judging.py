@@ -7,7 +7,7 @@ from itertools import combinations
 from typing import Any
 
 from orchestrator.verdict import arguments, images, rounding
-from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, gather
+from orchestrator.verdict.comparing import TOO_FEW_SEEDS, Evidence, Seeds, around, gather, score
 from orchestrator.verdict.images import Right
 from orchestrator.verdict.judging_rounds import judge_rounds
 from orchestrator.verdict.multiplicity import holm, steps
@@ -16,7 +16,7 @@ from orchestrator.verdict.planning import LEAST_SEEDS, detectable, more_seeds
 from orchestrator.verdict.result import Decision, Pair, SequentialDesign, VariantScore, Verdict
 from orchestrator.verdict.rounds import ABOVE_ZERO, Plan
 from orchestrator.verdict.sentence import with_sentence
-from orchestrator.verdict.student import critical, mean, no_spread, standard_error, variance
+from orchestrator.verdict.student import StandardError, critical
 
 
 def judge(
@@ -48,7 +48,11 @@ def judge(
         found = judge_rounds(scores, sequential.seeds, plan, right)
         front = {name: pareto_front(found.variants, cost) for name, cost in (costs or {}).items()}
         return with_sentence(replace(found, confidence=confidence, images=count, front=front))
-    judged = (replace(_score(name, seeds, alpha, grid), seeds=tuple(seeds)) for name, seeds in scores.items())
+
+    def students(_: int, error: StandardError) -> float:
+        return critical(error.df(), alpha)
+
+    judged = (replace(score(name, seeds, grid, students), seeds=tuple(seeds)) for name, seeds in scores.items())
     variants = sorted(judged, key=_rank)
     measured = [score.variant for score in variants if score.n]
     compared = [pair for pair in combinations(measured, 2) if baseline is None or baseline in pair]
@@ -65,21 +69,6 @@ def judge(
         front={name: pareto_front(variants, cost) for name, cost in (costs or {}).items()},
     )
     return with_sentence(found)
-
-
-def _score(variant: str, seeds: Seeds, alpha: float, grid: float) -> VariantScore:
-    """Mean, standard deviation, and Student's interval, which needs a spread."""
-    values = list(seeds.values())
-    if len(values) < 2:
-        return VariantScore(variant, len(values), mean(values) if values else None, None)
-    center = mean(values)
-    error = None if no_spread(values) else standard_error([values], rounding.least_variance(grid))
-    if error is None:
-        return VariantScore(variant, len(values), center, 0.0)
-    half = critical(error.df(), alpha) * error.value()
-    return VariantScore(
-        variant, len(values), center, math.sqrt(variance(values)), max(center - half, 0.0), min(center + half, 1.0)
-    )
 
 
 def _rank(score: VariantScore) -> float:
@@ -123,9 +112,9 @@ def _pair(
     other_images = images.half_width(proportions[e.a], proportions[e.b], decisive) if known else None
     seeds = e.half_width(decisive)
     both = None if seeds is None or other_images is None else math.hypot(seeds, other_images)
-    low, high = _bounds(e.difference, e.half_width(alpha))
-    low_new_images, high_new_images = _bounds(e.difference, other_images)
-    low_both, high_both = _bounds(e.difference, both)
+    low, high = around(e.difference, e.half_width(alpha))
+    low_new_images, high_new_images = around(e.difference, other_images)
+    low_both, high_both = around(e.difference, both)
     if low is not None:  # the decision and the interval say the same
         low = max(low, ABOVE_ZERO) if told_apart else min(low, 0.0)
     if low_both is not None and not told_apart:
@@ -152,11 +141,6 @@ def _pair(
         high_both=high_both,
         reason=e.reason or (TOO_FEW_SEEDS if e.n < LEAST_SEEDS else None),
     )
-
-
-def _bounds(center: float, half: float | None) -> tuple[float | None, float | None]:
-    """An interval around ``center``, cut at the largest possible differences."""
-    return (None, None) if half is None else (max(center - half, -1.0), min(center + half, 1.0))
 
 
 def _leaders(measured: Sequence[str], pairs: Sequence[Pair]) -> tuple[str, ...]:

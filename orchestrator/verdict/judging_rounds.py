@@ -6,14 +6,14 @@ from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
-from orchestrator.verdict import images, ranks, rounding
-from orchestrator.verdict.comparing import NO_SPREAD, TOO_FEW_SEEDS
+from orchestrator.verdict import images, ranks
+from orchestrator.verdict.comparing import NO_SPREAD, TOO_FEW_SEEDS, Seeds, around, score
 from orchestrator.verdict.images import Right
 from orchestrator.verdict.planning import LEAST_SEEDS
-from orchestrator.verdict.result import Decision, Pair, VariantScore, Verdict
-from orchestrator.verdict.rounds import ABOVE_ZERO, Course, Match, Plan, Seeds, bounds, replay
+from orchestrator.verdict.result import Decision, Pair, Verdict
+from orchestrator.verdict.rounds import ABOVE_ZERO, Course, Match, Plan, bounds, replay
 from orchestrator.verdict.spending import critical_value
-from orchestrator.verdict.student import mean, no_spread, standard_error, variance
+from orchestrator.verdict.student import StandardError
 
 
 def judge_rounds(
@@ -21,10 +21,14 @@ def judge_rounds(
 ) -> Verdict:
     """The verdict without its sentence: variants that are worse than another one last, the others by their mean."""
     course = replay(scores, seeds, plan)
-    scored = {name: _score(name, used, plan, course.grid) for name, used in course.used.items()}
-    variants = [replace(score, seeds=tuple(course.used[name])) for name, score in scored.items()]
-    variants.sort(key=lambda score: (score.mean is None, score.variant in course.beaten, -(score.mean or 0.0)))
-    measured = [score.variant for score in variants if score.n]
+
+    def at_every_look(n: int, _: StandardError) -> float:
+        return critical_value(n, plan.max_seeds, plan.alpha)
+
+    scored = (score(name, used, course.grid, at_every_look) for name, used in course.used.items())
+    variants = [replace(one, seeds=tuple(course.used[one.variant])) for one in scored]
+    variants.sort(key=lambda one: (one.mean is None, one.variant in course.beaten, -(one.mean or 0.0)))
+    measured = [one.variant for one in variants if one.n]
     behind = _behind(course)
     pairs = []
     for two in combinations(measured, 2):
@@ -41,21 +45,6 @@ def judge_rounds(
         rounds=course.rounds,
         max_seeds=plan.max_seeds,
     )
-
-
-def _score(variant: str, used: Seeds, plan: Plan, grid: float) -> VariantScore:
-    """Mean, standard deviation, and an interval that holds at every look."""
-    values = list(used.values())
-    if len(values) < 2:
-        return VariantScore(variant, len(values), mean(values) if values else None, None)
-    center, sd = mean(values), math.sqrt(variance(values))
-    error = None if no_spread(values) else standard_error([values], rounding.least_variance(grid))
-    if error is None:
-        return VariantScore(variant, len(values), center, 0.0)
-    half = critical_value(len(values), plan.max_seeds, plan.alpha) * error.value()
-    if math.isinf(half):
-        return VariantScore(variant, len(values), center, sd)
-    return VariantScore(variant, len(values), center, sd, max(center - half, 0.0), min(center + half, 1.0))
 
 
 def _behind(course: Course) -> dict[str, set[str]]:
@@ -88,10 +77,10 @@ def _pair(
         low = max(low, ABOVE_ZERO)
     other_images = _other_images(course, (a, b), seeds, right, match.level or alpha)
     both = match.half_width(plan, match.level or alpha)
-    low_both, high_both = _around(abs(match.difference), both and other_images and math.hypot(both, other_images))
+    low_both, high_both = around(abs(match.difference), both and other_images and math.hypot(both, other_images))
     if low_both is not None and match.winner is None:
         low_both = min(low_both, 0.0)
-    low_new_images, high_new_images = _around(abs(match.difference), other_images)
+    low_new_images, high_new_images = around(abs(match.difference), other_images)
     few = TOO_FEW_SEEDS if match.n < LEAST_SEEDS else None
     return Pair(
         a=a,
@@ -125,7 +114,3 @@ def _other_images(
         {name: {seed: course.used[name][seed] for seed in seeds} for name in two}, right
     )
     return images.half_width(proportions[two[0]], proportions[two[1]], alpha) if len(proportions) == 2 else None
-
-
-def _around(center: float, half: float | None) -> tuple[float | None, float | None]:
-    return (None, None) if half is None else (max(center - half, -1.0), min(center + half, 1.0))

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from statistics import fmean
 from typing import Any
 
 from orchestrator.verdict import rounding
 from orchestrator.verdict.arguments import check_accuracies, check_confidence, check_margin
 from orchestrator.verdict.comparing import NO_SPREAD, ONE_SEED, TOO_FEW_SEEDS
 from orchestrator.verdict.planning import LEAST_SEEDS
-from orchestrator.verdict.student import critical, lower_tail, mean, no_spread, standard_error
+from orchestrator.verdict.student import critical, lower_tail, no_spread, standard_error
 
 NO_SEED = "no complete seed"
 
@@ -56,7 +57,7 @@ def replicate(scores: Sequence[float], published: float, margin: float, confiden
     n, alpha = len(scores), 1 - confidence
     if not scores:
         return Replication(published, margin, 0, None, confidence=confidence, reason=NO_SEED)
-    center = mean(scores)
+    center = fmean(scores)
     apart = center - published
     error = None if no_spread(scores) else standard_error([scores], rounding.least_variance(rounding.step(scores)))
     if error is None:

@@ -8,14 +8,15 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from statistics import fmean
 from typing import Any
 
 from orchestrator.verdict import rounding
+from orchestrator.verdict.comparing import Seeds, around
 from orchestrator.verdict.planning import LEAST_SEEDS
 from orchestrator.verdict.spending import critical_value
-from orchestrator.verdict.student import mean, no_spread, standard_error
+from orchestrator.verdict.student import no_spread, standard_error
 
-Seeds = Mapping[Any, float]  # accuracy (fraction) by seed
 ABOVE_ZERO = sys.float_info.min  # a bound that excludes zero and says nothing more
 LOST = 3  # rounds in a row without a score, after which a variant gets no more seeds
 
@@ -120,10 +121,10 @@ def replay(scores: Mapping[str, Seeds], seeds: Sequence[Any], plan: Plan) -> Cou
 def bounds(course: Course, match: Match) -> tuple[float | None, float | None]:
     """The interval of the difference in favour of the winner, or else of the higher mean; of all pairs together."""
     half = match.half_width(course.plan, course.plan.alpha / len(course.matches))
-    if half is None:
-        return None, None
-    low, high = max(abs(match.difference) - half, -1.0), min(abs(match.difference) + half, 1.0)
-    return (min(low, 0.0) if match.winner is None else max(low, ABOVE_ZERO)), high
+    low, high = around(abs(match.difference), half)
+    if low is not None:
+        low = min(low, 0.0) if match.winner is None else max(low, ABOVE_ZERO)
+    return low, high
 
 
 def _level(course: Course, match: Match) -> float:
@@ -160,7 +161,7 @@ def _measure(course: Course, active: Sequence[str]) -> None:
         course.matches[pair] = replace(
             match,
             n=len(common),
-            difference=mean(apart),
+            difference=fmean(apart),
             error=error.value() if known and error is not None else None,
         )
 

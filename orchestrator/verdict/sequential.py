@@ -6,8 +6,9 @@ from typing import Any
 
 from orchestrator.text import counted, listed
 from orchestrator.verdict import arguments
+from orchestrator.verdict.comparing import Seeds
 from orchestrator.verdict.planning import LEAST_SEEDS
-from orchestrator.verdict.rounds import LOST, Course, Match, Plan, Seeds, bounds, replay
+from orchestrator.verdict.rounds import LOST, Course, Match, Plan, bounds, replay
 from orchestrator.verdict.sentence import interval_in_points
 
 

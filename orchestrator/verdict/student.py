@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from statistics import fmean
 
 import numpy as np
 
@@ -56,14 +57,9 @@ def standard_error(samples: Sequence[Sequence[float]], least: float) -> Standard
     return error if error.value() > NO_SPREAD else None
 
 
-def mean(sample: Sequence[float]) -> float:
-    """Arithmetic mean, the same in whatever order."""
-    return math.fsum(sample) / len(sample)
-
-
 def variance(sample: Sequence[float]) -> float:
     """Sample variance of at least two values."""
-    center = mean(sample)
+    center = fmean(sample)
     return math.fsum((value - center) ** 2 for value in sample) / (len(sample) - 1)
 
 

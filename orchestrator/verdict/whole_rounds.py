@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from orchestrator.spec import VerdictSettings, variant_label
 from orchestrator.text import counted, duration
-from orchestrator.verdict.rounds import Seeds
+from orchestrator.verdict.comparing import Seeds
 from orchestrator.verdict.sequential import Standing, standing
 
 

@@ -86,15 +86,11 @@ def load(name: str, *, launch: str | None = None, tracking_uri: str | None = Non
     Raises RequestError if MLflow has no such launch, and TrackingError if it does not answer.
     """
     from orchestrator.tracking.mlflow_settings import mlflow_settings_ended
-    from orchestrator.tracking.store import asked, connect
-    from orchestrator.tracking.store import tracking_uri as choose
+    from orchestrator.tracking.store import reading
     from orchestrator.workflow.results import read_results
 
-    uri = choose(tracking_uri)
-    with mlflow_settings_ended():
-        client = connect(uri, make=False)
-        with asked(uri):
-            return read_results(client, name, launch)
+    with mlflow_settings_ended(), reading(tracking_uri) as (client, _):
+        return read_results(client, name, launch)
 
 
 def report(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from orchestrator.redact import redact
 from orchestrator.scheduling.storage import Storage
-from orchestrator.tracking.store import absolute_uri, tracking_uri, without_secrets
+from orchestrator.tracking.store import absolute_uri, tracking_uri
 
 DATA_DIR = Path("data")  # the default of --data-dir
 
@@ -37,7 +37,7 @@ def resume_command(
         words += ["--data-dir", str(data_dir)]
     words += ["--storage", str(storage)]
     if store is not None:
-        words += ["--tracking-uri", without_secrets(store)]
+        words += ["--tracking-uri", redact(store)]
     if address is not None:
         words += ["--address", address]
     return shlex.join(words)
@@ -66,8 +66,8 @@ def amending_command(
         words += ["--data-dir", str(data_dir)]
     words += ["--storage", storage]
     store = given_store if as_job else absolute_uri(tracking_uri(given_store))
-    if store is not None and (given_store or without_secrets(store) == store):  # a secret one comes from a variable
-        words += ["--tracking-uri", without_secrets(store)]
+    if store is not None and (given_store or redact(store) == store):  # a secret one comes from a variable
+        words += ["--tracking-uri", redact(store)]
     if address is not None and not as_job:
         words += ["--address", address]
     command = shlex.join(redact(word) for word in words)

@@ -8,12 +8,13 @@ from orchestrator import records as keys
 from orchestrator.analysis import Analysis
 from orchestrator.errors import OrchestratorError
 from orchestrator.experiment.stages import to_come
+from orchestrator.redact import redact
 from orchestrator.reporting.comparison.spending import Share, money
 from orchestrator.spec import Resources
 from orchestrator.text import counted, duration
 from orchestrator.tracking.earlier import EarlierTrials
 from orchestrator.tracking.read import read_judging
-from orchestrator.tracking.store import asked, connect, without_secrets
+from orchestrator.tracking.store import asked, connect
 from orchestrator.tracking.trial_rows import read_trials
 from orchestrator.workflow.check import Checked
 
@@ -64,7 +65,7 @@ def estimate(checked: Checked, uri: str) -> Estimate:
     try:
         client = connect(uri, make=False)
         with asked(uri):
-            return _by_earlier(checked, client, without_secrets(uri))
+            return _by_earlier(checked, client, redact(uri))
     except OrchestratorError as problem:  # a plan is valid whether or not a store answers
         return Estimate(reason=str(problem))
 

@@ -15,6 +15,7 @@ from orchestrator.data.arrays import to_arrays
 from orchestrator.errors import DataError, InterruptedLaunchError
 from orchestrator.experiment.stages import to_come
 from orchestrator.records import Status
+from orchestrator.redact import redact
 from orchestrator.reporting.comparison.spending import Share
 from orchestrator.scheduling.checkpoint_budget import check_free_space
 from orchestrator.scheduling.gpu_sharing import Work, trials_per_gpu, useful
@@ -29,7 +30,7 @@ from orchestrator.spec.json_values import one_line
 from orchestrator.text import counted
 from orchestrator.tracking.open_launch import open_launch, put_command, put_share
 from orchestrator.tracking.runs import LaunchRuns
-from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file, without_secrets
+from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.workflow.amend import amend, open_folder
 from orchestrator.workflow.check import Checked, check_experiment
@@ -81,7 +82,7 @@ def launch(
     directory = None if as_job else str(Path.cwd())  # a job's is removed when it ends
     folder, why = open_folder(experiment.name, checked.plan, storage, folder, again, directory)
     named = tracking_uri or (absolute_uri(uri) if away else None)
-    where = "" if named is None else f" --tracking-uri {shlex.quote(without_secrets(named))}"
+    where = "" if named is None else f" --tracking-uri {shlex.quote(redact(named))}"
     resume = resume_command(experiment.name, folder.name, data_dir, storage, named, address, as_job, again)
     amending = amending_command(source, data_dir, str(storage), tracking_uri, address, as_job)
     display.log(f"experiment {experiment.name}, launch {folder.name}; to resume if interrupted: {resume}")

@@ -76,7 +76,9 @@ class Networks:
     def problems(self, spec: TrialSpec) -> list[str]:
         """Why ``spec`` cannot be trained; one line each."""
         found = training_problems(spec, self.dataset, self.take(spec))
-        if not found and spec.trainer.channels_last and (problem := self._layout_problem(spec)):
+        if found or not spec.trainer.channels_last:
+            return found
+        if problem := self._why_it_fails(spec, channels_last_problem):
             found = [
                 f"trainer.channels_last: {spec.label} does not work in this layout: {problem}; leave the setting out, "
                 "or call reshape or flatten there instead of view"
@@ -103,10 +105,6 @@ class Networks:
             build_augmentation(transforms, seed=0, mean=(0.5,) * shape[0], shape=shape, on_fallback=lines.append)
             self._fallbacks[key] = lines
         return self._fallbacks[key]
-
-    def _layout_problem(self, spec: TrialSpec) -> str:
-        """Why ``spec`` cannot be trained channels last; empty if it can, or cannot be trained otherwise either."""
-        return self._why_it_fails(spec, channels_last_problem)
 
     def _autocast_problem(self, spec: TrialSpec) -> str:
         """Why ``spec`` cannot be trained under autocast, of what can be tried quickly; empty if it can."""

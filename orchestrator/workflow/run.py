@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.errors import RequestError, StorageError
+from orchestrator.redact import redact
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.local_mps import local_mps
 from orchestrator.scheduling.ray_executor import RayExecutor, core_count
 from orchestrator.scheduling.session import BackgroundRay, check_address
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
-from orchestrator.tracking.store import asked, connect, sqlite_file, without_secrets
+from orchestrator.tracking.store import asked, connect, sqlite_file
 from orchestrator.tracking.store import tracking_uri as choose_store
 from orchestrator.tracking.tags import opened_tag
 from orchestrator.workflow.commands import ExperimentSource
@@ -52,7 +53,7 @@ def run(
             if (result := _recorded(experiment, complete, uri)) is not None:
                 _completed(result, display, resumed=folder is not None)
                 return result
-            lacks = f"{without_secrets(uri)} lacks it or a part of it, which is delivered again"
+            lacks = f"{redact(uri)} lacks it or a part of it, which is delivered again"
             display.log(f"experiment {experiment.name}, launch {complete.name}: complete, but {lacks}")
     if address is not None:
         check_address(address)

@@ -88,16 +88,16 @@ def simulate(experiment: Experiment, asked: Asked, log: Callable[[str], None] = 
     return Simulated(experiment, asked, curves.description, Summary(planned), Summary(ends) if ends else None, known)
 
 
-def read_recorded(client: "MlflowClient", experiment: str, launch: str | None = None) -> list[RecordedTrial]:
-    """The trials of a launch in MLflow that are complete, or stopped by a scheduler.
+def read_recorded(client: "MlflowClient", experiment: str) -> list[RecordedTrial]:
+    """The trials of the newest launch in MLflow that are complete, or stopped by a scheduler.
 
-    Raises RequestError if there is no such launch.
+    Raises RequestError if there is no launch.
     """
     from orchestrator.tracking.read import find_launch, read_epochs
     from orchestrator.tracking.trial_rows import read_trials
 
     found = []
-    parent, _, _ = find_launch(client, experiment, launch)
+    parent, _, _ = find_launch(client, experiment)
     for row in read_trials(client, parent):
         if row.status not in (Status.COMPLETE, Status.STOPPED):
             continue

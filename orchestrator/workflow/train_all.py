@@ -5,8 +5,8 @@ from dataclasses import replace
 
 from orchestrator.errors import InterruptedLaunchError
 from orchestrator.records import BEST_VAL_ACCURACY, TEST_ACCURACY, Outcome, Status, TrialRow, summary
-from orchestrator.scheduling import Launch, run_launch
 from orchestrator.scheduling.checkpoints import find_checkpoints
+from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.launch_folder import LaunchFolder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.selection import chosen_trials

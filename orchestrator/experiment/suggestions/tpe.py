@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.experiment.distributions import TAIL, multiple, multiples, position, quantile, rounded
 from orchestrator.experiment.search_space import Space
+from orchestrator.scoped import log_level
 from orchestrator.spec import Distribution
 
 if TYPE_CHECKING:
@@ -59,15 +60,8 @@ def suggest(space: Space, observations: Sequence[Observation], seed: int) -> dic
 @contextmanager
 def _silent() -> Iterator[None]:
     """Without Optuna's line for each study, and its warnings that these arguments may change in later versions."""
-    logger = logging.getLogger("optuna")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(before)
+    with log_level(logging.ERROR, "optuna"), warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def _told(seen: Observation, space: Space, distributions: "Mapping[str, BaseDistribution]") -> "FrozenTrial":

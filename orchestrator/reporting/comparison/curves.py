@@ -23,6 +23,7 @@ from orchestrator.reporting.style import (
     SKY,
     SMALL,
     VERMILION,
+    beside,
     message,
     new_figure,
     percent,
@@ -101,20 +102,12 @@ def _draw(context: ComparisonContext, metric: str, heading: str, show: Callable[
         ends.append((_published_text(published, curves, show), published[-1][1], INK))
     low, high = axes.get_ylim()
     for (text, _, colour), height in zip(ends, spread([e[1] for e in ends], (high - low) * 0.055), strict=True):
-        _write_end(axes, height, "┄" if colour == INK else "■", 8, colour)
-        _write_end(axes, height, text, 22, INK)  # some of the colours are too light for text
+        beside(axes, height, "┄" if colour == INK else "■", 8, fontsize=NORMAL, color=colour)
+        beside(axes, height, text, 22, fontsize=NORMAL, color=INK)  # some of the colours are too light for text
     axes.set_ylim(low, high)
     axes.set_xlabel("epoch", fontsize=NORMAL, color=INK)
     title(axes, heading, seeds_note(curves))
     return figure
-
-
-def _write_end(axes: Any, height: float, text: str, offset: float, colour: str) -> None:
-    """Write at the right of the axes, ``offset`` points from their edge."""
-    axes.annotate(
-        text, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(offset, 0), textcoords="offset points",
-        va="center", fontsize=NORMAL, color=colour, annotation_clip=False,
-    )  # fmt: skip
 
 
 def _draw_panels(

@@ -1,13 +1,12 @@
 """The numbers behind a launch's page as tables: variants, pairs, trials."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from orchestrator.records import short_names
 from orchestrator.reporting.comparison.context import ComparisonContext
 from orchestrator.reporting.comparison.front import cost_name, known_costs
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.tables import Cell, Table
+from orchestrator.text import setting, settings_in_words, short_names
 
 
 def variants_table(context: ComparisonContext) -> Table:
@@ -19,9 +18,10 @@ def variants_table(context: ComparisonContext) -> Table:
     lines: list[list[Cell]] = []
     for score in verdict.variants:
         row = rows.get(score.variant)
+        drawn = None if row is None else settings_in_words(row.settings) or None
         lines.append([
-            score.variant, None if row is None else _settings(row.settings), score.n, score.mean, score.sd, score.low,
-            score.high, "yes" if score.variant in context.leading else None,
+            score.variant, drawn, score.n, score.mean, score.sd, score.low, score.high,
+            "yes" if score.variant in context.leading else None,
             "yes" if score.variant == verdict.baseline else None,
             *([None] * 9 if row is None else [
                 row.parameters, row.macs, row.receptive_field, row.epochs_to_target, row.seconds, row.failed or None,
@@ -80,16 +80,8 @@ def trials_table(context: ComparisonContext) -> Table:
     return _filled("trials", "Trials", columns, lines)
 
 
-def _settings(drawn: Mapping[str, Any]) -> str | None:
-    names = short_names(sorted(drawn))
-    return ", ".join(f"{name} {_cell(drawn[path])}" for path, name in names.items()) or None
-
-
-def _cell(value: Any) -> str | None:
-    """A drawn setting for display."""
-    if value is None:
-        return None
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _cell(value: object) -> str | None:
+    return None if value is None else setting(value)
 
 
 def _filled(name: str, title: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> Table:

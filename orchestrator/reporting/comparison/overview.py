@@ -20,6 +20,7 @@ from orchestrator.reporting.style import (
     QUIET,
     SMALL,
     VERMILION,
+    beside,
     message,
     new_figure,
     quiet_axes,
@@ -106,10 +107,7 @@ def _draw_differences(
             filled = colour if s.pair.decision != Decision.UNDECIDED else "white"
             axes.plot([100 * s.difference], [height], marker, color=colour, markersize=7, markerfacecolor=filled)
             text = f"{s.symbol} {s.word} {s.points}"
-        axes.annotate(
-            text, (1, height), xycoords=axes.get_yaxis_transform(), xytext=(8, 0), textcoords="offset points",
-            va="center", fontsize=SMALL, color=INK if s else QUIET, annotation_clip=False,
-        )  # fmt: skip
+        beside(axes, height, text, 8, fontsize=SMALL, color=INK if s else QUIET)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.tick_params(axis="y", left=False, labelleft=False)
     quiet_axes(axes, grid="x")

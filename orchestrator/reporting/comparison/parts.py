@@ -132,7 +132,8 @@ def disagreement_figures(context: ComparisonContext) -> list[FigureEntry]:
     """Two figures, one each way; none without images, whose numbers a table lists."""
     pair = disagreement.shown_pair(context)
     if pair is None:
-        return [_no_disagreement("fewer than two variants have predictions of all of their seeds")]
+        why = "fewer than two variants have predictions of all of their seeds"
+        return [FigureEntry("disagreement_1", "Images on which variants disagree", "", "", Figure, why)]
     if context.images is None:
         return []
     found = []
@@ -151,10 +152,6 @@ def disagreement_figures(context: ComparisonContext) -> list[FigureEntry]:
         name, heading = f"disagreement_{place}", f"{right} right, {wrong} wrong"
         found.append(FigureEntry(name, heading, caption, count, draw, absent))
     return found
-
-
-def _no_disagreement(why: str) -> FigureEntry:
-    return FigureEntry("disagreement_1", "Images on which variants disagree", "", "", Figure, why)
 
 
 def _overview_text(context: ComparisonContext) -> str:

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table as TerminalTable
 
-from orchestrator.records import CONFIRM, Status, TrialRow, short_names
+from orchestrator.records import CONFIRM, Status, TrialRow
 from orchestrator.reporting.states import state_word
 from orchestrator.reporting.terminal_table import terminal_table
 from orchestrator.selection import complete_trials, measured_trials, selected_trials, unconfirmed
+from orchestrator.text import settings_in_words
 
 if TYPE_CHECKING:
     from orchestrator.reporting.tables import Table
@@ -201,9 +202,7 @@ def _label(row: Searched) -> str | None:
     """The chosen settings: ``lr 0.1, width 32``."""
     if row.chosen is None:
         return None
-    names = short_names(sorted(row.settings))
-    shown = {path: f"{value:.4g}" if isinstance(value, float) else str(value) for path, value in row.settings.items()}
-    return ", ".join(f"{name} {shown[path]}" for path, name in names.items()) or f"sample {row.chosen}"
+    return settings_in_words(row.settings) or f"sample {row.chosen}"
 
 
 def _count(number: int) -> str:

@@ -1,17 +1,16 @@
 """The result of a launch as tables for a terminal with 80 columns."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.records import Status, TrialRow, short_names
+from orchestrator.records import Status, TrialRow
 from orchestrator.reporting.comparison.variants import Comparison, VariantRow
 from orchestrator.reporting.states import STYLES
 from orchestrator.reporting.terminal_table import FittingTable, bare_table, terminal_table
-from orchestrator.text import large
+from orchestrator.text import large, setting, short_names
 from orchestrator.verdict import Decision, Pair, interval_in_points
 
 _STYLE = {Decision.UNDECIDED: "yellow", Decision.EQUIVALENT: "cyan"} | dict.fromkeys(
@@ -24,13 +23,11 @@ def comparison_table(comparison: Comparison) -> Table:
     level = f"{100 * comparison.verdict.confidence:g} %\ninterval"
     table = bare_table("Comparison")
     table.add_column("variant", no_wrap=True)
-    for name in ("test\nacc. %", level, "n"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_numbers("test\nacc. %", level, "n")
     compared = bool(comparison.verdict.pairs)
     baseline = comparison.verdict.baseline
     if compared:
-        for name in ("above\nbaseline" if baseline else "behind\nbest", level):
-            table.add_column(name, justify="right", no_wrap=True)
+        table.add_numbers("above\nbaseline" if baseline else "behind\nbest", level)
         table.add_column("decision")
     for row in comparison.rows:
         missing = row.failed + row.stopped + row.running + row.interrupted
@@ -74,8 +71,7 @@ def cost_table(comparison: Comparison) -> Table:
     table = bare_table("Cost")
     table.add_column("variant", no_wrap=True)
     target = f"epochs\nto {100 * comparison.target:g} %"
-    for name in ("parameters", "MACs", "receptive\nfield", target, "seconds\nper trial"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_numbers("parameters", "MACs", "receptive\nfield", target, "seconds\nper trial")
     for row in comparison.rows:
         reached = "" if row.epochs_to_target is None else f"{row.epochs_to_target:g}"
         if row.epochs_to_target is not None and row.reached_target < row.trials:
@@ -101,13 +97,8 @@ def settings_table(comparison: Comparison) -> Group | None:
     for name in short_names(paths).values():
         table.add_column(name, justify="right", overflow="fold")
     for row in comparison.rows:
-        table.add_row(row.variant, *(shown(row.settings.get(path, "")) for path in paths))
+        table.add_row(row.variant, *(setting(row.settings.get(path, "")) for path in paths))
     return Group(Text("Best settings of each variant, by validation accuracy", "bold"), table)
-
-
-def shown(value: Any) -> str:
-    """A searched setting for display: floats with four digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def stopped_table(trials: Sequence[TrialRow]) -> Table | None:

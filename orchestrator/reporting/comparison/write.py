@@ -46,12 +46,6 @@ class _Made:
     absent: list[str] = field(default_factory=list)
 
 
-def comparison_page(context: ComparisonContext, log: Log) -> str:
-    """The page alone, a self-contained HTML file; a part that cannot be made costs one call of ``log``."""
-    made = _make(context, log)
-    return sections.page(context, made.figures, made.tables, made.absent)
-
-
 def write_comparison(context: ComparisonContext, folder: Path, log: Log) -> None:
     """Write ``figures/*.png``, ``tables/*.csv``, ``tables/*.md`` and, last, ``comparison.html`` into ``folder``.
 
