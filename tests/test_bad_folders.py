@@ -1,5 +1,6 @@
 """Whatever a launch left behind, damaged in any way: read, or refused in words that name the file."""
 
+import functools
 import io
 import json
 import os
@@ -26,8 +27,9 @@ from orchestrator.errors import (
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Record, Status
-from orchestrator.scheduling.launch_folder import newest_launch, open_launch_folder
-from orchestrator.spec import TrialSpec
+from orchestrator.scheduling.launch_file import differences
+from orchestrator.scheduling.launch_folder import LaunchFolder, newest_launch, open_launch_folder
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.training import checkpoint
 from orchestrator.trial import TrialFolder
 from orchestrator.trial.__main__ import main as trial_main
@@ -116,6 +118,11 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return open_launch_folder(tmp_path_factory.mktemp("storage"), plan)[0].path / "launch.json"
 
 
+@functools.cache
+def plan_of_launch() -> Plan:
+    return make_plan(read_experiment(SMALL, "x"))
+
+
 @settings(max_examples=200)
 @given(data=st.data())
 def test_a_damaged_launch_is_read_or_refused(launch: Path, data: st.DataObject) -> None:
@@ -128,6 +135,7 @@ def test_a_damaged_launch_is_read_or_refused(launch: Path, data: st.DataObject) 
         if (found := refused(lambda: newest_launch(launch.parents[2], "small"), launch, StorageError)) is not None:
             experiment = refused(lambda: read_experiment(found[1], str(launch)), launch, ExperimentError)
             assert experiment is None or experiment.name == "small"
+            assert isinstance(differences(LaunchFolder(launch.parent).content(), plan_of_launch()), list)
 
 
 @pytest.mark.parametrize(
