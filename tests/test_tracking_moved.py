@@ -188,7 +188,7 @@ def test_a_network_of_a_moved_project_is_registered_where_it_is(tmp_path: Path, 
     running.client.set_terminated(running.parent_run_id)
     (tmp_path / "old").rename(tmp_path / "new")
     client = connect(store(tmp_path / "new"), make=False)
-    source = find_source(client, TrialRow(plan.trials[0].name, "", 0, "", trial.info.run_id))
+    source = find_source(client, TrialRow(plan.trials[0].name, trial.info.run_id, "stride", 0, "complete"))
     assert (Path(source.address.removeprefix("file://")) / "MLmodel").is_file()
     assert source.address.startswith((tmp_path / "new").as_uri())
 

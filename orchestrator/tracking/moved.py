@@ -48,7 +48,7 @@ def now_at(uri: str, address: str) -> str:
     It is ``address`` itself, unless they were beside a SQLite file that has another path now (:func:`_place_now`).
     """
     database = sqlite_file(uri)
-    if database is None or not address.startswith("file:"):
+    if database is None or not database.is_file() or not address.startswith("file:"):
         return address
     try:
         with closing(sqlite3.connect(f"{database.as_uri()}?mode=ro", uri=True, timeout=TIMEOUT)) as connection:

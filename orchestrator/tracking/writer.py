@@ -219,6 +219,7 @@ def publish_report(client: "MlflowClient", run: "Run", folder: Path) -> None:
     """Send the report in a trial folder, and say in its ``run`` that it is there; a second time replaces it."""
     from mlflow.entities import RunTag
 
+    run = client.get_run(run.info.run_id)  # no lease has kept its address since it was read
     log_report(artifacts_of(client, run), folder)
     run_id = str(run.info.run_id)
     link = f"#/experiments/{run.info.experiment_id}/runs/{run_id}/artifacts/{REPORT_FILE}"
