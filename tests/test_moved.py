@@ -359,7 +359,7 @@ EXPERIMENT: dict[str, Any] = {
     "trainer": {"epochs": 2, "batch_size": 32},
     "search": {
         "samples": 2,
-        "space": {BLOCK: {"choice": [{"class": "ay.py:X"}, {"class": "ay.py:Y"}]}, LR: {"choice": [0.05, 0.1]}},
+        "space": {BLOCK: {"choice": [{"class": "ay.py:X"}, {"class": "ay.py:Y"}, None]}, LR: {"choice": [0.05, 0.1]}},
     },
     "tracking": {"reports": "all", "models": "best"},
 }

@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.errors import OrchestratorError, StorageError
 from orchestrator.files import sync, sync_folder, write_folder, write_json
-from orchestrator.records import THEN, Status
+from orchestrator.records import THEN, TORCH_VERSION, Status
 from orchestrator.scheduling.launch_file import read_all
 from orchestrator.scheduling.launch_folder import TAKEN_OVER, LaunchFolder, is_progress_file
 from orchestrator.scheduling.storage import Storage
@@ -17,7 +17,6 @@ from orchestrator.spec import TrialSpec
 from orchestrator.training.device import compute_modes
 from orchestrator.trial import TrialFolder
 
-VERSION = "torch_version"  # of the machine that a trial was trained on
 ASIDE = "aside"  # of a launch's folder: copies whose places are those of other trials, until all are made
 
 
@@ -125,7 +124,7 @@ def _complete(launch: Path, torch_version: str) -> Iterator[Path]:
     for path in sorted([*(launch / "trials").rglob("outcome.json"), *(launch / ASIDE).rglob("outcome.json")]):
         outcome, facts = _json(path), _json(path.with_name("facts.json"))
         machine = facts.get("machine")
-        same = isinstance(machine, Mapping) and machine.get(VERSION) == torch_version
+        same = isinstance(machine, Mapping) and machine.get(TORCH_VERSION) == torch_version
         if same and outcome.get("status") == Status.COMPLETE:
             yield path.parent
 
