@@ -16,7 +16,7 @@ from orchestrator.architectures.arguments import CLASSES, Shape, missing, parame
 from orchestrator.architectures.crash import crash
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.locate import load_network, resolved
-from orchestrator.architectures.parts import own_parts
+from orchestrator.architectures.parts import own_parts, tensors
 from orchestrator.errors import VariantError
 from orchestrator.text import did_you_mean
 
@@ -104,7 +104,7 @@ def _logits(variant: str, network: nn.Module, shape: Shape) -> Any:
     """
     begin_again = remembered_random_states()
     with suppress(Exception, SystemExit):  # what fails for a copy alone, such as a hook that has the network itself
-        if not any(map(is_lazy, _tensors(network))):
+        if not any(is_lazy(tensor) for _, tensor in tensors(network)):
             copied = copy_on(network, "cpu")
             before = _shapes(copied)
             output = _evaluated(copied, torch.zeros(2, *shape))
@@ -130,13 +130,9 @@ def _evaluated(network: nn.Module, images: Tensor) -> Any:
         network.train(was_training)
 
 
-def _tensors(network: nn.Module) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
-
-
 def _shapes(network: nn.Module) -> dict[str, torch.Size]:
     """Of all parameters and buffers, by their names."""
-    return {name: tensor.shape for name, tensor in (*network.named_parameters(), *network.named_buffers())}
+    return {name: tensor.shape for name, tensor in tensors(network)}
 
 
 def _takes_grey(network: nn.Module, shape: Shape) -> bool:

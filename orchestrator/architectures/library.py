@@ -60,8 +60,7 @@ def library_network(variant: str) -> "Callable[..., nn.Module]":
 
     def make_torchvision(num_classes: int, **arguments: Any) -> "nn.Module":
         given = _untrained(variant, arguments)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # about the weights that some begin with
+        with warnings.catch_warnings(action="ignore", category=FutureWarning):  # about the weights some begin with
             return models.get_model(name, weights=None, num_classes=num_classes, **given)  # type: ignore[no-any-return]
 
     return make_torchvision

@@ -23,7 +23,7 @@ def own_parts(variant: str, network: nn.Module) -> None:
     table of constants, may be shared.
     """
     _separate(network)
-    for name, tensor in _tensors(network):
+    for name, tensor in tensors(network):
         if tensor in _handed_out and (_is_parameter(tensor) or _is_changed(tensor, *_handed_out[tensor])):
             told = "start with what another has trained" if tensor.requires_grad else "share it with another"
             raise VariantError(
@@ -31,7 +31,7 @@ def own_parts(variant: str, network: nn.Module) -> None:
                 "parameter that is a default argument or stands at the top of a file is made once only; make it in "
                 "the constructor (a default of None, or the layer's class)"
             )
-    for _, tensor in _tensors(network):
+    for _, tensor in tensors(network):
         if tensor not in _handed_out:
             may_change = tensor.requires_grad or is_lazy(tensor)
             _handed_out[tensor] = _changes(tensor), None if may_change else tensor.detach().clone()
@@ -58,7 +58,8 @@ def _overlaps_itself(tensor: Tensor) -> bool:
     return not is_lazy(tensor) and tensor.layout is torch.strided and torch._debug_has_internal_overlap(tensor) == 1
 
 
-def _tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def tensors(network: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers, with their names."""
     yield from network.named_parameters()
     yield from network.named_buffers()
 

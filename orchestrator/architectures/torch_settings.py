@@ -89,8 +89,7 @@ def _default_device() -> torch.device | None:
 
 
 def _set_tensor_device(kind: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # deprecated, and the only way back
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # deprecated, and the only way back
         torch.set_default_tensor_type("torch.FloatTensor" if kind == "cpu" else f"torch.{kind}.FloatTensor")
 
 

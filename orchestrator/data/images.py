@@ -49,8 +49,7 @@ class ImageDecoder:
         require("PIL.ImageOps", "pillow", "decoding images")
         chunks: list[Tensor] = []
         pending, pending_size = bytearray(), (0, 0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; an image is either decoded or refused
+        with warnings.catch_warnings(action="ignore"):  # Pillow's of odd metadata; an image is decoded or refused
             for where, content in images:
                 pixels, size, turned, transparent = _decode(library, where, content)
                 self.turned += turned

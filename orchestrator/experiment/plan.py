@@ -1,11 +1,8 @@
 """From an experiment to its plan: every trial that is known before anything starts, fully specified."""
 
-from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.experiment.suggestions.group import Broken
 from orchestrator.spec import Experiment, Plan
-
-__all__ = ["Broken", "absolute", "absolute_references", "make_plan"]
 
 
 def make_plan(experiment: Experiment, dataset_digest: str = "", broken: Broken = lambda _: ()) -> Plan:

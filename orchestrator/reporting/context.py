@@ -54,6 +54,13 @@ class ReportContext:
         )
 
     @property
+    def analysed(self) -> Analysis:
+        """The analysis of the trial's network. Raises ValueError if there is none."""
+        if self.analysis is None:
+            raise ValueError("the trial's network has not been analysed")
+        return self.analysis
+
+    @property
     def evaluated(self) -> str:
         """Which split is evaluated every epoch: ``val``, or ``test`` in the published protocol."""
         return "test" if self.spec.trainer.protocol == "published" else "val"

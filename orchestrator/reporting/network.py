@@ -38,9 +38,7 @@ class Box:
 
 def draw_trial_network(context: ReportContext) -> Figure:
     """The trial's network."""
-    if context.analysis is None:
-        raise ValueError("the trial's network has not been analysed")
-    return draw_network(context.analysis, context.spec.label)
+    return draw_network(context.analysed, context.spec.label)
 
 
 def draw_network(analysis: Analysis, title: str) -> Figure:

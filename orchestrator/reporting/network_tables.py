@@ -1,6 +1,6 @@
 """The tables of a network: its layers, and the growth of its receptive field."""
 
-from orchestrator.analysis import Analysis, LayerRow, Step
+from orchestrator.analysis import LayerRow, Step
 from orchestrator.reporting.context import ReportContext
 from orchestrator.reporting.formatting import height_and_width, shape_text
 from orchestrator.reporting.tables import Cell, Content
@@ -10,7 +10,7 @@ def layers(context: ReportContext) -> Content:
     """Every layer with its output shape, parameters and multiply-accumulates."""
     rows: list[list[Cell]] = [
         [row.name, row.type, shape_text(row.output_shape), row.parameters, row.macs, row.block]
-        for row in _analysis(context).layers
+        for row in context.analysed.layers
     ]
     columns = ("layer", "type", "output shape", "parameters", "MACs", "block")
     return columns, rows
@@ -21,7 +21,7 @@ def receptive_field(context: ReportContext) -> Content:
 
     The input of a layer that joins branches is that of the branch with the largest field.
     """
-    found = _analysis(context)
+    found = context.analysed
     computed: dict[str, LayerRow] = {}  # the latest, of a layer that is called more than once
     rows: list[list[Cell]] = []
     for row in found.layers:
@@ -37,12 +37,6 @@ def receptive_field(context: ReportContext) -> Content:
         "receptive field in", "receptive field out",
     )  # fmt: skip
     return columns, rows
-
-
-def _analysis(context: ReportContext) -> Analysis:
-    if context.analysis is None:
-        raise ValueError("the trial's network has not been analysed")
-    return context.analysis
 
 
 def _cell(value: Step | None) -> Cell:

@@ -29,8 +29,7 @@ ROOM = 2.6  # image sizes that are drawn at most; a larger field is drawn at the
 
 def draw_receptive_field(context: ReportContext) -> Figure:
     """Left: the fields before and after global pooling around the centre of a test image. Right: their growth."""
-    if (analysis := context.analysis) is None:
-        raise ValueError("the trial's network has not been analysed")
+    analysis = context.analysed
     field = analysis.receptive_field
     known = [("before global pooling", field.features, VERMILION), ("output", field.output, BLUE)]
     if field.features == field.output:

@@ -5,19 +5,20 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
+from orchestrator.scheduling.nodes import alive
 from orchestrator.text import last_line
 
 
 def node_names() -> dict[str, str]:
     """The name of each living node by Ray's id: its host's name, with a suffix if two have the same."""
-    hosts = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in _alive()}
+    hosts = {node["NodeID"]: str(node["NodeManagerHostname"]) for node in alive()}
     several = [host for host in hosts.values() if list(hosts.values()).count(host) > 1]
     return {node: f"{host}/{node[:6]}" if host in several else host for node, host in hosts.items()}
 
 
 def object_stores() -> dict[str, float]:
     """The size in bytes of each living node's object store, by Ray's id."""
-    return {node["NodeID"]: float(node["Resources"].get("object_store_memory", 0.0)) for node in _alive()}
+    return {node["NodeID"]: float(node["Resources"].get("object_store_memory", 0.0)) for node in alive()}
 
 
 def dashboard_address() -> str:
@@ -68,9 +69,3 @@ def sent_by_value(*modules: ModuleType) -> Iterator[None]:
     finally:
         for module in modules:
             cloudpickle.unregister_pickle_by_value(module)
-
-
-def _alive() -> list[dict[str, Any]]:
-    import ray
-
-    return [node for node in ray.nodes() if node["Alive"]]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ResourceError
-from orchestrator.scheduling.resources import trial_resources
+from orchestrator.scheduling.resources import fits, trial_resources
 from orchestrator.spec import Resources
 
 PATIENCE = 900.0  # seconds for a cluster to bring up its first worker: a cloud machine boots and installs
@@ -14,11 +14,16 @@ UNKNOWN = 1e6  # of anything, on a node of a cluster that does not tell what it 
 BOOTSTRAP = Path("~/ray_bootstrap_config.yaml")  # `ray up` writes it on the head, as JSON
 
 
-def living_nodes() -> list[dict[str, float]]:
-    """What each living node has, as ``{"CPU": 2.0, "GPU": 1.0, ...}``."""
+def alive() -> list[dict[str, Any]]:
+    """Each living node as Ray describes it."""
     import ray
 
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [node for node in ray.nodes() if node["Alive"]]
+
+
+def living_nodes() -> list[dict[str, float]]:
+    """What each living node has, as ``{"CPU": 2.0, "GPU": 1.0, ...}``."""
+    return [dict(node["Resources"]) for node in alive()]
 
 
 def wait_for_nodes(wanted: Resources, say: Callable[[str], None]) -> list[dict[str, float]]:
@@ -29,13 +34,13 @@ def wait_for_nodes(wanted: Resources, say: Callable[[str], None]) -> list[dict[s
     """
     import ray
 
-    alive = living_nodes()
-    possible = [*alive, *promised_nodes()]
+    living = living_nodes()
+    possible = [*living, *promised_nodes()]
     if not any(node.get("CPU") for node in possible):
         possible.append({"CPU": UNKNOWN, "GPU": UNKNOWN if wanted.gpus != "auto" else 0.0})
     resources = trial_resources(wanted, possible)
-    if any(all(node.get(kind, 0.0) >= amount for kind, amount in resources.items()) for node in alive):
-        return alive
+    if any(fits(resources, node) for node in living):
+        return living
     say(f"no node can take a trial yet; waiting up to {PATIENCE / 60:.0f} minutes for the cluster to bring one up")
     place = ray.util.placement_group([resources])
     try:

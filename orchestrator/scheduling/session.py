@@ -157,8 +157,7 @@ def _in_ray() -> bool:
 
 
 def _import_ray() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         import ray
     return ray
 

@@ -1,6 +1,5 @@
 """The shared words as frozen dataclasses: experiment, trial, recipe, contract. Standard library only."""
 
-from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.distribution import Distribution
 from orchestrator.spec.experiment import (
     Contract,
@@ -14,7 +13,7 @@ from orchestrator.spec.plan import Plan
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import Optimizer, Recipe, Schedule
 from orchestrator.spec.scheduler import Scheduler
-from orchestrator.spec.search import Search
+from orchestrator.spec.search import Confirm, Search
 from orchestrator.spec.trial import DatasetSpec, SplitNames, TrialSpec, digest, label_of, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 

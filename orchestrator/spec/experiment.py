@@ -3,13 +3,12 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.confirm import Confirm
 from orchestrator.spec.fields import Range, SeveralProblems, check
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.relations import relation_problems
 from orchestrator.spec.scheduler import Scheduler
-from orchestrator.spec.search import Search
+from orchestrator.spec.search import Confirm, Search
 from orchestrator.spec.trial import DatasetSpec, as_problem, label_problem, variant_label
 from orchestrator.spec.verdict import VerdictSettings
 

@@ -1,4 +1,4 @@
-"""A search over settings."""
+"""A search over settings, and its second stage: each variant's best ones, with seeds that nothing was chosen by."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,3 +75,20 @@ def unknown_variants(search: Search, labels: Sequence[str]) -> list[str]:
         for name in distribution.variants or ()
         if variant_label(name) not in labels
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """Train each variant's best settings of a search afresh; only these trials are measured and compared."""
+
+    __pydantic_config__ = STRICT
+
+    seeds: tuple[Annotated[int, Range(ge=0, lt=2**31)], ...]
+    """Random seeds of these trials; none of them may be one of the search."""
+
+    def __post_init__(self) -> None:
+        check(self)
+        if not self.seeds:
+            raise ValueError("seeds: needs at least one")
+        if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
+            raise ValueError(f"seeds: listed twice: {', '.join(map(str, twice))}")

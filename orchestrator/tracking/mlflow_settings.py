@@ -31,8 +31,7 @@ def import_mlflow() -> None:
             if name not in os.environ:
                 os.environ[name] = value
                 _set.add(name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(action="ignore"):
         importlib.import_module("mlflow")
     with _lock:
         for name in _LOGGERS:  # after the import, which sets them

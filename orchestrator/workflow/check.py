@@ -8,7 +8,7 @@ from orchestrator.analysis import Analysis
 from orchestrator.contract import ContractResult
 from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ContractError, ExperimentError, RequestError, VariantError
-from orchestrator.experiment.plan import absolute, absolute_references
+from orchestrator.experiment.paths import absolute, absolute_references
 from orchestrator.experiment.proposals import Proposals
 from orchestrator.reporting.published import read_curve
 from orchestrator.spec import Experiment, Plan, TrialSpec

@@ -136,8 +136,7 @@ def _build(library: ModuleType, transform: Written) -> Any:
     owner = next(parent for parent in kind.__mro__ if "__init__" in vars(parent))
     if "InitSchema" in vars(owner):
         arguments["strict"] = True
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # "ShiftScaleRotate is a special case of Affine"
+    with warnings.catch_warnings(action="ignore"):  # "ShiftScaleRotate is a special case of Affine"
         return kind(**arguments)
 
 
