@@ -1,6 +1,5 @@
 """Folders of images as they lie about: what is passed over, what is split, and datasets in other people's layouts."""
 
-import io
 import re
 import shutil
 from pathlib import Path
@@ -10,21 +9,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from imaging import encoded, read
 from PIL import Image
 
 from orchestrator.cli.main import main
-from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.default_test_split import split_by_names
 from orchestrator.data.image_files import recognised
 from orchestrator.errors import DataError
-from orchestrator.spec import DatasetSpec, SplitNames
-
-
-def encoded(seed: int, kind: str = "PNG") -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
+from orchestrator.spec import SplitNames
 
 
 def put(root: Path, *names: str) -> Path:
@@ -33,10 +25,6 @@ def put(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(encoded(sum(name.encode())))
     return root
-
-
-def read(path: Path, **settings: object) -> Dataset:
-    return load_dataset(DatasetSpec(name=str(path), **settings), Path("nowhere"))  # type: ignore[arg-type]
 
 
 @pytest.fixture

@@ -1,40 +1,19 @@
 """Image folders: every pixel, classes by name, one size; and everything that is refused, by the name of the file."""
 
-import io
 import os
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from imaging import encode, expected, pixels, read
 
 from orchestrator import records as keys
-from orchestrator.data import Dataset, load_dataset, save_packed
+from orchestrator.data import save_packed
 from orchestrator.data.arrays import from_arrays, to_arrays
 from orchestrator.data.images import resize
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, Recipe, TrialSpec
 from orchestrator.trial import TrialFolder, run_trial, training_indices
-
-
-def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def read(name: str | Path, data_dir: Path = Path("nowhere"), image_size: int | None = None) -> Dataset:
-    return load_dataset(DatasetSpec(name=str(name), image_size=image_size), data_dir)
-
-
-def expected(seeds: range) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(pixels(seed)).permute(2, 0, 1) for seed in seeds])
 
 
 @pytest.fixture

@@ -2,31 +2,17 @@
 
 import io
 import warnings
-from collections.abc import Callable
-from typing import TypeVar
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from imaging import attempt, encode, pixels
 from PIL import Image, ImageOps
 
 from orchestrator.data.images import MAX_PIXELS, ImageDecoder, resize
 from orchestrator.errors import DataError
-
-T = TypeVar("T")
-
-
-def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -146,13 +132,6 @@ def test_a_refusal_says_nothing_of_what_it_was_decoded_from(content):
 
 PNG = encode(pixels(0, 9, 9))
 ENCODED = {kind: encode(pixels(0, 9, 9), kind) for kind in ("PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP")}
-
-
-def attempt(action: Callable[[], T]) -> T | DataError:
-    try:
-        return action()
-    except DataError as refused:
-        return refused
 
 
 @given(st.integers(0, len(PNG) * 8 - 1))

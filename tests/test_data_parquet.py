@@ -1,39 +1,21 @@
 """Parquet files: every pixel and label in order, and everything that is refused, by file and row."""
 
-import io
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from imaging import attempt, encode, expected, pixels, read
 
-from orchestrator.data import Dataset, load_dataset
 from orchestrator.data.cifar10 import CLASSES
 from orchestrator.errors import DataError
-from orchestrator.spec import DatasetSpec
 
-T = TypeVar("T")
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-
-def pixels(seed: int, height: int = 4, width: int = 6) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def encode(source: np.ndarray | Image.Image, kind: str = "PNG") -> bytes:
-    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
 
 
 def write_parquet(
@@ -46,14 +28,6 @@ def write_parquet(
         features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
     pq.write_table(table, path)
-
-
-def read(name: str | Path, data_dir: Path = Path("nowhere"), image_size: int | None = None) -> Dataset:
-    return load_dataset(DatasetSpec(name=str(name), image_size=image_size), data_dir)
-
-
-def expected(seeds: range) -> torch.Tensor:
-    return torch.stack([torch.from_numpy(pixels(seed)).permute(2, 0, 1) for seed in seeds])
 
 
 @pytest.fixture
@@ -270,13 +244,6 @@ def test_a_file_that_is_no_parquet_is_refused(parquet, content):
     (parquet / "train-00001-of-00002.parquet").write_bytes(content)
     with pytest.raises(DataError, match="train-00001-of-00002"):
         read(parquet)
-
-
-def attempt(action: Callable[[], T]) -> T | DataError:
-    try:
-        return action()
-    except DataError as refused:
-        return refused
 
 
 @settings(max_examples=300, deadline=None)

@@ -1,30 +1,17 @@
 """Settings of a dataset: columns and splits of parquet files, what is refused, identity, and the command line."""
 
-import io
 import json
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
+from imaging import encoded, read
 
 from orchestrator.cli.main import main
-from orchestrator.data import Dataset, load_dataset
+from orchestrator.data import load_dataset
 from orchestrator.errors import DataError
 from orchestrator.spec import DatasetSpec, SplitNames, TrialSpec
-
-
-def encoded(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def read(path: Path, **settings: object) -> Dataset:
-    return load_dataset(DatasetSpec(name=str(path), **settings), Path("nowhere"))  # type: ignore[arg-type]
 
 
 def write_cifar100(folder: Path, name: str = "{}-00000-of-00001.parquet", metadata: bool = True) -> Path:

@@ -5,14 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imaging import read
 
-from orchestrator.data import Dataset, Split, load_dataset, save_packed
+from orchestrator.data import Dataset, Split, save_packed
 from orchestrator.errors import DataError
-from orchestrator.spec import DatasetSpec
-
-
-def read(name: str | Path, data_dir: Path = Path("nowhere"), image_size: int | None = None) -> Dataset:
-    return load_dataset(DatasetSpec(name=str(name), image_size=image_size), data_dir)
 
 
 def test_digits_are_scikit_learns():
