@@ -14,6 +14,7 @@ import torch
 from conftest import disk
 from driving import ORCHESTRATOR, driver, wait_for
 from patience import PATIENCE
+from trained import weights
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, load_dataset
@@ -28,7 +29,6 @@ from orchestrator.scheduling.launch import Launch, run_launch
 from orchestrator.scheduling.session import ray_session
 from orchestrator.scheduling.storage import FOLDERS
 from orchestrator.spec import Plan, TrialSpec
-from orchestrator.training import checkpoint
 from orchestrator.trial import BackgroundWriter, TrialFolder, run_trial
 from orchestrator.trial.run import kind_of
 
@@ -167,10 +167,6 @@ def plan_of(variant: str, **settings: object) -> Plan:
     return make_plan(
         read_experiment({"name": "f", "variants": [variant], "seeds": [0], "trainer": trainer, **settings}, "x")
     )
-
-
-def weights(folder: Path) -> str:
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
 
 
 def test_every_failure_has_its_kind() -> None:

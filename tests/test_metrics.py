@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recording import open_runs
 from sklearn.metrics import top_k_accuracy_score
 from torch import Tensor, nn
+from trained import weights
 
 from orchestrator.data import Dataset
 from orchestrator.experiment.plan import make_plan
@@ -19,7 +20,6 @@ from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
 from orchestrator.spec import Recipe, TrialSpec
 from orchestrator.tracking.sink import Sink
-from orchestrator.training import checkpoint
 from orchestrator.training.metrics import EVALUATION, TRAINING, Batch, top_accuracy
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.make_report import write_report
@@ -34,10 +34,6 @@ def gradient_norm(batch: Batch) -> Tensor:
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
     return logits.softmax(dim=1).amax(dim=1).mean()
-
-
-def weights(folder: Path) -> str:
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
 
 
 def test_a_metric_that_is_added_in_one_place_is_in_every_output(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import weights
 
 from orchestrator import records as keys
 from orchestrator.data import Dataset, build_augmentation, measure
@@ -41,10 +42,6 @@ def make_spec(network_file: Path, network: str = "Tiny", seed: int = 0, **recipe
 def exact(records: list[Record]) -> list[tuple]:
     """What must not differ between two runs: everything but the clock."""
     return [(r.epoch, r.final, {k: v for k, v in r.metrics.items() if not keys.varies(k)}) for r in records]
-
-
-def weights(folder: Path) -> str:
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
 
 
 def test_no_step_leaves_a_tensor_behind(dataset: Dataset) -> None:

@@ -14,6 +14,7 @@ import torch
 from conftest import Lambda
 from torch import Tensor, nn
 from torch.nn import functional as F
+from trained import check, weights
 
 from orchestrator import records as keys
 from orchestrator.architectures import VARIANTS, build_network
@@ -211,18 +212,11 @@ def make_spec(networks: Path, name: str, **recipe: Any) -> TrialSpec:
     return TrialSpec(variant=f"{networks}:{name}", trainer=Recipe(**{"epochs": 3, "batch_size": 32, **recipe}))
 
 
-def check(tree: dict, dataset: Dataset, folder: Path) -> str:
-    """What is said about an experiment that can be run."""
-    save_packed(dataset, folder / "data.pt")
-    tree = {"name": "x", "dataset": {"name": str(folder / "data.pt")}, **tree}
-    return "\n".join(check_experiment(read_experiment(tree, "x"), folder, lambda _: None).notes)
-
-
 def trained(spec: TrialSpec, dataset: Dataset, folder: Path) -> tuple[str, list]:
     """The digest of the chosen weights, and what the records say but for the clock."""
     list(run_trial(spec, dataset, folder))
     figures = [{k: v for k, v in r.metrics.items() if not keys.varies(k)} for r in TrialFolder(folder).records()]
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"]), figures
+    return weights(folder), figures
 
 
 IMAGES, LABELS = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(1)), torch.arange(8) % 3

@@ -14,6 +14,7 @@ from conftest import Lambda
 from driving import orchestrator
 from torch import nn
 from torch.nn import functional as F
+from trained import check, weights
 
 from orchestrator import records as keys
 from orchestrator.architectures.probe import Behaviour, probe
@@ -24,7 +25,7 @@ from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Failure, Record, Status
 from orchestrator.spec import Optimizer, Recipe, Schedule, TrialSpec
-from orchestrator.training import checkpoint, device
+from orchestrator.training import device
 from orchestrator.training.batches import Batches
 from orchestrator.training.device import Placement
 from orchestrator.training.learner import Learner
@@ -108,10 +109,6 @@ def networks(tmp_path: Path) -> Path:
 
 def make_spec(networks: Path, name: str, seed: int = 0, **recipe: object) -> TrialSpec:
     return TrialSpec(variant=f"{networks}:{name}", seed=seed, trainer=Recipe(epochs=3, batch_size=32, **recipe))
-
-
-def digest(folder: Path) -> str:
-    return checkpoint.content_digest(checkpoint.load(TrialFolder(folder).best)["network"])
 
 
 @pytest.mark.parametrize("protocol", ["validation", "published"])
@@ -221,7 +218,7 @@ def test_weights_do_not_depend_on_what_the_process_did_before(
         "list(run_trial(spec, load_packed(Path('data.pt'), 'tiny'), Path('fresh')))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=os.environ)
-    assert digest(tmp_path / "first") == digest(tmp_path / "second") == digest(tmp_path / "fresh")
+    assert weights(tmp_path / "first") == weights(tmp_path / "second") == weights(tmp_path / "fresh")
 
 
 def test_two_seeds_start_from_different_weights_although_the_file_sets_one(
@@ -229,7 +226,7 @@ def test_two_seeds_start_from_different_weights_although_the_file_sets_one(
 ) -> None:
     for seed in (0, 1):
         list(run_trial(make_spec(networks, "Plain", seed), dataset, tmp_path / str(seed)))
-    assert digest(tmp_path / "0") != digest(tmp_path / "1")
+    assert weights(tmp_path / "0") != weights(tmp_path / "1")
 
 
 def test_layers_skipped_by_other_generators_resume_to_the_same_bits(
@@ -241,14 +238,7 @@ def test_layers_skipped_by_other_generators_resume_to_the_same_bits(
     next(running)
     running.close()
     list(run_trial(spec, dataset, tmp_path / "cut"))
-    assert digest(tmp_path / "whole") == digest(tmp_path / "cut")
-
-
-def check(tree: dict, dataset: Dataset, folder: Path) -> str:
-    """What is said about an experiment that can be run."""
-    save_packed(dataset, folder / "data.pt")
-    tree = {"name": "x", "dataset": {"name": str(folder / "data.pt")}, **tree}
-    return "\n".join(check_experiment(read_experiment(tree, "x"), folder, lambda _: None).notes)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "cut")
 
 
 def test_a_last_batch_of_one_is_refused_where_it_cannot_be_normalised(
