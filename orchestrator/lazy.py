@@ -24,9 +24,9 @@ def names(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 def no_garbage_collection(freeze: bool = False) -> Iterator[None]:
     """Import large packages in here: they make many objects and no garbage, which takes a third of the time to see.
 
-    Also for a moment in which no object may be dropped by the collector, in whatever thread it runs.
-    With ``freeze``, all that this process holds by then is never looked at again: for workers, not for a user's
-    process, whose garbage would stay.
+    Also for a moment in which the collector may drop no object, in whatever thread it would run. With ``freeze``, all
+    that this process holds by then is never looked at again: for workers, not for a user's process, whose garbage
+    would stay.
     """
     enabled = gc.isenabled()
     gc.disable()
