@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from orchestrator.architectures import VARIANTS, build_network, load_network
+from orchestrator.architectures.parts import own_parts
 from orchestrator.data import Dataset
 from orchestrator.errors import VariantError
 from orchestrator.experiment.reader import read_experiment
@@ -134,6 +135,68 @@ class Counted(Base):
         return super().forward(x)
 
 
+WEIGHTS = torch.rand(10, 8)
+ARRAY = torch.rand(10, 8).numpy()
+FLAT = torch.rand(12, 8)
+PRETRAINED = {"weight": torch.rand(10, 8), "bias": torch.rand(10)}
+
+
+class Made(Base):  # its first weights are the user's own tensor, as is what it counts with
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.head.weight = nn.Parameter(WEIGHTS[:num_classes])
+        self.register_buffer("counts", COUNTS.view(-1))
+
+
+class Put(Base):
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.head.weight.data = WEIGHTS
+
+
+class Loaded(Base):
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.head.load_state_dict(PRETRAINED, assign=True)
+
+
+class FromArray(Base):
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.head.weight = nn.Parameter(torch.from_numpy(ARRAY))
+
+
+class Embedded(Base):
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.table = nn.Embedding.from_pretrained(WEIGHTS, freeze=False)
+
+    def forward(self, x):
+        return super().forward(x) + self.table.weight.sum()
+
+
+class Views(Base):  # one tensor of the user's, in parts that overlap
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.all = nn.Parameter(FLAT)
+        self.head.weight = nn.Parameter(FLAT[2:])
+        self.columns = self.all.data.t()
+
+    def forward(self, x):
+        return super().forward(x) + self.columns.sum()
+
+
+class Late(Base):  # makes its last layer when it is run
+    def __init__(self, num_classes=10):
+        super().__init__(num_classes)
+        self.more = None
+
+    def forward(self, x):
+        if self.more is None:
+            self.more = nn.Parameter(WEIGHTS)
+        return super().forward(x) + self.more.sum()
+
+
 class Expanded(Base):
     def __init__(self, num_classes=10):
         super().__init__(num_classes, channels=5)
@@ -217,6 +280,53 @@ def test_constants_may_be_shared_as_long_as_they_are_constant(file: Path) -> Non
     counted(torch.zeros(2, 3, 32, 32))
     with pytest.raises(VariantError, match="counts is that of a network"):
         build_network(f"{file}:Counted")
+
+
+@pytest.mark.parametrize("variant", ["Made", "Put", "Loaded", "FromArray", "Embedded", "Views", "Late"])
+def test_weights_made_from_a_tensor_that_stays_start_as_that_was_in_every_network(variant: str, file: Path) -> None:
+    def build() -> nn.Module:
+        torch.manual_seed(5)
+        return build_network(f"{file}:{variant}")
+
+    load_network(f"{file}:{variant}")  # reading the file draws as well
+    first = build()
+    before = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    with torch.no_grad():
+        for tensor in (*first.parameters(), *first.buffers()):
+            tensor += 1
+    trained = {name: tensor.clone() for name, tensor in first.state_dict().items()}
+    second = build()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in second.state_dict().items())
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in first.state_dict().items())
+
+
+def test_what_shares_memory_in_a_network_goes_on_sharing_it(file: Path) -> None:
+    for _ in range(2):
+        network = build_network(f"{file}:Views")
+        with torch.no_grad():
+            network.all += 1
+        assert torch.equal(network.head.weight, network.all[2:])
+        assert torch.equal(network.columns, network.all.t())
+        assert network.head.weight.data_ptr() == network.all[2:].data_ptr()
+
+
+def test_what_a_network_has_for_itself_is_not_copied() -> None:
+    for variant in VARIANTS:
+        network = load_network(variant)()
+        taken = [tensor.data_ptr() for tensor in network.state_dict().values()]
+        own_parts(network)
+        assert taken == [tensor.data_ptr() for tensor in network.state_dict().values()]
+
+
+def test_a_trial_after_another_is_the_trial_alone(file: Path, dataset: Dataset, tmp_path: Path) -> None:
+    def train(seed: int, folder: str) -> list[dict[str, float]]:
+        spec = TrialSpec(variant=f"{file}:Made", seed=seed, trainer=Recipe(epochs=1, batch_size=32))
+        records = list(run_trial(spec, dataset, tmp_path / folder))
+        return [{name: value for name, value in r.metrics.items() if "loss" in name or "acc" in name} for r in records]
+
+    alone = train(1, "alone")
+    train(0, "other")
+    assert train(1, "after") == alone
 
 
 def test_a_shared_layer_is_found_before_anything_starts(file: Path, packed: Path) -> None:

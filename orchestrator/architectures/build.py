@@ -16,7 +16,7 @@ from orchestrator.architectures.arguments import CLASSES, Shape, missing, parame
 from orchestrator.architectures.crash import crash
 from orchestrator.architectures.importing import apart, importable
 from orchestrator.architectures.locate import load_network, resolved
-from orchestrator.architectures.parts import own_parts, tensors
+from orchestrator.architectures.parts import own_parts, refuse_shared, tensors
 from orchestrator.errors import VariantError
 from orchestrator.text import did_you_mean
 
@@ -43,6 +43,7 @@ def build_network(
         known = passed(variant, given, num_classes, shape).known
         built = _build(variant, given, known)
         logits = _logits(variant, built, shape)
+        own_parts(built)  # those that it has made on its way
     if not isinstance(logits, Tensor) or tuple(logits.shape) != (2, num_classes):
         got = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
         told = {*known, *given} & set(CLASSES)
@@ -76,7 +77,8 @@ def _build(variant: str, arguments: Mapping[str, Any], known: Mapping[str, int])
         raise VariantError(
             f"{variant}: returns the same network again, which trials would share; it must make a new one at each call"
         )
-    own_parts(variant, built)
+    refuse_shared(variant, built)
+    own_parts(built)
     _made[id(built)] = built
     return built
 
