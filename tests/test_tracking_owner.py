@@ -29,7 +29,7 @@ def test_a_copied_folder_leaves_the_launch_to_the_driver_that_works_on_it(uri: s
     assert first.flush()
     run_ids = [first.runs.parent_run_id, *first.run_ids.values()]
     before = [client.get_run(run_id).to_dictionary() for run_id in run_ids]
-    fewer = Plan(plan.experiment, plan.trials[:1])
+    fewer = Plan(experiment=plan.experiment, trials=plan.trials[:1])
     with pytest.raises(StorageError) as refused:
         opened(uri, fewer, copy)
     assert str(mine) in str(refused.value)
@@ -68,7 +68,7 @@ def test_a_recorded_trial_that_joins_the_plan_later_counts_again(uri: str, plan:
         first.on_end(Outcome(spec.name, Status.COMPLETE))
     first.close(Status.COMPLETE)
     run_id = first.run_ids[last.name]
-    fewer = Plan(plan.experiment, plan.trials[:-1])
+    fewer = Plan(experiment=plan.experiment, trials=plan.trials[:-1])
     second = Sink(opened(uri, fewer, tmp_path))
     assert LEFT_OUT in client.get_run(run_id).data.tags
     client.set_tag(run_id, PLACE, "somewhere else")
