@@ -15,6 +15,7 @@ from orchestrator.records import Outcome, Status, TrialResult
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, TAKEN_OVER, LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan, Recipe, TrialSpec
+from orchestrator.tracking.tags import TAKEN_OVER as TAKEN_OVER_FROM
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.amend import amend
 from orchestrator.workflow.check import Checked, check_experiment
@@ -177,4 +178,5 @@ def test_what_becomes_known_is_not_trained_if_it_has_been_trained(
     assert growth(ends(growth)) == []
     assert heard.ended == published == [spec.name]
     assert growth.results[spec.name].test_accuracy is not None
+    assert (TAKEN_OVER_FROM in growth.facts[spec.name].tags) == by_another
     assert folder.ended(spec) is not None

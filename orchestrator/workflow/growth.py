@@ -90,6 +90,7 @@ class Growth:
         """Those of ``known`` that need no training, as this launch or another has done it; listeners get their ends."""
         missing = [spec for spec in known if self.folder.ended(spec) is None]
         taken = self.take_over(missing)
+        self.facts.update(trial_facts(self.checked, self.folder, known))  # they say where one was taken over from
         settled = set()
         for spec in known:
             if (spec in missing and spec.name not in taken) or (outcome := self.folder.ended(spec)) is None:
