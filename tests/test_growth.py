@@ -15,6 +15,7 @@ from orchestrator.records import Listener, Outcome, Status, TrialResult
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, TAKEN_OVER, LaunchFolder, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Plan, Recipe, TrialSpec
+from orchestrator.tracking.tags import TAKEN_OVER as TAKEN_OVER_FROM
 from orchestrator.trial import TrialFolder, run_trial
 from orchestrator.workflow.amend import amend
 from orchestrator.workflow.check import Checked, check_experiment
@@ -135,3 +136,47 @@ def test_what_another_launch_has_trained_took_no_time_here(network_file: Path, t
     assert own.seconds > 0
     write_json(trial.path / TAKEN_OVER, {"experiment": "earlier", "launch": "0123"})
     assert result_of(outcome, 0.9) == replace(own, seconds=0.0)
+
+
+class Heard:
+    """A listener that remembers which trials have ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+
+    def on_plan(self, trials: Sequence[str]) -> None: ...
+
+    def on_end(self, outcome: Outcome) -> None:
+        self.ended.append(outcome.trial)
+
+
+@pytest.mark.parametrize("by_another", [False, True])
+def test_what_becomes_known_is_not_trained_if_it_has_been_trained(
+    network_file: Path, packed: Path, tmp_path: Path, by_another: bool
+) -> None:
+    def found() -> Checked:
+        return checked(network_file, packed, confirmed=True, name="random", space=RATES, samples=2)
+
+    def ends(growth: Growth) -> dict[str, Outcome]:
+        return {spec.name: Outcome(spec.name, Status.COMPLETE) for spec in growth.checked.plan.trials}
+
+    storage = Storage(tmp_path / "storage")
+    first, _ = open_launch_folder(storage.root, found().plan)
+    before = amend(found(), first, storage, Display())
+    [spec] = before(ends(before))
+    list(run_trial(spec, before.checked.dataset, first.trial(spec.name)))
+    assert first.ended(spec) is not None
+    folder = first
+    if by_another:
+        folder = open_launch_folder(storage.root, found().plan, again=True)[0]
+        content = {**folder.content(), "again": False}  # which would train everything anew
+        write_json(folder.path / "launch.json", content)
+    else:
+        (first.path / SUGGESTIONS).unlink()  # what was chosen is not known before the search has ended, as in rounds
+    growth, heard, published = amend(found(), folder, storage, Display()), Heard(), []
+    growth.listeners, growth.publish = [heard], published.append  # type: ignore[list-item]
+    assert growth(ends(growth)) == []
+    assert heard.ended == published == [spec.name]
+    assert growth.results[spec.name].test_accuracy is not None
+    assert (TAKEN_OVER_FROM in growth.facts[spec.name].tags) == by_another
+    assert folder.ended(spec) is not None

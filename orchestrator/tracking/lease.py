@@ -1,14 +1,17 @@
 """Correct run statuses: a driver keeps a lease on its launch, and commands close the runs of an expired one."""
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.errors import StorageError
 from orchestrator.records import Status
 from orchestrator.tracking.runs import TRIALS, LaunchRuns, children, end, reopen
-from orchestrator.tracking.tags import KIND, LEASE, PARENT, REASON, STATUS
+from orchestrator.tracking.tags import KIND, LAUNCH, LEASE, LEASE_OWNER, PARENT, REASON, STATUS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -24,6 +27,25 @@ REASON_LOST = "its driver was lost; `orchestrator resume` continues"
 def lease_end() -> str:
     """The value of the lease tag, renewed now."""
     return f"{time.time() + LEASE_LENGTH:.0f}"
+
+
+def owner(folder: Path) -> str:
+    """Who keeps the lease of a launch: the host and the launch's ``folder``, which its own lock guards on that host."""
+    return f"{socket.gethostname()}:{folder.resolve()}"
+
+
+def check_owner(launch: "Run", mine: str, now: float | None = None) -> None:
+    """Raise StorageError if another driver than ``mine`` works on ``launch``; of the same owner at most one lives."""
+    theirs, until = launch.data.tags.get(LEASE_OWNER, mine), float(launch.data.tags.get(LEASE, 0))
+    left = until - (time.time() if now is None else now)
+    if theirs == mine or left <= 0 or launch.info.status != "RUNNING":
+        return
+    raise StorageError(
+        f"launch {launch.data.tags[LAUNCH]} in MLflow is being worked on by a driver at {theirs}; this one, at {mine}, "
+        "would write over it. If that driver works, wait until it has ended, or begin a launch of its own here with "
+        f"`run --again`. If it is lost, run the same command again in {left:.0f} seconds, when its lease has expired "
+        f"({time.strftime('%H:%M:%S %Z', time.localtime(until))})"
+    )
 
 
 class Heartbeat(threading.Thread):

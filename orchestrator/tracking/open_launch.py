@@ -10,12 +10,12 @@ from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
-from orchestrator.tracking.lease import lease_end
+from orchestrator.tracking.lease import check_owner, lease_end
 from orchestrator.tracking.moved import artifacts_beside, follow, is_beside
 from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
 from orchestrator.tracking.note import put_description
 from orchestrator.tracking.published import published_tag
-from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, end, reopen, trials_of
+from orchestrator.tracking.runs import DatasetFacts, LaunchRuns, TrialFacts, end, join_plan, reopen, trials_of
 from orchestrator.tracking.store import sqlite_file
 from orchestrator.tracking.tags import (
     BESIDE,
@@ -28,24 +28,20 @@ from orchestrator.tracking.tags import (
     LAUNCH,
     LAUNCH_ID,
     LEASE,
+    LEASE_OWNER,
     LEFT_OUT,
     NOTE,
     OPENED,
-    PLACE,
     PLANNED,
     PUBLISHED,
     REJECTED,
     SEARCHING,
-    SETTINGS,
     SHARE,
     SOURCE_NAME,
     SPEC_HASH,
-    STAGE,
     STATUS,
     TARGET,
-    TRIAL,
     VERDICT_SETTINGS,
-    from_parts,
     in_parts,
     opened_tag,
     shorten,
@@ -69,12 +65,14 @@ def open_launch(
     artifacts: str | None = None,
     launch_id: str | None = None,
     opened: float | None = None,
+    owner: str | None = None,
 ) -> LaunchRuns:
     """The launch with ``launch_id`` in MLflow: found if it has been recorded before, else created.
 
     Its name is ``launch``, with a part of its id if another launch has that name: the name identifies the plan, and a
     plan may be launched from several storage folders. Without an id (from an earlier version) it is found by name.
     ``opened``: when the command began to work on it, in seconds since 1970, as its folder says; by default now.
+    ``owner``: who keeps its lease from now on. Raises StorageError if another one does and is alive.
     ``artifacts``, a URI, is where a new experiment keeps them; by default beside a SQLite file, or its server's choice.
     """
     name = plan.experiment.name
@@ -88,10 +86,13 @@ def open_launch(
     else:
         found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
     if found:
+        if owner is not None:
+            check_owner(found[0], owner)
         parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
-        client.set_tag(parent, LEASE, lease_end())  # first, because a run without a lease counts as lost
+        for name, value in _lease_tags(owner).items():  # first, because a run without a lease counts as lost
+            client.set_tag(parent, name, value)
         put_description(client, found[0], plan.experiment.description)  # before the tag that says what it was
         for name, value in shorten(
             _judging_tags(plan, opened)
@@ -105,7 +106,7 @@ def open_launch(
     else:
         if named and launch_id is not None:
             launch = f"{launch}-{launch_id[:DIGITS]}"
-        known = _launch_tags(plan, launch, launch_id, tags, opened)
+        known = {**_launch_tags(plan, launch, launch_id, tags, opened), **_lease_tags(owner)}
         parent = str(
             client.create_run(
                 experiment_id, tags=shorten(known), run_name=storable(f"launch {launch}", LONGEST_RUN_NAME)
@@ -126,6 +127,11 @@ def put_share(runs: LaunchRuns, share: Mapping[str, float | None]) -> None:
     runs.client.set_tag(runs.parent_run_id, SHARE, json.dumps(dict(share)))
 
 
+def _lease_tags(owner: str | None) -> dict[str, str]:
+    """The lease, renewed now; the owner comes first, so that no other driver takes the lease for its own."""
+    return shorten({**({} if owner is None else {LEASE_OWNER: owner}), LEASE: lease_end()})
+
+
 def _launch_tags(
     plan: Plan, launch: str, launch_id: str | None, tags: Mapping[str, str], opened: float | None
 ) -> dict[str, str]:
@@ -133,7 +139,6 @@ def _launch_tags(
         KIND: "launch",
         LAUNCH: launch,
         **_judging_tags(plan, opened),
-        LEASE: lease_end(),
         **published_tag(plan.experiment.published),
         **tags,
         **({} if launch_id is None else {LAUNCH_ID: launch_id}),
@@ -187,18 +192,7 @@ def _keep_to_plan(
                 client.set_tag(run_id, STATUS, str(Status.INTERRUPTED))
                 end(client, run, "KILLED")
             continue
-        if LEFT_OUT in tags:
-            client.delete_tag(run_id, LEFT_OUT)
-        if tags.get(TRIAL) != (name := storable(spec.name)):
-            client.set_tag(run_id, TRIAL, name)
-            client.update_run(run_id, name=storable(spec.name, LONGEST_RUN_NAME))
-        if spec.settings and from_parts(tags, SETTINGS) != (drawn := json.dumps(spec.settings)):
-            for part, text in shorten(in_parts(SETTINGS, drawn)).items():
-                client.set_tag(run_id, part, text)
-        if tags.get(PLACE) != (place := plan.place(spec)):
-            client.set_tag(run_id, PLACE, place)
-        if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none
-            client.set_tag(run_id, STAGE, spec.stage)
+        join_plan(client, plan, spec, run)
         if (contract := contracts.get(spec_hash)) not in (None, tags.get(CONTRACT)):
             client.set_tag(run_id, CONTRACT, contract)
 

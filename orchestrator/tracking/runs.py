@@ -13,6 +13,7 @@ from orchestrator.tracking.tags import (
     FAILURE,
     KIND,
     LAUNCH,
+    LEFT_OUT,
     MODEL,
     NOTE,
     PARENT,
@@ -28,6 +29,7 @@ from orchestrator.tracking.tags import (
     STOPPED_EARLY,
     TRIAL,
     VARIANT,
+    from_parts,
     in_parts,
     shorten,
 )
@@ -198,6 +200,23 @@ def end(client: "MlflowClient", run: "Run", status: str) -> None:
     history = client.get_metric_history(run.info.run_id, TRAIN_LOSS) if TRAIN_LOSS in run.data.metrics else []
     last = max((metric.timestamp for metric in history), default=None)
     client.set_terminated(run.info.run_id, status, None if last is None else max(last, run.info.start_time))
+
+
+def join_plan(client: "MlflowClient", plan: Plan, spec: TrialSpec, run: "Run") -> None:
+    """Say in the ``run`` of a trial that it is one of the ``plan``, and what it is there: name, draws, place, stage."""
+    run_id, tags = run.info.run_id, run.data.tags
+    if LEFT_OUT in tags:
+        client.delete_tag(run_id, LEFT_OUT)
+    if tags.get(TRIAL) != (name := storable(spec.name)):
+        client.set_tag(run_id, TRIAL, name)
+        client.update_run(run_id, name=storable(spec.name, LONGEST_RUN_NAME))
+    if spec.settings and from_parts(tags, SETTINGS) != (drawn := json.dumps(spec.settings)):
+        for part, text in shorten(in_parts(SETTINGS, drawn)).items():
+            client.set_tag(run_id, part, text)
+    if tags.get(PLACE) != (place := plan.place(spec)):
+        client.set_tag(run_id, PLACE, place)
+    if tags.get(STAGE, "") != spec.stage:  # an empty tag counts as none
+        client.set_tag(run_id, STAGE, spec.stage)
 
 
 def reopen(client: "MlflowClient", run_id: str) -> None:

@@ -42,6 +42,7 @@ SEARCHING = "searching"  # of a launch: "true" while its search suggests further
 VERDICT_SETTINGS = "verdict_settings"  # how it is reached, as JSON
 REJECTED = "rejected_samples"  # draws of a search that broke the contract and were replaced
 LEASE = "lease_until"  # of a launch: seconds since 1970 until which its driver is taken to be alive
+LEASE_OWNER = "lease_owner"  # of a launch: the host and the launch folder of the driver that keeps its lease
 BESIDE = "artifacts_beside_store"  # of an experiment: where its artifacts are, if that is beside a SQLite store
 PARENT = "mlflow.parentRunId"  # MLflow's own, as the next
 NOTE = "mlflow.note.content"

@@ -9,7 +9,7 @@ from orchestrator.records import Outcome, Record, Status
 from orchestrator.tracking.artifacts import REPORT_FILE, artifacts_of, log_folder, log_report, log_traceback
 from orchestrator.tracking.models import MODEL_FILE, log_model
 from orchestrator.tracking.names import escape_metric
-from orchestrator.tracking.runs import LaunchRuns, end, reopen
+from orchestrator.tracking.runs import LaunchRuns, end, join_plan, reopen
 from orchestrator.tracking.tags import (
     CANNOT_BE_MADE,
     FAILURE,
@@ -89,6 +89,8 @@ class Writer:
             history = ((name, m) for name in MARKS for m in client.get_metric_history(run_id, name))
             published = {(name, m.step): (m.value, m.timestamp) for name, m in in_order(history)}
             reopen(client, run_id)
+            # It may have become known since the launch was opened, which then marked its run as one left out.
+            join_plan(client, self.runs.plan, self.runs.spec(trial), client.get_run(run_id))
             self._reopened.add(trial)
         self.run_ids[trial], self._published[trial] = str(run.info.run_id), published
         self._open.add(trial)

@@ -1,6 +1,7 @@
 """Open the folder of a launch and make a plan its own: amended, with what other launches have trained taken over."""
 
 from collections import Counter
+from collections.abc import Sequence
 
 import torch
 
@@ -11,7 +12,7 @@ from orchestrator.scheduling.launch_file import LAUNCH_FILE
 from orchestrator.scheduling.launch_folder import SUGGESTIONS, LaunchFolder, fetch_launches, open_launch_folder
 from orchestrator.scheduling.storage import Storage
 from orchestrator.scheduling.take_over import origin, take_over
-from orchestrator.spec import Plan
+from orchestrator.spec import Plan, TrialSpec
 from orchestrator.text import counted
 from orchestrator.training.device import compute_mode_here
 from orchestrator.workflow.check import Checked
@@ -65,10 +66,8 @@ def amend(
     if changed := folder.amend(checked.plan, storage, ended, directory):
         display.log(f"launch {folder.name} is amended: {changed}")
     growth = Growth(checked, folder, storage, checked.plan.experiment.target_accuracy, display.log)
-    while True:
-        growth.catch_up()
-        finished = folder.finished(checked.plan)
-        wanted = [spec for spec in checked.plan.trials if spec.name not in finished]
+
+    def take(wanted: Sequence[TrialSpec]) -> list[str]:
         mode_of = None if elsewhere else lambda spec: compute_mode_here(spec.trainer, on_gpu)
         taken = take_over(folder, wanted, storage, torch.__version__, mode_of)
         for launch, count in Counter(origin(folder.trial(name)) for name in taken).items():
@@ -77,7 +76,13 @@ def amend(
                 display.log(f"{trials} of this launch taken over under another name of the variant")
             else:
                 display.log(f"{trials} taken over from launch {launch}, which has trained the same")
-        if not taken:
+        return taken
+
+    growth.take_over = take
+    while True:
+        growth.catch_up()
+        finished = folder.finished(checked.plan)
+        if not take([spec for spec in checked.plan.trials if spec.name not in finished]):
             break
     if checked.plan.caution:
         display.log(checked.plan.caution)

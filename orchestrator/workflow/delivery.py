@@ -79,8 +79,7 @@ class Delivery:
                 self._order_at_once(outcome)
                 self.budget.add(outcome)
             else:
-                self.storage.fetch(self.folder.trial(outcome.trial))
-                self.sink.catch_up(outcome.trial, TrialFolder(self.folder.trial(outcome.trial)).records())
+                self.publish(outcome.trial)
                 self.on_end(outcome)
         if self.wanted.reports != "none" and not self.search:  # needed later, and workers are still starting
             for spec in self.checked.plan.trials:
@@ -89,6 +88,11 @@ class Delivery:
         for name, path in resume_from.items():
             self.sink.catch_up(name, TrialFolder(path).records())
         return before
+
+    def publish(self, trial: str) -> None:
+        """Record what another process, or another launch, has left of a trial that has ended."""
+        self.storage.fetch(folder := self.folder.trial(trial))
+        self.sink.catch_up(trial, TrialFolder(folder).records())
 
     def order_chosen(self, trials: Sequence[TrialRow]) -> None:
         """Order what depends on all results: in a search the reports of compared trials, and each variant's model."""

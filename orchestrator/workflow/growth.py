@@ -1,6 +1,6 @@
 """A plan that grows: what the results of a launch's trials make known is checked, recorded and trained."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from orchestrator.errors import StorageError
 from orchestrator.records import (
@@ -40,6 +40,8 @@ class Growth:
     ) -> None:
         self.checked = checked
         self.folder = folder
+        self.take_over: Callable[[Sequence[TrialSpec]], Collection[str]] = lambda _: ()  # from other launches; names
+        self.publish: Callable[[str], None] = lambda _: None  # the records of a trial that is not trained
         self.target = target  # accuracy (fraction) that epochs are counted to
         self.listeners: Sequence[Listener] = ()
         self.results: dict[str, TrialResult] = {}
@@ -76,7 +78,29 @@ class Growth:
             return []
         for name, outcome in new.items():
             self.results[name] = result_of(outcome, self.target)
-        return self._grow()
+        to_train: list[TrialSpec] = []
+        known = self._grow()
+        while known:
+            settled = self._settle(known)
+            to_train += [spec for spec in known if spec.name not in settled]
+            known = self._grow() if settled else []
+        return to_train
+
+    def _settle(self, known: Sequence[TrialSpec]) -> set[str]:
+        """Those of ``known`` that need no training, as this launch or another has done it; listeners get their ends."""
+        missing = [spec for spec in known if self.folder.ended(spec) is None]
+        taken = self.take_over(missing)
+        self.facts.update(trial_facts(self.checked, self.folder, known))  # they say where one was taken over from
+        settled = set()
+        for spec in known:
+            if (spec in missing and spec.name not in taken) or (outcome := self.folder.ended(spec)) is None:
+                continue
+            self.publish(spec.name)
+            self.results[spec.name] = result_of(outcome, self.target)
+            settled.add(spec.name)
+            for listener in self.listeners:
+                listener.on_end(outcome)
+        return settled
 
     def _grow(self) -> list[TrialSpec]:
         searching = self.checked.plan.searching

@@ -28,6 +28,7 @@ from orchestrator.scheduling.storage import Storage
 from orchestrator.spec import Experiment
 from orchestrator.spec.json_values import one_line
 from orchestrator.text import counted
+from orchestrator.tracking.lease import owner
 from orchestrator.tracking.open_launch import open_launch, put_command, put_share
 from orchestrator.tracking.runs import LaunchRuns
 from orchestrator.tracking.store import absolute_uri, asked, check_artifact_store, connect, sqlite_file
@@ -158,6 +159,7 @@ def _open_runs(
             artifacts,
             folder.id,
             folder.opened,
+            owner(folder.path),
         )
         put_command(runs, amending)
         put_share(runs, asdict(share))

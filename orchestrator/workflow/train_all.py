@@ -40,6 +40,7 @@ def train_all(
     finished = folder.finished(plan)
     resume_from = find_checkpoints(folder.path, plan, finished, storage)
     before = delivery.catch_up(finished, resume_from)
+    growth.publish = delivery.publish
     names, epochs = [spec.name for spec in plan.trials], plan.experiment.trainer.epochs
     chosen_later = plan.experiment.search is not None and plan.experiment.confirm is None
     work = Launch(
