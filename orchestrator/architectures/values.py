@@ -98,7 +98,11 @@ def _of_torch(value: Any) -> str | None:
     if isinstance(value, torch.Tensor):
         if value.layout is not torch.strided or value.is_meta or value.is_quantized:
             return None
-        content = value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+        try:
+            plain = value.detach().cpu().resolve_conj().resolve_neg()
+            content = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        except RuntimeError as problem:  # such as a nested tensor
+            raise OpaqueValueError(type(value).__qualname__) from problem
     elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         content = value.tobytes()
     else:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from orchestrator.spec.fields import Range, check
+from orchestrator.spec.fields import Range, SeveralProblems, check
 from orchestrator.spec.recipe import STRICT
 
 
@@ -19,6 +19,6 @@ class Confirm:
     def __post_init__(self) -> None:
         check(self)
         if not self.seeds:
-            raise ValueError("seeds: needs at least one")
+            raise SeveralProblems(["seeds: needs at least one"])
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
-            raise ValueError(f"seeds: listed twice: {', '.join(map(str, twice))}")
+            raise SeveralProblems([f"seeds: listed twice: {', '.join(map(str, twice))}"])
