@@ -178,7 +178,12 @@ def test_an_experiment_in_python_takes_what_a_file_takes(tmp_path: Path) -> None
     given: Any = ["stride", {"name": "stride", "as": "again", "arguments": {}}]
     experiment = orc.Experiment(name="x", variants=given)
     assert [(v.name, v.label) for v in experiment.variants] == [("stride", "stride"), ("stride", "again")]
-    for wrong in ({"variants": [{"nam": "stride"}]}, {"variants": [f"x.py:{chr(0)}"]}, {"seeds": (-1,)}, {"name": "a b"}):
+    for wrong in (
+        {"variants": [{"nam": "stride"}]},
+        {"variants": [f"x.py:{chr(0)}"]},
+        {"seeds": (-1,)},
+        {"name": "a b"},
+    ):
         with pytest.raises(ExperimentError) as refused:
             orc.Experiment(**{"name": "x", "variants": given, **wrong})
         assert refused.value.problems
