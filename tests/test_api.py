@@ -1,13 +1,19 @@
 """``import orchestrator as orc``: quick to import, values instead of text, and the same figures as the command line."""
 
+import copy
 import json
 import os
+import pickle
 import re
+import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from patience import PATIENCE
@@ -17,6 +23,7 @@ from torch.testing import assert_close
 import orchestrator as orc
 from orchestrator.data import Dataset
 from orchestrator.errors import ExperimentError, RequestError, VariantError
+from orchestrator.experiment.stage_log import StageLog
 from orchestrator.records import TrialRow
 
 
@@ -127,10 +134,108 @@ def test_what_stands_in_the_way_is_listed_and_what_is_no_experiment_is_refused(
     assert any("Failing" in problem for problem in plan.problems)
     assert not any(problem.startswith((" ", "the contract is broken")) for problem in plan.problems)  # nor a heading
     assert "at most 10" in plan._repr_html_()
-    with pytest.raises(ValueError, match="problems"):
-        plan.to_dict()
+    for ask in (plan.to_dict, plan.table):
+        with pytest.raises(ExperimentError, match="at most 10") as refused:
+            ask()
+        assert refused.value.problems == plan.problems
     with pytest.raises(ExperimentError, match="epochs"):
         orc.plan(tree, set={"trainer.epochs": -1}, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trainer.epochs": np.int64(1)}, "trainer.epochs: must be text, a number,.* not int64"),
+        ({"seeds": range(3)}, "seeds: must be .* not range"),
+        ({"dataset.name": Path("images")}, "dataset.name: must be .* not PosixPath"),
+        ({"trainer.optimizer": {"lr": float("nan")}}, "trainer.optimizer.lr: must be a finite number, not nan"),
+        ({"description": "a\0b"}, "description: text must not contain NUL"),
+        ({"seeds=0": 1}, "'seeds=0': write a path as a.b"),
+        ({3: 1}, "3: write a path as a.b"),
+    ],
+)
+def test_a_value_that_no_setting_can_have_is_refused_as_one_of_the_dictionary_is(
+    settings: dict[Any, Any], words: str, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ExperimentError, match=words):
+        orc.plan(tree, set=settings, data_dir=tmp_path)
+    (tmp_path / "small.yaml").write_text(json.dumps(tree))
+    with pytest.raises(ExperimentError, match=words):
+        orc.run(tmp_path / "small.yaml", set=settings, storage=tmp_path / "storage")
+
+
+def test_settings_may_be_any_mapping_and_what_is_no_experiment_is_refused(tree: dict[str, Any], tmp_path: Path) -> None:
+    given = MappingProxyType({**tree, "trainer": MappingProxyType(tree["trainer"]), "variants": ["stride"]})
+    settings = {"contract": MappingProxyType({"max_parameters": 10}), "seeds": (1, 2)}
+    assert orc.plan(given, set=settings, data_dir=tmp_path).experiment.seeds == (1, 2)
+    for wrong, words in ((5, "not int"), (["stride"], "not list"), ({"name": threading.Lock()}, "name: must be text")):
+        for changed in (None, {"seeds": [1]}):
+            with pytest.raises(ExperimentError, match=words):
+                orc.plan(wrong, set=changed, data_dir=tmp_path)  # type: ignore[arg-type]
+
+
+def test_an_experiment_in_python_takes_what_a_file_takes(tmp_path: Path) -> None:
+    given: Any = ["stride", {"name": "stride", "as": "again", "arguments": {}}]
+    experiment = orc.Experiment(name="x", variants=given)
+    assert [(v.name, v.label) for v in experiment.variants] == [("stride", "stride"), ("stride", "again")]
+    for wrong in (
+        {"variants": [{"nam": "stride"}]},
+        {"variants": [f"x.py:{chr(0)}"]},
+        {"seeds": (-1,)},
+        {"name": "a b"},
+    ):
+        with pytest.raises(ExperimentError) as refused:
+            orc.Experiment(**{"name": "x", "variants": given, **wrong})
+        assert refused.value.problems
+        again = pickle.loads(pickle.dumps(refused.value))
+        assert (str(again), again.problems) == (str(refused.value), refused.value.problems)
+
+
+def test_a_plan_can_be_compared_copied_and_pickled(tree: dict[str, Any], tmp_path: Path) -> None:
+    for settings in ({}, {"contract.max_parameters": 10}):
+        plan = orc.plan(tree, set=settings, data_dir=tmp_path)
+        size = len(pickle.dumps(plan))
+        assert size < 100_000  # without the images
+        for same in (
+            copy.deepcopy(plan),
+            pickle.loads(pickle.dumps(plan)),
+            orc.plan(tree, set=settings, data_dir=tmp_path),
+        ):
+            assert same == plan
+            assert (repr(same), same.notes) == (repr(plan), plan.notes)
+            if not plan.problems:
+                assert same.to_dict() == plan.to_dict()
+                assert same.table().equals(plan.table())
+        twice = copy.deepcopy(copy.deepcopy(plan))
+        assert twice._repr_html_() == plan._repr_html_()
+
+
+def test_a_log_of_decisions_can_be_pickled() -> None:
+    assert pickle.loads(pickle.dumps(StageLog())) == StageLog()
+
+
+class Artifacts:
+    """What MLflow's client does for a trial, from a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def download_artifacts(self, run_id: str, path: str, to: str) -> None:
+        shutil.copytree(self.folder / path, to, dirs_exist_ok=True)
+
+
+def test_a_pickled_trial_fetches_its_files_again_in_the_process_that_reads_it(
+    tree: dict[str, Any], tmp_path: Path
+) -> None:
+    place = tmp_path / "t"
+    local = orc.train(tree["variants"][0], dataset=tree["dataset"]["name"], epochs=1, out=place, batch_size=32)
+    trial = orc.Trial(local.name, run_id="r", client=Artifacts(place))
+    epochs = trial.epochs()
+    fetched = trial.folder
+    stored = pickle.dumps(trial)
+    shutil.rmtree(fetched)  # as at this process's exit
+    assert pickle.loads(stored).epochs().equals(epochs)
+    assert pickle.loads(pickle.dumps(local)).epochs().equals(epochs)
 
 
 def test_training_returns_the_trial_with_its_network(

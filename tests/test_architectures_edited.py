@@ -253,6 +253,63 @@ shown()
 """
 
 
+# Values of a notebook that are equal, or differ in what only an attribute, a buffer or a bit of the tensor says.
+VALUES = """
+import warnings, torch
+from torch import nn
+from orchestrator.architectures.values import OpaqueValueError, as_text
+warnings.simplefilter("ignore")
+class Layer(nn.Module):
+    def __init__(self, by=2, table=0.0):
+        super().__init__()
+        self.by, self.scale = by, nn.Linear(1, 1)
+        nn.init.ones_(self.scale.weight), nn.init.ones_(self.scale.bias)
+        self.register_buffer("table", torch.full((2,), table), persistent=False)
+def listed(kind, by):
+    made = kind([1, 2]) if kind is not Dict else kind({1: 2})
+    made.by = by
+    return made
+class List(list): pass
+class Tuple(tuple): pass
+class Dict(dict): pass
+class Bare: pass
+torch.manual_seed(0)
+numbers = torch.randn(4, 4)
+complex_ = torch.complex(numbers, numbers + 1)
+text = lambda value: as_text(value, lambda found: found.__qualname__)
+def differ(one, other):
+    assert text(one()) == text(one()), text(one())
+    assert text(one()) != text(other()), text(one())
+differ(Layer, lambda: Layer(by=3))
+differ(Layer, lambda: Layer(table=1.0))
+differ(lambda: nn.Sequential(nn.ReLU(), Layer()), lambda: nn.Sequential(nn.ReLU(), Layer(by=3)))
+for kind in (List, Tuple, Dict):
+    differ(lambda: listed(kind, 1), lambda: listed(kind, 2))
+assert text(complex_.conj()) == text(complex_.conj().resolve_conj())
+assert text(complex_.conj().imag) == text(-complex_.imag)
+differ(lambda: complex_, complex_.conj)
+def aliased(by):
+    layer = Layer()
+    layer.parts = [layer.scale, Layer(by)]
+    return layer
+differ(lambda: aliased(1), lambda: aliased(2))
+assert text(Bare()) == text(Bare())
+first = nn.ModuleList([Layer() for _ in range(9)])
+for layer in first:
+    layer.above = [first]
+for opaque in (torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]), first):
+    try:
+        print(text(opaque))
+    except OpaqueValueError as problem:
+        print("opaque:", problem)
+"""
+
+
+def test_values_that_differ_have_different_texts(tmp_path: Path) -> None:
+    (tmp_path / "values.py").write_text(VALUES)
+    assert run("values.py", cwd=tmp_path) == ["opaque: Tensor", "opaque: tuple"]
+
+
 def test_whatever_a_class_of_a_notebook_uses_is_its_source(folder: Path) -> None:
     (folder / "blocks.py").write_text("def act(x):\n    return x\n")
     (folder / "cells.py").write_text(CELLS)

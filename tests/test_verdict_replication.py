@@ -1,15 +1,17 @@
 """A published accuracy replicated or not: SciPy's one-sample tests are the oracle."""
 
 import json
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
 from orchestrator.errors import RequestError
-from orchestrator.verdict import replicate
+from orchestrator.verdict import judge, replicate
 
 SCORES = (0.9041, 0.8967, 0.9013, 0.8992)
 
@@ -70,6 +72,41 @@ def test_without_evidence_it_is_undecided_with_a_reason(scores: list[float], rea
     assert found.decision == "undecided"
     assert reason in (found.reason or "")
     assert json.loads(json.dumps(found.to_dict()))["decision"] == "undecided"
+
+
+@pytest.mark.parametrize("kind", [list, np.array, pd.Series])
+def test_scores_may_be_an_array_or_a_series(kind: Any) -> None:
+    for scores in (SCORES, SCORES[:1]):
+        assert replicate(kind(scores), 0.9, 0.01) == replicate(scores, 0.9, 0.01)
+    assert replicate(kind([]), 0.9, 0.01).n == 0
+    with pytest.raises(RequestError, match="scores, seed 1"):
+        replicate(kind([0.9, float("nan")]), 0.9, 0.01)
+
+
+@pytest.mark.parametrize("kind", [dict, pd.Series, lambda seeds: list(seeds.items())])
+def test_what_is_judged_may_be_series_and_lists(kind: Any) -> None:
+    scores = {"a": {0: 0.9, 1: 0.91, 2: 0.92}, "b": {0: 0.8, 1: 0.82, 2: 0.81}}
+    right = {(variant, seed): [True, seed > 0, variant == "a"] for variant in scores for seed in range(3)}
+    found = judge({v: kind(seeds) for v, seeds in scores.items()}, predictions=right)  # type: ignore[arg-type]
+    assert found == judge(scores, predictions={trial: np.array(r) for trial, r in right.items()})
+    assert judge(pd.DataFrame(scores)) == judge(scores)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("scores", "predictions", "words"),
+    [
+        ({"a": [0.9, 0.8]}, None, "a: give scores by seed, such as .*, not list"),
+        ({"a": 0.9}, None, "a: give scores by seed, .* not float"),
+        ({"a": {0: "0.9"}}, None, "a, seed 0: an accuracy is a fraction from 0 to 1, not 0.9"),
+        ({"a": {0: None}}, None, "a, seed 0: an accuracy is a fraction from 0 to 1, not None"),
+        ([0.9, 0.8], None, "scores: .* not list"),
+        ({"a": {0: 0.9}}, {("a", 0): [1, 0]}, "predictions of a, seed 0: .* bool"),
+        ({"a": {0: 0.9}}, {("a", 0): [[True], [True, False]]}, "predictions of a, seed 0: .* bool"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused(scores: Any, predictions: Any, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        judge(scores, predictions=predictions)
 
 
 def test_a_wrong_margin_and_an_accuracy_in_percent_are_refused() -> None:

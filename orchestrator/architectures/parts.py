@@ -36,8 +36,9 @@ def refuse_shared(variant: str, network: nn.Module) -> None:
 def own_parts(network: nn.Module) -> None:
     """Give the tensors of ``network`` memory of their own, where they have not been given it, and remember them.
 
-    A parameter that is made of a tensor, such as pretrained weights at the top of a file, has its memory: training
-    would change them for the trials that come later. Tensors of the network that share memory go on sharing it.
+    A parameter that is made from a tensor, such as pretrained weights at the top of a file, shares its memory, so that
+    training would change them for the trials that come later. Tensors of the network go on sharing memory with one
+    another.
     """
     _separate(network)
     for _, tensor in tensors(network):

@@ -39,8 +39,10 @@ def as_text(value: Any, refer: Callable[[Any], str], depth: int = DEPTH) -> str:
     if isinstance(value, (set, frozenset)):
         return f"{type(value).__qualname__} {sorted(map(text, value))}"
     parts = _parts(value)
-    if parts is None and (type(value).__module__ == "__main__" or own_folder(type(value).__module__)):
-        parts = [vars(value)] if hasattr(value, "__dict__") else None
+    attributes = getattr(value, "__dict__", None)
+    unsaid = parts is None or (attributes and isinstance(value, (list, tuple, dict)))
+    if attributes is not None and unsaid and _is_own(value):
+        parts = [*(parts or []), attributes]
     if parts is not None:
         of = refer(type(value)) if type(value).__module__ != "builtins" else type(value).__qualname__
         return f"{of} {[text(part) for part in parts]}"
@@ -78,8 +80,25 @@ def _parts(value: Any) -> list[Any] | None:
     if isinstance(value, types.BuiltinFunctionType) and not isinstance(value.__self__, (types.ModuleType, type)):
         return [value.__qualname__, value.__self__]
     if _is_layer(value):
-        return [repr(value), *value.state_dict().items()]
+        return _parts_of_layer(value)
     return None
+
+
+def _parts_of_layer(layer: Any) -> list[Any]:
+    """What it shows, its tensors, and of the user's own classes the attributes, which may be in neither."""
+    from torch import nn
+
+    saved, every = layer.state_dict(), vars(nn.Module())
+    unsaved = [item for item in layer.named_buffers() if item[0] not in saved]
+    own = [part for part in layer.modules() if _is_own(part)]
+    attributes = [{name: one for name, one in vars(part).items() if name not in every} for part in own]
+    return [repr(layer), *saved.items(), *unsaved, *(found for found in attributes if found)]
+
+
+def _is_own(value: Any) -> bool:
+    """Whether its class is the user's."""
+    module = type(value).__module__
+    return module == "__main__" or own_folder(module) is not None
 
 
 def _is_layer(value: Any) -> bool:
@@ -98,7 +117,11 @@ def _of_torch(value: Any) -> str | None:
     if isinstance(value, torch.Tensor):
         if value.layout is not torch.strided or value.is_meta or value.is_quantized:
             return None
-        content = value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes()
+        try:
+            plain = value.detach().cpu().resolve_conj().resolve_neg()
+            content = plain.reshape(-1).view(torch.uint8).numpy().tobytes()
+        except RuntimeError as problem:  # such as a nested tensor
+            raise OpaqueValueError(type(value).__qualname__) from problem
     elif isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
         content = value.tobytes()
     else:

@@ -10,6 +10,10 @@ from orchestrator.files import append_line, storage_named
 CHOSEN, ROUND, VARIANTS = "confirmed", "round", "variants"
 
 
+def _nothing(_: Path) -> None:
+    """A named function, unlike a lambda, can be pickled."""
+
+
 @dataclass
 class StageLog:
     """The samples that are confirmed, by variant, and the variants of each round, by seed.
@@ -21,7 +25,7 @@ class StageLog:
     choices: dict[str, int] = field(default_factory=dict)
     rounds: dict[int, tuple[str, ...]] = field(default_factory=dict)
     _path: Path | None = None
-    _written: Callable[[Path], object] = lambda _: None
+    _written: Callable[[Path], object] = _nothing
 
     def open(self, path: Path, written: Callable[[Path], object]) -> None:
         """Read what ``path`` holds, of several decisions on one thing the first, and write there from now on.

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.spec.fields import SeveralProblems
 from orchestrator.spec.recipe import STRICT
 
 KINDS = ("uniform", "loguniform", "quniform", "qloguniform", "randint", "lograndint", "qrandint", "normal", "choice")
@@ -41,14 +42,14 @@ class Distribution:
     def __post_init__(self) -> None:
         given = [kind for kind in KINDS if getattr(self, kind) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of {', '.join(KINDS)}")
+            raise SeveralProblems([f"give exactly one of {', '.join(KINDS)}"])
         if self.variants is not None and not self.variants:
-            raise ValueError("variants: needs at least one; leave it out for all")
+            raise SeveralProblems(["variants: needs at least one; leave it out for all"])
         if self.kind == "choice":
             if not self.choice:
-                raise ValueError("choice: needs at least one value")
+                raise SeveralProblems(["choice: needs at least one value"])
         elif problem := self._problem(*self.numbers):
-            raise ValueError(f"{self.kind}: {problem}")
+            raise SeveralProblems([f"{self.kind}: {problem}"])
 
     @property
     def kind(self) -> str:

@@ -1,9 +1,10 @@
 """An experiment: which variants, seeds, recipe, search, resources and contract, as one YAML file says them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, SeveralProblems, check
+from orchestrator.spec.fields import Range, SeveralProblems, check, from_json
 from orchestrator.spec.published import Published
 from orchestrator.spec.recipe import STRICT, Count, Recipe
 from orchestrator.spec.relations import relation_problems
@@ -45,7 +46,7 @@ class Contract:
     def __post_init__(self) -> None:
         check(self)
         if both := sorted(set(self.require) & set(self.forbid)):
-            raise ValueError(f"both required and forbidden: {', '.join(both)}")
+            raise SeveralProblems([f"both required and forbidden: {', '.join(both)}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,26 @@ class Variant:
 
     def __post_init__(self) -> None:
         if problem := label_problem(self.name):
-            raise ValueError(f"name: {problem}")
+            raise SeveralProblems([f"name: {problem}"])
         if self.as_ is not None and (problem := as_problem(self.as_)):
-            raise ValueError(f"as: {problem}")
+            raise SeveralProblems([f"as: {problem}"])
 
     @property
     def label(self) -> str:
         """The name people read."""
         return self.as_ or variant_label(self.name)
+
+
+def _variant(given: Any) -> Any:
+    """What Python code may give instead of a Variant, as one: its name, or a mapping."""
+    if isinstance(given, str):
+        return Variant(name=given)
+    if not isinstance(given, Mapping):
+        return given
+    try:
+        return from_json(Variant, dict(given), "variants")
+    except ValueError as problem:
+        raise SeveralProblems([str(problem)]) from problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +181,7 @@ class Experiment:
     """Accuracy that the column "epochs to target" counts to. Unit: fraction."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "variants", tuple(map(_variant, self.variants)))
         check(self)
         if problems := relation_problems(self):
             raise SeveralProblems(problems)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
+from orchestrator.errors import ExperimentError
 from orchestrator.spec.json_values import json_problems, one_line
 from orchestrator.text import shown
 
@@ -60,12 +61,18 @@ def _plain_number(limit: float) -> str:
     return f"{limit:,}" if isinstance(limit, int) else f"{limit:g}"
 
 
-class SeveralProblems(ValueError):  # noqa: N818 - as pydantic wants it, a ValueError of what was given
+class SeveralProblems(ExperimentError, ValueError):  # noqa: N818 - as pydantic wants it, a ValueError of what was given
     """Everything that is wrong with one part of a specification, one line each."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = tuple(problems)
+        super().__init__("settings", problems)
+
+    def __str__(self) -> str:
+        """Without a heading, since whoever reads the part says which it is."""
+        return "; ".join(self.problems)
+
+    def __reduce__(self) -> tuple[type["SeveralProblems"], tuple[tuple[str, ...]]]:  # type: ignore[override]
+        return type(self), (self.problems,)
 
 
 def check(settings: Any) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
-from orchestrator.spec.fields import Range, check
+from orchestrator.spec.fields import Range, SeveralProblems, check
 from orchestrator.spec.recipe import STRICT
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ class Published:
     def __post_init__(self) -> None:
         check(self)
         if self.last is None and self.best is None and self.curve is None:
-            raise ValueError("names nothing that was published: give last, best or curve")
+            raise SeveralProblems(["names nothing that was published: give last, best or curve"])
         if self.last is not None and self.best is not None and self.best < self.last:
-            raise ValueError(f"best ({self.best:g}) is below last ({self.last:g})")
+            raise SeveralProblems([f"best ({self.best:g}) is below last ({self.last:g})"])
 
     @property
     def figures(self) -> dict[str, float]:

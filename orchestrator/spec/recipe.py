@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from orchestrator.spec.fields import Range, check, key_of
+from orchestrator.spec.fields import Range, SeveralProblems, check, key_of
 
 Positive = Annotated[float, Range(gt=0)]
 NotNegative = Annotated[float, Range(ge=0)]
@@ -44,7 +44,7 @@ class Optimizer:
     def __post_init__(self) -> None:
         check(self)
         if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov needs momentum greater than 0")
+            raise SeveralProblems(["nesterov needs momentum greater than 0"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Schedule:
     def __post_init__(self) -> None:
         check(self)
         if self.name == "plateau" and self.interval == "batch":
-            raise ValueError("plateau uses the accuracy of an epoch: interval must be epoch")
+            raise SeveralProblems(["plateau uses the accuracy of an epoch: interval must be epoch"])
 
     @property
     def per_batch(self) -> bool:
@@ -158,6 +158,6 @@ class Recipe:
         check(self)
         for position, transform in enumerate(self.augmentation):
             if len(transform) != 1:
-                raise ValueError(
-                    f"augmentation[{position}]: one transform per entry, as `- HorizontalFlip: {{p: 0.5}}`"
+                raise SeveralProblems(
+                    [f"augmentation[{position}]: one transform per entry, as `- HorizontalFlip: {{p: 0.5}}`"]
                 )

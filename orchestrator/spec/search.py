@@ -89,6 +89,6 @@ class Confirm:
     def __post_init__(self) -> None:
         check(self)
         if not self.seeds:
-            raise ValueError("seeds: needs at least one")
+            raise SeveralProblems(["seeds: needs at least one"])
         if twice := sorted({seed for seed in self.seeds if self.seeds.count(seed) > 1}):
-            raise ValueError(f"seeds: listed twice: {', '.join(map(str, twice))}")
+            raise SeveralProblems([f"seeds: listed twice: {', '.join(map(str, twice))}"])

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from orchestrator.records import CONFIRM as CONFIRM
 from orchestrator.records import SEARCH as SEARCH
-from orchestrator.spec.fields import Range, check, from_json, to_json
+from orchestrator.spec.fields import Range, SeveralProblems, check, from_json, to_json
 from orchestrator.spec.recipe import STRICT, Recipe
 from orchestrator.spec.references import REFERENCE, map_references
 
@@ -92,9 +92,9 @@ class TrialSpec:
     def __post_init__(self) -> None:
         check(self)
         if problem := label_problem(self.variant):
-            raise ValueError(f"variant: {problem}")
+            raise SeveralProblems([f"variant: {problem}"])
         if self.as_ and (problem := as_problem(self.as_)):
-            raise ValueError(f"as: {problem}")
+            raise SeveralProblems([f"as: {problem}"])
 
     @property
     def label(self) -> str:

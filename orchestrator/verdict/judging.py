@@ -37,7 +37,8 @@ def judge(
     ``costs``: by name and variant, for the Pareto fronts. ``sequential``: the rounds of a launch that was looked at
     after each of them; other seeds take no part. Raises RequestError for arguments that make no sense.
     """
-    right = {trial: r for trial, r in (predictions or {}).items() if trial[1] in scores.get(trial[0], {})}
+    scores = arguments.scores_by_seed(scores)
+    right = {trial: r for trial, r in arguments.arrays(predictions).items() if trial[1] in scores.get(trial[0], {})}
     arguments.check_question(scores, margin, baseline, confidence)
     count = arguments.check_predictions(right)
     alpha = 1 - confidence

@@ -53,9 +53,10 @@ def replicate(scores: Sequence[float], published: float, margin: float, confiden
     check_confidence(confidence)
     check_margin(margin)
     check_accuracies("published accuracy", [("any", published)])
+    scores = list(scores)  # an array or a Series is neither true nor false
     check_accuracies("scores", enumerate(scores))
     n, alpha = len(scores), 1 - confidence
-    if not scores:
+    if not n:
         return Replication(published, margin, 0, None, confidence=confidence, reason=NO_SEED)
     center = fmean(scores)
     apart = center - published

@@ -170,13 +170,33 @@ def _experiment(
     if isinstance(given, (str, Path)):
         return read_file(from_user(given), overrides, log)
     from orchestrator.experiment.overrides import apply_overrides
+    from orchestrator.spec.json_values import json_problems
 
-    tree = to_json(given) if isinstance(given, Experiment) else given
-    return read_experiment(apply_overrides(tree, overrides), "the experiment")
+    tree: Any = to_json(given) if isinstance(given, Experiment) else given
+    if not isinstance(tree, Mapping):
+        kind = type(given).__name__
+        raise ExperimentError("the experiment", [f"must be a path, a dictionary or an Experiment, not {kind}"])
+    if overrides:
+        if problems := json_problems(tree):
+            raise ExperimentError("the experiment", problems)
+        tree = apply_overrides(json.loads(_json(tree)), overrides)
+    return read_experiment(tree, "the experiment")
 
 
 def _overrides(settings: Settings | None) -> tuple[str, ...]:
-    return tuple(f"{path}={json.dumps(value)}" for path, value in (settings or {}).items())
+    """``settings`` as --set has them. Raises ExperimentError for values that no setting can have."""
+    from orchestrator.spec.json_values import json_problems
+
+    given = dict(settings or {})
+    problems = [f"{path!r}: write a path as a.b" for path in given if not isinstance(path, str) or "=" in path]
+    problems += [problem for path, value in given.items() for problem in json_problems(value, str(path))]
+    if problems:
+        raise ExperimentError("set", problems)
+    return tuple(f"{path}={_json(value)}" for path, value in given.items())
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, default=dict)  # of a mapping that is no dictionary
 
 
 def _display(given: Literal["auto", "none"] | Display) -> Display:

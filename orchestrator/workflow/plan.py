@@ -1,11 +1,11 @@
 """What a launch of an experiment would do: every trial, each network's figures, and every problem."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import RequestError
+from orchestrator.errors import ExperimentError, RequestError
 from orchestrator.experiment.stages import to_come
 from orchestrator.spec import Experiment, TrialSpec
 from orchestrator.spec.fields import to_json
@@ -27,28 +27,32 @@ class Plan:
     experiment: Experiment
     trials: tuple[TrialSpec, ...]  # in the order in which they start; empty if there are problems
     problems: tuple[str, ...] = ()
-    checked: Checked | None = None  # the data and the analysed networks; None if there are problems
+    # The data and the analysed networks; None if there are problems, and in a copy, which has the document of them.
+    checked: Checked | None = field(default=None, compare=False, repr=False)
+    _document: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Messages for the user, to read before the networks are trained."""
-        return self.checked.notes if self.checked else ()
+        return () if self.problems else tuple(self.to_dict()["notes"])
 
     def to_dict(self) -> dict[str, Any]:
-        """The document of ``validate --json``. Raises ValueError if there are problems."""
-        return to_dict(self._whole())
+        """The document of ``validate --json``. Raises ExperimentError if there are problems."""
+        document = self._document if self.checked is None else to_dict(self.checked)
+        if document is None:
+            raise ExperimentError(self.experiment.name, self.problems)
+        return document
 
     def table(self) -> "pd.DataFrame":
-        """One row per trial: its settings, parameters, MACs and receptive field."""
+        """One row per trial: its settings, parameters, MACs and receptive field; raises as :meth:`to_dict` does."""
         import pandas as pd
 
         rows = [{**row, "receptive_field": row["receptive_field"]["output"]} for row in self.to_dict()["trials"]]
         return pd.DataFrame(rows).drop(columns=["identity", "contract"])
 
-    def _whole(self) -> Checked:
-        if self.checked is None:
-            raise ValueError("the experiment cannot be run: see .problems")
-        return self.checked
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled and copied: neither images nor networks."""
+        return {**vars(self), "checked": None, "_document": None if self.problems else self.to_dict()}
 
     def __repr__(self) -> str:
         if self.problems:

@@ -50,6 +50,10 @@ class Trial:
             raise RequestError(f"{self.name}: its artifacts cannot be fetched: {problem}") from problem
         return place
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the folder of fetched files, which does not outlive this process."""
+        return {name: value for name, value in vars(self).items() if name != "folder"}
+
     @property
     def _files(self) -> "TrialFolder":
         from orchestrator.trial import TrialFolder
