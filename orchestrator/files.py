@@ -11,7 +11,9 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-from orchestrator.errors import DiskFullError, StorageError
+from filelock import FileLock, Timeout
+
+from orchestrator.errors import DiskFullError, RequestError, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
 PARTIAL = ".partial"  # how the names of files end that are still being written
@@ -20,7 +22,12 @@ _discarded: set[int] = set()  # the descriptors of streams whose readers are gon
 
 
 def from_user(given: str | os.PathLike[str]) -> Path:
-    """The path that a user has written, with ``~`` for a home folder: a shell replaces it only where a word begins."""
+    """The path that a user has written, with ``~`` for a home folder: a shell replaces it only where a word begins.
+
+    Raises RequestError if it cannot be one.
+    """
+    if "\0" in os.fspath(given):
+        raise RequestError(f"{os.fspath(given)!r}: a path must not contain NUL")
     return Path(os.path.expanduser(given))  # noqa: PTH111  (pathlib's raises for a user that there is not)
 
 
@@ -172,6 +179,26 @@ def storage_named(path: Path) -> Iterator[None]:
             yield
     except OSError as problem:  # a server of files that is away, say, or a folder that has been taken away
         raise StorageError(f"{path} cannot be read or written: {problem.strerror or problem}") from problem
+
+
+@contextmanager
+def locked(file: Path, taken: str, remedy: str) -> Iterator[None]:
+    """Hold ``file`` as a lock inside this block.
+
+    Raises StorageError: with the message ``taken`` if another process holds it, with ``remedy`` if it cannot be locked.
+    """
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as problem:
+        raise StorageError(taken) from problem
+    except OSError as problem:
+        reason = problem.strerror or problem
+        raise StorageError(f"{file} cannot be opened and locked: {reason}; {remedy}") from problem
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from orchestrator.data import Dataset
 from orchestrator.errors import ExperimentError, RequestError, VariantError
 from orchestrator.experiment.stage_log import StageLog
 from orchestrator.records import TrialRow
+from orchestrator.tracking.store import connect
 
 
 class Own(nn.Linear):
@@ -214,22 +215,15 @@ def test_a_log_of_decisions_can_be_pickled() -> None:
     assert pickle.loads(pickle.dumps(StageLog())) == StageLog()
 
 
-class Artifacts:
-    """What MLflow's client does for a trial, from a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def download_artifacts(self, run_id: str, path: str, to: str) -> None:
-        shutil.copytree(self.folder / path, to, dirs_exist_ok=True)
-
-
 def test_a_pickled_trial_fetches_its_files_again_in_the_process_that_reads_it(
-    tree: dict[str, Any], tmp_path: Path
+    tree: dict[str, Any], tmp_path: Path, uri: str
 ) -> None:
     place = tmp_path / "t"
     local = orc.train(tree["variants"][0], dataset=tree["dataset"]["name"], epochs=1, out=place, batch_size=32)
-    trial = orc.Trial(local.name, run_id="r", client=Artifacts(place))
+    client = connect(uri)
+    run = client.create_run(client.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
+    client.log_artifacts(run.info.run_id, str(place))
+    trial = orc.Trial(local.name, run_id=run.info.run_id, client=client)
     epochs = trial.epochs()
     fetched = trial.folder
     stored = pickle.dumps(trial)

@@ -1,8 +1,11 @@
 """What is read of a launch is what was recorded: one run a trial, our own runs alone, and all that was spent."""
 
 import json
+import logging
 import re
+import socket
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from patience import PATIENCE
 from recording import open_runs
 from registering import record_launch
 
+from orchestrator.errors import StorageError
 from orchestrator.experiment.plan import make_plan
 from orchestrator.experiment.reader import read_experiment
 from orchestrator.records import Outcome, Status
@@ -245,3 +249,16 @@ def test_an_experiment_that_is_renamed_while_it_trains_gets_its_verdict(
     tags = client.get_run(after.parent_run_id).data.tags
     assert tags[VERDICT].startswith(after.comparison.sentence[:100])
     assert (after.share.cpus, tags["status"]) == (1.0, "complete")
+
+
+def test_results_of_a_server_that_has_gone_say_so_at_once_and_leave_no_settings(uri: str) -> None:
+    result = record_launch(uri, "two", TWO)
+    result.epochs()
+    with socket.socket() as place:  # nobody listens there
+        place.bind(("127.0.0.1", 0))
+        away = replace(result, client=MlflowClient(f"http://127.0.0.1:{place.getsockname()[1]}"))
+        levels = logging.getLogger("mlflow").level
+        for question in (away.epochs, away.replication):
+            with pytest.raises(StorageError, match=r"the tracking store http://127\.0\.0\.1:\d+ did not answer"):
+                question()
+        assert logging.getLogger("mlflow").level == levels

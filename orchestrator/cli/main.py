@@ -17,6 +17,7 @@ from orchestrator.cli.piped import flush, is_unread, piped_output, tell
 from orchestrator.errors import OrchestratorError
 from orchestrator.redact import redact
 from orchestrator.version import __version__
+from orchestrator.workflow.paths_named import paths_named
 
 # name: (module in this package, one line for --help). Modules are imported when their command is used.
 COMMANDS = {
@@ -106,7 +107,7 @@ def _run(given: list[str]) -> object:
     """What the command returns, or the exit code of what it raises, which is told on stderr."""
     code: object
     try:
-        with piped_output(), document_only() if "--json" in given else nullcontext():
+        with paths_named(), piped_output(), document_only() if "--json" in given else nullcontext():
             code = cli.main(given, prog_name="orchestrator", standalone_mode=False)
     except click.exceptions.Abort:
         code = 130

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from orchestrator.errors import StorageError
-from orchestrator.files import write_json
+from orchestrator.files import locked, write_json
 from orchestrator.records import CONFIRM, SEARCH, Outcome, Status
 from orchestrator.scheduling.launch_file import (
     LAUNCH_FILE,
@@ -138,21 +136,13 @@ class LaunchFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the launch: two drivers on one launch would write over one another. Raises StorageError."""
-        lock = FileLock(file := self.path / "launch.lock", timeout=0)
-        try:
-            lock.acquire()
-        except Timeout as problem:
-            raise StorageError(f"{self.path} is in use by another process; wait for it, or `run --again`") from problem
-        except OSError as problem:
-            raise StorageError(
-                f"{file} cannot be opened and locked: {problem.strerror or problem}; "
-                "a launch's folder must be writable for you and on a file system that locks files: have it made so, "
-                "copy it to a storage folder of your own (see --storage), or begin a new launch there"
-            ) from problem
-        try:
+        taken = f"{self.path} is in use by another process; wait for it, or `run --again`"
+        remedy = (
+            "a launch's folder must be writable for you and on a file system that locks files: have it made so, copy "
+            "it to a storage folder of your own (see --storage), or begin a new launch there"
+        )
+        with locked(self.path / "launch.lock", taken, remedy):
             yield
-        finally:
-            lock.release()
 
 
 def is_progress_file(name: str) -> bool:

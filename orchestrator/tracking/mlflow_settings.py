@@ -22,6 +22,7 @@ _lock = threading.Lock()
 _calls = 0  # of mlflow_settings_ended, in whatever threads
 _set: set[str] = set()  # names of variables that we have set, and the user has not
 _levels: dict[str, int] = {}  # by logger, as it was, or as MLflow's import has set it
+_kept = False  # whether they were set before the first of these calls: a command's, which stay
 
 
 def import_mlflow() -> None:
@@ -41,16 +42,17 @@ def import_mlflow() -> None:
 
 @contextmanager
 def mlflow_settings_ended() -> Iterator[None]:
-    """What :func:`import_mlflow` sets ends with this block; of several in threads, with the last one."""
-    global _calls
+    """What :func:`import_mlflow` sets inside this block ends with it; of several in threads, with the last one."""
+    global _calls, _kept
     with _lock:
+        _kept = bool(_levels) if not _calls else _kept
         _calls += 1
     try:
         yield
     finally:
         with _lock:
             _calls -= 1
-            if not _calls:
+            if not _calls and not _kept:
                 _put_back()
 
 

@@ -1,10 +1,11 @@
 """The tracking store: its address, its preparation, and its client."""
 
+import errno
 import importlib.util
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -15,7 +16,7 @@ from orchestrator.errors import StorageError
 from orchestrator.files import from_user
 from orchestrator.redact import redact
 from orchestrator.text import first_line
-from orchestrator.tracking.mlflow_settings import import_mlflow
+from orchestrator.tracking.mlflow_settings import import_mlflow, mlflow_settings_ended
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -57,13 +58,36 @@ def connect(uri: str, make: bool = True) -> "MlflowClient":
             client.search_experiments(max_results=1)
             return client
         _check_database(database)
-        # Processes that create the tables of a new file at the same time make each other crash.
-        with FileLock(f"{database}.lock"):
+        with _alone(database, make):
             client = MlflowClient(absolute_uri(uri))
             client.search_experiments(max_results=1)
             return client
     except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError, ImportError, ValueError) as problem:
         raise unusable(uri, problem) from problem
+
+
+@contextmanager
+def _alone(database: Path, make: bool) -> Iterator[None]:
+    """Processes that create the tables of a new file at the same time make each other crash.
+
+    Who may not ``make`` one, and not write beside it either, goes on: the tables are there.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(FileLock(f"{database}.lock"))
+        except OSError as problem:
+            if make or problem.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+        yield
+
+
+@contextmanager
+def questions(client: "MlflowClient") -> Iterator[None]:
+    """Inside this block MLflow has our settings, and what it raises is a StorageError that names the client's store."""
+    with mlflow_settings_ended():
+        import_mlflow()
+        with asked(client.tracking_uri):
+            yield
 
 
 def unusable(uri: str, problem: BaseException) -> StorageError:

@@ -9,6 +9,7 @@ predictions.pt          logits of the test split, of the chosen weights
 predictions.csv         its labels and what was predicted, by class number, a line an image
 metrics.csv             the records as a table
 facts.json              parameters, normalisation, machine
+initial.json            what the network computes before training; of trials trained by themselves
 outcome.json            how it ended; absent while it has not
 """
 
@@ -24,21 +25,13 @@ from torch import Tensor, nn
 from orchestrator.architectures import build_network
 from orchestrator.errors import CheckpointError, StorageError
 from orchestrator.files import append_line, link_folder, write_json, write_text
-from orchestrator.records import (
-    PREDICTIONS,
-    PUBLISHED_BEST,
-    TEST_ACCURACY,
-    Failure,
-    Outcome,
-    Record,
-    Status,
-    as_csv,
-)
+from orchestrator.records import PREDICTIONS, PUBLISHED_BEST, TEST_ACCURACY, Failure, Outcome, Record, Status, as_csv
 from orchestrator.spec import TrialSpec
 from orchestrator.spec.differences import of_trials
 from orchestrator.spec.json_values import one_line
 from orchestrator.training import checkpoint
 from orchestrator.training.weights import load_weights
+from orchestrator.trial.json_files import read_json, read_mapping
 from orchestrator.trial.source import refuse_edited_since_trained
 
 CHECKPOINTS = "checkpoints"  # the folder of everything that is large
@@ -97,7 +90,7 @@ class TrialFolder:
 
     def spec(self) -> TrialSpec:
         """The trial's specification. Raises StorageError naming the file if it cannot be used."""
-        content = self._json("spec.json")
+        content = read_json(self.path / "spec.json")
         try:
             return TrialSpec.from_json(content)
         except ValueError as problem:
@@ -221,7 +214,7 @@ class TrialFolder:
 
     def facts(self) -> dict[str, Any]:
         """What :meth:`save_facts` wrote, or nothing."""
-        return self._mapping("facts.json") if (self.path / "facts.json").exists() else {}
+        return read_mapping(self.path / "facts.json") if (self.path / "facts.json").exists() else {}
 
     def finish(self, status: Status, reason: str = "", traceback: str = "", failure: Failure | None = None) -> Outcome:
         """Write the table of metrics and how the trial ended."""
@@ -238,7 +231,7 @@ class TrialFolder:
         """How the trial ended, or None if it has not."""
         if not (self.path / "outcome.json").exists():
             return None
-        content = self._mapping("outcome.json")
+        content = read_mapping(self.path / "outcome.json")
         try:
             failure = Failure(content["failure"]) if content.get("failure") else None
             reason, traceback = content["reason"], content.get("traceback", "")
@@ -248,18 +241,3 @@ class TrialFolder:
         except (ValueError, KeyError, TypeError) as problem:
             raise StorageError(one_line(f"{self.path / 'outcome.json'}: damaged ({problem})")) from problem
         return Outcome(self.spec().name, status, reason, self.path, traceback, failure)
-
-    def _mapping(self, name: str) -> dict[str, Any]:
-        content = self._json(name)
-        if not isinstance(content, dict):
-            raise StorageError(f"{self.path / name}: damaged, it holds no mapping")
-        return content
-
-    def _json(self, name: str) -> Any:
-        path = self.path / name
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as problem:
-            raise StorageError(f"{path}: there is no such file; is this a trial folder?") from problem
-        except (ValueError, OSError, RecursionError) as problem:
-            raise StorageError(one_line(f"{path}: cannot be read: {problem}")) from problem

@@ -9,6 +9,7 @@ from orchestrator.errors import ExperimentError
 from orchestrator.files import from_user
 from orchestrator.spec import Experiment
 from orchestrator.workflow.display import Display, Terminal
+from orchestrator.workflow.paths_named import paths_named
 from orchestrator.workflow.plan import Plan
 from orchestrator.workflow.results import Results
 from orchestrator.workflow.trial import Trial
@@ -20,6 +21,7 @@ Settings = Mapping[str, Any]
 DATA, STORAGE = "data", "storage"  # folders, unless ORCHESTRATOR_DATA_DIR and ORCHESTRATOR_STORAGE say otherwise
 
 
+@paths_named()
 def plan(
     experiment: str | Path | Settings | Experiment, *, set: Settings | None = None, data_dir: str | Path | None = None
 ) -> Plan:
@@ -33,6 +35,7 @@ def plan(
     return make(_experiment(experiment, set), _data_dir(data_dir))
 
 
+@paths_named()
 def run(
     experiment: str | Path | Settings | Experiment,
     *,
@@ -80,6 +83,7 @@ def run(
         )
 
 
+@paths_named()
 def load(name: str, *, launch: str | None = None, tracking_uri: str | None = None) -> Results:
     """The newest launch of the experiment ``name``, or the one called ``launch``, running or finished.
 
@@ -93,6 +97,7 @@ def load(name: str, *, launch: str | None = None, tracking_uri: str | None = Non
         return read_results(client, name, launch)
 
 
+@paths_named()
 def report(
     name: str,
     trial: str | None = None,
@@ -127,6 +132,7 @@ def report(
         )
 
 
+@paths_named()
 def train(
     variant: "str | Callable[..., nn.Module]",
     *,

@@ -18,12 +18,14 @@ from orchestrator.architectures.locate import name_of
 from orchestrator.architectures.probe import probe
 from orchestrator.architectures.untracked import source_notes
 from orchestrator.contract import ContractResult, check_contract, describe
+from orchestrator.errors import RequestError
 from orchestrator.files import from_user
 from orchestrator.spec import Contract, variant_label
 from orchestrator.text import counted
 from orchestrator.training.host_state import random_states_kept
 from orchestrator.workflow.apart import apart
 from orchestrator.workflow.networks import behaviour_notes
+from orchestrator.workflow.paths_named import paths_named
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -75,11 +77,14 @@ class Inspection:
 
         return draw_network(self.analysis, self.label)
 
-    def save_figure(self, file: Path) -> None:
-        """Draw the network into ``file``, in the format of its suffix."""
-        file = from_user(file)
+    @paths_named()
+    def save_figure(self, file: str | Path) -> None:
+        """Draw the network into ``file``, in the format of its suffix. Raises RequestError if there is none."""
+        file, figure = from_user(file), self.figure()
+        if (suffix := file.suffix.removeprefix(".")) not in (known := figure.canvas.get_supported_filetypes()):
+            raise RequestError(f"{file}: a figure has no format {suffix!r}; allowed: {', '.join(sorted(known))}")
         file.parent.mkdir(parents=True, exist_ok=True)
-        self.figure().savefig(file)
+        figure.savefig(file)
 
     def __repr__(self) -> str:
         macs = "unknown" if self.macs is None else f"{self.macs:,}"

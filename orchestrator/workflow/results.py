@@ -17,6 +17,7 @@ from orchestrator.text import counted, first_line
 from orchestrator.tracking.lease import close_abandoned
 from orchestrator.tracking.predictions import Predictions, read_predictions
 from orchestrator.tracking.read import Judging, find_launch, name_launch, read_epochs, read_judging
+from orchestrator.tracking.store import questions
 from orchestrator.tracking.trial_rows import read_every_trial
 from orchestrator.verdict.arguments import check_baseline
 from orchestrator.workflow.comparison import Comparison, compare_trials
@@ -96,11 +97,12 @@ class Results:
         """One row per trial and epoch, with all of its metrics; includes running trials."""
         import pandas as pd
 
-        rows = [
-            {"trial": row.trial, "epoch": epoch, **metrics}
-            for row in self.rows
-            for epoch, metrics in sorted(read_epochs(self.store(), row.run_id).items())
-        ]
+        with questions(client := self.store()):
+            rows = [
+                {"trial": row.trial, "epoch": epoch, **metrics}
+                for row in self.rows
+                for epoch, metrics in sorted(read_epochs(client, row.run_id).items())
+            ]
         return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["trial", "epoch"])
 
     def predictions(self) -> "pd.DataFrame":
@@ -179,7 +181,8 @@ class Results:
 
         from orchestrator.workflow.replication import read_replications
 
-        rows = read_replications(self.store(), [self.experiment], self.launch, confidence)
+        with questions(client := self.store()):
+            rows = read_replications(client, [self.experiment], self.launch, confidence)
         return pd.DataFrame([row.to_dict() for row in rows])
 
     def to_dict(self) -> dict[str, Any]:

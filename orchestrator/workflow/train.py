@@ -12,6 +12,7 @@ from orchestrator.data import Dataset, check_transforms, load_dataset
 from orchestrator.errors import ExperimentError
 from orchestrator.experiment.overrides import apply_overrides
 from orchestrator.experiment.paths import absolute, absolute_references
+from orchestrator.files import locked
 from orchestrator.spec import Contract, TrialSpec
 from orchestrator.spec.kinds import keys_of, nearest_path
 from orchestrator.text import did_you_mean
@@ -21,6 +22,7 @@ from orchestrator.workflow.display import Display
 from orchestrator.workflow.networks import Networks
 from orchestrator.workflow.same_network import open_folder
 
+LOCK = "train.lock"  # in the trial's folder
 SETTABLE = ("as", "arguments", "seed", "dataset", "trainer")  # what --set may change of a trial
 
 
@@ -62,6 +64,15 @@ def train(
     if spec.trainer.threads != 1 and spec.trainer.device != "cuda":
         threads = f"CPU threads: {spec.trainer.threads}"
         display.log(f"{threads}; with 1, the result equals that of `orchestrator run` with its defaults, bit for bit")
+    taken = f"{folder} is being trained by another process; wait for it, or give another folder with --out"
+    with locked(folder / LOCK, taken, "give a folder on a file system that locks files with --out"):
+        _train(spec, dataset, folder, display)
+    if report:
+        _report(folder, dataset, display.log)
+    return TrialFolder(folder)
+
+
+def _train(spec: TrialSpec, dataset: Dataset, folder: Path, display: Display) -> None:
     with display.training([spec.name], spec.trainer.epochs, ()) as listeners:
         for listener in listeners:
             listener.on_start(spec.name)
@@ -72,9 +83,6 @@ def train(
         assert outcome is not None  # a trial that does not complete raises
         for listener in listeners:
             listener.on_end(outcome)
-    if report:
-        _report(folder, dataset, display.log)
-    return TrialFolder(folder)
 
 
 def _not_settable(path: str) -> str | None:

@@ -41,11 +41,14 @@ class Trial:
         if self._given is not None:
             return self._given
         from orchestrator.tracking.artifacts import artifacts_of
+        from orchestrator.tracking.mlflow_settings import import_mlflow, mlflow_settings_ended
 
         place = _fetched() / str(self.run_id)
         place.mkdir(exist_ok=True)
         try:
-            artifacts_of(self._client, self._client.get_run(self.run_id)).download_artifacts("", str(place))
+            with mlflow_settings_ended():
+                import_mlflow()
+                artifacts_of(self._client, self._client.get_run(self.run_id)).download_artifacts("", str(place))
         except Exception as problem:  # whatever an artifact store raises
             raise RequestError(f"{self.name}: its artifacts cannot be fetched: {problem}") from problem
         return place
