@@ -11,8 +11,6 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import IO, Any
 
-from filelock import FileLock, Timeout
-
 from orchestrator.errors import DiskFullError, RequestError, StorageError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # the disk, or the user's share of it
@@ -187,6 +185,8 @@ def locked(file: Path, taken: str, remedy: str) -> Iterator[None]:
 
     Raises StorageError: with the message ``taken`` if another process holds it, with ``remedy`` if it cannot be locked.
     """
+    from filelock import FileLock, Timeout  # not at the top: workers that share a GPU need torch alone
+
     lock = FileLock(file, timeout=0)
     try:
         lock.acquire()
