@@ -1,6 +1,8 @@
 """One trial without Ray or MLflow: what ``train`` does."""
 
+import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,7 +67,9 @@ def train(
         threads = f"CPU threads: {spec.trainer.threads}"
         display.log(f"{threads}; with 1, the result equals that of `orchestrator run` with its defaults, bit for bit")
     taken = f"{folder} is being trained by another process; wait for it, or give another folder with --out"
-    with locked(folder / LOCK, taken, "give a folder on a file system that locks files with --out"):
+    remedy = "give a folder on a file system that locks files with --out"
+    may_train = os.access(folder, os.W_OK)  # else it is complete, or cannot be resumed
+    with locked(folder / LOCK, taken, remedy) if may_train else nullcontext():
         _train(spec, dataset, folder, display)
     if report:
         _report(folder, dataset, display.log)
