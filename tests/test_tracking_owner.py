@@ -1,5 +1,9 @@
 """Two launch folders with one launch in MLflow, as when a project is copied: only one driver at a time works on it."""
 
+import json
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -35,7 +39,6 @@ def test_a_copied_folder_leaves_the_launch_to_the_driver_that_works_on_it(uri: s
     assert str(mine) in str(refused.value)
     assert str(copy) in str(refused.value)
     assert "--again" in str(refused.value)
-    assert "seconds" in str(refused.value)
     assert [client.get_run(run_id).to_dictionary() for run_id in run_ids] == before
 
     again = opened(uri, plan, mine)  # as after kill -9: its folder's lock says that no other is alive
@@ -43,6 +46,33 @@ def test_a_copied_folder_leaves_the_launch_to_the_driver_that_works_on_it(uri: s
     first.close(Status.INTERRUPTED)
     assert opened(uri, plan, copy).parent_run_id == first.runs.parent_run_id, "nobody works on it"
     assert client.get_run(first.runs.parent_run_id).data.tags[LEASE_OWNER] == owner(copy)
+
+
+def test_a_driver_of_this_host_that_was_killed_is_known_to_be_lost(uri: str, plan: Plan, tmp_path: Path) -> None:
+    code = "import psutil; me = psutil.Process(); print(me.pid, me.create_time())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    pid, began = done.stdout.split()
+    killed = {**json.loads(owner(tmp_path / "lost")), "process": int(pid), "began": float(began)}
+    runs, client = opened(uri, plan, tmp_path / "lost"), connect(uri)
+    client.set_tag(runs.parent_run_id, LEASE_OWNER, json.dumps(killed))
+    assert opened(uri, plan, tmp_path / "elsewhere").parent_run_id == runs.parent_run_id
+
+
+@pytest.mark.parametrize("is_alive", [False, True])
+def test_a_driver_of_another_host_is_given_the_time_of_its_lease(
+    uri: str, plan: Plan, tmp_path: Path, is_alive: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs, client = opened(uri, plan, tmp_path / "there"), connect(uri)
+    there = {**json.loads(owner(tmp_path / "there")), "host": "another"}
+    client.set_tag(runs.parent_run_id, LEASE_OWNER, json.dumps(there))
+    client.set_tag(runs.parent_run_id, LEASE, str(time.time() + 3))
+    if is_alive:
+        threading.Timer(0.5, lambda: client.set_tag(runs.parent_run_id, LEASE, str(time.time() + 60))).start()
+        with pytest.raises(StorageError, match=r"another driver, process \d+ on another in .*there"):
+            opened(uri, plan, tmp_path / "here")
+    else:
+        assert opened(uri, plan, tmp_path / "here").parent_run_id == runs.parent_run_id
+    assert "was last at work on another" in caplog.text
 
 
 @pytest.mark.parametrize("closed", [False, True])

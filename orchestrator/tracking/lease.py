@@ -1,12 +1,16 @@
 """Correct run statuses: a driver keeps a lease on its launch, and commands close the runs of an expired one."""
 
+import json
+import logging
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from orchestrator.errors import StorageError
 from orchestrator.records import Status
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
 LEASE_LENGTH = 120.0  # seconds; a driver that is silent for so long is lost
 RENEWAL = 30.0  # seconds between two renewals
 RETRY = 2.0  # seconds to the next attempt if the store did not answer: the lease may have expired by then
+LOOK = 1.0  # seconds between two looks at the lease of another driver
 RUNNING = "attributes.status = 'RUNNING'"  # MLflow's filter
 REASON_LOST = "its driver was lost; `orchestrator resume` continues"
+_logger = logging.getLogger(__name__)
 
 
 def lease_end() -> str:
@@ -30,22 +36,50 @@ def lease_end() -> str:
 
 
 def owner(folder: Path) -> str:
-    """Who keeps the lease of a launch: the host and the launch's ``folder``, which its own lock guards on that host."""
-    return f"{socket.gethostname()}:{folder.resolve()}"
+    """Who keeps the lease of a launch, as JSON: this process, and the launch's ``folder`` on this host."""
+    me = psutil.Process()
+    who = {"host": socket.gethostname(), "folder": str(folder.resolve()), "process": me.pid, "began": me.create_time()}
+    return json.dumps(who)
 
 
-def check_owner(launch: "Run", mine: str, now: float | None = None) -> None:
-    """Raise StorageError if another driver than ``mine`` works on ``launch``; of the same owner at most one lives."""
-    theirs, until = launch.data.tags.get(LEASE_OWNER, mine), float(launch.data.tags.get(LEASE, 0))
-    left = until - (time.time() if now is None else now)
-    if theirs == mine or left <= 0 or launch.info.status != "RUNNING":
+def await_owner(client: "MlflowClient", launch: "Run", mine: str) -> None:
+    """Return when no other driver than ``mine`` can be at work on ``launch``; raise StorageError if one is.
+
+    One in the same folder is excluded by the folder's lock, and one on this host has a process. One on another host
+    renews its lease while it lives: it is lost once that has expired, which is waited for.
+    """
+    theirs, me = json.loads(launch.data.tags.get(LEASE_OWNER, "null")), json.loads(mine)
+    until, is_here = float(launch.data.tags.get(LEASE, 0)), theirs is not None and theirs["host"] == me["host"]
+    if theirs is None or (is_here and (theirs["folder"] == me["folder"] or not _is_alive(theirs))):
         return
-    raise StorageError(
-        f"launch {launch.data.tags[LAUNCH]} in MLflow is being worked on by a driver at {theirs}; this one, at {mine}, "
-        "would write over it. If that driver works, wait until it has ended, or begin a launch of its own here with "
-        f"`run --again`. If it is lost, run the same command again in {left:.0f} seconds, when its lease has expired "
-        f"({time.strftime('%H:%M:%S %Z', time.localtime(until))})"
-    )
+    renewed = is_here
+    if not renewed and launch.info.status == "RUNNING" and until > time.time():
+        _logger.warning(
+            "the driver of launch %s was last at work on %s; waiting until %s, when it counts as lost unless it says "
+            "that it is not",
+            *(launch.data.tags[LAUNCH], theirs["host"], time.strftime("%H:%M:%S", time.localtime(until))),
+        )
+    while launch.info.status == "RUNNING" and until > time.time():
+        if renewed:
+            raise StorageError(
+                f"launch {launch.data.tags[LAUNCH]} in MLflow is being worked on by another driver, process "
+                f"{theirs['process']} on {theirs['host']} in {theirs['folder']}; this one, on {me['host']} in "
+                f"{me['folder']}, would write over it: wait until that one has ended, or begin a launch of its own "
+                "here with `run --again`"
+            )
+        time.sleep(LOOK)
+        launch = client.get_run(launch.info.run_id)
+        renewed = float(launch.data.tags.get(LEASE, 0)) > until
+
+
+def _is_alive(who: Mapping[str, Any]) -> bool:
+    """Whether the process that ``who`` names still runs on this host."""
+    try:
+        return (
+            abs(psutil.Process(who["process"]).create_time() - who["began"]) < 1
+        )  # the number may be another's by now
+    except psutil.Error:
+        return False
 
 
 class Heartbeat(threading.Thread):

@@ -10,7 +10,7 @@ from orchestrator.records import Status
 from orchestrator.spec import Plan
 from orchestrator.spec.fields import to_json
 from orchestrator.tracking import saved_view
-from orchestrator.tracking.lease import check_owner, lease_end
+from orchestrator.tracking.lease import await_owner, lease_end
 from orchestrator.tracking.moved import artifacts_beside, follow, is_beside
 from orchestrator.tracking.names import LONGEST_RUN_NAME, storable
 from orchestrator.tracking.note import put_description
@@ -87,7 +87,7 @@ def open_launch(
         found = _launches(client, experiment_id, LAUNCH_ID, launch_id)
     if found:
         if owner is not None:
-            check_owner(found[0], owner)
+            await_owner(client, found[0], owner)
         parent, launch = str(found[0].info.run_id), str(found[0].data.tags[LAUNCH])
         if SOURCE_NAME in found[0].data.tags:
             tags = {SOURCE_NAME: found[0].data.tags[SOURCE_NAME], **tags}
