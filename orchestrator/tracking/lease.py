@@ -75,9 +75,9 @@ def await_owner(client: "MlflowClient", launch: "Run", mine: str) -> None:
 def _is_alive(who: Mapping[str, Any]) -> bool:
     """Whether the process that ``who`` names still runs on this host."""
     try:
-        return (
-            abs(psutil.Process(who["process"]).create_time() - who["began"]) < 1
-        )  # the number may be another's by now
+        process = psutil.Process(who["process"])
+        is_it = abs(process.create_time() - float(who["began"])) < 1  # its number may be another's by now
+        return is_it and bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
         return False
 
