@@ -57,10 +57,8 @@ def left_out(trials: Sequence[str]) -> str:
 
 def computed_otherwise(ways: Sequence[str]) -> str:
     """That compared trials were computed in different ``ways``, of those for which that is known; or nothing."""
-    counts = Counter(filter(None, ways))
-    if len(counts) < 2 and not any(THEN in way for way in counts):
+    if not (told := _several(ways, "in")):
         return ""
-    told = listed([f"{count} in {way}" for way, count in counts.most_common()])
     return (
         f"The compared trials were not all computed alike ({told}), so a difference may be that of precisions or "
         "devices: trainer.precision and trainer.device make them equal."
@@ -69,14 +67,20 @@ def computed_otherwise(ways: Sequence[str]) -> str:
 
 def trained_with(versions: Sequence[str]) -> str:
     """That compared trials were trained with several ``versions`` of torch, as far as they are known; or nothing."""
-    counts = Counter(filter(None, versions))
-    if len(counts) < 2 and not any(THEN in version for version in counts):
+    if not (told := _several(versions, "with")):
         return ""
-    told = listed([f"{count} with {version}" for version, count in counts.most_common()])
     return (
         f"The compared trials were not all trained with one version of torch ({told}), so a difference may be that of "
         "versions: `orchestrator run --again` trains all of them with the one that is installed."
     )
+
+
+def _several(found: Sequence[str], preposition: str) -> str:
+    """How many trials there are of each kind in ``found``, if they are not all of one; a trial may be of two."""
+    counts = Counter(filter(None, found))
+    if len(counts) < 2 and not any(THEN in kind for kind in counts):
+        return ""
+    return listed([f"{count} {preposition} {kind}" for kind, count in counts.most_common()])
 
 
 def _survivors(lost: Mapping[str, int]) -> str:
